@@ -1,0 +1,43 @@
+"""Asgard: dynamical systems as typed circuits, in JAX."""
+
+from .atoms.arithmetic import Add, Const, Divide, Multiplication, Power, Scalar
+from .atoms.functions import (
+    Abs,
+    Arccos,
+    Arcsin,
+    Arctan,
+    Cos,
+    Cosh,
+    Erf,
+    Exp,
+    Function,
+    Log,
+    Maximum,
+    Minimum,
+    Sigmoid,
+    Sin,
+    Sinh,
+    Sqrt,
+    Tan,
+    Tanh,
+)
+from .atoms.registers import (
+    Coordinate,
+    Delay,
+    Deregister,
+    Register,
+    StochasticRegister,
+    Substitution,
+    TaylorPolynomial,
+)
+from .atoms.wiring import Discard, Id, Permute, Split, Swap, Var
+from .circuit import Atom, Block, Circuit, Composition, Monoidal, Trace
+from .errors import (
+    CircuitError,
+    DegreeError,
+    DimensionError,
+    LoopError,
+    ParseError,
+    SimulationError,
+)
+from .stream import Stream

@@ -1,0 +1,1 @@
+"""The atoms that come with Asgard."""

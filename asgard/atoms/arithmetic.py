@@ -1,0 +1,127 @@
+"""Arithmetic atoms."""
+
+from __future__ import annotations
+
+import functools
+import operator
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Inexact
+
+from ..circuit import Atom, check_count, number_text
+
+
+class Add(Atom):
+    """The sum of `n` wires."""
+
+    n: int = eqx.field(static=True, default=2)
+    n_out = 1
+
+    def __check_init__(self):
+        check_count("Add", "n", self.n, least=1)
+
+    @property
+    def n_in(self) -> int:
+        return self.n
+
+    def __call__(self, *values: Any) -> Any:
+        return functools.reduce(operator.add, values)
+
+    def text(self) -> str:
+        return "add" if self.n == 2 else f"add({self.n})"
+
+
+class Multiplication(Atom):
+    """The product of `n` wires."""
+
+    n: int = eqx.field(static=True, default=2)
+    n_out = 1
+
+    def __check_init__(self):
+        check_count("Multiplication", "n", self.n, least=1)
+
+    @property
+    def n_in(self) -> int:
+        return self.n
+
+    def __call__(self, *values: Any) -> Any:
+        return functools.reduce(operator.mul, values)
+
+    def text(self) -> str:
+        return "multiplication" if self.n == 2 else f"multiplication({self.n})"
+
+
+class Scalar(Atom):
+    """A wire times the number `factor`."""
+
+    factor: Inexact[Array, "..."]
+    n_in = 1
+    n_out = 1
+
+    def __call__(self, x: Any) -> Any:
+        return self.factor * x
+
+    def text(self) -> str:
+        return f"scalar({number_text(self.factor)})"
+
+
+class Const(Atom):
+    """The constant function `value`, in every calculus."""
+
+    value: Inexact[Array, "..."]
+    n_in = 0
+    n_out = 1
+
+    def __call__(self) -> Any:
+        return self.value
+
+    def text(self) -> str:
+        return f"const({number_text(self.value)})"
+
+
+class Divide(Atom):
+    """The first wire divided by the second."""
+
+    n_in = 2
+    n_out = 1
+
+    def __call__(self, x: Any, y: Any) -> Any:
+        return x / y
+
+    def text(self) -> str:
+        return "divide"
+
+
+class Power(Atom):
+    """A wire to the power `exponent`.
+
+    An exponent given as a Python integer is part of the structure and works at a base of zero; any
+    other is a number of the circuit, to be optimised like the rest, and wants a base that is not
+    zero.
+    """
+
+    exponent: Inexact[Array, "..."] | None
+    integer: int | None = eqx.field(static=True)
+    n_in = 1
+    n_out = 1
+
+    def __init__(self, exponent: int | float | jax.Array):
+        whole = isinstance(exponent, int) and not isinstance(exponent, bool)
+        self.integer = exponent if whole else None
+        self.exponent = None if whole else exponent  # pyright: ignore[reportAttributeAccessIssue]
+
+    def __call__(self, x: Any) -> Any:
+        if self.integer is not None:
+            return jax.lax.integer_pow(x, self.integer)
+        return jnp.power(x, self.exponent)
+
+    def text(self) -> str:
+        if self.integer is not None:
+            return f"power({self.integer})"
+        return f"power({number_text(self.exponent)})"
+
+    def __repr__(self) -> str:
+        return f"Power({self.integer if self.exponent is None else number_text(self.exponent)})"

@@ -1,0 +1,178 @@
+"""State atoms: what a calculus gives a meaning to, and the coordinate.
+
+They have no value rule of their own. `delay` is what one of them adds to the delay of a cycle along
+its dimension: a loop runs along a dimension where no cycle's delay is negative.
+"""
+
+import math
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Inexact
+
+from ..circuit import Atom, Circuit, check_name, number_text
+from ..errors import CircuitError, DegreeError, DimensionError
+from ..stream import Stream
+
+
+class State(Atom):
+    """An atom whose meaning along `dim` a calculus gives."""
+
+    dim: eqx.AbstractVar[str]
+    delay: ClassVar[int]
+    n_in = 1
+    n_out = 1
+
+    def __check_init__(self):
+        check_name(type(self).__name__, "dimension", self.dim)
+
+    def __call__(self, *values: Any) -> Any:
+        raise CircuitError(f"{self} has no value at a point: a calculus gives it its meaning")
+
+
+class Register(State):
+    """The integral along `dim` under `Real`, the running sum under `Discrete`.
+
+    `initial` is the value at the start: a number or array, or a `Stream` over other dimensions.
+    """
+
+    dim: str = eqx.field(static=True)
+    initial: Inexact[Array, "..."] | Stream = 0.0  # pyright: ignore[reportAssignmentType]
+    delay = 1
+
+    def text(self) -> str:
+        return _with_initial("register", self.dim, self.initial)
+
+
+class Deregister(State):
+    """The inverse of a register: the derivative along `dim`, the forward difference."""
+
+    dim: str = eqx.field(static=True)
+    delay = -1
+
+    def text(self) -> str:
+        return f"deregister({self.dim})"
+
+
+class StochasticRegister(State):
+    """The integral against the Wiener process named `noise`, along `dim`."""
+
+    dim: str = eqx.field(static=True)
+    noise: str = eqx.field(static=True)
+    initial: Inexact[Array, "..."] | Stream = 0.0  # pyright: ignore[reportAssignmentType]
+    delay = 1
+
+    def __check_init__(self):
+        check_name("StochasticRegister", "noise", self.noise)
+
+    def text(self) -> str:
+        return _with_initial("stochastic_register", f"{self.dim}, {self.noise}", self.initial)
+
+
+class Delay(State):
+    """The unit delay of sequences along `dim`; `initial` comes first."""
+
+    dim: str = eqx.field(static=True)
+    initial: Inexact[Array, "..."] = 0.0  # pyright: ignore[reportAssignmentType]
+    delay = 1
+
+    def text(self) -> str:
+        return _with_initial("delay", self.dim, self.initial)
+
+
+class Coordinate(Atom):
+    """The coordinate along `dim` itself."""
+
+    dim: str = eqx.field(static=True)
+    n_in = 0
+    n_out = 1
+
+    def __check_init__(self):
+        check_name("Coordinate", "dimension", self.dim)
+
+    @property
+    def coordinates(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return (self.dim,)
+
+    def __call__(self, coordinate: Any) -> Any:
+        return coordinate
+
+    def text(self) -> str:
+        return f"coordinate({self.dim})"
+
+
+class Substitution(Atom):
+    """Composition of power series along `dim`: outer(inner(t)), for `series` and outside loops.
+
+    `outer`, 0 -> 1, is expanded once along `dim`; `inner`, 1 -> 1, is fed the coordinate and must
+    vanish at the centre.
+    """
+
+    outer: Circuit
+    inner: Circuit
+    dim: str = eqx.field(static=True)
+    n_in = 0
+    n_out = 1
+
+    def __check_init__(self):
+        check_name("Substitution", "dimension", self.dim)
+        for role, circuit, degrees in (("outer", self.outer, (0, 1)), ("inner", self.inner, (1, 1))):
+            if not isinstance(circuit, Circuit):
+                raise CircuitError(f"Substitution: {role} must be a circuit, not {circuit!r}")
+            if (circuit.n_in, circuit.n_out) != degrees:
+                raise DegreeError(
+                    f"Substitution: {role} must be {degrees[0]} -> {degrees[1]}, but "
+                    f"{circuit} is {circuit.n_in} -> {circuit.n_out}"
+                )
+
+    def __call__(self) -> Any:
+        raise CircuitError("a Substitution has no value at a point: it composes power series")
+
+    def text(self) -> str:
+        return f"compose({self.outer}, {self.inner}, {self.dim})"
+
+
+class TaylorPolynomial(Atom):
+    """The Taylor polynomial of `exp`, `sin` or `cos` along `dim` about 0, of `degree`."""
+
+    function: str = eqx.field(static=True)
+    degree: int = eqx.field(static=True)
+    dim: str = eqx.field(static=True)
+    n_in = 0
+    n_out = 1
+    functions: ClassVar[dict[str, tuple[int, ...]]] = {
+        "exp": (1, 1, 1, 1),
+        "sin": (0, 1, 0, -1),
+        "cos": (1, 0, -1, 0),
+    }
+
+    def __check_init__(self):
+        check_name("TaylorPolynomial", "dimension", self.dim)
+        if self.function not in self.functions:
+            raise CircuitError(
+                f"TaylorPolynomial knows {', '.join(self.functions)}, not {self.function!r}"
+            )
+        if not isinstance(self.degree, int) or isinstance(self.degree, bool) or self.degree < 0:
+            raise CircuitError(f"TaylorPolynomial: degree must be a count, not {self.degree!r}")
+
+    @property
+    def coordinates(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return (self.dim,)
+
+    def __call__(self, coordinate: Any) -> Any:
+        cycle = self.functions[self.function]
+        value = jnp.zeros_like(coordinate)
+        for order in range(self.degree, -1, -1):
+            value = value * coordinate + cycle[order % 4] / math.factorial(order)
+        return value
+
+    def text(self) -> str:
+        return f"{self.function}({self.degree})"
+
+
+def _with_initial(keyword: str, arguments: str, initial: Any) -> str:
+    if isinstance(initial, Stream):
+        return f"{keyword}({arguments}, <stream over {', '.join(initial.dims)}>)"
+    number = number_text(initial)
+    return f"{keyword}({arguments})" if number in ("0.0", "-0.0") else f"{keyword}({arguments}, {number})"
