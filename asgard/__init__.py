@@ -40,4 +40,7 @@ from .errors import (
     ParseError,
     SimulationError,
 )
+from .notation.parse import parse
+from .parameters import parameters, update
+from .series import series
 from .stream import Stream

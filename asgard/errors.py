@@ -2,7 +2,13 @@
 
 
 class CircuitError(ValueError):
-    """A circuit, or what is asked of it, is wrong. Raised before anything is compiled."""
+    """A circuit, or what is asked of it, is wrong. Raised before anything is compiled.
+
+    An error found in a circuit's text says where: `line` and `column` count from 1.
+    """
+
+    line: int | None = None
+    column: int | None = None
 
 
 class DegreeError(CircuitError):
@@ -18,10 +24,7 @@ class LoopError(CircuitError):
 
 
 class ParseError(CircuitError):
-    """A circuit text that cannot be read.
-
-    `line` and `column` count from 1; `expected` lists what could have stood there.
-    """
+    """A circuit text that cannot be read. `expected` lists what could have stood there."""
 
     def __init__(
         self,
@@ -40,16 +43,10 @@ class ParseError(CircuitError):
         self.text = text
 
     def __str__(self) -> str:
-        where = f"line {self.line}, column {self.column}: {self.message}"
+        message = self.message
         if self.expected:
-            where += f" (expected {', '.join(self.expected)})"
-        lines = self.text.splitlines()
-        if 0 < self.line <= len(lines):
-            # A long line is shown about the offending place only.
-            line, caret = lines[self.line - 1], self.column - 1
-            start = max(0, caret - 60)
-            where += f"\n  {line[start : start + 100]}\n  {' ' * (caret - start)}^"
-        return where
+            message += f" (expected {' or '.join(self.expected)})"
+        return located(message, self.text, self.line or 1, self.column or 1)
 
 
 class SimulationError(RuntimeError):
@@ -58,3 +55,16 @@ class SimulationError(RuntimeError):
     def __init__(self, message: str, status: str):
         super().__init__(message)
         self.status = status
+
+
+def located(message: str, text: str, line: int, column: int) -> str:
+    """A message with its place: line and column before it, the line and a caret below it."""
+    where = f"line {line}, column {column}: {message}"
+    lines = text.split("\n")
+    if not 0 < line <= len(lines):
+        return where
+    # A long line is shown about the offending place only, and what does not print as a dot.
+    start = max(0, column - 61)
+    shown = lines[line - 1][start : start + 100].replace("\t", " ")
+    shown = "".join(letter if letter.isprintable() else "·" for letter in shown)
+    return f"{where}\n  {shown}\n  {' ' * (column - 1 - start)}^"

@@ -1,0 +1,208 @@
+"""`series`: a circuit from streams to streams."""
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from .analysis import check_loops
+from .atoms.registers import Substitution
+from .circuit import Circuit, brief
+from .components import edges, lags
+from .errors import CircuitError, DegreeError, DimensionError
+from .graph import Graph, flatten
+from .stream import Stream
+from .taylor.net import Frame, Value, Wire, evaluate, promote, resize
+from .taylor.network import coordinate_wire, network, stream_value
+
+
+def series(
+    circuit: Circuit,
+    *streams: Stream,
+    order: int | Mapping[str, int],
+    unroll: bool = False,
+) -> Stream | tuple[Stream, ...]:
+    """The power series of a circuit's outputs, from those of its inputs.
+
+    A register along a dimension is the integral from the centre, a deregister the derivative; every
+    other atom acts on the function's value at each point. Streams are polynomials: what they do not
+    give is zero. Loops that registers guard are solved order by order, in one `lax.scan`.
+
+    **Arguments:**
+
+    - `circuit`: any circuit without noise and unit delays.
+    - `streams`: one for each input wire, all about one centre along each dimension.
+    - `order`: the highest order to compute: a number for all dimensions, or one for each, by name.
+    - `unroll`: unrolls the orders in place of a scan; may run faster at small orders, and compiles
+      slower the larger they are.
+
+    **Returns:** a stream, or a tuple of them where the circuit has not one output; coefficients of
+    shape `[*value, *(order + 1)]` over all dimensions of the run: those of `order` where it names
+    them, else those of the streams and then those of the circuit.
+
+    **Raises:** `DegreeError` where the streams are not as many as the inputs, `DimensionError` for
+    dimensions without an order or unknown, `LoopError` for loops that no register guards.
+
+    ```python
+    grow = (ag.Add() >> ag.Split() >> ag.Id() @ ag.Register("t")).trace()
+    ag.series(grow, ag.Stream([1.0], "t"), order=5)  # e^t: f = 1 + ∫ f dt
+    ```
+    """
+    if not isinstance(circuit, Circuit):
+        raise CircuitError(f"series runs a circuit, not {circuit!r}")
+    _check_streams(circuit, streams)
+    if not isinstance(order, int):
+        order = tuple(order.items())  # pyright: ignore[reportAssignmentType]
+    outputs = _compiled(circuit, streams, order, unroll)
+    return outputs[0] if len(outputs) == 1 else outputs
+
+
+@functools.partial(jax.jit, static_argnums=(2, 3))
+def _compiled(
+    circuit: Circuit, streams: tuple[Stream, ...], order: Any, unroll: bool
+) -> tuple[Stream, ...]:
+    graph = flatten(circuit)
+    orders = _orders(graph, streams, order)
+    centers = _centers(streams, orders)
+    known: dict[Wire, Value] = {}
+    for wire, stream in zip(graph.inputs, streams, strict=True):
+        known[wire] = stream_value(stream)
+    return expand(graph, known, orders, centers, unroll)
+
+
+def expand(
+    graph: Graph,
+    known: dict[Wire, Value],
+    orders: dict[str, int],
+    centers: dict[str, Any],
+    unroll: bool = False,
+) -> tuple[Stream, ...]:
+    """The streams of a graph's outputs, from the values of its inputs."""
+    nodes = graph.needed(graph.outputs)
+    dims = tuple(orders)
+    check_loops(nodes, dims, "Real")
+    working = {dim: order + derivatives_taken(nodes, dim) for dim, order in orders.items()}
+    for dim in {dim for node in nodes for dim in node.atom.coordinates}:
+        known[coordinate_wire(dim)] = _coordinate(dim, centers[dim], working[dim])
+    for node in nodes:
+        if isinstance(node.atom, Substitution):
+            known[node.outs[0]] = _substitution(node.atom, working, centers, unroll)
+    known = {wire: _fitted(value, working) for wire, value in known.items()}
+    net = network(graph, nodes, {wire: value.aval for wire, value in known.items()}, "Real")
+    initials = {wire: _fitted(value, working) for wire, value in net.initials.items()}
+    frame = Frame(dims, working, net.avals, unroll)
+    values = evaluate(net.pieces, {**known, **initials}, graph.outputs, frame)
+    center = _stack_centers([centers[dim] for dim in dims])
+    return tuple(_stream(values[wire], orders, frame, center) for wire in graph.outputs)
+
+
+def derivatives_taken(nodes: Any, dim: str) -> int:
+    """How many orders past those asked for deregisters read, where that is bounded."""
+    return max(lags(nodes, edges(nodes), dim) or [0])
+
+
+def _fitted(value: Value, orders: Mapping[str, int]) -> Value:
+    array = value.array
+    for axis, dim in enumerate(value.dims):
+        if dim not in orders:
+            raise DimensionError(
+                f"a stream along {dim} is given, but the run's dimensions are "
+                f"{', '.join(orders) or 'none'}"
+            )
+        array = resize(array, orders[dim] + 1, axis)
+    return Value(array, value.dims)
+
+
+def _stream(value: Value, orders: Mapping[str, int], frame: Frame, center: Any) -> Stream:
+    array = promote(value, frame.dims, frame).array
+    for axis, dim in enumerate(frame.dims):
+        array = resize(array, orders[dim] + 1, axis)
+    count = len(frame.dims)
+    return Stream(jnp.moveaxis(array, range(count), range(-count, 0)), frame.dims, center)
+
+
+def _coordinate(dim: str, center: Any, order: int) -> Value:
+    center = jnp.asarray(center)
+    return Value(resize(jnp.stack([center, jnp.ones_like(center)]), order + 1), (dim,))
+
+
+def _substitution(
+    atom: Substitution, orders: Mapping[str, int], centers: Mapping[str, Any], unroll: bool
+) -> Value:
+    """outer(inner(t)) by Horner's rule on truncated series."""
+    along = {atom.dim: orders[atom.dim]}
+    for role, circuit in (("outer", atom.outer), ("inner", atom.inner)):
+        others = set(flatten(circuit).dims) - {atom.dim}
+        if others:
+            raise DimensionError(
+                f"{brief(atom)}: the {role} series may depend on {atom.dim} only, not on "
+                f"{', '.join(sorted(others))}"
+            )
+    outer_graph, inner_graph = flatten(atom.outer), flatten(atom.inner)
+    coordinate = _coordinate(atom.dim, centers[atom.dim], along[atom.dim])
+    zero = {atom.dim: jnp.zeros_like(jnp.asarray(centers[atom.dim]))}
+    (outer,) = expand(outer_graph, {}, along, zero, unroll)
+    (inner,) = expand(inner_graph, {inner_graph.inputs[0]: coordinate}, along, dict(centers), unroll)
+    if outer.value_shape or inner.value_shape:
+        raise CircuitError(f"{brief(atom)}: power series are composed of scalar values only")
+    length = along[atom.dim] + 1
+    offset = jnp.arange(length)[:, None] - jnp.arange(length)[None, :]
+    powers = jnp.where(offset >= 0, inner.coefficients[jnp.maximum(offset, 0)], 0)
+
+    def step(total, coefficient):
+        return (powers @ total).at[0].add(coefficient), None
+
+    start = jnp.zeros(length, jnp.result_type(outer.coefficients, inner.coefficients))
+    total, _ = jax.lax.scan(step, start, outer.coefficients, reverse=True)
+    vanishes = inner.coefficients[0] == 0
+    return Value(jnp.where(vanishes, total, jnp.nan), (atom.dim,))
+
+
+def _check_streams(circuit: Circuit, streams: tuple[Any, ...]) -> None:
+    if len(streams) != circuit.n_in:
+        raise DegreeError(
+            f"{brief(circuit)} takes {circuit.n_in} input{'s'[: circuit.n_in != 1]}, but "
+            f"{len(streams)} stream{'s were' if len(streams) != 1 else ' was'} given"
+        )
+    for stream in streams:
+        if not isinstance(stream, Stream):
+            raise CircuitError(
+                f"series takes streams, not {type(stream).__name__}; a function that does not "
+                'change is Stream([value], "t")'
+            )
+
+
+def _orders(graph: Graph, streams: tuple[Stream, ...], order: Any) -> dict[str, int]:
+    """The run's dimensions and their orders."""
+    dims = tuple(dict.fromkeys([*(dim for s in streams for dim in s.dims), *graph.dims]))
+    if isinstance(order, int):
+        orders = dict.fromkeys(dims, order)
+    else:
+        orders = dict(order)
+        missing = [dim for dim in dims if dim not in orders]
+        unknown = [dim for dim in orders if dim not in dims]
+        if missing or unknown:
+            fault = f"none for {', '.join(missing)}" if missing else f"one for {', '.join(unknown)}"
+            raise DimensionError(
+                f"order must have a number for each of {', '.join(dims) or 'no dimension'}; it has "
+                f"{fault}"
+            )
+    for dim, number in orders.items():
+        if not isinstance(number, int) or isinstance(number, bool) or number < 0:
+            raise CircuitError(f"the order along {dim} must be a count, not {number!r}")
+    return orders
+
+
+def _centers(streams: tuple[Stream, ...], orders: Mapping[str, int]) -> dict[str, Any]:
+    """The centre along each dimension: that of the first stream that has it, else 0."""
+    dtype = jnp.result_type(*(s.center for s in streams)) if streams else jnp.result_type(float)
+    centers = {dim: jnp.zeros((), dtype) for dim in orders}
+    for stream in reversed(streams):
+        centers.update((dim, stream.center_of(dim)) for dim in stream.dims)
+    return centers
+
+
+def _stack_centers(centers: list[Any]) -> Any:
+    return jnp.stack(centers) if centers else 0.0

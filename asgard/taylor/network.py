@@ -1,0 +1,198 @@
+"""From a circuit's wiring graph to a net: what every atom means for power series."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from ..atoms.registers import Delay, Deregister, Register, State, StochasticRegister, Substitution
+from ..circuit import Atom, brief
+from ..components import components, edges
+from ..errors import CircuitError, DimensionError
+from ..graph import Graph, Node
+from ..stream import Stream
+from .net import Piece, Value, Wire
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """A graph as a net: its pieces, the types of its wires, and the values of initial contents.
+
+    Besides the graph's own wires, which are numbers, there are `("coordinate", dim)` and, for the
+    initial content of a register, `("initial", wire)` with the wire that it drives.
+    """
+
+    pieces: tuple[Piece, ...]
+    avals: dict[Wire, jax.ShapeDtypeStruct]
+    initials: dict[Wire, Value]
+
+
+def coordinate_wire(dim: str) -> Wire:
+    """The wire that carries a coordinate."""
+    return ("coordinate", dim)
+
+
+def initial_wire(wire: int) -> Wire:
+    """The wire that carries the initial content of the register that drives `wire`."""
+    return ("initial", wire)
+
+
+def network(
+    graph: Graph,
+    nodes: Sequence[Node],
+    known: Mapping[Wire, jax.ShapeDtypeStruct],
+    calculus: str,
+    noise: str = "error",
+) -> Network:
+    """The net of some of a graph's nodes.
+
+    **Arguments:** `known` has the types of the input wires and of the coordinates; `calculus` is
+    the name that errors give; `noise="off"` drops stochastic registers' integrals.
+    """
+    pieces: list[Piece] = []
+    initials: dict[Wire, Value] = {}
+    for node in nodes:
+        _check_meaning(node.atom, calculus, noise)
+        if isinstance(node.atom, Substitution):
+            continue
+        if isinstance(node.atom, Register | StochasticRegister):
+            initials[initial_wire(node.outs[0])] = _initial(node.atom)
+        pieces.append(_piece(node))
+    avals = _infer(pieces, {**known, **{wire: v.aval for wire, v in initials.items()}})
+    return Network(tuple(pieces), avals, initials)
+
+
+def call(atom: Atom, *values: Any) -> tuple[Array, ...]:
+    """An atom's value rule, with its outputs counted and made arrays."""
+    try:
+        result = atom(*values)
+    except CircuitError:
+        raise
+    except Exception as error:
+        shapes = ", ".join(f"{v.dtype}{list(v.shape)}" for v in map(jnp.asarray, values))
+        raise CircuitError(
+            f"{brief(atom)} cannot be evaluated on values of type ({shapes}): {error}"
+        ) from error
+    results = tuple(result) if isinstance(result, tuple | list) else (result,)
+    if len(results) != atom.n_out:
+        raise CircuitError(f"{brief(atom)} has n_out = {atom.n_out}, but returned {len(results)}")
+    return tuple(_inexact(atom, value) for value in results)
+
+
+def _inexact(atom: Atom, value: Any) -> Array:
+    try:
+        array = jnp.asarray(value)
+    except (TypeError, ValueError) as error:
+        raise CircuitError(f"{brief(atom)} returned {value!r}, which is no array") from error
+    if jnp.issubdtype(array.dtype, jnp.inexact):
+        return array
+    return array.astype(jnp.result_type(float))
+
+
+def _check_meaning(atom: Atom, calculus: str, noise: str) -> None:
+    if isinstance(atom, Delay):
+        raise CircuitError(
+            f"{brief(atom)}: a unit delay has no meaning under {calculus}; it belongs to Discrete"
+        )
+    if isinstance(atom, StochasticRegister) and noise != "off":
+        raise CircuitError(
+            f"{brief(atom)}: an integral against noise has no meaning under {calculus}; run it "
+            'under Stochastic, or its drift alone under Real(noise="off")'
+        )
+
+
+def _piece(node: Node) -> Piece:
+    atom = node.atom
+    if isinstance(atom, Register):
+        initial = initial_wire(node.outs[0])
+        return Piece(node.ins, node.outs, sign=1, dim=atom.dim, initial=initial)
+    if isinstance(atom, Deregister):
+        return Piece(node.ins, node.outs, sign=-1, dim=atom.dim)
+    if isinstance(atom, StochasticRegister):
+        return Piece((initial_wire(node.outs[0]),), node.outs, fn=lambda value: (value,))
+    coordinates = tuple(coordinate_wire(dim) for dim in atom.coordinates)
+    return Piece((*coordinates, *node.ins), node.outs, fn=lambda *values: call(atom, *values))
+
+
+def _initial(atom: Register | StochasticRegister) -> Value:
+    """The initial content, with a leading coefficient axis for each dimension of a stream."""
+    if not isinstance(atom.initial, Stream):
+        return Value(atom.initial)
+    stream = atom.initial
+    if atom.dim in stream.dims:
+        raise DimensionError(
+            f"{brief(atom)}: the initial content is what holds at the start along {atom.dim}, so "
+            f"it cannot be a stream along {atom.dim}"
+        )
+    return stream_value(stream)
+
+
+def stream_value(stream: Stream) -> Value:
+    """A stream with its coefficient axes in front."""
+    count = len(stream.dims)
+    array = jnp.moveaxis(stream.coefficients, range(-count, 0), range(count))
+    return Value(array, stream.dims)
+
+
+def _infer(
+    pieces: Sequence[Piece], known: Mapping[Wire, jax.ShapeDtypeStruct]
+) -> dict[Wire, jax.ShapeDtypeStruct]:
+    """Every wire's type: a register's joins its initial content's and its input's, found by trying.
+
+    Each round evaluates the pieces, in order, with every register cut; it ends when no register's
+    type changes, which broadcasting makes happen after a few rounds.
+    """
+    registers = [piece for piece in pieces if piece.sign > 0]
+    others = [piece for piece in pieces if piece.sign <= 0]
+    ordered = [others[c.places[0]] for c in components(edges(others))]
+    avals = dict(known)
+    for piece in registers:
+        avals[piece.outs[0]] = avals[piece.initial]
+    rounds = len(registers) + 2
+    for _ in range(rounds):
+        avals.update(_types(ordered, avals))
+        changed = False
+        for piece in registers:
+            before, source = avals[piece.outs[0]], avals[piece.ins[0]]
+            after = _join(before, source)
+            changed |= (after.shape, after.dtype) != (before.shape, before.dtype)
+            avals[piece.outs[0]] = after
+        if not changed:
+            return avals
+    raise CircuitError("the shape of a value in a loop grows with every turn of the loop")
+
+
+def _types(
+    ordered: Sequence[Piece], avals: Mapping[Wire, jax.ShapeDtypeStruct]
+) -> dict[Wire, jax.ShapeDtypeStruct]:
+    driven = {wire for piece in ordered for wire in piece.outs}
+    outside = [wire for wire in avals if wire not in driven]
+
+    def run(arrays: list[Array]) -> list[Array]:
+        values = dict(zip(outside, arrays, strict=True))
+        for piece in ordered:
+            if piece.fn is None:
+                values[piece.outs[0]] = values[piece.ins[0]]
+            else:
+                results = piece.fn(*(values[wire] for wire in piece.ins))
+                values.update(zip(piece.outs, results, strict=True))
+        return [values[wire] for piece in ordered for wire in piece.outs]
+
+    names = [wire for piece in ordered for wire in piece.outs]
+    types = jax.eval_shape(run, [avals[wire] for wire in outside])
+    return dict(zip(names, types, strict=True))
+
+
+def _join(a: jax.ShapeDtypeStruct, b: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+    try:
+        shape = jnp.broadcast_shapes(a.shape, b.shape)
+    except ValueError as error:
+        raise CircuitError(
+            f"a register's initial content has shape {a.shape}, but its input has {b.shape}"
+        ) from error
+    return jax.ShapeDtypeStruct(shape, jnp.promote_types(a.dtype, b.dtype))
+
+

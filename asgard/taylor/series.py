@@ -1,0 +1,129 @@
+"""The coefficients of one value so far, and the one convolution kernel that all rules go through.
+
+A `Series` is known up to some order; what is not yet known counts as zero. It comes in two forms:
+
+- a list of coefficients, for orders known when the program is traced (the unrolled driver, and the
+  first orders of the other);
+- a buffer `[orders, *value]`, filled from the front, for the orders of a scan.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array
+
+Body = list[Array] | Array  # the coefficients of a series in one of the two forms
+Order = int | Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Series:
+    """Coefficients 0 to n - 1 in `body`; `now` is coefficient n once it is known.
+
+    `body` may know more than that (it does for a series given from outside).
+    """
+
+    body: Body
+    now: Array | None = None
+
+    @property
+    def zero(self) -> Array:
+        """The coefficient of order 0."""
+        return self.body[0]
+
+    @property
+    def current(self) -> Array:
+        """The coefficient of the order at hand."""
+        assert self.now is not None
+        return self.now
+
+    def append(self, n: Order, coefficient: Array) -> "Series":
+        """This series with coefficient n known."""
+        if isinstance(self.body, list):
+            return Series([*self.body, coefficient], coefficient)
+        start = (n, *(0,) * (self.body.ndim - 1))
+        row = coefficient.astype(self.body.dtype)[None]
+        return Series(lax.dynamic_update_slice(self.body, row, start), coefficient)
+
+
+def buffer(body: Body, length: int) -> Array:
+    """A body as a buffer of `length` orders, what is not known filled with zeros."""
+    array = jnp.stack(body) if isinstance(body, list) else body
+    missing = length - array.shape[0]
+    if missing <= 0:
+        return array[:length]
+    return jnp.concatenate([array, jnp.zeros((missing, *array.shape[1:]), array.dtype)])
+
+
+@dataclasses.dataclass(frozen=True)
+class Product:
+    """A bilinear operation: `pair` on two coefficients, `total` on two stacks of them, summed."""
+
+    pair: Callable[[Any, Any], Any]
+    total: Callable[[Any, Any], Any]
+
+
+MULTIPLY = Product(pair=lax.mul, total=lambda a, b: jnp.sum(a * b, axis=0))
+
+
+def convolve(
+    a: Series, b: Series, n: Order, product: Product = MULTIPLY, derivative: bool = False
+) -> Array:
+    """The sum over k of a_k b_(n-k), or of k a_k b_(n-k) with `derivative`; unknown terms are 0.
+
+    With `derivative` the result is n times coefficient n of the integral of a' b.
+    """
+    if isinstance(a.body, list) and isinstance(b.body, list):
+        assert isinstance(n, int)
+        return _convolve_lists(a.body, b.body, n, product, derivative)
+    assert not isinstance(a.body, list) and not isinstance(b.body, list)
+    length = a.body.shape[0]
+    left = a.body * _orders(a.body) if derivative else a.body
+    return product.total(left, _reversed_from(b.body, n, length))
+
+
+def scale(coefficient: Array, factor: Order) -> Array:
+    """A coefficient times an order."""
+    return coefficient * _real(factor, coefficient)
+
+
+def divide(coefficient: Array, divisor: Order) -> Array:
+    """A coefficient divided by an order."""
+    return coefficient / _real(divisor, coefficient)
+
+
+def _real(order: Order, like: Array) -> Array:
+    dtype = jnp.finfo(like.dtype).dtype
+    return jnp.asarray(order, dtype) if isinstance(order, int) else order.astype(dtype)
+
+
+def _orders(body: Array) -> Array:
+    orders = jnp.arange(body.shape[0], dtype=jnp.finfo(body.dtype).dtype)
+    return orders.reshape((-1,) + (1,) * (body.ndim - 1))
+
+
+def _reversed_from(body: Array, n: Order, length: int) -> Array:
+    """Coefficients n, n - 1, …, 0 and then zeros, `length` in all."""
+    # A reversal, a pad and a slice that XLA fuses into the sum that reads them.
+    padded = jnp.concatenate([lax.rev(body, (0,)), jnp.zeros_like(body, shape=(length, *body.shape[1:]))])
+    start = body.shape[0] - 1 - n
+    return lax.dynamic_slice(padded, (start, *(0,) * (body.ndim - 1)), (length, *body.shape[1:]))
+
+
+def _convolve_lists(
+    a: list[Array], b: list[Array], n: int, product: Product, derivative: bool
+) -> Array:
+    total = None
+    for k in range(max(0, n - len(b) + 1, 1 if derivative else 0), min(n, len(a) - 1) + 1):
+        term = product.pair(a[k], b[n - k])
+        if derivative and k != 1:
+            term = scale(term, k)
+        total = term if total is None else total + term
+    if total is None:
+        shape = jax.eval_shape(product.pair, a[0], b[0])
+        return jnp.zeros(shape.shape, shape.dtype)
+    return total
