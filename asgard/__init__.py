@@ -31,6 +31,8 @@ from .atoms.registers import (
     TaylorPolynomial,
 )
 from .atoms.wiring import Discard, Id, Permute, Split, Swap, Var
+from .calculi.calculus import Calculus
+from .calculi.real import Real
 from .circuit import Atom, Block, Circuit, Composition, Monoidal, Trace
 from .errors import (
     CircuitError,
@@ -43,4 +45,7 @@ from .errors import (
 from .notation.parse import parse
 from .parameters import parameters, update
 from .series import series
+from .simulate import compile, simulate
+from .status import Status
 from .stream import Stream
+from .trajectory import Trajectory

@@ -8,15 +8,17 @@ pytree at any depth, and everything that walks it is a loop over `shape` with a 
 
 import abc
 import dataclasses
+import itertools
 import re
 from collections.abc import Callable, Iterable
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .concrete import is_concrete
 from .errors import CircuitError, DegreeError
 
 T = TypeVar("T")
@@ -42,10 +44,15 @@ class Circuit(eqx.Module):
     f beside g; `f.trace(wires)` feeds the last outputs back to the last inputs.
     """
 
-    n_in: eqx.AbstractVar[int]
-    n_out: eqx.AbstractVar[int]
-    parts: eqx.AbstractVar[tuple["Circuit", ...]]
-    shape: eqx.AbstractVar[Shape]
+    if TYPE_CHECKING:  # type checkers take abstract variables for fields of the dataclass
+        n_in = n_out = cast(Any, 0)
+        parts = cast(Any, ())
+        shape = cast(Any, ())
+    else:
+        n_in: eqx.AbstractVar[int]
+        n_out: eqx.AbstractVar[int]
+        parts: eqx.AbstractVar[tuple["Circuit", ...]]
+        shape: eqx.AbstractVar[Shape]
 
     def __check_init__(self):
         for name in ("n_in", "n_out"):
@@ -64,7 +71,7 @@ class Circuit(eqx.Module):
         return Trace(self, wires)
 
     def __str__(self) -> str:
-        return fold(self, lambda part: part.text(), _render_text)
+        return fold(self, lambda part: cast(Part, part).text(), _render_text)
 
     def __repr__(self) -> str:
         return fold(self, _repr_part, _render_repr)
@@ -116,8 +123,12 @@ class Atom(Part):
 
     coordinates: ClassVar[tuple[str, ...]] = ()
 
-    @abc.abstractmethod
-    def __call__(self, *values: Any) -> Any: ...
+    if TYPE_CHECKING:  # a rule takes as many values as its atom has inputs
+        __call__ = cast(Callable[..., Any], None)
+    else:
+
+        @abc.abstractmethod
+        def __call__(self, *values: Any) -> Any: ...
 
 
 class Block(Part):
@@ -147,7 +158,7 @@ class Block(Part):
                     f"not {type(wiring).__name__}"
                 )
             degrees = (wiring.n_in, wiring.n_out)
-            self.__dict__["_known_degrees"] = degrees
+            object.__setattr__(self, "_known_degrees", degrees)
         return degrees
 
     @property
@@ -203,7 +214,7 @@ class Composition(_Term):
 
     def __init__(self, *circuits: Circuit):
         _check_circuits("Composition", circuits)
-        for place, (left, right) in enumerate(zip(circuits, circuits[1:], strict=False)):
+        for place, (left, right) in enumerate(itertools.pairwise(circuits)):
             if left.n_out != right.n_in:
                 raise DegreeError(
                     f"composition of {place + 1} and {place + 2}: {brief(left)} has {left.n_out} "
@@ -292,7 +303,7 @@ def check_name(owner: str, kind: str, name: Any) -> None:
 
 def number_text(value: Any) -> str:
     """A number in the text notation: the shortest digits that give it back in its dtype."""
-    if isinstance(value, jax.core.Tracer) or not hasattr(value, "dtype"):
+    if not is_concrete(value) or not hasattr(value, "dtype"):
         return "<traced>"
     array = np.asarray(value)
     if array.ndim:

@@ -5,9 +5,13 @@ some order before what depends on it. `lags` finds, for each node, how many orde
 others it must run (a retiming), or that there is none.
 """
 
+import collections
 import dataclasses
-from collections.abc import Hashable, Sequence
+import math
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Protocol
+
+from .errors import LoopError
 
 
 class Wired(Protocol):
@@ -106,6 +110,58 @@ def lags(nodes: Sequence[Wired], reads: Sequence[Sequence[int]], dim: str) -> li
     return result
 
 
+def orders_read(nodes: Sequence[Wired], orders: Mapping[str, int]) -> dict[str, int]:
+    """The orders along each dimension that have to be known for `orders` of every wire.
+
+    A deregister reads one order more than it gives. A loop may lose orders along one dimension and
+    gain along another: the heat equation reads two orders in x for one in t, so 2 n for order n.
+    """
+    reads = edges(nodes)
+    result: dict[str, int] = {}
+    for dim, order in orders.items():
+        lag = lags(nodes, reads, dim)
+        if lag is not None:
+            result[dim] = order + max(lag, default=0)
+    while len(result) < len(orders):
+        before = len(result)
+        for dim in orders.keys() - result.keys():
+            loss = _loss_within(nodes, reads, dim, result)
+            if loss is not None:
+                result[dim] = orders[dim] + loss
+        if len(result) == before:
+            losing = ", ".join(sorted(orders.keys() - result.keys()))
+            raise LoopError(f"a loop takes derivatives along {losing} without end")
+    return {dim: result[dim] for dim in orders}
+
+
+def _loss_within(
+    nodes: Sequence[Wired], reads: Sequence[Sequence[int]], dim: str, orders: Mapping[str, int]
+) -> int | None:
+    """How many orders along `dim` are lost at most by reads that stay within `orders`, if bounded.
+
+    Longest paths as in `lags`, over nodes at each of their orders along the other dimensions.
+    """
+    others = [d for d in orders if any(node.delay(d) for node in nodes)]
+    top = tuple(orders[d] for d in others)
+    delays = [tuple(node.delay(d) for d in others) for node in nodes]
+    limit = sum(max(0, -node.delay(dim)) for node in nodes) * math.prod(n + 1 for n in top)
+    loss = {(place, top): 0 for place in range(len(nodes))}
+    changed = collections.deque(loss)
+    while changed:
+        place, at = changed.popleft()
+        need = loss[place, at] - nodes[place].delay(dim)
+        source = tuple(n - delay for n, delay in zip(at, delays[place], strict=True))
+        if any(not 0 <= n <= most for n, most in zip(source, top, strict=True)):
+            continue
+        for other in reads[place]:
+            if need > loss.get((other, source), -1):
+                if need > limit:
+                    return None
+                loss[other, source] = need
+                changed.append((other, source))
+    return max(loss.values())
+
+
 def guards(
     nodes: Sequence[Wired], reads: Sequence[Sequence[int]], places: Sequence[int], dim: str
 ) -> bool:
@@ -132,6 +188,4 @@ def restrict(
     """The nodes at `places` and what they read of each other."""
     number = {place: count for count, place in enumerate(places)}
     inner = [nodes[place] for place in places]
-    return inner, [
-        [number[other] for other in reads[place] if other in number] for place in places
-    ]
+    return inner, [[number[other] for other in reads[place] if other in number] for place in places]

@@ -8,6 +8,7 @@ of readers; wiring atoms only join wires, and blocks are replaced by what they h
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Hashable, Iterable, Sequence
 
 import equinox as eqx
@@ -17,7 +18,9 @@ import numpy as np
 from .atoms.registers import State
 from .atoms.wiring import Var, Wiring
 from .circuit import Atom, Block, Circuit, fold
+from .concrete import is_concrete
 from .errors import CircuitError, LoopError
+from .stream import Stream
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +34,12 @@ class Node:
     def delay(self, dim: str) -> int:
         """What the node adds to the delay of a cycle along `dim`."""
         return self.atom.delay if isinstance(self.atom, State) and self.atom.dim == dim else 0
+
+    @property
+    def streams(self) -> tuple[Stream, ...]:
+        """The streams that the node holds: an initial content over other dimensions."""
+        initial = getattr(self.atom, "initial", None)
+        return (initial,) if isinstance(self.atom, State) and isinstance(initial, Stream) else ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +58,8 @@ class Graph:
         for node in self.nodes:
             if isinstance(node.atom, State):
                 found[node.atom.dim] = None
+            for stream in node.streams:
+                found.update(dict.fromkeys(stream.dims))
             found.update(dict.fromkeys(node.atom.coordinates))
             inner = getattr(node.atom, "dim", None)
             if inner is not None:
@@ -114,7 +125,7 @@ class _Wires:
         if combinator == "monoidal":
             return [w for ins, _ in values for w in ins], [w for _, outs in values for w in outs]
         if combinator == "composition":
-            for (_, outs), (ins, _) in zip(values, values[1:], strict=False):
+            for (_, outs), (ins, _) in itertools.pairwise(values):
                 self.source.update(zip(ins, outs, strict=True))
             return values[0][0], values[-1][1]
         ins, outs = values[0]
@@ -191,7 +202,7 @@ def label(atom: Atom) -> Hashable:
 
 
 def _number(leaf: object) -> Hashable:
-    if not eqx.is_array(leaf) or isinstance(leaf, jax.core.Tracer):
+    if not eqx.is_array(leaf) or not is_concrete(leaf):
         return id(leaf)
     array = np.asarray(leaf)
     return str(array.dtype), array.shape, array.tobytes()

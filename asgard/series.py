@@ -1,7 +1,8 @@
 """`series`: a circuit from streams to streams."""
 
-import functools
-from collections.abc import Mapping
+import contextlib
+import operator
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -10,12 +11,16 @@ import jax.numpy as jnp
 from .analysis import check_loops
 from .atoms.registers import Substitution
 from .circuit import Circuit, brief
-from .components import edges, lags
+from .components import orders_read
+from .concrete import is_concrete
 from .errors import CircuitError, DegreeError, DimensionError
 from .graph import Graph, flatten
 from .stream import Stream
 from .taylor.net import Frame, Value, Wire, evaluate, promote, resize
 from .taylor.network import coordinate_wire, network, stream_value
+
+# What has to hold of traced numbers, by what to say where it does not.
+Conditions = dict[str, jax.Array]
 
 
 def series(
@@ -53,23 +58,34 @@ def series(
     if not isinstance(circuit, Circuit):
         raise CircuitError(f"series runs a circuit, not {circuit!r}")
     _check_streams(circuit, streams)
-    if not isinstance(order, int):
-        order = tuple(order.items())  # pyright: ignore[reportAssignmentType]
-    outputs = _compiled(circuit, streams, order, unroll)
+    outputs, conditions = _run_compiled(circuit, streams, _counts(order), unroll)
+    for message, holds in conditions.items():
+        if is_concrete(holds) and not holds:
+            raise CircuitError(message)
     return outputs[0] if len(outputs) == 1 else outputs
 
 
-@functools.partial(jax.jit, static_argnums=(2, 3))
-def _compiled(
+def _run_compiled(*arguments: Any) -> tuple[tuple[Stream, ...], Conditions]:
+    with contextlib.suppress(CircuitError):
+        return _compiled(*arguments)
+    # Fails again, outside the compilation, where the message can show the circuit's numbers.
+    return _run(*arguments)
+
+
+def _run(
     circuit: Circuit, streams: tuple[Stream, ...], order: Any, unroll: bool
-) -> tuple[Stream, ...]:
+) -> tuple[tuple[Stream, ...], Conditions]:
     graph = flatten(circuit)
     orders = _orders(graph, streams, order)
-    centers = _centers(streams, orders)
+    centers, conditions = _centers(graph, streams, orders)
     known: dict[Wire, Value] = {}
     for wire, stream in zip(graph.inputs, streams, strict=True):
         known[wire] = stream_value(stream)
-    return expand(graph, known, orders, centers, unroll)
+    outputs, more = expand(graph, known, orders, centers, unroll)
+    return outputs, {**conditions, **more}
+
+
+_compiled = jax.jit(_run, static_argnums=(2, 3))
 
 
 def expand(
@@ -78,32 +94,32 @@ def expand(
     orders: dict[str, int],
     centers: dict[str, Any],
     unroll: bool = False,
-) -> tuple[Stream, ...]:
-    """The streams of a graph's outputs, from the values of its inputs."""
+) -> tuple[tuple[Stream, ...], Conditions]:
+    """The streams of a graph's outputs, from the values of its inputs; and what has to hold."""
     nodes = graph.needed(graph.outputs)
     dims = tuple(orders)
     check_loops(nodes, dims, "Real")
-    working = {dim: order + derivatives_taken(nodes, dim) for dim, order in orders.items()}
+    working = orders_read(nodes, orders)
+    conditions: Conditions = {}
     for dim in {dim for node in nodes for dim in node.atom.coordinates}:
-        known[coordinate_wire(dim)] = _coordinate(dim, centers[dim], working[dim])
+        known[coordinate_wire(dim)] = coordinate(dim, centers[dim], working[dim])
     for node in nodes:
         if isinstance(node.atom, Substitution):
-            known[node.outs[0]] = _substitution(node.atom, working, centers, unroll)
-    known = {wire: _fitted(value, working) for wire, value in known.items()}
+            value, more = _substitution(node.atom, working, centers, unroll)
+            known[node.outs[0]] = value
+            conditions |= more
+    known = {wire: fitted(value, working) for wire, value in known.items()}
     net = network(graph, nodes, {wire: value.aval for wire, value in known.items()}, "Real")
-    initials = {wire: _fitted(value, working) for wire, value in net.initials.items()}
+    initials = {wire: fitted(value, working) for wire, value in net.initials.items()}
     frame = Frame(dims, working, net.avals, unroll)
     values = evaluate(net.pieces, {**known, **initials}, graph.outputs, frame)
     center = _stack_centers([centers[dim] for dim in dims])
-    return tuple(_stream(values[wire], orders, frame, center) for wire in graph.outputs)
+    outputs = tuple(_stream(values[wire], orders, frame, center) for wire in graph.outputs)
+    return outputs, conditions
 
 
-def derivatives_taken(nodes: Any, dim: str) -> int:
-    """How many orders past those asked for deregisters read, where that is bounded."""
-    return max(lags(nodes, edges(nodes), dim) or [0])
-
-
-def _fitted(value: Value, orders: Mapping[str, int]) -> Value:
+def fitted(value: Value, orders: Mapping[str, int]) -> Value:
+    """A value with as many coefficients along each of its dimensions as the orders ask for."""
     array = value.array
     for axis, dim in enumerate(value.dims):
         if dim not in orders:
@@ -123,14 +139,15 @@ def _stream(value: Value, orders: Mapping[str, int], frame: Frame, center: Any) 
     return Stream(jnp.moveaxis(array, range(count), range(-count, 0)), frame.dims, center)
 
 
-def _coordinate(dim: str, center: Any, order: int) -> Value:
+def coordinate(dim: str, center: Any, order: int) -> Value:
+    """The coordinate along `dim` as a series about `center`."""
     center = jnp.asarray(center)
     return Value(resize(jnp.stack([center, jnp.ones_like(center)]), order + 1), (dim,))
 
 
 def _substitution(
     atom: Substitution, orders: Mapping[str, int], centers: Mapping[str, Any], unroll: bool
-) -> Value:
+) -> tuple[Value, Conditions]:
     """outer(inner(t)) by Horner's rule on truncated series."""
     along = {atom.dim: orders[atom.dim]}
     for role, circuit in (("outer", atom.outer), ("inner", atom.inner)):
@@ -141,10 +158,11 @@ def _substitution(
                 f"{', '.join(sorted(others))}"
             )
     outer_graph, inner_graph = flatten(atom.outer), flatten(atom.inner)
-    coordinate = _coordinate(atom.dim, centers[atom.dim], along[atom.dim])
+    along_dim = coordinate(atom.dim, centers[atom.dim], along[atom.dim])
     zero = {atom.dim: jnp.zeros_like(jnp.asarray(centers[atom.dim]))}
-    (outer,) = expand(outer_graph, {}, along, zero, unroll)
-    (inner,) = expand(inner_graph, {inner_graph.inputs[0]: coordinate}, along, dict(centers), unroll)
+    fed: dict[Wire, Value] = {inner_graph.inputs[0]: along_dim}
+    (outer,), of_outer = expand(outer_graph, {}, along, zero, unroll)
+    (inner,), of_inner = expand(inner_graph, fed, along, dict(centers), unroll)
     if outer.value_shape or inner.value_shape:
         raise CircuitError(f"{brief(atom)}: power series are composed of scalar values only")
     length = along[atom.dim] + 1
@@ -157,7 +175,9 @@ def _substitution(
     start = jnp.zeros(length, jnp.result_type(outer.coefficients, inner.coefficients))
     total, _ = jax.lax.scan(step, start, outer.coefficients, reverse=True)
     vanishes = inner.coefficients[0] == 0
-    return Value(jnp.where(vanishes, total, jnp.nan), (atom.dim,))
+    message = f"{brief(atom)}: the inner series must vanish at the centre along {atom.dim}"
+    value = Value(jnp.where(vanishes, total, jnp.nan), (atom.dim,))
+    return value, {**of_outer, **of_inner, message: vanishes}
 
 
 def _check_streams(circuit: Circuit, streams: tuple[Any, ...]) -> None:
@@ -174,34 +194,58 @@ def _check_streams(circuit: Circuit, streams: tuple[Any, ...]) -> None:
             )
 
 
-def _orders(graph: Graph, streams: tuple[Stream, ...], order: Any) -> dict[str, int]:
+def _counts(order: Any) -> int | tuple[tuple[str, int], ...]:
+    """The orders asked for as plain integers, to compile by."""
+    if isinstance(order, Mapping):
+        return tuple((dim, _count(f"order along {dim}", number)) for dim, number in order.items())
+    return _count("order", order)
+
+
+def _count(what: str, number: Any) -> int:
+    try:
+        count = -1 if isinstance(number, bool) else operator.index(number)
+    except TypeError:
+        count = -1
+    if count < 0:
+        raise CircuitError(f"series: {what} must be an integer of at least 0, not {number!r}")
+    return count
+
+
+def _orders(
+    graph: Graph, streams: Sequence[Stream], order: int | tuple[tuple[str, int], ...]
+) -> dict[str, int]:
     """The run's dimensions and their orders."""
     dims = tuple(dict.fromkeys([*(dim for s in streams for dim in s.dims), *graph.dims]))
     if isinstance(order, int):
-        orders = dict.fromkeys(dims, order)
-    else:
-        orders = dict(order)
-        missing = [dim for dim in dims if dim not in orders]
-        unknown = [dim for dim in orders if dim not in dims]
-        if missing or unknown:
-            fault = f"none for {', '.join(missing)}" if missing else f"one for {', '.join(unknown)}"
-            raise DimensionError(
-                f"order must have a number for each of {', '.join(dims) or 'no dimension'}; it has "
-                f"{fault}"
-            )
-    for dim, number in orders.items():
-        if not isinstance(number, int) or isinstance(number, bool) or number < 0:
-            raise CircuitError(f"the order along {dim} must be a count, not {number!r}")
+        return dict.fromkeys(dims, order)
+    orders = dict(order)
+    missing = [dim for dim in dims if dim not in orders]
+    unknown = [str(dim) for dim in orders if dim not in dims]
+    if missing or unknown:
+        fault = f"none for {', '.join(missing)}" if missing else f"one for {', '.join(unknown)}"
+        raise DimensionError(
+            f"order must have a number for each of {', '.join(dims) or 'no dimension'}; it has "
+            f"{fault}"
+        )
     return orders
 
 
-def _centers(streams: tuple[Stream, ...], orders: Mapping[str, int]) -> dict[str, Any]:
-    """The centre along each dimension: that of the first stream that has it, else 0."""
+def _centers(
+    graph: Graph, streams: Sequence[Stream], orders: Mapping[str, int]
+) -> tuple[dict[str, Any], Conditions]:
+    """The centre along each dimension: that of the streams that have it, else 0."""
+    streams = [*streams, *(stream for node in graph.nodes for stream in node.streams)]
     dtype = jnp.result_type(*(s.center for s in streams)) if streams else jnp.result_type(float)
-    centers = {dim: jnp.zeros((), dtype) for dim in orders}
-    for stream in reversed(streams):
-        centers.update((dim, stream.center_of(dim)) for dim in stream.dims)
-    return centers
+    centers: dict[str, Any] = {}
+    conditions: Conditions = {}
+    for dim in orders:
+        found = [stream.center_of(dim).astype(dtype) for stream in streams if dim in stream.dims]
+        centers[dim] = found[0] if found else jnp.zeros((), dtype)
+        if len(found) > 1:
+            one = jnp.stack(found) == found[0]
+            conditions[f"the streams along {dim} are about different centres"] = one.all()
+            centers[dim] = jnp.where(one.all(), found[0], jnp.nan)
+    return centers, conditions
 
 
 def _stack_centers(centers: list[Any]) -> Any:

@@ -144,9 +144,10 @@ def largest_factorial_order(dtype: Any) -> int:
     info = np.finfo(dtype)
     order = 0
     factorial = 1
-    while factorial * (order + 1) <= float(info.max) and factorial * (order + 1) * float(
-        info.tiny
-    ) <= 1.0:
+    while (
+        factorial * (order + 1) <= float(info.max)
+        and factorial * (order + 1) * float(info.tiny) <= 1.0
+    ):
         order += 1
         factorial *= order
     return order

@@ -1,10 +1,8 @@
 """Arithmetic atoms."""
 
-from __future__ import annotations
-
 import functools
 import operator
-from typing import Any
+from typing import Any, cast
 
 import equinox as eqx
 import jax
@@ -109,13 +107,14 @@ class Power(Atom):
     n_out = 1
 
     def __init__(self, exponent: int | float | jax.Array):
-        whole = isinstance(exponent, int) and not isinstance(exponent, bool)
-        self.integer = exponent if whole else None
-        self.exponent = None if whole else exponent  # pyright: ignore[reportAttributeAccessIssue]
+        if isinstance(exponent, int) and not isinstance(exponent, bool):
+            self.integer, self.exponent = exponent, None
+        else:
+            self.integer, self.exponent = None, cast(Array, exponent)
 
     def __call__(self, x: Any) -> Any:
-        if self.integer is not None:
-            return jax.lax.integer_pow(x, self.integer)
+        if self.exponent is None:
+            return jax.lax.integer_pow(x, cast(int, self.integer))
         return jnp.power(x, self.exponent)
 
     def text(self) -> str:

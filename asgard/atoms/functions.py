@@ -1,7 +1,5 @@
 """Elementary functions as atoms, and any function or equinox module as an atom."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, ClassVar
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Inexact
 
 from ..circuit import Atom, Circuit, check_name, number_text
-from ..errors import CircuitError, DegreeError, DimensionError
+from ..errors import CircuitError, DegreeError
 from ..stream import Stream
 
 
@@ -117,7 +117,10 @@ class Substitution(Atom):
 
     def __check_init__(self):
         check_name("Substitution", "dimension", self.dim)
-        for role, circuit, degrees in (("outer", self.outer, (0, 1)), ("inner", self.inner, (1, 1))):
+        for role, circuit, degrees in (
+            ("outer", self.outer, (0, 1)),
+            ("inner", self.inner, (1, 1)),
+        ):
             if not isinstance(circuit, Circuit):
                 raise CircuitError(f"Substitution: {role} must be a circuit, not {circuit!r}")
             if (circuit.n_in, circuit.n_out) != degrees:
@@ -175,4 +178,8 @@ def _with_initial(keyword: str, arguments: str, initial: Any) -> str:
     if isinstance(initial, Stream):
         return f"{keyword}({arguments}, <stream over {', '.join(initial.dims)}>)"
     number = number_text(initial)
-    return f"{keyword}({arguments})" if number in ("0.0", "-0.0") else f"{keyword}({arguments}, {number})"
+    return (
+        f"{keyword}({arguments})"
+        if number in ("0.0", "-0.0")
+        else f"{keyword}({arguments}, {number})"
+    )

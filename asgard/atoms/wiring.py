@@ -1,9 +1,6 @@
 """Wiring atoms: they route wires and compute nothing, so the wiring graph holds no node for them."""
 
-from __future__ import annotations
-
-import abc
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import equinox as eqx
 
@@ -14,9 +11,10 @@ from ..errors import CircuitError
 class Wiring(Atom):
     """An atom that only routes: output wire i is input wire `sources[i]`."""
 
-    @property
-    @abc.abstractmethod
-    def sources(self) -> tuple[int, ...]: ...
+    if TYPE_CHECKING:
+        sources = cast(Any, ())
+    else:
+        sources: eqx.AbstractVar[tuple[int, ...]]
 
     def __call__(self, *values: Any) -> tuple[Any, ...]:
         return tuple(values[source] for source in self.sources)

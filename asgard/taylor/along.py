@@ -20,7 +20,6 @@ from .program import trace
 from .series import Order
 from .step import Progress, Segment, StepNet
 
-
 _Read = tuple[Wire, int]
 
 
@@ -88,10 +87,10 @@ class Group:
 
     def _scan(self, progress: Progress) -> dict[Wire, Array]:
         """The orders from 1 on, one step of a scan each."""
-        histories = {}
-        for (number, name), body in progress.histories.items():
+        histories: dict[tuple[int, int], Array] = {}
+        for (number, name), known in progress.histories.items():
             axis = len(self.segments[number].dims)
-            stacked = jnp.stack(body, axis=axis) if isinstance(body, list) else body
+            stacked = jnp.stack(known, axis=axis) if isinstance(known, list) else known
             histories[number, name] = resize(stacked, self.length(number), axis)
         held = progress.held
         given = {
@@ -105,10 +104,10 @@ class Group:
         wanted = [wire for wire in self.wanted if self.is_series[wire]]
 
         def body(carry, xs):
-            past, histories = carry
+            past, buffers = carry
             m, rows = xs
             before = Progress(
-                dict(zip(slack, past, strict=True)), held, dict(zip(names, histories, strict=True))
+                dict(zip(slack, past, strict=True)), held, dict(zip(names, buffers, strict=True))
             )
             values, after = self._step(m, before, dict(zip(reads, rows, strict=True)))
             carry = [after.past[w] for w in slack], [after.histories[name] for name in names]

@@ -6,6 +6,7 @@ JAX program again and can be lifted along the next dimension.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -56,9 +57,7 @@ class Lifted:
         self.program = program
         self.constants = dict(program.constants)
         self.avals = dict(program.avals)
-        self.series = {
-            number for number, flag in zip(program.inputs, series, strict=True) if flag
-        }
+        self.series = {number for number, flag in zip(program.inputs, series, strict=True) if flag}
         self.given = {number for number, flag in zip(program.inputs, given, strict=True) if flag}
         self.recalled: set[int] = set()  # series whose history later orders read
         self.instructions: list[_Instruction] = []
@@ -121,7 +120,9 @@ class Lifted:
                 self._recur(instruction, n, state, now, held)
                 continue
             for number, coefficient in zip(
-                instruction.equation.outs, _coefficients(instruction, n, state, now, held), strict=True
+                instruction.equation.outs,
+                _coefficients(instruction, n, state, now, held),
+                strict=True,
             ):
                 learn(number, coefficient)
         outputs = [
@@ -151,6 +152,8 @@ class Lifted:
 
     def _add(self, equation: Equation) -> None:
         """Finds the rule of one equation and what it needs to remember."""
+        if equation.name in rules.BROADCASTING:
+            equation = self._spread(equation)
         name, ins = equation.name, equation.ins
         carried = [number in self.series for number in ins]
         if not any(carried):
@@ -176,8 +179,8 @@ class Lifted:
         ):
             self._add_recurrence(equation)
         elif name in rules.REWRITES:
-            params = equation.params if name in ("integer_pow",) else {}
-            self._inline(lambda *xs: rules.REWRITES[name](*xs, **params), ins, equation.outs)
+            rewrite = functools.partial(rules.REWRITES[name], **equation.params)
+            self._inline(rewrite, ins, equation.outs)
         else:
             raise CircuitError(
                 f"the JAX primitive {name!r} has no series rule, so a function that uses it has no "
@@ -185,6 +188,17 @@ class Lifted:
                 "tables in asgard/taylor/rules.py"
             )
         self.series.update(equation.outs)
+
+    def _spread(self, equation: Equation) -> Equation:
+        """The equation with all its series of one shape, that of the output."""
+        shape = self.avals[equation.outs[0]].shape
+        ins = [
+            self._inline(lambda x: jnp.broadcast_to(x, shape), (number,))[0]
+            if number in self.series and self.avals[number].shape != shape
+            else number
+            for number in equation.ins
+        ]
+        return dataclasses.replace(equation, ins=tuple(ins))
 
     def _add_recurrence(self, equation: Equation) -> None:
         recurrence = rules.RECURRENCES[equation.name]

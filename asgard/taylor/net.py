@@ -166,9 +166,7 @@ def _in_order(pieces: Sequence[Piece]) -> list[Piece]:
     return [pieces[component.places[0]] for component in found]
 
 
-def _groups(
-    pieces: Sequence[Piece], dims: tuple[str, ...]
-) -> list[tuple[str | None, list[Piece]]]:
+def _groups(pieces: Sequence[Piece], dims: tuple[str, ...]) -> list[tuple[str | None, list[Piece]]]:
     """Components in order, gathered as long as one dimension can lead them all."""
     reads = edges(pieces)
     groups: list[tuple[str | None, list[Piece]]] = []

@@ -1,14 +1,14 @@
 """From a circuit's wiring graph to a net: what every atom means for power series."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from ..atoms.registers import Delay, Deregister, Register, State, StochasticRegister, Substitution
+from ..atoms.registers import Delay, Deregister, Register, StochasticRegister, Substitution
 from ..circuit import Atom, brief
 from ..components import components, edges
 from ..errors import CircuitError, DimensionError
@@ -46,13 +46,15 @@ def network(
     known: Mapping[Wire, jax.ShapeDtypeStruct],
     calculus: str,
     noise: str = "error",
+    sources: Sequence[Piece] = (),
 ) -> Network:
     """The net of some of a graph's nodes.
 
     **Arguments:** `known` has the types of the input wires and of the coordinates; `calculus` is
-    the name that errors give; `noise="off"` drops stochastic registers' integrals.
+    the name that errors give; `noise="off"` drops stochastic registers' integrals; `sources` are
+    pieces that drive input wires.
     """
-    pieces: list[Piece] = []
+    pieces: list[Piece] = list(sources)
     initials: dict[Wire, Value] = {}
     for node in nodes:
         _check_meaning(node.atom, calculus, noise)
@@ -73,8 +75,9 @@ def call(atom: Atom, *values: Any) -> tuple[Array, ...]:
         raise
     except Exception as error:
         shapes = ", ".join(f"{v.dtype}{list(v.shape)}" for v in map(jnp.asarray, values))
+        reason = str(error).partition("\n")[0] or type(error).__name__
         raise CircuitError(
-            f"{brief(atom)} cannot be evaluated on values of type ({shapes}): {error}"
+            f"{brief(atom)} cannot be evaluated on values of type ({shapes}): {reason}"
         ) from error
     results = tuple(result) if isinstance(result, tuple | list) else (result,)
     if len(results) != atom.n_out:
@@ -194,5 +197,3 @@ def _join(a: jax.ShapeDtypeStruct, b: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStr
             f"a register's initial content has shape {a.shape}, but its input has {b.shape}"
         ) from error
     return jax.ShapeDtypeStruct(shape, jnp.promote_types(a.dtype, b.dtype))
-
-

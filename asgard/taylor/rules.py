@@ -16,8 +16,9 @@ To add a primitive's series, add one entry to one of the tables below:
 """
 
 import dataclasses
+import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -43,24 +44,33 @@ LINEAR: dict[str, slice] = {
     "reduce_sum": _ALL,
     "cumsum": _ALL,
     "concatenate": _ALL,
+    "stack": _ALL,
+    "tile": _ALL,
     "slice": _ALL,
     "split": _ALL,
     "pad": _ALL,
     "dynamic_slice": _FIRST,
     "dynamic_update_slice": slice(0, 2),
     "gather": _FIRST,
+    "scatter": slice(0, 3, 2),
+    "scatter-add": slice(0, 3, 2),
     "select_n": slice(1, None),
     "convert_element_type": _ALL,
     "reduce_precision": _ALL,
     "copy": _ALL,
     "copy_p": _ALL,
+    "fft": _ALL,
     "optimization_barrier": _ALL,
+    "stop_gradient": _ALL,
     "real": _ALL,
     "imag": _ALL,
     "conj": _ALL,
     "complex": _ALL,
     "div": _FIRST,
 }
+
+# Primitives that take a number beside an array: its series is that of an array of equal numbers.
+BROADCASTING = frozenset({"add", "sub", "mul", "div", "pow"})
 
 FROZEN = frozenset({"sign", "floor", "ceil", "round"})
 
@@ -70,7 +80,9 @@ def _dot_general(params: dict[str, Any]) -> Product:
     (left, right), (left_batch, right_batch) = params["dimension_numbers"]
 
     def pair(a, b):
-        return lax.dot_general(a, b, **_dot_options(params, ((left, right), (left_batch, right_batch))))
+        return lax.dot_general(
+            a, b, **_dot_options(params, ((left, right), (left_batch, right_batch)))
+        )
 
     def total(a, b):
         def later(axes):
@@ -91,9 +103,15 @@ def _dot_options(params: dict[str, Any], dimension_numbers: Any) -> dict[str, An
     }
 
 
+def _convolution(params: dict[str, Any]) -> Product:
+    pair = functools.partial(lax.conv_general_dilated_p.bind, **params)
+    return Product(pair, lambda a, b: jnp.sum(jax.vmap(pair)(a, b), axis=0))
+
+
 BILINEAR: dict[str, Callable[[dict[str, Any]], Product]] = {
     "mul": lambda params: MULTIPLY,
     "dot_general": _dot_general,
+    "conv_general_dilated": _convolution,
 }
 
 
@@ -101,7 +119,7 @@ def _integer_pow(u: Any, *, y: int) -> Any:
     if y == 1:
         return u * 1
     if y < 0:
-        return 1 / _integer_pow(u, y=-y)
+        return _integer_pow(1 / u, y=-y)  # 1 / u^-y would lose digits in the division
     result = None
     while y:
         if y & 1:
@@ -125,6 +143,21 @@ def _remainder(a: Any, b: Any) -> Any:
     return a - b * (jnp.sign(quotient) * jnp.floor(quotient * jnp.sign(quotient)))
 
 
+def _atan2(y: Any, x: Any) -> Any:
+    steep = jnp.abs(y) > jnp.abs(x)
+    ratio = jnp.where(steep, -x, y) / jnp.where(steep, y, x)
+    half = jnp.where(y < 0, -math.pi, math.pi)
+    return jnp.arctan(ratio) + jnp.where(steep, half / 2, jnp.where(x < 0, half, 0))
+
+
+def _at(place: Callable[..., Any], u: Any, axes: Sequence[int]) -> Any:
+    """The entries at the place that `place` (argmax, argmin) finds over some axes."""
+    kept = [axis for axis in range(u.ndim) if axis not in axes]
+    u = jnp.transpose(u, (*kept, *axes))
+    u = u.reshape((*u.shape[: len(kept)], -1))
+    return jnp.take_along_axis(u, place(u, axis=-1, keepdims=True), axis=-1)[..., 0]
+
+
 REWRITES: dict[str, Callable[..., Any]] = {
     "square": lambda u: u * u,
     "integer_pow": _integer_pow,
@@ -133,6 +166,9 @@ REWRITES: dict[str, Callable[..., Any]] = {
     "min": _minimum,
     "clamp": lambda low, u, high: _minimum(_maximum(u, low), high),
     "rem": _remainder,
+    "atan2": _atan2,
+    "reduce_max": lambda u, *, axes, **_: _at(jnp.argmax, u, axes),
+    "reduce_min": lambda u, *, axes, **_: _at(jnp.argmin, u, axes),
     "exp2": lambda u, **_: jnp.exp(u * math.log(2)),
     "pow": lambda u, p: jnp.exp(p * jnp.log(u)),
 }
@@ -255,9 +291,7 @@ RECURRENCES: dict[str, Recurrence] = {
     "tan": Recurrence(
         lambda u: (jnp.tan(u), 1 + jnp.tan(u) * jnp.tan(u)), _quadratic(lambda w: 2 * w, 1)
     ),
-    "tanh": Recurrence(
-        lambda u: (jnp.tanh(u), _sech_squared(u)), _quadratic(lambda w: -2 * w, -1)
-    ),
+    "tanh": Recurrence(lambda u: (jnp.tanh(u), _sech_squared(u)), _quadratic(lambda w: -2 * w, -1)),
     "logistic": Recurrence(
         lambda u: (jax.nn.sigmoid(u), jax.nn.sigmoid(u) * jax.nn.sigmoid(-u)),
         _quadratic(lambda w: 1 - 2 * w, -1),

@@ -45,9 +45,8 @@ class Series:
         """This series with coefficient n known."""
         if isinstance(self.body, list):
             return Series([*self.body, coefficient], coefficient)
-        start = (n, *(0,) * (self.body.ndim - 1))
         row = coefficient.astype(self.body.dtype)[None]
-        return Series(lax.dynamic_update_slice(self.body, row, start), coefficient)
+        return Series(lax.dynamic_update_slice_in_dim(self.body, row, n, axis=0), coefficient)
 
 
 def buffer(body: Body, length: int) -> Array:
@@ -80,7 +79,8 @@ def convolve(
     if isinstance(a.body, list) and isinstance(b.body, list):
         assert isinstance(n, int)
         return _convolve_lists(a.body, b.body, n, product, derivative)
-    assert not isinstance(a.body, list) and not isinstance(b.body, list)
+    assert not isinstance(a.body, list)
+    assert not isinstance(b.body, list)
     length = a.body.shape[0]
     left = a.body * _orders(a.body) if derivative else a.body
     return product.total(left, _reversed_from(b.body, n, length))
@@ -109,9 +109,9 @@ def _orders(body: Array) -> Array:
 def _reversed_from(body: Array, n: Order, length: int) -> Array:
     """Coefficients n, n - 1, …, 0 and then zeros, `length` in all."""
     # A reversal, a pad and a slice that XLA fuses into the sum that reads them.
-    padded = jnp.concatenate([lax.rev(body, (0,)), jnp.zeros_like(body, shape=(length, *body.shape[1:]))])
-    start = body.shape[0] - 1 - n
-    return lax.dynamic_slice(padded, (start, *(0,) * (body.ndim - 1)), (length, *body.shape[1:]))
+    zeros = jnp.zeros((length, *body.shape[1:]), body.dtype)
+    padded = jnp.concatenate([lax.rev(body, (0,)), zeros])
+    return lax.dynamic_slice_in_dim(padded, body.shape[0] - 1 - n, length, axis=0)
 
 
 def _convolve_lists(

@@ -165,7 +165,7 @@ class StepNet:
 
     def _body(self, wire: Wire, n: Order, segment: int) -> Wire | list[Wire]:
         """A given series as a whole: its coefficients up to n, or its buffer in a scan."""
-        if isinstance(n, int):
+        if isinstance(n, int) and isinstance(self.m, int):
             return [self._read(wire, order - self.m) for order in range(n + 1)]
         value = self.group.known[wire]
         array = resize(value.array, self.group.length(segment))
@@ -217,4 +217,6 @@ class StepNet:
 
 def _flatten(tree: Any) -> tuple[list[Wire], Any]:
     """The wires of nested lists and dictionaries, and the structure that takes their values."""
-    return jax.tree.flatten(tree, is_leaf=lambda node: not isinstance(node, list | dict) and node is not tree)
+    return jax.tree.flatten(
+        tree, is_leaf=lambda node: not isinstance(node, list | dict) and node is not tree
+    )

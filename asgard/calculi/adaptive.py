@@ -1,0 +1,271 @@
+"""Adaptive Taylor steps: one bounded loop that expands, chooses a step, checks it and sums.
+
+The step size follows Jorba and Zou (*A software package for the numerical integration of ODEs by
+means of high-order Taylor methods*, Experimental Mathematics 14, 2005, section 3.2): it is read off
+the last two coefficients. That alone steps over what a series cannot see, so a step is accepted
+only where its polynomial satisfies the equation at points inside it.
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float, Inexact, Int
+
+from ..loop import bounded_while
+from ..status import Status
+
+# Where in a step its polynomial must satisfy the equation: unevenly, so as to meet no period.
+CHECKS = (0.13, 0.37, 0.61, 0.85, 1.0)
+# How many saved times one turn of the loop reads off a step's polynomial.
+SAVES = 16
+# A step may be so many times the one before.
+GROWTH = 2.0
+# The first step where the series gives none, as under a polynomial solution.
+FIRST = 1 / 64
+# How often a step is halved before it is given up.
+REJECTIONS = 64
+# The defect that is let pass, in units of the tolerance and of rounding.
+DEFECT = 32.0
+NOISE = 64.0
+
+
+@dataclasses.dataclass(frozen=True)
+class System:
+    """y' = f(t, y) with a flat state.
+
+    `expand(t, y)` gives the Taylor coefficients of the solution through (t, y), of shape
+    `[order + 1, state]`; `field(t, y)` gives f; `wires[i]` is the wire that entry i belongs to.
+    """
+
+    expand: Callable[[Array, Array], Array]
+    field: Callable[[Array, Array], Array]
+    wires: np.ndarray
+
+
+class Control(eqx.Module):
+    """Tolerances and bounds of the steps; `breakpoints` are times where no step may pass."""
+
+    rtol: Float[Array, ""]
+    atol: Float[Array, ""]
+    max_step: Float[Array, ""]
+    breakpoints: Float[Array, " breakpoints"]
+    max_steps: int = eqx.field(static=True)
+
+
+class Point(eqx.Module):
+    """Where a run stands: what it takes to go on as if it had not stopped.
+
+    `step` is the size of the last step taken, infinite before the first; `remainder` is what
+    rounding left out of `state` so far.
+    """
+
+    time: Float[Array, ""]
+    state: Inexact[Array, " state"]
+    remainder: Inexact[Array, " state"]
+    step: Float[Array, ""]
+
+
+class Statistics(eqx.Module):
+    """`steps` taken, `rejected` step sizes, and the `smallest` step taken."""
+
+    steps: Int[Array, ""]
+    rejected: Int[Array, ""]
+    smallest: Float[Array, ""]
+
+
+class Run(eqx.Module):
+    """The loop's carry. `saved` holds the states at the times that are read off so far."""
+
+    point: Point
+    saved: Inexact[Array, "times state"]
+    count: Int[Array, ""]
+    again: Array  # whether the step at hand was taken before, for more saved times
+    status: Status
+    statistics: Statistics
+
+
+def start(time: Array, state: Array) -> Point:
+    """The point at which a run begins."""
+    infinite = jnp.full((), jnp.inf, time.dtype)
+    return Point(time, state, jnp.zeros_like(state), infinite)
+
+
+def no_statistics(dtype: Any) -> Statistics:
+    """The statistics of no step."""
+    zero = jnp.zeros((), jnp.int32)
+    return Statistics(zero, zero, jnp.full((), jnp.inf, dtype))
+
+
+def integrate(system: System, ts: Array, begin: Point, resumed: bool, control: Control) -> Run:
+    """Steps through `ts` from a point at or before `ts[0]`.
+
+    The run ends with the point at the start of the step that covers `ts[-1]`, so that a run that
+    goes on from there retakes that step and all the same steps after it.
+    """
+    count = ts.shape[0]
+    width = min(SAVES, count)
+    saved = jnp.zeros((count + width, *begin.state.shape), begin.state.dtype)
+    none, zero = no_statistics(ts.dtype), jnp.zeros((), jnp.int32)
+    run = Run(begin, saved, zero, jnp.asarray(resumed), Status.ok, none)
+    padded = jnp.concatenate([ts, jnp.full(width, ts[-1])])
+
+    def unfinished(run: Run) -> Array:
+        return (run.count < count) & (run.status == Status.ok)
+
+    def body(run: Run) -> Run:
+        return _turn(system, padded, count, width, control, run)
+
+    turns = control.max_steps + -(-count // width) + 1
+    run = bounded_while(unfinished, body, run, max_steps=turns, buffers=lambda run: run.saved)
+    exhausted = (run.count < count) & (run.status == Status.ok)
+    status = Status.where(exhausted, Status.max_steps, run.status)
+    return eqx.tree_at(lambda run: run.status, run, status)
+
+
+def _turn(system: System, ts: Array, count: int, width: int, control: Control, run: Run) -> Run:
+    """One turn: a step, and the saved times that it covers, `width` at most."""
+    point = run.point
+    last = ts[count - 1]
+    direction = lax.stop_gradient(jnp.where(last < ts[0], -1.0, 1.0).astype(ts.dtype))
+    coefficients = system.expand(point.time, point.state)
+    finite = jnp.all(jnp.isfinite(coefficients))
+    frozen = lax.stop_gradient((coefficients, point, last))
+    size, clipped, wall = _propose(system, *frozen[:2], direction, control)
+    size, rejected, accepted = _check(system, *frozen, size, direction, control)
+    clipped &= rejected == 0
+    offset = direction * size
+    time = jnp.where(clipped, jnp.nextafter(wall, direction * jnp.inf), point.time + offset)
+    # Compensated summation (Kahan): what rounding leaves out goes into the next step.
+    increment = _horner(coefficients[1:], offset) * offset + point.remainder
+    state = point.state + increment
+    remainder = lax.stop_gradient(increment - (state - point.state))
+
+    places = run.count + jnp.arange(width, dtype=run.count.dtype)
+    times = ts[places]
+    covered = (direction * (times - time) <= 0) & (places < count) & accepted & finite
+    inside = jnp.where(covered, times - point.time, 0)
+    values = point.state + jax.vmap(lambda s: _horner(coefficients[1:], s) * s)(inside)
+    saved = run.saved.at[places].set(values)
+    found = run.count + jnp.sum(covered, dtype=run.count.dtype)
+    again = (found < count) & (direction * (ts[jnp.minimum(found, count - 1)] - time) <= 0)
+    advance = finite & accepted & ~again & (found < count)
+    after = Point(time, state, remainder, size)
+    point = jax.tree.map(lambda new, old: jnp.where(advance, new, old), after, point)
+    status = Status.where(
+        finite, Status.where(accepted, Status.ok, Status.step_size), Status.nonfinite
+    )
+    fresh = finite & accepted & ~run.again
+    statistics = Statistics(
+        run.statistics.steps + fresh,
+        run.statistics.rejected + jnp.where(run.again, 0, rejected),
+        jnp.where(fresh, jnp.minimum(run.statistics.smallest, size), run.statistics.smallest),
+    )
+    out_of_steps = statistics.steps > control.max_steps
+    status = Status.where((status == Status.ok) & out_of_steps, Status.max_steps, status)
+    return Run(point, saved, found, again, status, statistics)
+
+
+def _propose(
+    system: System, coefficients: Array, point: Point, direction: Array, control: Control
+) -> tuple[Array, Array, Array]:
+    """The size of the step, whether a breakpoint clips it, and that breakpoint."""
+    order = coefficients.shape[0] - 1
+    norm = {k: _wire_norms(system, coefficients[k]) for k in {0, 1, order - 1, order}}
+    sizes = []
+    for k in (order - 1, order):
+        size = _root((control.rtol * norm[0] + control.atol) / norm[k], k)
+        if k > 1:
+            size = jnp.maximum(size, _root(control.rtol * norm[1] / norm[k], k - 1))
+        sizes.append(jnp.where(norm[k] > 0, size, jnp.inf))
+    size = jnp.min(jnp.stack(sizes)).astype(point.time.dtype)
+    limit = jnp.where(jnp.isfinite(point.step), GROWTH * point.step, size)
+    size = jnp.minimum(jnp.minimum(size, limit), control.max_step)
+    size = jnp.where(jnp.isfinite(size), size, FIRST)
+    infinite = jnp.full((1,), jnp.inf, size.dtype)
+    ahead = direction * (control.breakpoints - point.time)
+    distance = jnp.min(jnp.concatenate([jnp.where(ahead > 0, ahead, jnp.inf), infinite]))
+    wall = point.time + direction * distance
+    before = direction * (jnp.nextafter(wall, -direction * jnp.inf) - point.time)
+    clipped = size >= before
+    return jnp.where(clipped, before, size), clipped, wall
+
+
+def _root(ratio: Array, k: int) -> Array:
+    return jnp.exp(jnp.log(ratio) / k)
+
+
+def _check(
+    system: System,
+    coefficients: Array,
+    point: Point,
+    last: Array,
+    size: Array,
+    direction: Array,
+    control: Control,
+) -> tuple[Array, Array, Array]:
+    """The largest of size, size/2, … at which the polynomial satisfies the equation.
+
+    Returns the size, how many were rejected, and whether one was found that time can resolve.
+    """
+    resolution = jnp.finfo(size.dtype).eps
+    shortest = 2 * resolution * jnp.abs(point.time)
+    remaining = direction * (last - point.time)
+    slopes = coefficients[1:] * _orders(coefficients)[1:]
+    # How far rounding of its arguments moves the field: no defect below that says anything.
+    nearby = system.field(point.time * (1 + resolution), point.state * (1 + resolution))
+    blur = _wire_norms(system, nearby - coefficients[1])
+
+    def defect_is_small(size: Array) -> Array:
+        # What lies past the last time is never asked about.
+        used = jnp.minimum(size, remaining)
+        offsets = direction * used * jnp.asarray(CHECKS, size.dtype)
+        states = jax.vmap(lambda s: _horner(coefficients, s))(offsets)
+        expected = jax.vmap(lambda s: _horner(slopes, s))(offsets)
+        found = jax.vmap(system.field)(point.time + offsets, states)
+        defect = used * jnp.max(jnp.abs(found - expected), axis=0)
+        scale = jnp.maximum(jnp.abs(coefficients[0]), used * jnp.abs(coefficients[1]))
+        scale = _wire_norms(system, scale)
+        allowed = DEFECT * (control.atol + control.rtol * scale)
+        allowed += NOISE * (resolution * jnp.max(scale) + used * blur)
+        return jnp.all(_wire_norms(system, defect) <= allowed)
+
+    def reject(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        size, rejected, _ = carry
+        return size / 2, rejected + 1, defect_is_small(size / 2)
+
+    def go_on(carry: tuple[Array, Array, Array]) -> Array:
+        size, rejected, small = carry
+        return ~small & (size > shortest) & (rejected < REJECTIONS)
+
+    first = (size, jnp.zeros((), jnp.int32), defect_is_small(size))
+    return lax.while_loop(go_on, reject, first)
+
+
+def _wire_norms(system: System, values: Array) -> Array:
+    """The largest magnitude on each wire."""
+    sizes = jnp.abs(values)
+    count = int(system.wires[-1]) + 1
+    if count == len(system.wires):
+        return sizes
+    starts = np.searchsorted(system.wires, np.arange(count + 1))
+    return jnp.stack([jnp.max(sizes[a:b]) for a, b in itertools.pairwise(starts)])
+
+
+def _horner(coefficients: Array, offset: Array) -> Array:
+    """The sum of coefficients[k] offset^k, for one offset."""
+    value = coefficients[-1]
+    for k in range(coefficients.shape[0] - 2, -1, -1):
+        value = value * offset + coefficients[k]
+    return value
+
+
+def _orders(coefficients: Array) -> Array:
+    dtype = jnp.finfo(coefficients.dtype).dtype
+    return jnp.arange(coefficients.shape[0], dtype=dtype)[:, None]

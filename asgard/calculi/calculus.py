@@ -1,0 +1,30 @@
+"""What a calculus is: a way to run a circuit."""
+
+import abc
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import equinox as eqx
+from jaxtyping import Array
+
+from ..circuit import Circuit
+
+if TYPE_CHECKING:
+    from ..simulate import Trajectory
+
+
+class Calculus(eqx.Module):
+    """Says what a register does, and iterates the pure function that is left when they are cut.
+
+    A calculus is a frozen pytree like a circuit: what is static recompiles, numbers do not.
+    """
+
+    @abc.abstractmethod
+    def simulate(
+        self, circuit: Circuit, ts: Array, inputs: tuple[Any, ...], dim: str | None, state: Any
+    ) -> "Trajectory":
+        """Runs a circuit over times, inside a trace; arguments as those of `asgard.simulate`."""
+
+    @abc.abstractmethod
+    def compile(self, circuit: Circuit) -> Callable[[Any, Any], tuple[Any, Any]]:
+        """The run as a pure function `fn(inputs, state) -> (outputs, state)`."""

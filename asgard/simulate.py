@@ -1,0 +1,192 @@
+"""`simulate` and `compile`: a circuit run over time."""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from .atoms.functions import Function
+from .calculi.calculus import Calculus
+from .calculi.real import Real
+from .circuit import Circuit, brief
+from .concrete import is_concrete
+from .errors import CircuitError, DegreeError
+from .stream import Stream
+from .trajectory import Trajectory
+
+
+def simulate(
+    circuit: Circuit,
+    ts: Any,
+    *,
+    inputs: Sequence[Any] = (),
+    calculus: Calculus = Real(),  # noqa: B008 - frozen, and holds no array
+    dim: str | None = None,
+    state: Any = None,
+    throw: bool = True,
+) -> Trajectory:
+    """Runs a circuit over times.
+
+    A pure function: `jax.jit`, `jax.grad`, `jax.jacfwd` and `jax.vmap` work on all of it. Called
+    from outside it compiles itself, and compiles again only where something static changes: the
+    circuit's structure, shapes, functions, the number of times, and what a calculus calls static.
+
+    **Arguments:**
+
+    - `circuit`: any circuit that the calculus can run.
+    - `ts`: the times to save, strictly monotone, `[times]`; `ts[0]` is the start.
+    - `inputs`: one for each input wire: a number or array (constant), a function of time, a pair
+      `(fn, args)` for `fn(t, args)` with traced arguments, or a `Stream`.
+    - `calculus`: what a register does, and how the run is iterated.
+    - `dim`: the dimension that is time, needed where the registers name several. The others stay
+      coefficient axes, with initial contents and inputs as streams over them.
+    - `state`: the `state` of an earlier trajectory, to go on from. `ts[0]` is then that
+      trajectory's last time, or a later one.
+    - `throw`: raise `SimulationError` for a run that failed. Where the results are traced nothing
+      raises; `trajectory.check()` does later.
+
+    **Returns:** a `Trajectory`: `ts`, `outputs`, `output`, `["name"]`, `status`, `stats`, `state`.
+
+    **Raises:** `CircuitError` or one of its kind for what is wrong beforehand; `SimulationError`
+    for a run that failed.
+
+    ```python
+    decay = (ag.Scalar(-1.0) >> ag.Register("t", 1.0) >> ag.Split()).trace()
+    ag.simulate(decay, [0.0, 1.0]).output  # 1, 1/e
+    ```
+    """
+    if not isinstance(circuit, Circuit):
+        raise CircuitError(f"simulate runs a circuit, not {circuit!r}")
+    if not isinstance(calculus, Calculus):
+        raise CircuitError(f"calculus must be a calculus such as Real(), not {calculus!r}")
+    times = _times(ts)
+    sources = _sources(circuit, inputs)
+    _check_start(times, state)
+    trajectory = _simulate(circuit, calculus, times, sources, state, dim)
+    return trajectory.check() if throw else trajectory
+
+
+def compile(
+    circuit: Circuit, calculus: Calculus, jit: bool = True
+) -> Callable[[Any, Any], tuple[Any, Any]]:
+    """A circuit as a pure function `fn(inputs, state=None) -> (outputs, state)`.
+
+    Under `Real(order=N)` inputs and outputs are streams, as in `series`, and there is no state to
+    carry: what is given is handed back.
+
+    **Arguments:** `jit=False` gives a function that runs under `jax.disable_jit`, operation by
+    operation, so that an error's Python stack shows where it comes from.
+
+    **Raises:** `CircuitError` where the calculus does not say all that a run needs.
+
+    ```python
+    fn = ag.compile(circuit, ag.Real(order=8))
+    outputs, state = fn((ag.Stream([1.0], "t"),), None)
+    ```
+    """
+    if not isinstance(circuit, Circuit):
+        raise CircuitError(f"compile takes a circuit, not {circuit!r}")
+    if not isinstance(calculus, Calculus):
+        raise CircuitError(f"calculus must be a calculus such as Real(order=8), not {calculus!r}")
+    run = calculus.compile(circuit)
+    if jit:
+        return run
+
+    def slowly(inputs: Any, state: Any = None) -> tuple[Any, Any]:
+        with jax.disable_jit():
+            return run(inputs, state)
+
+    return slowly
+
+
+@functools.partial(jax.jit, static_argnums=5)
+def _simulate(
+    circuit: Circuit,
+    calculus: Calculus,
+    ts: Array,
+    sources: tuple[Any, ...],
+    state: Any,
+    dim: str | None,
+) -> Trajectory:
+    return calculus.simulate(circuit, ts, sources, dim, state)
+
+
+class _WithArguments(eqx.Module):
+    """fn(t, args) as a function of t, with the arguments as leaves."""
+
+    fn: Callable[..., Any] = eqx.field(static=True)
+    args: Any
+
+    def __call__(self, t: Array) -> Any:
+        return self.fn(t, self.args)
+
+
+def _sources(circuit: Circuit, inputs: Any) -> tuple[Any, ...]:
+    if not isinstance(inputs, tuple | list):
+        raise CircuitError(
+            f"inputs must be a tuple with one input for each wire, not {type(inputs).__name__}"
+        )
+    if len(inputs) != circuit.n_in:
+        raise DegreeError(
+            f"{brief(circuit)} takes {circuit.n_in} input{'s'[: circuit.n_in != 1]}, but "
+            f"{len(inputs)} {'was' if len(inputs) == 1 else 'were'} given"
+        )
+    return tuple(_source(place, given) for place, given in enumerate(inputs))
+
+
+def _source(place: int, given: Any) -> Any:
+    """An input as an array, a stream, or a function of time."""
+    if isinstance(given, Stream):
+        return given
+    if callable(given):
+        return Function(given, 1, 1)
+    if isinstance(given, tuple) and len(given) == 2 and callable(given[0]):
+        args = jax.tree.map(jnp.asarray, given[1])
+        return Function(_WithArguments(given[0], args), 1, 1)
+    try:
+        array = jnp.asarray(given)
+    except (TypeError, ValueError) as error:
+        raise CircuitError(
+            f"input {place} must be a number, an array, a function of time, (fn, args) or a "
+            f"Stream, not {given!r}"
+        ) from error
+    if not jnp.issubdtype(array.dtype, jnp.inexact):
+        array = array.astype(jnp.result_type(float))
+    return jax.lax.convert_element_type(array, array.dtype)
+
+
+def _times(ts: Any) -> Array:
+    try:
+        times = jnp.asarray(ts)
+    except (TypeError, ValueError) as error:
+        raise CircuitError(f"ts must be an array of times, not {ts!r}") from error
+    if times.ndim != 1 or times.shape[0] == 0:
+        raise CircuitError(f"ts must be an array [times], not of shape {times.shape}")
+    if not jnp.issubdtype(times.dtype, jnp.floating):
+        times = times.astype(jnp.result_type(float))
+    if is_concrete(times):
+        numbers = np.asarray(times, dtype=np.float64)
+        steps = np.diff(numbers)
+        if not np.all(np.isfinite(numbers)):
+            raise CircuitError("ts must be finite")
+        if not (np.all(steps > 0) or np.all(steps < 0)):
+            raise CircuitError("ts must be strictly increasing or strictly decreasing")
+    return jax.lax.convert_element_type(times, times.dtype)
+
+
+def _check_start(times: Array, state: Any) -> None:
+    """A state's run cannot go back behind the step that it stands at."""
+    begin = getattr(state, "time", None)
+    if begin is None or not is_concrete(begin, times):
+        return
+    direction = -1.0 if times[-1] < times[0] else 1.0
+    if direction * (times[0] - begin) < 0:
+        raise CircuitError(
+            f"the state stands at t = {float(begin)}, past ts[0] = {float(times[0])}: a run goes "
+            "on from the last time of the one before"
+        )

@@ -1,0 +1,70 @@
+"""What a run over time returns."""
+
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Shaped
+
+from .concrete import is_concrete
+from .errors import CircuitError, SimulationError
+from .status import Status, message
+
+
+class Trajectory(eqx.Module):
+    """The outputs of a circuit at the times asked for.
+
+    - `ts`: the times, `[times]`.
+    - `outputs`: one array for each output wire, `[times, *value]`; along the coefficient axes of
+      other dimensions, `[times, *value, *orders]`. NaN from a failure on.
+    - `names`: the wires named by `Var`, likewise; `trajectory["name"]` reads them.
+    - `status`: how the run ended.
+    - `stats`: what the calculus counted.
+    - `state`: hands the run on to a later `simulate`.
+    """
+
+    ts: Float[Array, " times"]
+    outputs: tuple[Shaped[Array, "times ..."], ...]
+    names: dict[str, Shaped[Array, "times ..."]]
+    status: Status
+    stats: dict[str, Array]
+    state: Any
+
+    @property
+    def output(self) -> Array:
+        """The only output. Raises `CircuitError` where there is not exactly one."""
+        if len(self.outputs) != 1:
+            raise CircuitError(
+                f"output is for circuits with one output; this one has {len(self.outputs)}: use "
+                "outputs"
+            )
+        return self.outputs[0]
+
+    def __getitem__(self, name: str) -> Array:
+        if name not in self.names:
+            known = ", ".join(self.names) or "none"
+            raise KeyError(f"no wire is named {name!r}; named wires: {known}")
+        return self.names[name]
+
+    def check(self) -> "Trajectory":
+        """Raises `SimulationError` where the run failed; returns the trajectory otherwise.
+
+        Under a trace there is nothing to check yet, and nothing is raised.
+        """
+        failed = self.status != Status.ok
+        if not is_concrete(failed) or not bool(jnp.any(failed)):
+            return self
+        for name in ("max_steps", "nonfinite", "step_size"):
+            lanes = self.status == getattr(Status, name)
+            if bool(jnp.any(lanes)):
+                raise SimulationError(self._message(name, lanes), name)
+        raise AssertionError("a status without a name")
+
+    def _message(self, name: str, lanes: Array) -> str:
+        reached = self.stats.get("reached")
+        where = ""
+        if lanes.ndim:
+            where = f" in {int(jnp.sum(lanes))} of {lanes.size} runs"
+        elif reached is not None:
+            where = f" at t = {float(reached):.6g}, after {int(self.stats['steps'])} steps"
+        return f"{name}{where}: {message(name)}"

@@ -1,0 +1,78 @@
+"""What tests of series share: errors against exact coefficients, loops, and a look into jaxprs."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import mpmath as mp
+import numpy as np
+
+import asgard as ag
+
+
+def neighbour_error(got: Any, exact: Any, reach: int = 1) -> float:
+    """The largest error of coefficients, relative to the largest neighbouring coefficient.
+
+    Coefficient n is compared with the largest exact one within `reach` of n along each axis, since
+    one coefficient may vanish, or nearly so, where those beside it do not. Anything that is not
+    finite is an infinite error.
+    """
+    got = np.asarray(got)
+    exact = np.asarray(exact, dtype=object)
+    assert got.shape == exact.shape
+    if not np.isfinite(got).all():
+        return float("inf")
+    worst = mp.mpf(0)
+    for place in np.ndindex(got.shape):
+        error = abs(mp.mpf(float(got[place])) - exact[place])
+        near = tuple(slice(max(0, n - reach), n + reach + 1) for n in place)
+        scale = max(abs(number) for number in exact[near].flat)
+        worst = max(worst, (error / scale if scale else mp.inf) if error else 0)
+    return float(worst)
+
+
+def taylor(function: Callable[[Any], Any], order: int, digits: int = 60) -> list[Any]:
+    """Exact Taylor coefficients at 0, by mpmath."""
+    with mp.workdps(digits):
+        return mp.taylor(function, 0, order)
+
+
+def polynomial(coefficients: Any, x: Any) -> Any:
+    """The exact value of a polynomial whose coefficients are floats."""
+    value = mp.mpf(0)
+    for coefficient in reversed(coefficients):
+        value = value * x + mp.mpf(float(coefficient))
+    return value
+
+
+def copies(n: int) -> ag.Circuit:
+    """n wires, twice."""
+    return ag.Composition(
+        ag.Split(2) if n == 1 else ag.Monoidal(*[ag.Split(2)] * n),
+        ag.Permute((*range(0, 2 * n, 2), *range(1, 2 * n, 2))),
+    )
+
+
+def closed(body: ag.Circuit) -> ag.Circuit:
+    """The loop that feeds the outputs of a circuit n -> n back to its inputs, and gives them."""
+    return (body >> copies(body.n_out)).trace(body.n_out)
+
+
+def cast(tree: Any, dtype: Any) -> Any:
+    """A circuit or stream with all its numbers in one dtype."""
+    return jax.tree.map(lambda leaf: leaf.astype(dtype), tree)
+
+
+def equations(fn: Callable[..., Any], *args: Any) -> list[str]:
+    """The names of all equations that a function traces to, those of inner jaxprs too."""
+
+    def walk(jaxpr: Any) -> Iterator[str]:
+        for equation in jaxpr.eqns:
+            yield equation.primitive.name
+            for parameter in jax.tree.leaves(
+                list(equation.params.values()), is_leaf=lambda leaf: hasattr(leaf, "jaxpr")
+            ):
+                if hasattr(parameter, "jaxpr"):
+                    yield from walk(parameter.jaxpr)
+
+    return list(walk(jax.make_jaxpr(fn)(*args).jaxpr))
