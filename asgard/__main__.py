@@ -1,31 +1,27 @@
-"""The command line, `asgard` or `python -m asgard`: series of circuits given as text, and checks."""
+"""The command line, `asgard` or `python -m asgard`: series and checks of circuits in text."""
 
 import argparse
 import contextlib
 import importlib.metadata
-import itertools
-import json
 import math
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
 import lark
 import numpy as np
 
-from .analysis import Loop, loops
-from .atoms.wiring import Wiring
 from .circuit import Circuit, brief
-from .components import components, edges
 from .errors import CircuitError, LoopError, located
-from .graph import Graph, Node, flatten
+from .graph import Graph, flatten
 from .notation.parse import parse
 from .notation.syntax import read
+from .report import derivatives, graph_components, listed, series_table, to_json
 from .series import series
-from .stream import Stream, largest_factorial_order
+from .stream import Stream
 
 _COMBINATORS = ("composition", "monoidal", "trace")
 # Past this many coefficients a wire, an order is a slip of the finger.
@@ -211,35 +207,25 @@ def _run_series(options: argparse.Namespace) -> str:
     streams = [_stream(argument, (*graph.dims, "t")[0]) for argument in options.inputs]
     given = dict.fromkeys([*(dim for stream in streams for dim in stream.dims), *graph.dims])
     orders = _orders(options.order, tuple(given))
-    with _located_in(text, circuit, graph):
+    with _located_in(text, circuit):
         outputs = series(circuit, *streams, order=orders)
     outputs = outputs if isinstance(outputs, tuple) else (outputs,)
     arrays = [np.asarray(output.coefficients) for output in outputs]
     if options.json:
-        return _json(
+        return to_json(
             {
                 "circuit": str(circuit),
                 "dims": list(orders),
                 "orders": list(orders.values()),
                 "outputs": [
-                    {
-                        "coefficients": _nested(array, lambda index, array=array: array[index]),
-                        "derivatives": _nested(
-                            array, lambda index, array=array: _derivative(array, index)
-                        ),
-                    }
+                    {"coefficients": array.tolist(), "derivatives": derivatives(array).tolist()}
                     for array in arrays
                 ],
             }
         )
-    titles = [
-        f"output {number} of {len(arrays)}\n" if len(arrays) > 1 else ""
-        for number in range(1, len(arrays) + 1)
-    ]
-    tables = [
-        title + _series_table(array, tuple(orders))
-        for title, array in zip(titles, arrays, strict=True)
-    ]
+    tables = [series_table(array, tuple(orders)) for array in arrays]
+    if len(tables) > 1:
+        tables = [f"output {number}\n{table}" for number, table in enumerate(tables, start=1)]
     return "\n\n".join(tables) or "the circuit has no outputs"
 
 
@@ -297,9 +283,7 @@ def _orders(argument: str, dims: tuple[str, ...]) -> dict[str, int]:
 
 def _order(argument: str, offset: int, item: str) -> int:
     if not re.fullmatch(r"\s*\+?[0-9]{1,18}\s*", item):
-        fault = (
-            f"an order is a count, not {item.strip()!r}" if item.strip() else "a count is missing"
-        )
+        fault = f"an order is a count, not {item.strip()!r}"
         raise _ArgumentError("--order", fault, argument, offset)
     return int(item)
 
@@ -312,81 +296,17 @@ def _items(argument: str, start: int = 0) -> Iterator[tuple[int, str]]:
 
 
 @contextlib.contextmanager
-def _located_in(text: str, circuit: Circuit, graph: Graph) -> Iterator[None]:
+def _located_in(text: str, circuit: Circuit) -> Iterator[None]:
     """Gives an error about atoms of a circuit the place of the first of them in its text."""
     try:
         yield
     except CircuitError as error:
-        if isinstance(error, LoopError):
-            unguarded = _unguarded(loops(graph, graph.dims))
-            blamed = unguarded.nodes[0] if unguarded else None
-        else:
-            blamed = next((node for node in graph.nodes if _names_it(error, node)), None)
-        if blamed is None:
-            raise
-        # Parts of the circuit, words in its text and nodes of the graph come in the same order.
+        # Parts of the circuit and words in its text come in the same order.
         words = (word for word in _calls(text) if word.lower() not in _COMBINATORS)
-        atoms = zip(words, circuit.parts, strict=True)
-        tokens = [word for word, part in atoms if not isinstance(part, Wiring)]
-        raise _at(tokens[graph.nodes.index(blamed)], error, text) from None
-
-
-def _names_it(error: CircuitError, node: Node) -> bool:
-    """Whether an error's message begins with a node's atom, as text with or without its numbers."""
-    traced = jax.tree.map(lambda number: object(), node.atom)
-    return str(error).startswith((brief(node.atom), brief(traced)))
-
-
-def _unguarded(found: Sequence[Loop]) -> Loop | None:
-    pending = list(found)
-    while pending:
-        loop = pending.pop(0)
-        if loop.dim is None:
-            return loop
-        pending.extend(loop.inner)
-    return None
-
-
-def _derivative(coefficients: np.ndarray, index: tuple[int, ...]) -> Any:
-    """The derivative at a multi-index; None where its dtype does not hold it."""
-    coefficient = coefficients[index].item()
-    if max(index, default=0) > largest_factorial_order(np.float64):
-        return None
-    derivative = coefficient * math.prod(float(math.factorial(order)) for order in index)
-    return derivative if np.isfinite(derivative) or not np.isfinite(coefficient) else None
-
-
-def _series_table(coefficients: np.ndarray, dims: tuple[str, ...]) -> str:
-    rows = [(*(f"order {dim}" for dim in dims), "coefficient", "derivative")]
-    for index in itertools.product(*map(range, coefficients.shape)):
-        coefficient, derivative = coefficients[index].item(), _derivative(coefficients, index)
-        if len(dims) < 2 or coefficient != 0:
-            shown = "out of range" if derivative is None else _digits(derivative)
-            rows.append((*map(str, index), _digits(coefficient), shown))
-    if len(rows) == 1:
-        return "every coefficient is 0"
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(
-            cell.rjust(width) if place < len(dims) else cell.ljust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in _with_signs(rows, len(dims))
-    )
-
-
-def _with_signs(rows: list[tuple[str, ...]], first: int) -> Iterator[tuple[str, ...]]:
-    """Rows with room for a sign before the numbers of a column, where one of them is negative."""
-    signed = [any(cell.startswith("-") for cell in column) for column in zip(*rows, strict=True)]
-    for row in rows:
-        yield tuple(
-            " " + cell if place >= first and signed[place] and not cell.startswith("-") else cell
-            for place, cell in enumerate(row)
-        )
-
-
-def _digits(value: float | complex) -> str:
-    return f"{value:.12g}"
+        for word, part in zip(words, circuit.parts, strict=True):
+            if any(part is atom for atom in error.atoms):
+                raise _at(word, error, text) from None
+        raise
 
 
 # --- check ---
@@ -394,9 +314,9 @@ def _digits(value: float | complex) -> str:
 
 def _run_check(options: argparse.Namespace) -> str:
     circuit, graph = _read_circuit(_read_text(options.circuit))
-    found = list(_components(graph))
+    found = list(graph_components(graph))
     if options.json:
-        return _json(
+        return to_json(
             {
                 "circuit": str(circuit),
                 "n_in": circuit.n_in,
@@ -416,38 +336,10 @@ def _run_check(options: argparse.Namespace) -> str:
         component, depth = pending.pop()
         kind = component["kind"]
         kind += f" by {component['dim']}" if kind == "guarded" else ""
-        lines.append(f"{'  ' * depth}{kind}: {_listed(component['nodes'])}")
+        lines.append(f"{'  ' * depth}{kind}: {listed(component['nodes'])}")
         inner = component.get("inner", [])
         pending.extend((loop, depth + 1) for loop in reversed(inner))
     return "\n".join(lines)
-
-
-def _components(graph: Graph) -> Iterator[dict[str, Any]]:
-    """The components in order: runs of straight nodes together, and each loop."""
-    remaining = iter(loops(graph, graph.dims))
-    ordered = components(edges(graph.nodes))
-    for cyclic, group in itertools.groupby(ordered, key=lambda component: component.cyclic):
-        if cyclic:
-            yield from (_loop(next(remaining)) for _ in group)
-        else:
-            nodes = [graph.nodes[component.places[0]] for component in group]
-            yield {"kind": "straight", "nodes": _names(nodes)}
-
-
-def _loop(loop: Loop) -> dict[str, Any]:
-    if loop.dim is None:
-        return {"kind": "algebraic", "nodes": _names(loop.nodes)}
-    inner = [_loop(inside) for inside in loop.inner]
-    return {"kind": "guarded", "nodes": _names(loop.nodes), "dim": loop.dim, "inner": inner}
-
-
-def _names(nodes: Sequence[Node]) -> list[str]:
-    return [str(node.atom) for node in nodes]
-
-
-def _listed(names: Sequence[str], most: int = 12) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
 
 
 # --- both ---
@@ -455,28 +347,6 @@ def _listed(names: Sequence[str], most: int = 12) -> str:
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'s'[: number != 1]}"
-
-
-def _json(report: Mapping[str, Any]) -> str:
-    return json.dumps(report, allow_nan=False)
-
-
-def _nested(array: np.ndarray, entry: Any, index: tuple[int, ...] = ()) -> Any:
-    """Nested lists of what `entry` gives for each index of an array, fit for JSON."""
-    if len(index) == array.ndim:
-        return _json_number(entry(index))
-    length = array.shape[len(index)]
-    return [_nested(array, entry, (*index, place)) for place in range(length)]
-
-
-def _json_number(value: Any) -> Any:
-    if value is None:
-        return None
-    if isinstance(value, complex | np.complexfloating):
-        return {"real": _json_number(value.real), "imag": _json_number(value.imag)}
-    if math.isnan(value):
-        return "NaN"
-    return float(value) if math.isfinite(value) else "Infinity" if value > 0 else "-Infinity"
 
 
 if __name__ == "__main__":

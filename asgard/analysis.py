@@ -23,7 +23,7 @@ class Loop:
 
 
 def loops(graph: Graph, dims: Sequence[str]) -> tuple[Loop, ...]:
-    """The loops of a graph, each after those that it reads, guarded by the first of `dims` that can."""
+    """The loops of a graph, each after those that it reads; the first of `dims` that can guards."""
     return _loops(graph.nodes, edges(graph.nodes), tuple(dims))
 
 
@@ -33,7 +33,10 @@ def check_loops(nodes: Sequence[Node], dims: Sequence[str], calculus: str) -> No
     while pending:
         loop = pending.pop()
         if loop.dim is None:
-            raise LoopError(f"{describe(loop)} cannot run under {calculus}: {_reason(loop, dims)}")
+            raise LoopError(
+                f"{describe(loop)} cannot run under {calculus}: {_reason(loop, dims)}",
+                atoms=[node.atom for node in loop.nodes],
+            )
         pending.extend(loop.inner)
 
 

@@ -311,6 +311,19 @@ def number_text(value: Any) -> str:
     return str(array[()])
 
 
+def as_number(value: Any) -> Any:
+    """A number or array of numbers as an inexact array; a converter for fields that hold one."""
+    if isinstance(value, list | tuple):
+        try:
+            value = jnp.asarray(value)
+        except (TypeError, ValueError) as error:
+            raise CircuitError(f"{value!r} is no array of numbers") from error
+    whole = isinstance(value, jax.Array | np.ndarray | np.generic) and not jnp.issubdtype(
+        value.dtype, jnp.inexact
+    )
+    return jnp.asarray(value, dtype=jnp.result_type(float)) if whole else value
+
+
 def _check_circuits(owner: str, circuits: Iterable[Any], least: int = 2) -> None:
     circuits = tuple(circuits)
     if len(circuits) < least:

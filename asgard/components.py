@@ -111,7 +111,7 @@ def lags(nodes: Sequence[Wired], reads: Sequence[Sequence[int]], dim: str) -> li
 
 
 def orders_read(nodes: Sequence[Wired], orders: Mapping[str, int]) -> dict[str, int]:
-    """The orders along each dimension that have to be known for `orders` of every wire.
+    """The orders along each dimension that have to be known, of inputs too, for `orders` of all.
 
     A deregister reads one order more than it gives. A loop may lose orders along one dimension and
     gain along another: the heat equation reads two orders in x for one in t, so 2 n for order n.
@@ -121,10 +121,11 @@ def orders_read(nodes: Sequence[Wired], orders: Mapping[str, int]) -> dict[str, 
     for dim, order in orders.items():
         lag = lags(nodes, reads, dim)
         if lag is not None:
-            result[dim] = order + max(lag, default=0)
+            ahead = [at - min(0, node.delay(dim)) for at, node in zip(lag, nodes, strict=True)]
+            result[dim] = order + max(ahead, default=0)
     while len(result) < len(orders):
         before = len(result)
-        for dim in orders.keys() - result.keys():
+        for dim in [dim for dim in orders if dim not in result]:
             loss = _loss_within(nodes, reads, dim, result)
             if loss is not None:
                 result[dim] = orders[dim] + loss
@@ -147,19 +148,21 @@ def _loss_within(
     limit = sum(max(0, -node.delay(dim)) for node in nodes) * math.prod(n + 1 for n in top)
     loss = {(place, top): 0 for place in range(len(nodes))}
     changed = collections.deque(loss)
+    most = 0
     while changed:
         place, at = changed.popleft()
         need = loss[place, at] - nodes[place].delay(dim)
         source = tuple(n - delay for n, delay in zip(at, delays[place], strict=True))
-        if any(not 0 <= n <= most for n, most in zip(source, top, strict=True)):
+        if any(not 0 <= n <= highest for n, highest in zip(source, top, strict=True)):
             continue
+        most = max(most, need)
         for other in reads[place]:
             if need > loss.get((other, source), -1):
                 if need > limit:
                     return None
                 loss[other, source] = need
                 changed.append((other, source))
-    return max(loss.values())
+    return most
 
 
 def guards(

@@ -1,14 +1,22 @@
 """What can go wrong, by name. Every error a user can cause is one of these."""
 
+from collections.abc import Sequence
+from typing import Any
+
 
 class CircuitError(ValueError):
     """A circuit, or what is asked of it, is wrong. Raised before anything is compiled.
 
-    An error found in a circuit's text says where: `line` and `column` count from 1.
+    `atoms` are the atoms at fault, where it is theirs. An error found in a circuit's text says
+    where: `line` and `column` count from 1.
     """
 
     line: int | None = None
     column: int | None = None
+
+    def __init__(self, message: str, *, atoms: Sequence[Any] = ()):
+        super().__init__(message)
+        self.atoms = tuple(atoms)
 
 
 class DegreeError(CircuitError):

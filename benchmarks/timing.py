@@ -1,6 +1,7 @@
 """What the benchmarks share: interleaved timing, growth exponents, tables."""
 
 import datetime
+import importlib.metadata
 import math
 import os
 import platform
@@ -10,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
-import jaxlib
 
 
 def timed(run: Callable[[], Any]) -> float:
@@ -67,8 +67,9 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 def setting() -> str:
     """When, with which versions and on what the benchmark runs."""
     load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
+    jaxlib = importlib.metadata.version("jaxlib")
     return (
-        f"{datetime.date.today()}, jax {jax.__version__}, jaxlib {jaxlib.__version__}, "
+        f"{datetime.date.today()}, jax {jax.__version__}, jaxlib {jaxlib}, "
         f"Python {platform.python_version()}, {jax.default_backend()}, "
         f"{os.cpu_count()} cores{load}"
     )

@@ -31,7 +31,7 @@ def neighbour_error(got: Any, exact: Any, reach: int = 1) -> float:
     return float(worst)
 
 
-def taylor(function: Callable[[Any], Any], order: int, digits: int = 60) -> list[Any]:
+def taylor(function: Callable[[Any], Any], order: int, digits: int = 40) -> list[Any]:
     """Exact Taylor coefficients at 0, by mpmath."""
     with mp.workdps(digits):
         return mp.taylor(function, 0, order)

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Inexact
 
-from ..circuit import Atom, check_count, number_text
+from ..circuit import Atom, as_number, check_count, number_text
 
 
 class Add(Atom):
@@ -55,7 +55,7 @@ class Multiplication(Atom):
 class Scalar(Atom):
     """A wire times the number `factor`."""
 
-    factor: Inexact[Array, "..."]
+    factor: Inexact[Array, "..."] = eqx.field(converter=as_number)
     n_in = 1
     n_out = 1
 
@@ -69,7 +69,7 @@ class Scalar(Atom):
 class Const(Atom):
     """The constant function `value`, in every calculus."""
 
-    value: Inexact[Array, "..."]
+    value: Inexact[Array, "..."] = eqx.field(converter=as_number)
     n_in = 0
     n_out = 1
 

@@ -11,8 +11,8 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Inexact
 
-from ..circuit import Atom, Circuit, check_name, number_text
-from ..errors import CircuitError, DegreeError
+from ..circuit import Atom, Circuit, as_number, check_name, number_text
+from ..errors import CircuitError, DegreeError, DimensionError
 from ..stream import Stream
 
 
@@ -38,7 +38,7 @@ class Register(State):
     """
 
     dim: str = eqx.field(static=True)
-    initial: Inexact[Array, "..."] | Stream = 0.0  # pyright: ignore[reportAssignmentType]
+    initial: Inexact[Array, "..."] | Stream = eqx.field(converter=as_number, default=0.0)
     delay = 1
 
     def text(self) -> str:
@@ -60,7 +60,7 @@ class StochasticRegister(State):
 
     dim: str = eqx.field(static=True)
     noise: str = eqx.field(static=True)
-    initial: Inexact[Array, "..."] | Stream = 0.0  # pyright: ignore[reportAssignmentType]
+    initial: Inexact[Array, "..."] | Stream = eqx.field(converter=as_number, default=0.0)
     delay = 1
 
     def __check_init__(self):
@@ -74,7 +74,7 @@ class Delay(State):
     """The unit delay of sequences along `dim`; `initial` comes first."""
 
     dim: str = eqx.field(static=True)
-    initial: Inexact[Array, "..."] = 0.0  # pyright: ignore[reportAssignmentType]
+    initial: Inexact[Array, "..."] = eqx.field(converter=as_number, default=0.0)
     delay = 1
 
     def text(self) -> str:
@@ -127,6 +127,11 @@ class Substitution(Atom):
                 raise DegreeError(
                     f"Substitution: {role} must be {degrees[0]} -> {degrees[1]}, but "
                     f"{circuit} is {circuit.n_in} -> {circuit.n_out}"
+                )
+        for part in self.outer.parts:
+            if isinstance(part, TaylorPolynomial) and part.dim != self.dim:
+                raise DimensionError(
+                    f"Substitution along {self.dim}: {part} is a polynomial in {part.dim}"
                 )
 
     def __call__(self) -> Any:

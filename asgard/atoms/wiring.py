@@ -1,4 +1,4 @@
-"""Wiring atoms: they route wires and compute nothing, so the wiring graph holds no node for them."""
+"""Wiring atoms: they route wires and compute nothing, so no node of the graph stands for them."""
 
 from typing import TYPE_CHECKING, Any, cast
 

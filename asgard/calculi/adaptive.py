@@ -21,8 +21,9 @@ from jaxtyping import Array, Float, Inexact, Int
 from ..loop import bounded_while
 from ..status import Status
 
-# Where in a step its polynomial must satisfy the equation: unevenly, so as to meet no period.
-CHECKS = (0.13, 0.37, 0.61, 0.85, 1.0)
+# Where in a step its polynomial must satisfy the equation: at its end, and spread by the golden
+# ratio, so as to meet no period.
+CHECKS = (*sorted(k * 0.6180339887498949 % 1 for k in range(1, 12)), 1.0)
 # How many saved times one turn of the loop reads off a step's polynomial.
 SAVES = 16
 # A step may be so many times the one before.
@@ -152,7 +153,9 @@ def _turn(system: System, ts: Array, count: int, width: int, control: Control, r
     covered = (direction * (times - time) <= 0) & (places < count) & accepted & finite
     inside = jnp.where(covered, times - point.time, 0)
     values = point.state + jax.vmap(lambda s: _horner(coefficients[1:], s) * s)(inside)
-    saved = run.saved.at[places].set(values)
+    # Reverse mode takes each row to be written once: what is not covered goes past the last one.
+    rows = jnp.where(covered, places, count + jnp.arange(width, dtype=places.dtype))
+    saved = run.saved.at[rows].set(values)
     found = run.count + jnp.sum(covered, dtype=run.count.dtype)
     again = (found < count) & (direction * (ts[jnp.minimum(found, count - 1)] - time) <= 0)
     advance = finite & accepted & ~again & (found < count)
@@ -218,9 +221,12 @@ def _check(
     shortest = 2 * resolution * jnp.abs(point.time)
     remaining = direction * (last - point.time)
     slopes = coefficients[1:] * _orders(coefficients)[1:]
-    # How far rounding of its arguments moves the field: no defect below that says anything.
-    nearby = system.field(point.time * (1 + resolution), point.state * (1 + resolution))
-    blur = _wire_norms(system, nearby - coefficients[1])
+    # How far rounding of its arguments moves the field: no defect below that says anything. At a
+    # jump the field moves to one side only, which excuses no step but the shortest.
+    nearby = 1 + 2 * resolution * jnp.asarray([-1, 1], size.dtype)
+    moved = jax.vmap(lambda near: system.field(point.time * near, point.state * near))(nearby)
+    moved = jax.vmap(lambda slope: _wire_norms(system, slope - coefficients[1]))(moved)
+    blur, jump = jnp.min(moved, axis=0), jnp.max(moved, axis=0)
 
     def defect_is_small(size: Array) -> Array:
         # What lies past the last time is never asked about.
@@ -234,6 +240,7 @@ def _check(
         scale = _wire_norms(system, scale)
         allowed = DEFECT * (control.atol + control.rtol * scale)
         allowed += NOISE * (resolution * jnp.max(scale) + used * blur)
+        allowed += 2 * jnp.minimum(used, shortest) * jump
         return jnp.all(_wire_norms(system, defect) <= allowed)
 
     def reject(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:

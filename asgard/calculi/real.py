@@ -45,7 +45,7 @@ class Real(Calculus):
       narrow beside the time before them: a step cannot see what lies between the points at which it
       is checked.
     - `breakpoints`: times at which a step ends, for inputs that jump there.
-    - `noise`: "off" runs a circuit with stochastic registers by its drift alone; "error" refuses it.
+    - `noise`: "off" runs a circuit with stochastic registers by its drift alone; "error" refuses.
 
     **Raises:** `CircuitError` for options out of range.
     """

@@ -12,12 +12,16 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array
 
 from ..errors import CircuitError
 from . import rules
 from .program import Equation, Program, trace
 from .series import Body, Order, Product, Series, convolve, divide
+
+# How many operations of order 0 may follow one another before a cut.
+LONGEST_CHAIN = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +68,7 @@ class Lifted:
         for equation in program.equations:
             self._add(equation)
         self.held = self._find_held()
+        self.cuts = self._find_cuts()
         self.output_is_series = [number in self.series for number in program.outputs]
 
     def start(self, inputs: Sequence[Array]) -> tuple[list[Array], Memory]:
@@ -81,6 +86,8 @@ class Lifted:
                 values[equation.outs[0]] = equation.bind(operands[0])[0]
             else:
                 values.update(zip(equation.outs, equation.bind(*operands), strict=True))
+            for number in self.cuts.intersection(equation.outs):
+                values[number] = _cut(values[number])
         memory = Memory(
             held={number: values[number] for number in self.held},
             histories={number: [values[number]] for number in sorted(self.recalled - self.given)},
@@ -236,6 +243,23 @@ class Lifted:
             self._add(renumbered)
         return tuple(numbers[number] for number in program.outputs)
 
+    def _find_cuts(self) -> set[int]:
+        """Where long chains of order 0 are cut.
+
+        Every value of a chain is read twice, by the next and by its own history, and XLA's fusion
+        computes the chain up to it anew for each: code and time quadratic in the chain's length.
+        """
+        depth: dict[int, int] = {}
+        cuts: set[int] = set()
+        for instruction in self.instructions:
+            equation = instruction.equation
+            deepest = 1 + max((depth.get(number, 0) for number in equation.ins), default=0)
+            for number in {*equation.outs, *instruction.outs} & self.series:
+                depth[number] = deepest % LONGEST_CHAIN
+                if depth[number] == 0 and number in equation.outs:
+                    cuts.add(number)
+        return cuts
+
     def _new(self, aval: Any) -> int:
         number = len(self.avals)
         self.avals[number] = jax.ShapeDtypeStruct(aval.shape, aval.dtype)
@@ -248,6 +272,11 @@ class Lifted:
             if instruction.kind not in ("constant", "frozen"):
                 read.update(instruction.equation.ins)
         return sorted(read - self.series - set(self.constants))
+
+
+def _cut(value: Array) -> Array:
+    """The same value, by an operation that XLA does not fuse with what reads it."""
+    return lax.cumsum(jnp.stack([value, jnp.zeros_like(value)]), axis=0)[0]
 
 
 def _only(places: slice | None, carried: list[bool]) -> bool:

@@ -77,11 +77,14 @@ def call(atom: Atom, *values: Any) -> tuple[Array, ...]:
         shapes = ", ".join(f"{v.dtype}{list(v.shape)}" for v in map(jnp.asarray, values))
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise CircuitError(
-            f"{brief(atom)} cannot be evaluated on values of type ({shapes}): {reason}"
+            f"{brief(atom)} cannot be evaluated on values of type ({shapes}): {reason}",
+            atoms=[atom],
         ) from error
     results = tuple(result) if isinstance(result, tuple | list) else (result,)
     if len(results) != atom.n_out:
-        raise CircuitError(f"{brief(atom)} has n_out = {atom.n_out}, but returned {len(results)}")
+        raise CircuitError(
+            f"{brief(atom)} has n_out = {atom.n_out}, but returned {len(results)}", atoms=[atom]
+        )
     return tuple(_inexact(atom, value) for value in results)
 
 
@@ -89,7 +92,9 @@ def _inexact(atom: Atom, value: Any) -> Array:
     try:
         array = jnp.asarray(value)
     except (TypeError, ValueError) as error:
-        raise CircuitError(f"{brief(atom)} returned {value!r}, which is no array") from error
+        raise CircuitError(
+            f"{brief(atom)} returned {value!r}, which is no array", atoms=[atom]
+        ) from error
     if jnp.issubdtype(array.dtype, jnp.inexact):
         return array
     return array.astype(jnp.result_type(float))
@@ -98,12 +103,14 @@ def _inexact(atom: Atom, value: Any) -> Array:
 def _check_meaning(atom: Atom, calculus: str, noise: str) -> None:
     if isinstance(atom, Delay):
         raise CircuitError(
-            f"{brief(atom)}: a unit delay has no meaning under {calculus}; it belongs to Discrete"
+            f"{brief(atom)}: a unit delay has no meaning under {calculus}; it belongs to Discrete",
+            atoms=[atom],
         )
     if isinstance(atom, StochasticRegister) and noise != "off":
         raise CircuitError(
             f"{brief(atom)}: an integral against noise has no meaning under {calculus}; run it "
-            'under Stochastic, or its drift alone under Real(noise="off")'
+            'under Stochastic, or its drift alone under Real(noise="off")',
+            atoms=[atom],
         )
 
 
@@ -128,7 +135,8 @@ def _initial(atom: Register | StochasticRegister) -> Value:
     if atom.dim in stream.dims:
         raise DimensionError(
             f"{brief(atom)}: the initial content is what holds at the start along {atom.dim}, so "
-            f"it cannot be a stream along {atom.dim}"
+            f"it cannot be a stream along {atom.dim}",
+            atoms=[atom],
         )
     return stream_value(stream)
 

@@ -46,7 +46,7 @@ class Equation:
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """Equations in order. `constants` are values known beforehand; `avals` has every value's type."""
+    """Equations in order. `constants` are known beforehand; `avals` has every value's type."""
 
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]

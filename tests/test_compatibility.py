@@ -1,0 +1,312 @@
+"""Every kind of circuit under every transformation of JAX, in both dtypes and both kinds of run.
+
+A kind is a circuit of one input and one output with its value as a closed form, or by SciPy. A
+transformation takes a kind and asserts what comes out against that value or its derivatives. To add
+a row, add a kind to `KINDS`, a transformation to `TRANSFORMATIONS` or a way to run to `RUNS`.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import scipy.integrate
+import scipy.linalg
+from systems import Saturation, cast, relaxation
+
+import asgard as ag
+
+TIME = 0.25
+PLACE = 0.5  # where circuits in a second dimension x are read
+INPUT = 0.7
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """A circuit 1 -> 1, the name of one of its parameters, and its output at `TIME`.
+
+    `exact(parameter, input)` is the output where all else is as in `circuit`, and where the entries
+    of a parameter that is an array are all moved by as much.
+    """
+
+    circuit: ag.Circuit
+    parameter: str
+    exact: Callable[[float, float], float]
+
+    @property
+    def value(self) -> float:
+        """The parameter."""
+        return float(ag.parameters(self.circuit)[self.parameter].ravel()[0])
+
+
+class Relaxation(ag.Block):
+    """x' = rate (u - x) from x = rate: one number in two places."""
+
+    rate: jax.Array
+
+    def circuit(self):
+        minus = ag.Scalar(-jnp.ones_like(self.rate))
+        balance = (ag.Id() @ minus) >> ag.Add() >> ag.Scalar(self.rate)
+        return (balance >> ag.Register("t", self.rate) >> ag.Split()).trace()
+
+
+class Network(eqx.Module):
+    """A multilayer perceptron of two numbers."""
+
+    layers: eqx.nn.MLP
+
+    def __call__(self, u, x):
+        return self.layers(jnp.stack([u, x]))
+
+
+def _relaxed(rate, u):
+    return np.exp(-rate * TIME) + u * (1 - np.exp(-rate * TIME)) / rate
+
+
+def _nested():
+    inner = relaxation(1.5, 0.3)
+    balance = (ag.Id() @ ag.Scalar(-1.0)) >> ag.Add()
+    return (balance >> inner >> ag.Register("t", 0.5) >> ag.Split()).trace()
+
+
+def _nested_exact(minus_rate, u):
+    # x' = u - y + minus_rate x, y' = x, and the input as a third state.
+    matrix = np.array([[minus_rate, -1, 1], [1, 0, 0], [0, 0, 0]])
+    return (scipy.linalg.expm(TIME * matrix) @ [0.3, 0.5, u])[1]
+
+
+def _own_atom():
+    loop = (Saturation(1.2) >> ag.Scalar(-1.0) >> ag.Register("t", 0.8) >> ag.Split()).trace()
+    return (ag.Id() @ loop) >> ag.Multiplication()
+
+
+def _own_atom_exact(limit, u):
+    return u * limit * np.arcsinh(np.sinh(0.8 / limit) * np.exp(-TIME))
+
+
+_NETWORK = Network(eqx.nn.MLP(2, "scalar", 3, 1, activation=jnp.tanh, key=jax.random.key(1)))
+
+
+def _network():
+    return (ag.Function(_NETWORK, 2) >> ag.Register("t", 0.4) >> ag.Split()).trace()
+
+
+def _network_exact(bias, u):
+    first, last = _NETWORK.layers.layers
+    weight, offset = np.asarray(first.weight, float), np.asarray(first.bias, float)
+    out = np.asarray(last.weight, float)
+
+    def field(_, x):
+        return out @ np.tanh(weight @ np.array([u, x[0]]) + offset) + bias
+
+    options = {"rtol": 1e-13, "atol": 1e-14, "method": "DOP853"}
+    return scipy.integrate.solve_ivp(field, (0, TIME), [0.4], **options).y[0, -1]
+
+
+def _two_dimensions():
+    second = ag.Deregister("x") >> ag.Deregister("x") >> ag.Scalar(0.6)
+    start = ag.Register("t", ag.Stream([0.0, 0.0, 0.0, 1.0], "x"))
+    return ((ag.Id() @ second) >> ag.Add() >> start >> ag.Split()).trace()
+
+
+KINDS = {
+    "atom": Kind(ag.Power(1.3), "power.exponent", lambda p, u: u**p),
+    "composition": Kind(
+        ag.Split() >> ((ag.Scalar(0.9) >> ag.Exp()) @ ag.Tanh()) >> ag.Multiplication(),
+        "scalar.factor",
+        lambda p, u: np.exp(p * u) * np.tanh(u),
+    ),
+    "trace": Kind(relaxation(1.1), "scalar.factor", lambda p, u: _relaxed(-p, u)),
+    "nested trace": Kind(_nested(), "scalar[1].factor", _nested_exact),
+    "own atom in a loop": Kind(_own_atom(), "saturation.limit", _own_atom_exact),
+    "block": Kind(
+        Relaxation(1.4), "rate", lambda p, u: u + (p - u) * np.exp(-p * TIME)
+    ),
+    "network in a loop": Kind(_network(), "function.layers.layers[1].bias", _network_exact),
+    "two dimensions": Kind(
+        _two_dimensions(),
+        "scalar.factor",
+        # x^3 + 6 p t x + u t solves w_t = p w_xx + u.
+        lambda p, u: PLACE**3 + 6 * p * TIME * PLACE + u * TIME,
+    ),
+    "deregister": Kind(
+        relaxation(1.1) >> ag.Deregister("t"),
+        "scalar.factor",
+        lambda p, u: u + p * _relaxed(-p, u),
+    ),
+}
+
+
+def by_series(circuit, u):
+    """The output at `TIME` from one series."""
+    output = ag.series(circuit, ag.Stream(u[None], "t"), order={"t": 12} | _places(circuit))
+    points = {"t": TIME, "x": PLACE}
+    return output.evaluate(**{dim: points[dim] for dim in output.dims})
+
+
+def by_simulate(circuit, u):
+    """The output at `TIME` from steps."""
+    times = jnp.asarray([0.0, TIME], u.dtype)
+    calculus = ag.Real(order=12, max_steps=14)
+    output = ag.simulate(circuit, times, inputs=(u,), calculus=calculus, dim="t").output[-1]
+    return ag.Stream(output, "x").evaluate(x=PLACE) if output.ndim else output
+
+
+def _places(circuit):
+    return {"x": 3} if "deregister(x)" in str(circuit) else {}
+
+
+RUNS = {"series": by_series, "simulate": by_simulate}
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """A kind, a way to run it and a dtype, with the tolerances that follow."""
+
+    kind: Kind
+    run: Callable[..., jax.Array]
+    dtype: str
+
+    @property
+    def circuit(self):
+        return cast(self.kind.circuit, self.dtype)
+
+    @property
+    def input(self):
+        return jnp.asarray(INPUT, self.dtype)
+
+    def with_parameter(self, value):
+        """The circuit with its parameter moved to a value."""
+        leaf = ag.parameters(self.circuit)[self.kind.parameter]
+        moved = leaf + jnp.asarray(value - self.kind.value, leaf.dtype)
+        return ag.update(self.circuit, {self.kind.parameter: moved})
+
+    def exact(self, value=None, u=INPUT):
+        """The output that is known."""
+        return self.kind.exact(self.kind.value if value is None else value, u)
+
+    def slopes(self, value=None, u=INPUT):
+        """The known output's derivatives to the parameter and the input, by differences."""
+        value, step = self.kind.value if value is None else value, 1e-4
+        return tuple(
+            sum(w * f(k * step) for k, w in ((-2, 1), (-1, -8), (1, 8), (2, -1))) / (12 * step)
+            for f in (lambda h: self.exact(value + h, u), lambda h: self.exact(value, u + h))
+        )
+
+    def parameter_slope(self, gradient):
+        """The derivative to the parameter, from a circuit of derivatives."""
+        leaf = ag.parameters(gradient)[self.kind.parameter]
+        return np.sum(np.asarray(leaf), axis=tuple(range(-self._parameter_ndim, 0)))
+
+    @property
+    def _parameter_ndim(self):
+        return ag.parameters(self.circuit)[self.kind.parameter].ndim
+
+    def check(self, found, expected, slack=1.0):
+        """Asserts a value, or values, to the dtype's precision."""
+        rtol = slack * {"float32": 4e-6, "float64": 1e-12}[self.dtype]
+        assert np.asarray(found).dtype == self.dtype
+        np.testing.assert_allclose(found, expected, rtol=rtol, atol=rtol)
+
+    def check_slopes(self, gradients, value=None, u=INPUT):
+        """Asserts derivatives to (circuit, input); differences are good to about 1e-11."""
+        to_circuit, to_input = gradients
+        expected = self.slopes(value, u)
+        self.check(self.parameter_slope(to_circuit).astype(self.dtype), expected[0], slack=30)
+        self.check(to_input, expected[1], slack=30)
+
+
+def under_jit(cell):
+    eager = jax.jit(cell.run)(cell.circuit, cell.input)
+    cell.check(eager, cell.exact())
+
+
+def under_grad(cell):
+    cell.check_slopes(jax.grad(cell.run, argnums=(0, 1))(cell.circuit, cell.input))
+
+
+def under_jacfwd(cell):
+    cell.check_slopes(jax.jacfwd(cell.run, argnums=(0, 1))(cell.circuit, cell.input))
+
+
+def under_vmap_over_inputs(cell):
+    inputs = [0.2, 0.7, 1.3]
+    found = jax.vmap(cell.run, in_axes=(None, 0))(cell.circuit, jnp.asarray(inputs, cell.dtype))
+    cell.check(found, [cell.exact(u=u) for u in inputs])
+
+
+def under_vmap_over_circuits(cell):
+    values = [cell.kind.value, cell.kind.value * 1.25, cell.kind.value * 0.5]
+    circuits = [cell.with_parameter(value) for value in values]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *circuits)
+    found = jax.vmap(cell.run, in_axes=(0, None))(stacked, cell.input)
+    cell.check(found, [cell.exact(value) for value in values])
+
+
+def under_jit_vmap_grad(cell):
+    inputs = [0.4, 1.3]
+    run = jax.jit(jax.vmap(jax.grad(cell.run, argnums=(0, 1)), in_axes=(None, 0)))
+    gradients = run(cell.circuit, jnp.asarray(inputs, cell.dtype))
+    for lane, u in enumerate(inputs):
+        cell.check_slopes(jax.tree.map(lambda leaf, i=lane: leaf[i], gradients), u=u)
+
+
+def under_optax(cell):
+    target = jnp.asarray(cell.exact() + 0.5, cell.dtype)
+    optimizer = optax.sgd(0.05)
+
+    def loss(circuit):
+        return (cell.run(circuit, cell.input) - target) ** 2
+
+    def step(carry, _):
+        circuit, state = carry
+        value, gradient = jax.value_and_grad(loss)(circuit)
+        updates, state = optimizer.update(gradient, state)
+        return (optax.apply_updates(circuit, updates), state), value
+
+    start = (cell.circuit, optimizer.init(cell.circuit))
+    (fitted, _), losses = jax.jit(lambda start: jax.lax.scan(step, start, length=4))(start)
+    cell.check(losses[0], 0.25, slack=10)
+    assert np.all(np.diff(losses) < 0)
+    assert jax.tree.structure(fitted) == jax.tree.structure(cell.circuit)
+
+
+def under_export(cell):
+    platforms = ("cpu", "cuda", "tpu")
+    exported = jax.export.export(jax.jit(cell.run), platforms=platforms)(cell.circuit, cell.input)
+    assert exported.platforms == platforms
+    assert exported.mlir_module_serialized
+    cell.check(exported.call(cell.circuit, cell.input), cell.exact())
+
+
+TRANSFORMATIONS = {
+    "jit": under_jit,
+    "grad": under_grad,
+    "jacfwd": under_jacfwd,
+    "vmap over inputs": under_vmap_over_inputs,
+    "vmap over circuits": under_vmap_over_circuits,
+    "jit vmap grad": under_jit_vmap_grad,
+    "optax": under_optax,
+    "export": under_export,
+}
+
+
+# Steps compile slower than series: in float32 they run for these kinds only, to save time.
+FLOAT32_STEPS = ("composition", "trace", "network in a loop")
+CELLS = [
+    (kind, run, dtype)
+    for kind in KINDS
+    for run in RUNS
+    for dtype in ("float64", "float32")
+    if dtype == "float64" or run == "series" or kind in FLOAT32_STEPS
+]
+
+
+@pytest.mark.parametrize(("kind", "run", "dtype"), CELLS)
+@pytest.mark.parametrize("transformation", TRANSFORMATIONS)
+def test_kinds_of_circuits_have_their_values_under(transformation, kind, run, dtype):
+    TRANSFORMATIONS[transformation](Cell(KINDS[kind], RUNS[run], dtype))

@@ -1,0 +1,64 @@
+"""The examples in README.md and docs/ run, and print what they say they print."""
+
+import ast
+import contextlib
+import io
+import re
+from pathlib import Path
+
+import pytest
+
+from asgard.notation.keywords import KEYWORDS
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """The fenced blocks of one language."""
+    text = page.read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def promised(statement: ast.stmt, block: str) -> str:
+    """What a statement says it prints: the comments at the ends of the prints in it."""
+    lines = block.splitlines()
+    found = []
+    for node in ast.walk(statement):
+        call = node.value if isinstance(node, ast.Expr) else None
+        if isinstance(call, ast.Call) and ast.unparse(call.func) == "print":
+            line = lines[(call.end_lineno or 0) - 1].encode()
+            found.append(line[call.end_col_offset :].decode().partition("#")[2].strip())
+    return " ".join(found)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_examples_run_and_print_what_they_say(page):
+    namespace = {"__name__": page.stem}
+    for block in blocks(page, "python"):
+        for statement in ast.parse(block).body:
+            printed = io.StringIO()
+            with contextlib.redirect_stdout(printed):
+                exec(compile(ast.Module([statement], []), page.name, "exec"), namespace)
+            assert " ".join(printed.getvalue().split()) == promised(statement, block)
+
+
+def test_readme_has_one_bash_block_of_two_commands():
+    (block,) = blocks(ROOT / "README.md", "bash")
+    main_job, tests = block.splitlines()
+    assert "examples/lynx_hare.py" in main_job
+    assert "pytest" in tests
+
+
+def test_every_keyword_is_in_the_docs():
+    text = (ROOT / "docs" / "circuits.md").read_text(encoding="utf-8")
+    table = "".join(line for line in text.splitlines() if line.startswith("| `"))
+    words = set(re.findall(r"[a-z_0-9]+", table))
+    assert set(KEYWORDS) - words == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_to_files_lead_somewhere(page):
+    text = page.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", text):
+        assert (page.parent / target).exists(), target
