@@ -9,11 +9,12 @@ import collections
 import dataclasses
 import math
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from .errors import LoopError
 
 
+@runtime_checkable
 class Wired(Protocol):
     """What the analysis needs of a node."""
 

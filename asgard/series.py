@@ -1,6 +1,5 @@
 """`series`: a circuit from streams to streams."""
 
-import contextlib
 import operator
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,11 +11,12 @@ from .analysis import check_loops
 from .atoms.registers import Substitution
 from .circuit import Circuit, brief
 from .components import orders_read
-from .concrete import is_concrete
+from .concrete import is_concrete, run_compiled
 from .errors import CircuitError, DegreeError, DimensionError
 from .graph import Graph, flatten
 from .stream import Stream
-from .taylor.net import Frame, Value, Wire, evaluate, promote, resize
+from .taylor.evaluate import evaluate
+from .taylor.net import Frame, Value, Wire, promote, resize
 from .taylor.network import coordinate_wire, network, stream_value
 
 # What has to hold of traced numbers, by what to say where it does not.
@@ -58,18 +58,11 @@ def series(
     if not isinstance(circuit, Circuit):
         raise CircuitError(f"series runs a circuit, not {circuit!r}")
     _check_streams(circuit, streams)
-    outputs, conditions = _run_compiled(circuit, streams, _counts(order), unroll)
+    outputs, conditions = run_compiled(_compiled, _run, circuit, streams, _counts(order), unroll)
     for message, holds in conditions.items():
         if is_concrete(holds) and not holds:
             raise CircuitError(message)
     return outputs[0] if len(outputs) == 1 else outputs
-
-
-def _run_compiled(*arguments: Any) -> tuple[tuple[Stream, ...], Conditions]:
-    with contextlib.suppress(CircuitError):
-        return _compiled(*arguments)
-    # Fails again, outside the compilation, where the message can show the circuit's numbers.
-    return _run(*arguments)
 
 
 def _run(

@@ -1,6 +1,5 @@
 """`simulate` and `compile`: a circuit run over time."""
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,7 +13,7 @@ from .atoms.functions import Function
 from .calculi.calculus import Calculus
 from .calculi.real import Real
 from .circuit import Circuit, brief
-from .concrete import is_concrete
+from .concrete import is_concrete, run_compiled
 from .errors import CircuitError, DegreeError
 from .stream import Stream
 from .trajectory import Trajectory
@@ -66,8 +65,9 @@ def simulate(
         raise CircuitError(f"calculus must be a calculus such as Real(), not {calculus!r}")
     times = _times(ts)
     sources = _sources(circuit, inputs)
-    _check_start(times, state)
-    trajectory = _simulate(circuit, calculus, times, sources, state, dim)
+    _check_state(times, state)
+    arguments = (circuit, calculus, times, sources, state, dim)
+    trajectory = run_compiled(_compiled, _run, *arguments)
     return trajectory.check() if throw else trajectory
 
 
@@ -104,8 +104,7 @@ def compile(
     return slowly
 
 
-@functools.partial(jax.jit, static_argnums=5)
-def _simulate(
+def _run(
     circuit: Circuit,
     calculus: Calculus,
     ts: Array,
@@ -114,6 +113,9 @@ def _simulate(
     dim: str | None,
 ) -> Trajectory:
     return calculus.simulate(circuit, ts, sources, dim, state)
+
+
+_compiled = jax.jit(_run, static_argnums=5)
 
 
 class _WithArguments(eqx.Module):
@@ -146,7 +148,12 @@ def _source(place: int, given: Any) -> Any:
     if callable(given):
         return Function(given, 1, 1)
     if isinstance(given, tuple) and len(given) == 2 and callable(given[0]):
-        args = jax.tree.map(jnp.asarray, given[1])
+        try:
+            args = jax.tree.map(jnp.asarray, given[1])
+        except (TypeError, ValueError) as error:
+            raise CircuitError(
+                f"input {place} is (fn, args): args must hold numbers and arrays, not {given[1]!r}"
+            ) from error
         return Function(_WithArguments(given[0], args), 1, 1)
     try:
         array = jnp.asarray(given)
@@ -165,6 +172,8 @@ def _times(ts: Any) -> Array:
         times = jnp.asarray(ts)
     except (TypeError, ValueError) as error:
         raise CircuitError(f"ts must be an array of times, not {ts!r}") from error
+    if jnp.issubdtype(times.dtype, jnp.complexfloating):
+        raise CircuitError("ts must be real times, not complex numbers")
     if times.ndim != 1 or times.shape[0] == 0:
         raise CircuitError(f"ts must be an array [times], not of shape {times.shape}")
     if not jnp.issubdtype(times.dtype, jnp.floating):
@@ -179,8 +188,10 @@ def _times(ts: Any) -> Array:
     return jax.lax.convert_element_type(times, times.dtype)
 
 
-def _check_start(times: Array, state: Any) -> None:
-    """A state's run cannot go back behind the step that it stands at."""
+def _check_state(times: Array, state: Any) -> None:
+    """A state holds arrays, and its run cannot go back behind the step that it stands at."""
+    if not all(eqx.is_array_like(leaf) for leaf in jax.tree.leaves(state)):
+        raise CircuitError(f"state must be the state of an earlier trajectory, not {state!r}")
     begin = getattr(state, "time", None)
     if begin is None or not is_concrete(begin, times):
         return

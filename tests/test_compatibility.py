@@ -123,9 +123,7 @@ KINDS = {
     "trace": Kind(relaxation(1.1), "scalar.factor", lambda p, u: _relaxed(-p, u)),
     "nested trace": Kind(_nested(), "scalar[1].factor", _nested_exact),
     "own atom in a loop": Kind(_own_atom(), "saturation.limit", _own_atom_exact),
-    "block": Kind(
-        Relaxation(1.4), "rate", lambda p, u: u + (p - u) * np.exp(-p * TIME)
-    ),
+    "block": Kind(Relaxation(1.4), "rate", lambda p, u: u + (p - u) * np.exp(-p * TIME)),
     "network in a loop": Kind(_network(), "function.layers.layers[1].bias", _network_exact),
     "two dimensions": Kind(
         _two_dimensions(),

@@ -85,7 +85,7 @@ class Run(eqx.Module):
     """The loop's carry. `saved` holds the states at the times that are read off so far."""
 
     point: Point
-    saved: Inexact[Array, "times state"]
+    saved: Any  # [times, state]; in the loop, a buffer that stands for it
     count: Int[Array, ""]
     again: Array  # whether the step at hand was taken before, for more saved times
     status: Status
@@ -180,12 +180,12 @@ def _propose(
 ) -> tuple[Array, Array, Array]:
     """The size of the step, whether a breakpoint clips it, and that breakpoint."""
     order = coefficients.shape[0] - 1
-    norm = {k: _wire_norms(system, coefficients[k]) for k in {0, 1, order - 1, order}}
+    last = {max(order - 1, 2), order}
+    norm = {k: _wire_norms(system, coefficients[k]) for k in {0, 1} | last}
     sizes = []
-    for k in (order - 1, order):
+    for k in last:
         size = _root((control.rtol * norm[0] + control.atol) / norm[k], k)
-        if k > 1:
-            size = jnp.maximum(size, _root(control.rtol * norm[1] / norm[k], k - 1))
+        size = jnp.maximum(size, _root(control.rtol * norm[1] / norm[k], k - 1))
         sizes.append(jnp.where(norm[k] > 0, size, jnp.inf))
     size = jnp.min(jnp.stack(sizes)).astype(point.time.dtype)
     limit = jnp.where(jnp.isfinite(point.step), GROWTH * point.step, size)
@@ -243,7 +243,7 @@ def _check(
         allowed += 2 * jnp.minimum(used, shortest) * jump
         return jnp.all(_wire_norms(system, defect) <= allowed)
 
-    def reject(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+    def halve(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         size, rejected, _ = carry
         return size / 2, rejected + 1, defect_is_small(size / 2)
 
@@ -251,8 +251,10 @@ def _check(
         size, rejected, small = carry
         return ~small & (size > shortest) & (rejected < REJECTIONS)
 
-    first = (size, jnp.zeros((), jnp.int32), defect_is_small(size))
-    return lax.while_loop(go_on, reject, first)
+    # Twice the size is taken for rejected, so that the check is compiled once.
+    before = (2 * size, -jnp.ones((), jnp.int32), jnp.zeros((), bool))
+    size, rejected, small = lax.while_loop(go_on, halve, before)
+    return size, jnp.maximum(rejected, 0), small
 
 
 def _wire_norms(system: System, values: Array) -> Array:

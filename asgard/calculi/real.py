@@ -21,7 +21,8 @@ from ..graph import Graph, flatten
 from ..series import coordinate, fitted, series
 from ..status import Status
 from ..stream import Stream
-from ..taylor.net import Frame, Piece, Value, Wire, evaluate, promote, wire_dims
+from ..taylor.evaluate import evaluate
+from ..taylor.net import Frame, Piece, Value, Wire, promote, wire_dims
 from ..taylor.network import Network, call, coordinate_wire, initial_wire, network, stream_value
 from ..trajectory import Trajectory
 from .adaptive import Control, Point, System, integrate, no_statistics, start
@@ -234,7 +235,9 @@ class _Simulation:
         for dim in self.dims:
             along = order if dim == self.dim else self.orders[dim]
             center = t if dim == self.dim else jnp.zeros_like(t)
-            known[coordinate_wire(dim)] = coordinate(dim, center, along)
+            # Time keeps its slope, which derivatives of what depends on it read.
+            least = 1 if dim == self.dim else 0
+            known[coordinate_wire(dim)] = coordinate(dim, center, max(along, least))
         return known
 
     def _state_shape(self, wire: Wire) -> tuple[int, ...]:

@@ -6,7 +6,7 @@ one step is a net along the remaining dimensions, made of lifted segments: point
 together.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ from jaxtyping import Array
 
 from ..components import components, edges, lags, loose
 from .lift import Lifted
-from .net import Frame, Piece, Value, Wire, evaluate, promote, resize, wire_dims
+from .net import Frame, Piece, Value, Wire, promote, resize, wire_dims
 from .program import trace
 from .series import Order
 from .step import Progress, Segment, StepNet
@@ -23,19 +23,11 @@ from .step import Progress, Segment, StepNet
 _Read = tuple[Wire, int]
 
 
-def run_group(
-    pieces: Sequence[Piece],
-    known: Mapping[Wire, Value],
-    wanted: Sequence[Wire],
-    dim: str,
-    frame: Frame,
-) -> dict[Wire, Value]:
-    """The wanted wires of a group of pieces that `dim` leads."""
-    return Group(pieces, known, wanted, dim, frame).run()
-
-
 class Group:
-    """A group of pieces along `dim`: what leads what, and by how much."""
+    """A group of pieces along `dim`: what leads what, and by how much.
+
+    `evaluate` gives the values of the net of one step, along the dimensions that remain.
+    """
 
     def __init__(
         self,
@@ -44,7 +36,9 @@ class Group:
         wanted: Sequence[Wire],
         dim: str,
         frame: Frame,
+        evaluate: Callable[..., dict[Wire, Value]],
     ):
+        self.evaluate = evaluate
         self.dim, self.frame, self.rest = dim, frame, frame.without(dim)
         self.wanted = dict.fromkeys(wanted)
         self.order = frame.orders[dim]
@@ -64,6 +58,7 @@ class Group:
         self.slack = self._slack()
 
     def run(self) -> dict[Wire, Value]:
+        """The values of the wanted wires."""
         progress = Progress({}, {}, {})
         found: dict[Wire, list[Array]] = {wire: [] for wire in self.wanted}
         last = self.order if self.frame.unroll else min(self.order, 0)
@@ -128,7 +123,7 @@ class Group:
         for number, segment in enumerate(self.segments):
             net.add_segment(number, segment)
         kept = [w for w in dict.fromkeys([*self.wanted, *self.slack]) if net.has(w)]
-        results = evaluate(net.pieces, net.known, [*kept, *net.memory], self.rest)
+        results = self.evaluate(net.pieces, net.known, [*kept, *net.memory], self.rest)
 
         def array(wire: Wire, dims: tuple[str, ...]) -> Array:
             return promote(results[wire], dims, self.frame).array

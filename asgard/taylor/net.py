@@ -1,20 +1,11 @@
-"""Nets of pieces, and their evaluation as power series along several dimensions.
-
-A piece is pointwise, or a register or deregister along a dimension. To evaluate a net along
-dimensions, its components are gathered into groups that one dimension leads; `along` runs a group
-order by order, and what it has to do at one order is again a net, along the dimensions that remain.
-With none left, a net is a plain sequence of function calls.
-"""
+"""Nets: pieces that are pointwise, or registers and deregisters, joined by wires."""
 
 import dataclasses
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array
-
-from ..components import components, edges, guards
 
 Wire = Hashable
 
@@ -36,7 +27,13 @@ class Piece:
     initial: Wire | None = None
 
     def delay(self, dim: str) -> int:
+        """What the piece adds to the delay of a cycle along `dim`."""
         return self.sign if self.dim == dim else 0
+
+    @property
+    def reads(self) -> tuple[Wire, ...]:
+        """Every wire whose value the piece takes."""
+        return self.ins if self.initial is None else (*self.ins, self.initial)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,37 +64,6 @@ class Frame:
 
     def without(self, dim: str) -> "Frame":
         return dataclasses.replace(self, dims=tuple(d for d in self.dims if d != dim))
-
-
-def evaluate(
-    pieces: Sequence[Piece], known: Mapping[Wire, Value], wanted: Sequence[Wire], frame: Frame
-) -> dict[Wire, Value]:
-    """The values of the wanted wires, from those known from outside."""
-    from .along import run_group
-
-    pieces = _needed(pieces, known, wanted)
-    values = dict(known)
-    if not frame.dims:
-        for piece in _in_order(pieces):
-            assert piece.fn is not None
-            results = piece.fn(*(values[wire].array for wire in piece.ins))
-            values.update(
-                (wire, Value(array)) for wire, array in zip(piece.outs, results, strict=True)
-            )
-        return {wire: values[wire] for wire in wanted}
-    groups = _groups(pieces, frame.dims)
-    for number, (dim, members) in enumerate(groups):
-        later = {
-            wire for _, others in groups[number + 1 :] for piece in others for wire in _reads(piece)
-        }
-        outs = [w for piece in members for w in piece.outs if w in later or w in wanted]
-        lead = dim if dim is not None else _lead(members, values, frame.dims)
-        if lead is None:
-            inner = evaluate(members, values, outs, frame.without(frame.dims[0]))
-        else:
-            inner = run_group(members, values, outs, lead, frame)
-        values.update(inner)
-    return {wire: values[wire] for wire in wanted}
 
 
 def promote(value: Value, dims: tuple[str, ...], frame: Frame) -> Value:
@@ -131,7 +97,7 @@ def wire_dims(
     while changed:
         changed = False
         for piece in pieces:
-            depends = {dim for wire in _reads(piece) for dim in found.get(wire, ())}
+            depends = {dim for wire in piece.reads for dim in found.get(wire, ())}
             if piece.sign > 0 and piece.dim is not None:
                 depends.add(piece.dim)
             for wire in piece.outs:
@@ -139,54 +105,3 @@ def wire_dims(
                     found[wire] |= depends
                     changed = True
     return {wire: tuple(d for d in dims if d in depends) for wire, depends in found.items()}
-
-
-def _reads(piece: Piece) -> tuple[Wire, ...]:
-    return piece.ins if piece.initial is None else (*piece.ins, piece.initial)
-
-
-def _needed(
-    pieces: Sequence[Piece], known: Mapping[Wire, Any], wanted: Sequence[Wire]
-) -> list[Piece]:
-    source = {wire: place for place, piece in enumerate(pieces) for wire in piece.outs}
-    pending = list(wanted)
-    kept: set[int] = set()
-    while pending:
-        wire = pending.pop()
-        place = source.get(wire)
-        if wire not in known and place is not None and place not in kept:
-            kept.add(place)
-            pending.extend(_reads(pieces[place]))
-    return [pieces[place] for place in sorted(kept)]
-
-
-def _in_order(pieces: Sequence[Piece]) -> list[Piece]:
-    found = components(edges(pieces))
-    assert not any(component.cyclic for component in found), "an algebraic loop was let through"
-    return [pieces[component.places[0]] for component in found]
-
-
-def _groups(pieces: Sequence[Piece], dims: tuple[str, ...]) -> list[tuple[str | None, list[Piece]]]:
-    """Components in order, gathered as long as one dimension can lead them all."""
-    reads = edges(pieces)
-    groups: list[tuple[str | None, list[Piece]]] = []
-    for component in components(reads):
-        members = [pieces[place] for place in component.places]
-        dim = None
-        if component.cyclic:
-            dim = next(d for d in dims if guards(pieces, reads, component.places, d))
-        if groups and (dim is None or groups[-1][0] in (None, dim)):
-            groups[-1] = (groups[-1][0] or dim, [*groups[-1][1], *members])
-        else:
-            groups.append((dim, members))
-    return groups
-
-
-def _lead(
-    members: Sequence[Piece], values: Mapping[Wire, Value], dims: tuple[str, ...]
-) -> str | None:
-    """The first dimension that a group without cycles depends on."""
-    depends = wire_dims(members, values, dims)
-    own = {dim for piece in members for wire in piece.outs for dim in depends[wire]}
-    own |= {piece.dim for piece in members if piece.dim is not None}
-    return next((dim for dim in dims if dim in own), None)

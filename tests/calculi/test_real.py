@@ -93,7 +93,7 @@ def test_a_kink_in_time_is_not_stepped_over(initial, end):
 
 
 def test_a_kink_in_the_state_is_not_stepped_over():
-    loop = (ag.Abs() >> ag.Scalar(-0.5) @ ag.Const(-1.0) >> ag.Add() >> ag.Register("t", 1.0))
+    loop = ag.Abs() >> ag.Scalar(-0.5) @ ag.Const(-1.0) >> ag.Add() >> ag.Register("t", 1.0)
     trajectory = ag.simulate((loop >> ag.Split()).trace(), [0.0, 0.5, 1.0, 2.0, 3.0])
     t, crossing = np.asarray(trajectory.ts), 2 * math.log(1.5)
     before, after = 3 * np.exp(-t / 2) - 2, 2 - 2 * np.exp((t - crossing) / 2)
@@ -161,7 +161,7 @@ def test_a_run_that_no_step_can_continue_says_so():
 
 def test_steps_end_at_each_of_several_breakpoints():
     def stairs(t):
-        return jnp.floor(t + 0.5)
+        return jumps_at(t, 0.5) + jumps_after(t, 1.5) + jumps_at(t, 2.5)
 
     trajectory = drive(stairs, [0.0, 3.0], breakpoints=[0.5, 1.5, 2.5])
     np.testing.assert_allclose(trajectory.output[-1], 1 + 2 + 1.5, rtol=0, atol=1e-12)
@@ -193,7 +193,7 @@ def test_looser_tolerances_take_fewer_steps_and_keep_their_error():
 def test_any_order_reaches_its_tolerance(order):
     calculus = ag.Real(order=order, rtol=1e-6)
     found = ag.simulate(decay(2.0), [0.0, 1.0], calculus=calculus).output[-1]
-    np.testing.assert_allclose(found, math.exp(-2), rtol=1e-3 if order == 2 else 1e-5)
+    np.testing.assert_allclose(found, math.exp(-2), rtol=1e-5)
 
 
 def test_float32_runs_in_float32_to_its_accuracy():

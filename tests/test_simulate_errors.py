@@ -1,0 +1,218 @@
+"""What is wrong is said: before a run by a typed error, during it by a status."""
+
+import jax
+import jax.numpy as jnp
+import jaxtyping
+import numpy as np
+import pytest
+from systems import FAST, decay, lorenz, ode, relaxation
+
+import asgard as ag
+
+UNGUARDED = (ag.Scalar(0.5) >> ag.Split()).trace()
+TWO_TIMES = ag.Register("a") >> ag.Register("b")
+EXPLOSION = ode(lambda x: x**2, 1.0)
+
+
+def run(circuit, ts=(0.0, 1.0), **options):
+    return lambda: ag.simulate(circuit, ts, **options)
+
+
+def other_state():
+    return ag.simulate(decay(), [0.0, 1.0], calculus=FAST).state
+
+
+def substitution():
+    return ag.Substitution(ag.Const(1.0), ag.Id(), "t")
+
+
+MALFORMED = {
+    "no circuit": (run(3), ag.CircuitError, "runs a circuit"),
+    "a class": (run(ag.Exp), ag.CircuitError, "runs a circuit"),
+    "no calculus": (run(decay(), calculus="real"), ag.CircuitError, "calculus must be"),
+    "calculus class": (run(decay(), calculus=ag.Real), ag.CircuitError, "calculus must be"),
+    "times that turn": (run(decay(), [0.0, 1.0, 0.5]), ag.CircuitError, "strictly"),
+    "times that stay": (run(decay(), [0.0, 0.0]), ag.CircuitError, "strictly"),
+    "no times": (run(decay(), []), ag.CircuitError, "ts must be an array"),
+    "a number as times": (run(decay(), 1.0), ag.CircuitError, "ts must be an array"),
+    "times in a table": (run(decay(), [[0.0, 1.0]]), ag.CircuitError, "ts must be an array"),
+    "words as times": (run(decay(), "soon"), ag.CircuitError, "ts must be an array"),
+    "a time that is nan": (run(decay(), [0.0, np.nan]), ag.CircuitError, "finite"),
+    "an infinite time": (run(decay(), [0.0, np.inf]), ag.CircuitError, "finite"),
+    "complex times": (run(decay(), [0.0, 1.0j]), ag.CircuitError, "ts must be"),
+    "an input missing": (run(relaxation()), ag.DegreeError, "takes 1 input, but 0 were given"),
+    "an input too many": (
+        run(decay(), inputs=(1.0,)),
+        ag.DegreeError,
+        "takes 0 inputs, but 1 was given",
+    ),
+    "inputs that are no tuple": (run(relaxation(), inputs=1.0), ag.CircuitError, "tuple"),
+    "an input of words": (run(relaxation(), inputs=("u",)), ag.CircuitError, "input 0 must be"),
+    "an input of nothing": (run(relaxation(), inputs=(None,)), ag.CircuitError, "input 0 must be"),
+    "args of words": (run(relaxation(), inputs=((jnp.add, "u"),)), ag.CircuitError, "input 0"),
+    "an input function that fails": (
+        run(relaxation(), inputs=(lambda t: t @ t,)),
+        ag.CircuitError,
+        "cannot be evaluated",
+    ),
+    "an input function of two": (
+        run(relaxation(), inputs=(lambda s, t: s,)),
+        ag.CircuitError,
+        "cannot be evaluated",
+    ),
+    "an input function of nothing": (
+        run(relaxation(), inputs=(lambda t: None,)),
+        ag.CircuitError,
+        "no array",
+    ),
+    "shapes that do not join": (
+        run(ag.Register("t", [1.0, 2.0]), inputs=([1.0, 2.0, 3.0],)),
+        ag.CircuitError,
+        "shape",
+    ),
+    "two dimensions and no word": (
+        run(TWO_TIMES, inputs=(1.0,)),
+        ag.DimensionError,
+        "say which is time by dim=",
+    ),
+    "a dimension it lacks": (run(decay(), dim="x"), ag.DimensionError, "it has t"),
+    "an order along what is not there": (
+        run(decay(), calculus=ag.Real(order={"t": 8, "y": 3})),
+        ag.DimensionError,
+        "names y",
+    ),
+    "initial content along time": (
+        run(ag.Register("t", ag.Stream([1.0], "t")), inputs=(1.0,)),
+        ag.DimensionError,
+        "start",
+    ),
+    "a unit delay": (run(ag.Delay("t"), inputs=(1.0,)), ag.CircuitError, "under Real"),
+    "noise": (run(ag.StochasticRegister("t", "W"), inputs=(1.0,)), ag.CircuitError, "under Real"),
+    "a substitution": (run(substitution()), ag.CircuitError, "for series only"),
+    "an algebraic loop": (run(UNGUARDED), ag.LoopError, "scalar"),
+    "a loop of derivatives": (
+        run((ag.Deregister("t") >> ag.Split()).trace()),
+        ag.LoopError,
+        "deregister",
+    ),
+    "another circuit's state": (
+        run(lorenz(), [1.0, 2.0], state=other_state()),
+        ag.CircuitError,
+        "3 numbers",
+    ),
+    "a state of words": (run(decay(), state="on"), ag.CircuitError, "state"),
+    "a state past the start": (
+        run(decay(), [-1.0, 0.5], state=other_state()),
+        ag.CircuitError,
+        "past ts",
+    ),
+    "an order of one": (run(decay(), calculus=ag.Real(order=1)), ag.CircuitError, "2 or more"),
+    "a negative order": (lambda: ag.Real(order=-3), ag.CircuitError, "order"),
+    "a fraction as order": (lambda: ag.Real(order=2.5), ag.CircuitError, "order"),
+    "no steps": (lambda: ag.Real(max_steps=0), ag.CircuitError, "max_steps"),
+    "a negative tolerance": (lambda: ag.Real(rtol=-1e-6), ag.CircuitError, "rtol"),
+    "a tolerance of words": (lambda: ag.Real(atol="tight"), ag.CircuitError, "number"),
+    "two longest steps": (lambda: ag.Real(max_step=[1.0, 2.0]), ag.CircuitError, "max_step"),
+    "a noise of its own": (lambda: ag.Real(noise="white"), ag.CircuitError, "noise"),
+    "compile of no circuit": (
+        lambda: ag.compile("x", ag.Real(order=2)),
+        ag.CircuitError,
+        "takes a circuit",
+    ),
+    "compile without an order": (
+        lambda: ag.compile(decay(), ag.Real()),
+        ag.CircuitError,
+        "order=N",
+    ),
+    "compile under no calculus": (lambda: ag.compile(decay(), None), ag.CircuitError, "calculus"),
+}
+
+
+@pytest.fixture
+def unchecked():
+    """Without the tests' checker of annotations, which a user's run does not have either."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("name", MALFORMED)
+def test_a_malformed_run_is_a_typed_error(name):
+    call, error, words = MALFORMED[name]
+    with pytest.raises(error, match=words):
+        call()
+
+
+def test_a_malformed_run_is_the_same_error_under_jit():
+    with pytest.raises(ag.LoopError):
+        jax.jit(lambda c: ag.simulate(c, jnp.array([0.0, 1.0])).output)(UNGUARDED)
+
+
+def test_running_out_of_steps_is_a_status_and_nan_from_there_on():
+    trajectory = ag.simulate(
+        lorenz(), np.arange(0, 3, 0.125), calculus=ag.Real(max_steps=20), throw=False
+    )
+    assert trajectory.status == ag.Status.max_steps
+    finite = np.isfinite(trajectory.output).all(axis=1)
+    assert finite[0]
+    assert not finite[-1]
+    assert np.all(np.diff(finite.astype(int)) <= 0)
+    assert finite.sum() == np.sum(trajectory.ts <= trajectory.stats["reached"])
+    whole = ag.simulate(lorenz(), np.arange(0, 3, 0.125)).output
+    np.testing.assert_allclose(trajectory.output[finite], whole[finite], rtol=1e-13)
+
+
+def test_a_value_off_a_domain_is_nonfinite():
+    circuit = (ag.Log() >> ag.Register("t", -1.0) >> ag.Split()).trace()
+    trajectory = ag.simulate(circuit, [0.0, 1.0], throw=False)
+    assert trajectory.status == ag.Status.nonfinite
+    assert trajectory.stats["reached"] == 0.0
+    assert np.isnan(trajectory.output[-1])
+
+
+def test_an_input_that_turns_nan_is_nonfinite_from_there():
+    f = lambda t: jnp.where(t < 0.5, 1.0, jnp.nan)  # noqa: E731
+    trajectory = ag.simulate(ag.Register("t"), [0.0, 0.25, 1.0], inputs=(f,), throw=False)
+    assert trajectory.status != ag.Status.ok
+    np.testing.assert_allclose(trajectory.output, [0.0, 0.25, np.nan], rtol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("circuit", "calculus", "status", "advice"),
+    [
+        (lorenz(), ag.Real(max_steps=3), "max_steps", "raise max_steps"),
+        (EXPLOSION, ag.Real(max_steps=60), "max_steps", "singularity ahead"),
+        (ode(jnp.sqrt, -1.0), ag.Real(), "nonfinite", "check the initial values"),
+        (ode(lambda x: -jnp.sign(x), 0.3), ag.Real(), "step_size", "breakpoints"),
+    ],
+)
+def test_a_failed_run_raises_its_status_and_what_to_try(circuit, calculus, status, advice):
+    with pytest.raises(ag.SimulationError, match=advice) as caught:
+        ag.simulate(circuit, [0.0, 2.0], calculus=calculus)
+    assert caught.value.status == status
+    assert str(caught.value).startswith(status)
+    assert "at t = " in str(caught.value)
+
+
+def test_nothing_raises_under_jit_and_check_does_later():
+    run = jax.jit(lambda c: ag.simulate(c, jnp.array([0.0, 0.5, 2.0]), calculus=FAST))
+    trajectory = run(EXPLOSION)
+    np.testing.assert_allclose(trajectory.output[:2], [1.0, 2.0], rtol=1e-7)
+    assert np.isnan(trajectory.output[2])
+    with pytest.raises(ag.SimulationError):
+        trajectory.check()
+    good = run(ag.update(EXPLOSION, {"register.initial": 0.1}))
+    assert good.check() is good
+
+
+def test_each_lane_of_a_vmap_has_its_status():
+    def from_start(x):
+        return ag.simulate(ode(jnp.square, x), jnp.array([0.0, 1.0]), calculus=FAST)
+
+    trajectory = jax.vmap(from_start)(jnp.array([0.5, 2.0, -1.0]))
+    failed = np.asarray(trajectory.status != ag.Status.ok)
+    np.testing.assert_array_equal(failed, [False, True, False])
+    np.testing.assert_allclose(trajectory.output[:, -1], [1.0, np.nan, -0.5], rtol=1e-7)
+    with pytest.raises(ag.SimulationError, match="in 1 of 3 runs"):
+        trajectory.check()
