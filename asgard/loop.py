@@ -19,7 +19,8 @@ def bounded_while(
     """`lax.while_loop` with at most `max_steps` turns, with forward, reverse and mixed derivatives.
 
     `buffers` selects arrays of the carry that the body only reads by index and writes by
-    `.at[...].set(...)`, which keeps reverse mode from copying them at every turn.
+    `.at[...].set(...)`, which keeps reverse mode from copying them at every turn. A place whose
+    value is read after the loop must be written once, or its gradient is wrong.
     """
     return eqxi.while_loop(
         condition, body, start, max_steps=max_steps, buffers=buffers, kind="bounded"

@@ -10,6 +10,8 @@ from helpers import closed
 
 import asgard as ag
 
+pytestmark = pytest.mark.usefixtures("unchecked")
+
 T = ag.Stream([1.0, 2.0], "t")
 VECTOR = ag.Stream(jnp.ones((2, 3)), "t")
 LONGER = ag.Stream(jnp.ones((3, 3)), "t")

@@ -11,6 +11,8 @@ import asgard as ag
 from asgard.analysis import describe, loops
 from asgard.graph import canonical, flatten
 
+pytestmark = pytest.mark.usefixtures("unchecked")
+
 
 class Twice(ag.Block):
     """A circuit after itself."""

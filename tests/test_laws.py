@@ -15,6 +15,8 @@ from strategies import circuits
 import asgard as ag
 from asgard.graph import canonical
 
+pytestmark = pytest.mark.usefixtures("unchecked")
+
 LAW = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 COUNTS = st.integers(0, 2)
 

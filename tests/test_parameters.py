@@ -12,6 +12,8 @@ from strategies import circuits
 
 import asgard as ag
 
+pytestmark = pytest.mark.usefixtures("unchecked")
+
 
 class Sat(ag.Atom):
     limit: jax.Array

@@ -2,12 +2,13 @@
 
 import jax
 import jax.numpy as jnp
-import jaxtyping
 import numpy as np
 import pytest
 from systems import FAST, decay, lorenz, ode, relaxation
 
 import asgard as ag
+
+pytestmark = pytest.mark.usefixtures("unchecked")
 
 UNGUARDED = (ag.Scalar(0.5) >> ag.Split()).trace()
 TWO_TIMES = ag.Register("a") >> ag.Register("b")
@@ -128,15 +129,6 @@ MALFORMED = {
 }
 
 
-@pytest.fixture
-def unchecked():
-    """Without the tests' checker of annotations, which a user's run does not have either."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
-
-
-@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("name", MALFORMED)
 def test_a_malformed_run_is_a_typed_error(name):
     call, error, words = MALFORMED[name]

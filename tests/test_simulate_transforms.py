@@ -139,3 +139,21 @@ def test_another_number_of_times_compiles_again():
     before = COMPILED._cache_size()
     ag.simulate(decay(), np.linspace(0, 1, 23))
     assert COMPILED._cache_size() == before + 1
+
+
+def stepped(t, place):
+    """t before `place`, 5 t after it."""
+    return jnp.where(t > place, 5.0, 1.0) * t
+
+
+@pytest.mark.parametrize("derivative", [jax.grad, jax.jacfwd])
+def test_derivatives_to_the_place_of_a_breakpoint_and_to_the_start_before_it(derivative):
+    def area(start, place):
+        calculus = ag.Real(breakpoints=jnp.stack([place]), max_steps=30)
+        ts = jnp.stack([start, 3.2])
+        inputs = ((stepped, place),)
+        return ag.simulate(ag.Register("t"), ts, inputs=inputs, calculus=calculus).output[-1]
+
+    start, place = 0.2, 1.0  # area = (place² - start²) / 2 + 5 (3.2² - place²) / 2
+    found = derivative(area, argnums=(0, 1))(start, place)
+    np.testing.assert_allclose(found, (-start, -4 * place), rtol=1e-12)

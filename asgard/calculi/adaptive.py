@@ -130,6 +130,14 @@ def integrate(system: System, ts: Array, begin: Point, resumed: bool, control: C
     return eqx.tree_at(lambda run: run.status, run, status)
 
 
+def beside(time: Array, direction: Array) -> Array:
+    """The next time that can be told from `time`: beside 0 the least normal number."""
+    known = lax.stop_gradient(time)
+    least = direction * jnp.finfo(time.dtype).tiny
+    following = jnp.where(known == 0, least, jnp.nextafter(known, direction * jnp.inf))
+    return time + (following - known)
+
+
 def _turn(system: System, ts: Array, count: int, width: int, control: Control, run: Run) -> Run:
     """One turn: a step, and the saved times that it covers, `width` at most."""
     point = run.point
@@ -137,12 +145,14 @@ def _turn(system: System, ts: Array, count: int, width: int, control: Control, r
     direction = lax.stop_gradient(jnp.where(last < ts[0], -1.0, 1.0).astype(ts.dtype))
     coefficients = system.expand(point.time, point.state)
     finite = jnp.all(jnp.isfinite(coefficients))
+    # Sizes are chosen by numbers that carry no derivative; a breakpoint's place carries its own.
+    wall = _next_breakpoint(point.time, direction, control)
     frozen = lax.stop_gradient((coefficients, point, last))
-    size, clipped, wall = _propose(system, *frozen[:2], direction, control)
+    size, clipped = _propose(system, *frozen[:2], lax.stop_gradient(wall), direction, control)
     size, rejected, accepted = _check(system, *frozen, size, direction, control)
     clipped &= rejected == 0
-    offset = direction * size
-    time = jnp.where(clipped, jnp.nextafter(wall, direction * jnp.inf), point.time + offset)
+    offset = jnp.where(clipped, beside(wall, -direction) - point.time, direction * size)
+    time = jnp.where(clipped, beside(wall, direction), point.time + offset)
     # Compensated summation (Kahan): what rounding leaves out goes into the next step.
     increment = _horner(coefficients[1:], offset) * offset + point.remainder
     state = point.state + increment
@@ -151,7 +161,8 @@ def _turn(system: System, ts: Array, count: int, width: int, control: Control, r
     places = run.count + jnp.arange(width, dtype=run.count.dtype)
     times = ts[places]
     covered = (direction * (times - time) <= 0) & (places < count) & accepted & finite
-    inside = jnp.where(covered, times - point.time, 0)
+    passed = direction * (times - point.time) >= 0  # not so where a run starts beside a breakpoint
+    inside = jnp.where(covered & passed, times - point.time, 0)
     values = point.state + jax.vmap(lambda s: _horner(coefficients[1:], s) * s)(inside)
     # Reverse mode takes each row to be written once: what is not covered goes past the last one.
     rows = jnp.where(covered, places, count + jnp.arange(width, dtype=places.dtype))
@@ -176,9 +187,14 @@ def _turn(system: System, ts: Array, count: int, width: int, control: Control, r
 
 
 def _propose(
-    system: System, coefficients: Array, point: Point, direction: Array, control: Control
-) -> tuple[Array, Array, Array]:
-    """The size of the step, whether a breakpoint clips it, and that breakpoint."""
+    system: System,
+    coefficients: Array,
+    point: Point,
+    wall: Array,
+    direction: Array,
+    control: Control,
+) -> tuple[Array, Array]:
+    """The size of the step, and whether the breakpoint `wall` clips it."""
     order = coefficients.shape[0] - 1
     last = {max(order - 1, 2), order}
     norm = {k: _wire_norms(system, coefficients[k]) for k in {0, 1} | last}
@@ -191,13 +207,16 @@ def _propose(
     limit = jnp.where(jnp.isfinite(point.step), GROWTH * point.step, size)
     size = jnp.minimum(jnp.minimum(size, limit), control.max_step)
     size = jnp.where(jnp.isfinite(size), size, FIRST)
-    infinite = jnp.full((1,), jnp.inf, size.dtype)
-    ahead = direction * (control.breakpoints - point.time)
-    distance = jnp.min(jnp.concatenate([jnp.where(ahead > 0, ahead, jnp.inf), infinite]))
-    wall = point.time + direction * distance
-    before = direction * (jnp.nextafter(wall, -direction * jnp.inf) - point.time)
+    before = direction * (beside(wall, -direction) - point.time)
     clipped = size >= before
-    return jnp.where(clipped, before, size), clipped, wall
+    return jnp.where(clipped, before, size), clipped
+
+
+def _next_breakpoint(time: Array, direction: Array, control: Control) -> Array:
+    """The breakpoint ahead, infinitely far where there is none."""
+    ahead = direction * control.breakpoints
+    ahead = jnp.where(ahead > direction * time, ahead, jnp.inf)
+    return direction * jnp.min(ahead, initial=jnp.inf)
 
 
 def _root(ratio: Array, k: int) -> Array:

@@ -25,7 +25,7 @@ from ..taylor.evaluate import evaluate
 from ..taylor.net import Frame, Piece, Value, Wire, promote, wire_dims
 from ..taylor.network import Network, call, coordinate_wire, initial_wire, network, stream_value
 from ..trajectory import Trajectory
-from .adaptive import Control, Point, System, integrate, no_statistics, start
+from .adaptive import Control, Point, System, beside, integrate, no_statistics, start
 from .calculus import Calculus
 
 
@@ -270,7 +270,16 @@ class _Simulation:
             missing = len(self._state_shape(wire)) - value.array.ndim
             array = jnp.expand_dims(value.array, range(count, count + missing))
             flat.append(jnp.broadcast_to(array, self._state_shape(wire)).reshape(-1))
-        return start(self.ts[0], jnp.concatenate(flat, dtype=self.dtype))
+        return start(self._first_time(), jnp.concatenate(flat, dtype=self.dtype))
+
+    def _first_time(self) -> Array:
+        """The time of the start, or just past it where a breakpoint stands there."""
+        first = self.ts[0]
+        if self.real.breakpoints is None:
+            return first
+        direction = jnp.where(self.ts[-1] < first, -1.0, 1.0).astype(first.dtype)
+        at_start = jnp.any(self.real.breakpoints.astype(first.dtype) == first)
+        return jnp.where(at_start, beside(first, direction), first)
 
     def _resume(self, state: Any) -> Point:
         size = len(self._wire_numbers())

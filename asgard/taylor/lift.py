@@ -89,10 +89,10 @@ class Lifted:
             for number in self.cuts.intersection(equation.outs):
                 values[number] = _cut(values[number])
         memory = Memory(
-            held={number: values[number] for number in self.held},
+            held={number: jnp.asarray(values[number]) for number in self.held},
             histories={number: [values[number]] for number in sorted(self.recalled - self.given)},
         )
-        return [values[number] for number in self.program.outputs], memory
+        return [jnp.asarray(values[number]) for number in self.program.outputs], memory
 
     def step(
         self, n: Order, memory: Memory, inputs: Sequence[Array | None], given: dict[int, Body]

@@ -230,3 +230,11 @@ def test_airy_functions_far_along_agree_with_mpmath():
 def test_fast_settings_of_the_tests_are_good_to_1e_8():
     found = ag.simulate(decay(), [0.0, 3.0], calculus=FAST).output[-1]
     np.testing.assert_allclose(found, math.exp(-3), rtol=1e-8)
+
+
+@pytest.mark.parametrize("f", [jumps_after, jumps_at])
+@pytest.mark.parametrize("start", [0.0, 1.0])
+def test_a_jump_where_the_run_starts_is_right_by_a_breakpoint(f, start):
+    ts = [start, start + 2.0]
+    trajectory = drive(lambda t: f(t, start), ts, breakpoints=[start])
+    np.testing.assert_allclose(trajectory.output, [0.0, 2.0], rtol=0, atol=1e-12)

@@ -15,6 +15,8 @@ from strategies import circuits
 import asgard as ag
 from asgard.atoms import functions
 
+pytestmark = pytest.mark.usefixtures("unchecked")
+
 
 class Saturation(ag.Atom):
     limit: jax.Array
