@@ -45,6 +45,7 @@ LINEAR: dict[str, slice] = {
     "cumsum": _ALL,
     "concatenate": _ALL,
     "stack": _ALL,
+    "unstack": _ALL,
     "tile": _ALL,
     "slice": _ALL,
     "split": _ALL,
@@ -160,6 +161,7 @@ def _at(place: Callable[..., Any], u: Any, axes: Sequence[int]) -> Any:
 
 REWRITES: dict[str, Callable[..., Any]] = {
     "square": lambda u: u * u,
+    "one_minus_square": lambda u: (1 - u) * (1 + u),
     "integer_pow": _integer_pow,
     "abs": lambda u: jnp.where(u < 0, -u, u),
     "max": _maximum,
@@ -170,6 +172,7 @@ REWRITES: dict[str, Callable[..., Any]] = {
     "reduce_max": lambda u, *, axes, **_: _at(jnp.argmax, u, axes),
     "reduce_min": lambda u, *, axes, **_: _at(jnp.argmin, u, axes),
     "exp2": lambda u, **_: jnp.exp(u * math.log(2)),
+    "log2": lambda u, **_: jnp.log(u) / math.log(2),
     "pow": lambda u, p: jnp.exp(p * jnp.log(u)),
 }
 
