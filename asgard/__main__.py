@@ -336,7 +336,8 @@ def _run_check(options: argparse.Namespace) -> str:
         component, depth = pending.pop()
         kind = component["kind"]
         kind += f" by {component['dim']}" if kind == "guarded" else ""
-        lines.append(f"{'  ' * depth}{kind}: {listed(component['nodes'])}")
+        note = " (no register cuts it: it cannot run yet)" if kind == "algebraic" else ""
+        lines.append(f"{'  ' * depth}{kind}: {listed(component['nodes'])}{note}")
         inner = component.get("inner", [])
         pending.extend((loop, depth + 1) for loop in reversed(inner))
     return "\n".join(lines)

@@ -9,17 +9,14 @@ pytree at any depth, and everything that walks it is a loop over `shape` with a 
 import abc
 import dataclasses
 import itertools
-import re
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
-import numpy as np
 
-from .concrete import is_concrete
 from .errors import CircuitError, DegreeError
+from .fields import as_array, check_count, number_text
 
 T = TypeVar("T")
 
@@ -84,7 +81,7 @@ class Part(Circuit):
         for field in dataclasses.fields(self):
             if not field.metadata.get("static", False):
                 value = jax.tree.map(
-                    lambda leaf, name=field.name: _as_array(self, name, leaf),
+                    lambda leaf, name=field.name: as_array(f"{type(self).__name__}.{name}", leaf),
                     getattr(self, field.name),
                 )
                 # The instance is already frozen when invariants are checked.
@@ -289,41 +286,6 @@ def brief(circuit: Circuit, length: int = 60) -> str:
     return text if len(text) <= length else text[: length - 3] + "..."
 
 
-def check_count(owner: str, name: str, count: Any, least: int = 0) -> None:
-    """Raises where `count` is no integer of at least `least`."""
-    if not isinstance(count, int) or isinstance(count, bool) or count < least:
-        raise CircuitError(f"{owner}: {name} must be an integer of at least {least}, not {count!r}")
-
-
-def check_name(owner: str, kind: str, name: Any) -> None:
-    """Raises where `name` is not an identifier, as the text notation needs."""
-    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_][A-Za-z_0-9]*", name):
-        raise CircuitError(f"{owner}: a {kind} is named by an identifier, not {name!r}")
-
-
-def number_text(value: Any) -> str:
-    """A number in the text notation: the shortest digits that give it back in its dtype."""
-    if not is_concrete(value) or not hasattr(value, "dtype"):
-        return "<traced>"
-    array = np.asarray(value)
-    if array.ndim:
-        return f"<{array.dtype}[{','.join(map(str, array.shape))}]>"
-    return str(array[()])
-
-
-def as_number(value: Any) -> Any:
-    """A number or array of numbers as an inexact array; a converter for fields that hold one."""
-    if isinstance(value, list | tuple):
-        try:
-            value = jnp.asarray(value)
-        except (TypeError, ValueError) as error:
-            raise CircuitError(f"{value!r} is no array of numbers") from error
-    whole = isinstance(value, jax.Array | np.ndarray | np.generic) and not jnp.issubdtype(
-        value.dtype, jnp.inexact
-    )
-    return jnp.asarray(value, dtype=jnp.result_type(float)) if whole else value
-
-
 def _check_circuits(owner: str, circuits: Iterable[Any], least: int = 2) -> None:
     circuits = tuple(circuits)
     if len(circuits) < least:
@@ -411,19 +373,3 @@ def _repr_value(value: Any) -> str:
     if isinstance(value, Circuit | str | int | tuple):
         return repr(value)
     return eqx.tree_pformat(value, width=10**6)
-
-
-def _as_array(circuit: Circuit, name: str, leaf: Any) -> jax.Array:
-    """A number as an array of the default dtype; an array as it is, without weak type."""
-    if isinstance(leaf, jax.Array):
-        weak = getattr(leaf.aval, "weak_type", False)
-        return jax.lax.convert_element_type(leaf, leaf.dtype) if weak else leaf
-    if isinstance(leaf, np.ndarray | np.generic):
-        return jnp.asarray(leaf)
-    if isinstance(leaf, bool | int | float | complex):
-        kind = complex if isinstance(leaf, complex) else float
-        return jnp.asarray(leaf, dtype=jnp.result_type(kind))
-    raise CircuitError(
-        f"{type(circuit).__name__}.{name} holds {leaf!r}, which is no number or array; declare "
-        "the field with equinox.field(static=True) if it is part of the circuit's structure"
-    )

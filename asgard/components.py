@@ -98,16 +98,16 @@ def lags(nodes: Sequence[Wired], reads: Sequence[Sequence[int]], dim: str) -> li
     limit = sum(max(0, -node.delay(dim)) for node in nodes)
     if limit == 0:
         return result
-    changed = set(range(len(nodes)))
+    changed = collections.deque(range(len(nodes)))
     while changed:
-        place = changed.pop()
+        place = changed.popleft()
         need = result[place] - nodes[place].delay(dim)
         for other in reads[place]:
             if need > result[other]:
                 if need > limit:
                     return None
                 result[other] = need
-                changed.add(other)
+                changed.append(other)
     return result
 
 

@@ -13,7 +13,7 @@ from .circuit import Circuit, brief
 from .components import orders_read
 from .concrete import is_concrete, run_compiled
 from .errors import CircuitError, DegreeError, DimensionError
-from .graph import Graph, flatten
+from .graph import Graph, Node, flatten
 from .stream import Stream
 from .taylor.evaluate import evaluate
 from .taylor.net import Frame, Value, Wire, promote, resize
@@ -70,11 +70,11 @@ def _run(
 ) -> tuple[tuple[Stream, ...], Conditions]:
     graph = flatten(circuit)
     orders = _orders(graph, streams, order)
-    centers, conditions = _centers(graph, streams, orders)
+    about, conditions = centers(graph.nodes, streams, orders)
     known: dict[Wire, Value] = {}
     for wire, stream in zip(graph.inputs, streams, strict=True):
         known[wire] = stream_value(stream)
-    outputs, more = expand(graph, known, orders, centers, unroll)
+    outputs, more = expand(graph, known, orders, about, unroll)
     return outputs, {**conditions, **more}
 
 
@@ -223,22 +223,22 @@ def _orders(
     return orders
 
 
-def _centers(
-    graph: Graph, streams: Sequence[Stream], orders: Mapping[str, int]
+def centers(
+    nodes: Sequence[Node], streams: Sequence[Stream], orders: Mapping[str, int]
 ) -> tuple[dict[str, Any], Conditions]:
     """The centre along each dimension: that of the streams that have it, else 0."""
-    streams = [*streams, *(stream for node in graph.nodes for stream in node.streams)]
+    streams = [*streams, *(stream for node in nodes for stream in node.streams)]
     dtype = jnp.result_type(*(s.center for s in streams)) if streams else jnp.result_type(float)
-    centers: dict[str, Any] = {}
+    about: dict[str, Any] = {}
     conditions: Conditions = {}
     for dim in orders:
         found = [stream.center_of(dim).astype(dtype) for stream in streams if dim in stream.dims]
-        centers[dim] = found[0] if found else jnp.zeros((), dtype)
+        about[dim] = found[0] if found else jnp.zeros((), dtype)
         if len(found) > 1:
             one = jnp.stack(found) == found[0]
             conditions[f"the streams along {dim} are about different centres"] = one.all()
-            centers[dim] = jnp.where(one.all(), found[0], jnp.nan)
-    return centers, conditions
+            about[dim] = jnp.where(one.all(), found[0], jnp.nan)
+    return about, conditions
 
 
 def _stack_centers(centers: list[Any]) -> Any:

@@ -45,7 +45,8 @@ def simulate(
     - `dim`: the dimension that is time, needed where the registers name several. The others stay
       coefficient axes, with initial contents and inputs as streams over them.
     - `state`: the `state` of an earlier trajectory, to go on from. `ts[0]` is then that
-      trajectory's last time, or a later one.
+      trajectory's last time, or one after it. With the same circuit and inputs the run takes the
+      steps of one whole run; other parameters or inputs hold from that last time on.
     - `throw`: raise `SimulationError` for a run that failed. Where the results are traced nothing
       raises; `trajectory.check()` does later.
 
@@ -131,7 +132,8 @@ class _WithArguments(eqx.Module):
 def _sources(circuit: Circuit, inputs: Any) -> tuple[Any, ...]:
     if not isinstance(inputs, tuple | list):
         raise CircuitError(
-            f"inputs must be a tuple with one input for each wire, not {type(inputs).__name__}"
+            "inputs must be a tuple with one input for each wire, such as (1.0,), not "
+            f"{type(inputs).__name__}"
         )
     if len(inputs) != circuit.n_in:
         raise DegreeError(
@@ -189,15 +191,14 @@ def _times(ts: Any) -> Array:
 
 
 def _check_state(times: Array, state: Any) -> None:
-    """A state holds arrays, and its run cannot go back behind the step that it stands at."""
+    """A state holds arrays, and its run goes on from the time to which it came."""
     if not all(eqx.is_array_like(leaf) for leaf in jax.tree.leaves(state)):
         raise CircuitError(f"state must be the state of an earlier trajectory, not {state!r}")
-    begin = getattr(state, "time", None)
-    if begin is None or not is_concrete(begin, times):
+    last = getattr(state, "last", None)
+    if last is None or not is_concrete(last, times):
         return
     direction = -1.0 if times[-1] < times[0] else 1.0
-    if direction * (times[0] - begin) < 0:
+    if direction * (times[0] - last) < 0:
         raise CircuitError(
-            f"the state stands at t = {float(begin)}, past ts[0] = {float(times[0])}: a run goes "
-            "on from the last time of the one before"
+            f"the state stands at t = {float(last)}, and ts begins behind it, at {float(times[0])}"
         )

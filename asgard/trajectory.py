@@ -43,7 +43,9 @@ class Trajectory(eqx.Module):
     def __getitem__(self, name: str) -> Array:
         if name not in self.names:
             known = ", ".join(self.names) or "none"
-            raise KeyError(f"no wire is named {name!r}; named wires: {known}")
+            raise KeyError(
+                f"no wire, or more than one, is named {name!r}; wires named once: {known}"
+            )
         return self.names[name]
 
     def check(self) -> "Trajectory":

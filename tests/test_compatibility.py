@@ -293,15 +293,7 @@ TRANSFORMATIONS = {
 }
 
 
-# Steps compile slower than series: in float32 they run for these kinds only, to save time.
-FLOAT32_STEPS = ("composition", "trace", "network in a loop")
-CELLS = [
-    (kind, run, dtype)
-    for kind in KINDS
-    for run in RUNS
-    for dtype in ("float64", "float32")
-    if dtype == "float64" or run == "series" or kind in FLOAT32_STEPS
-]
+CELLS = [(kind, run, dtype) for kind in KINDS for run in RUNS for dtype in ("float64", "float32")]
 
 
 @pytest.mark.parametrize(("kind", "run", "dtype"), CELLS)

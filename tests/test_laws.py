@@ -110,9 +110,12 @@ def test_superposing(data):
 
 
 @LAW
-@given(st.integers(1, 4))
-def test_yanking(n):
-    equal(crossing(n, n).trace(n), ag.Id(n))
+@given(st.data())
+def test_yanking(data):
+    n, m = data.draw(st.integers(1, 3)), data.draw(st.integers(1, 3))
+    f, g = random(data.draw, m, n), random(data.draw, n, m)
+    equal(f >> crossing(n, n).trace(n) >> g, f >> g)
+    equal((f @ wires(n) >> crossing(n, n)).trace(n), f)
     equal(ag.Swap().trace(), ag.Id())
 
 

@@ -126,7 +126,7 @@ def test_named_wires_are_read_by_name():
     trajectory = ag.simulate(lotka_volterra(), TS)
     np.testing.assert_array_equal(trajectory["prey"], trajectory.outputs[0])
     np.testing.assert_array_equal(trajectory["predator"], trajectory.outputs[1])
-    with pytest.raises(KeyError, match="named wires: predator, prey"):
+    with pytest.raises(KeyError, match="named once: predator, prey"):
         trajectory["pray"]
 
 

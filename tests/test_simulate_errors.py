@@ -105,7 +105,7 @@ MALFORMED = {
     "a state past the start": (
         run(decay(), [-1.0, 0.5], state=other_state()),
         ag.CircuitError,
-        "past ts",
+        "begins behind it",
     ),
     "an order of one": (run(decay(), calculus=ag.Real(order=1)), ag.CircuitError, "2 or more"),
     "a negative order": (lambda: ag.Real(order=-3), ag.CircuitError, "order"),

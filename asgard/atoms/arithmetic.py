@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Inexact
 
-from ..circuit import Atom, as_number, check_count, number_text
+from ..circuit import Atom
+from ..fields import as_number, check_count, number_text
 
 
 class Add(Atom):

@@ -6,9 +6,12 @@ from typing import Any, ClassVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from ..circuit import Atom, check_count
+from ..circuit import Atom
+from ..concrete import is_concrete
 from ..errors import CircuitError
+from ..fields import check_count
 
 
 class Elementary(Atom):
@@ -149,10 +152,11 @@ class Function(Atom):
         check_count("Function", "n_in", n_in)
         check_count("Function", "n_out", n_out)
         leaves, treedef = jax.tree.flatten(fn)
-        array = [eqx.is_array(leaf) for leaf in leaves]
+        array = [eqx.is_inexact_array(leaf) for leaf in leaves]
         self.arrays = tuple(leaf for leaf, is_array in zip(leaves, array, strict=True) if is_array)
         rest = tuple(
-            _HOLE if is_array else leaf for leaf, is_array in zip(leaves, array, strict=True)
+            _HOLE if is_array else _structural(leaf)
+            for leaf, is_array in zip(leaves, array, strict=True)
         )
         try:
             hash((treedef, rest))
@@ -168,7 +172,7 @@ class Function(Atom):
         treedef, rest = self.structure
         arrays = iter(self.arrays)
         return jax.tree.unflatten(
-            treedef, [next(arrays) if leaf is _HOLE else leaf for leaf in rest]
+            treedef, [next(arrays) if leaf is _HOLE else _unwrapped(leaf) for leaf in rest]
         )
 
     def __call__(self, *values: Any) -> Any:
@@ -191,3 +195,29 @@ class _Hole:
 
 
 _HOLE = _Hole()
+
+
+class _Table:
+    """An array of whole numbers in the structure of a `Function`: it has no gradient."""
+
+    def __init__(self, array: Any):
+        self.array = np.asarray(array)
+        self.key = (self.array.shape, str(self.array.dtype), self.array.tobytes())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Table) and self.key == other.key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+
+def _structural(leaf: Any) -> Any:
+    if not eqx.is_array(leaf) and not isinstance(leaf, np.ndarray):
+        return leaf
+    if not is_concrete(leaf):
+        raise CircuitError("Function: arrays of whole numbers are structure, and cannot be traced")
+    return _Table(leaf)
+
+
+def _unwrapped(leaf: Any) -> Any:
+    return jnp.asarray(leaf.array) if isinstance(leaf, _Table) else leaf

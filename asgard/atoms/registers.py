@@ -11,8 +11,9 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Inexact
 
-from ..circuit import Atom, Circuit, as_number, check_name, number_text
+from ..circuit import Atom, Circuit
 from ..errors import CircuitError, DegreeError, DimensionError
+from ..fields import as_number, check_name, number_text
 from ..stream import Stream
 
 

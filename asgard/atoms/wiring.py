@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import equinox as eqx
 
-from ..circuit import Atom, check_count, check_name
+from ..circuit import Atom
 from ..errors import CircuitError
+from ..fields import check_count, check_name
 
 
 class Wiring(Atom):

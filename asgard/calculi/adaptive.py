@@ -61,7 +61,7 @@ class Control(eqx.Module):
 
 
 class Point(eqx.Module):
-    """Where a run stands: what it takes to go on as if it had not stopped.
+    """A point of a run between two steps.
 
     `step` is the size of the last step taken, infinite before the first; `remainder` is what
     rounding left out of `state` so far.
@@ -71,6 +71,18 @@ class Point(eqx.Module):
     state: Inexact[Array, " state"]
     remainder: Inexact[Array, " state"]
     step: Float[Array, ""]
+
+
+class Pause(eqx.Module):
+    """Where a run stands: what it takes to go on as if it had not stopped.
+
+    `point` is the start of the last step, `coefficients` are that step's polynomial, and `last` is
+    the time to which the run came, within the step.
+    """
+
+    point: Point
+    coefficients: Inexact[Array, "orders state"]
+    last: Float[Array, ""]
 
 
 class Statistics(eqx.Module):
@@ -85,6 +97,7 @@ class Run(eqx.Module):
     """The loop's carry. `saved` holds the states at the times that are read off so far."""
 
     point: Point
+    coefficients: Inexact[Array, "orders state"]
     saved: Any  # [times, state]; in the loop, a buffer that stands for it
     count: Int[Array, ""]
     again: Array  # whether the step at hand was taken before, for more saved times
@@ -104,17 +117,40 @@ def no_statistics(dtype: Any) -> Statistics:
     return Statistics(zero, zero, jnp.full((), jnp.inf, dtype))
 
 
-def integrate(system: System, ts: Array, begin: Point, resumed: bool, control: Control) -> Run:
+def resume(system: System, ts: Array, pause: Pause, control: Control) -> tuple[Point, Array]:
+    """The point from which a run goes on, and whether it retakes the step that it stood in.
+
+    Where the system is what it was, the last step is taken anew, and all the same steps after it.
+    Where it is another one now (parameters, inputs, direction), the run starts afresh at the time
+    to which it had come: the old step's polynomial holds up to there, the new system from there on.
+    """
+    point = pause.point
+    offset = pause.last - point.time
+    old = _horner(pause.coefficients, offset) + point.remainder
+    new = _horner(system.expand(point.time, point.state), offset) + point.remainder
+    scale = _wire_norms(system, jnp.maximum(jnp.abs(old), jnp.abs(point.state)))
+    allowed = DEFECT * (control.atol + control.rtol * scale)
+    allowed += NOISE * jnp.finfo(ts.dtype).eps * jnp.max(scale)
+    same = jnp.all(_wire_norms(system, old - new) <= allowed)
+    direction = jnp.where(ts[-1] < ts[0], -1.0, 1.0).astype(ts.dtype)
+    same &= direction * offset >= 0
+    afresh = start(pause.last, old)
+    return jax.tree.map(lambda one, other: jnp.where(same, one, other), point, afresh), same
+
+
+def integrate(system: System, ts: Array, begin: Point, again: Array, control: Control) -> Run:
     """Steps through `ts` from a point at or before `ts[0]`.
 
-    The run ends with the point at the start of the step that covers `ts[-1]`, so that a run that
-    goes on from there retakes that step and all the same steps after it.
+    The run ends with the point at the start of the step that covers `ts[-1]`. `again` says that the
+    first step was counted in an earlier run.
     """
     count = ts.shape[0]
     width = min(SAVES, count)
     saved = jnp.zeros((count + width, *begin.state.shape), begin.state.dtype)
     none, zero = no_statistics(ts.dtype), jnp.zeros((), jnp.int32)
-    run = Run(begin, saved, zero, jnp.asarray(resumed), Status.ok, none)
+    kind = jax.eval_shape(system.expand, begin.time, begin.state)
+    unknown = jnp.zeros(kind.shape, kind.dtype)
+    run = Run(begin, unknown, saved, zero, again, Status.ok, none)
     padded = jnp.concatenate([ts, jnp.full(width, ts[-1])])
 
     def unfinished(run: Run) -> Array:
@@ -181,9 +217,9 @@ def _turn(system: System, ts: Array, count: int, width: int, control: Control, r
         run.statistics.rejected + jnp.where(run.again, 0, rejected),
         jnp.where(fresh, jnp.minimum(run.statistics.smallest, size), run.statistics.smallest),
     )
-    out_of_steps = statistics.steps > control.max_steps
+    out_of_steps = (statistics.steps >= control.max_steps) & (found < count) & ~again
     status = Status.where((status == Status.ok) & out_of_steps, Status.max_steps, status)
-    return Run(point, saved, found, again, status, statistics)
+    return Run(point, coefficients, saved, found, again, status, statistics)
 
 
 def _propose(
@@ -238,7 +274,7 @@ def _check(
     """
     resolution = jnp.finfo(size.dtype).eps
     shortest = 2 * resolution * jnp.abs(point.time)
-    remaining = direction * (last - point.time)
+    remaining = jnp.maximum(direction * (last - point.time), 0)
     slopes = coefficients[1:] * _orders(coefficients)[1:]
     # How far rounding of its arguments moves the field: no defect below that says anything. At a
     # jump the field moves to one side only, which excuses no step but the shortest.

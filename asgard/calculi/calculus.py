@@ -10,7 +10,7 @@ from jaxtyping import Array
 from ..circuit import Circuit
 
 if TYPE_CHECKING:
-    from ..simulate import Trajectory
+    from ..trajectory import Trajectory
 
 
 class Calculus(eqx.Module):

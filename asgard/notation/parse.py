@@ -12,8 +12,9 @@ import lark
 import numpy as np
 
 from ..atoms.registers import TaylorPolynomial
-from ..circuit import Circuit, check_count, check_name
+from ..circuit import Circuit
 from ..errors import CircuitError, ParseError, located
+from ..fields import check_count, check_name
 from .keywords import KEYWORDS, WORDS, Keyword, series
 from .syntax import read, shorten
 

@@ -166,6 +166,10 @@ class Lifted:
         if not any(carried):
             self.instructions.append(_Instruction("constant", equation))
             return
+        if name in rules.REAL_ONLY and jnp.issubdtype(
+            self.avals[ins[0]].dtype, jnp.complexfloating
+        ):
+            raise CircuitError(f"{name!r} of a complex function has no power series")
         inexact = any(jnp.issubdtype(self.avals[out].dtype, jnp.inexact) for out in equation.outs)
         if name in rules.FROZEN or not inexact or equation.params.get("y") == 0:  # x^0 is 1
             self.instructions.append(_Instruction("frozen", equation))

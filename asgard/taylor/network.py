@@ -30,6 +30,10 @@ class Network:
     initials: dict[Wire, Value]
 
 
+# What a rule written with NumPy, the math module or Python's if raises under a trace.
+_NOT_TRACEABLE = (jax.errors.TracerArrayConversionError, jax.errors.ConcretizationTypeError)
+
+
 def coordinate_wire(dim: str) -> Wire:
     """The wire that carries a coordinate."""
     return ("coordinate", dim)
@@ -76,6 +80,8 @@ def call(atom: Atom, *values: Any) -> tuple[Array, ...]:
     except Exception as error:
         shapes = ", ".join(f"{v.dtype}{list(v.shape)}" for v in map(jnp.asarray, values))
         reason = str(error).partition("\n")[0] or type(error).__name__
+        if isinstance(error, _NOT_TRACEABLE):
+            reason = f"write it with jax.numpy, and with jnp.where in place of if ({reason})"
         raise CircuitError(
             f"{brief(atom)} cannot be evaluated on values of type ({shapes}): {reason}",
             atoms=[atom],

@@ -73,6 +73,9 @@ LINEAR: dict[str, slice] = {
 # Primitives that take a number beside an array: its series is that of an array of equal numbers.
 BROADCASTING = frozenset({"add", "sub", "mul", "div", "pow"})
 
+# What has no series where it is complex.
+REAL_ONLY = frozenset({"abs", "sign", "max", "min", "clamp", "floor", "ceil", "round"})
+
 FROZEN = frozenset({"sign", "floor", "ceil", "round"})
 
 

@@ -201,7 +201,7 @@ def test_float32_runs_in_float32_to_its_accuracy():
     trajectory = ag.simulate(circuit, ts)
     exact = ag.simulate(lorenz(), np.linspace(0, 1, 5))
     assert trajectory.output.dtype == "float32"
-    assert trajectory.state.state.dtype == "float32"
+    assert trajectory.state.point.state.dtype == "float32"
     np.testing.assert_allclose(trajectory.output, exact.output, rtol=1e-4)
 
 

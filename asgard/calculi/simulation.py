@@ -1,0 +1,393 @@
+"""One run under `Real`: a circuit cut at its registers along time, and what is read off."""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from ..analysis import check_loops
+from ..atoms.functions import Function
+from ..atoms.registers import Register, State, Substitution
+from ..circuit import Circuit, brief
+from ..components import edges, lags, orders_read
+from ..errors import CircuitError, DimensionError, LoopError
+from ..graph import Graph, flatten
+from ..series import centers, coordinate, fitted
+from ..status import Status
+from ..stream import Stream
+from ..taylor.evaluate import evaluate
+from ..taylor.net import Frame, Piece, Value, Wire, promote, wire_dims
+from ..taylor.network import Network, call, coordinate_wire, initial_wire, network, stream_value
+from ..trajectory import Trajectory
+from .adaptive import (
+    Control,
+    Pause,
+    Point,
+    System,
+    beside,
+    integrate,
+    no_statistics,
+    resume,
+    start,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What `Real` says of a run, as its fields do; `orders` a number for time, or by dimension."""
+
+    orders: int | Mapping[str, int] | None
+    rtol: Array | None
+    atol: Array | None
+    max_steps: int
+    max_step: Array | None
+    breakpoints: Array | None
+    noise: str
+
+    def order(self, dim: str, dtype: Any) -> int:
+        """The order of a Taylor step along time in a dtype."""
+        order = self.orders.get(dim) if isinstance(self.orders, Mapping) else self.orders
+        if order is None:
+            # Jorba and Zou, section 3.2: about half the digits' natural logarithm.
+            return 20 if jnp.finfo(dtype).eps < 1e-10 else 9
+        if order < 2:
+            raise CircuitError(f"Real: a Taylor step has an order of 2 or more, not {order}")
+        return order
+
+
+class Simulation:
+    """A circuit cut at its registers along time: the system to integrate, and what to read off."""
+
+    def __init__(
+        self,
+        options: Options,
+        circuit: Circuit,
+        ts: Array,
+        inputs: tuple[Any, ...],
+        dim: str | None,
+    ):
+        self.options, self.ts, self.ts_given = options, ts, ts
+        self.graph = flatten(circuit)
+        self.dim = time_dimension(self.graph, dim)
+        # A name that several wires bear names none of them.
+        self.named = {n: wires[0] for n, wires in self.graph.names.items() if len(wires) == 1}
+        self.nodes = self.graph.needed((*self.graph.outputs, *self.named.values()))
+        self.known: dict[Wire, Value] = {}
+        self.sources: list[Piece] = []
+        for wire, source in zip(self.graph.inputs, inputs, strict=True):
+            self._connect(wire, source)
+        self.orders = self._orders()
+        self.dims = tuple(self.orders)
+        self._check()
+        self.net = self._network()
+        self.known |= self.net.initials
+        self.known = {wire: fitted(value, self.orders) for wire, value in self.known.items()}
+        self.centers = self._centers(inputs)
+        self.registers = {
+            node.outs[0]: node.ins[0]
+            for node in self.nodes
+            if isinstance(node.atom, Register) and node.atom.dim == self.dim
+        }
+        # Time runs in the precision of the state.
+        self.ts = ts.astype(jnp.finfo(self.dtype).dtype)
+        depends = wire_dims(self.net.pieces, self._known_at(self.ts[0], {}, 0), self.dims)
+        self.rest = {w: tuple(d for d in dims if d != self.dim) for w, dims in depends.items()}
+
+    def trajectory(self, state: Any) -> Trajectory:
+        """Runs, and evaluates the outputs at the saved states."""
+        count = self.ts.shape[0]
+        if self.registers:
+            system = System(self._expand, self._field, self._wire_numbers())
+            point, again, control = self._begin(), jnp.zeros((), bool), self._control()
+            if state is not None:
+                point, again = resume(system, self.ts, self._checked(state), control)
+            run = integrate(system, self.ts, point, again, control)
+            states, found, status, point = run.saved[:count], run.count, run.status, run.point
+            stats, coefficients = run.statistics, run.coefficients
+        else:
+            states, found, status = jnp.zeros((count, 0), self.dtype), count, Status.ok
+            point, stats = start(self.ts[-1], states[0]), no_statistics(self.ts.dtype)
+            coefficients = jnp.zeros((1, 0), self.dtype)
+        last = jnp.where(found == count, self.ts[-1], point.time)
+        reached = jnp.arange(count) < found
+
+        def mask(array: Array) -> Array:
+            shape = (-1,) + (1,) * (array.ndim - 1)
+            masked = jnp.where(reached.reshape(shape), array, jnp.nan)
+            return jax.lax.convert_element_type(masked, masked.dtype)
+
+        outputs, named = jax.tree.map(mask, jax.vmap(self._outputs)(self.ts, states))
+        counts = {
+            "steps": stats.steps,
+            "rejected": stats.rejected,
+            "smallest_step": stats.smallest,
+            "reached": last,
+        }
+        pause = Pause(point, coefficients, last)
+        return Trajectory(self.ts_given, outputs, named, status, counts, pause)
+
+    @property
+    def dtype(self) -> Any:
+        """The dtype of the flat state."""
+        if not self.registers:
+            return self.ts.dtype
+        return jnp.result_type(*(self.net.avals[wire].dtype for wire in self.registers))
+
+    def _expand(self, t: Array, y: Array) -> Array:
+        """The Taylor coefficients of the state about (t, y)."""
+        order = self.options.order(self.dim, self.dtype)
+        working = orders_read(self.nodes, {self.dim: order})[self.dim]
+        values = self._evaluate(t, y, working, list(self.registers))
+        columns = [
+            promote(value, (self.dim, *self.rest[wire]), self._frame(working)).array
+            for wire, value in values.items()
+        ]
+        flat = [array[: order + 1].reshape(order + 1, -1) for array in columns]
+        return jnp.concatenate(flat, axis=1, dtype=self.dtype)
+
+    def _field(self, t: Array, y: Array) -> Array:
+        """The derivative of the state: what goes into the registers."""
+        values = self._evaluate(t, y, 0, list(dict.fromkeys(self.registers.values())))
+        flat = []
+        for register, source in self.registers.items():
+            array = self._at_zero(values[source], self.rest[register])
+            flat.append(jnp.broadcast_to(array, self._state_shape(register)).reshape(-1))
+        return jnp.concatenate(flat, dtype=self.dtype)
+
+    def _outputs(self, t: Array, y: Array) -> tuple[tuple[Array, ...], dict[str, Array]]:
+        """The output wires and the named ones at one time, coefficient axes last."""
+        wires = list(dict.fromkeys((*self.graph.outputs, *self.named.values())))
+        values = self._evaluate(t, y, 0, wires)
+
+        def read(wire: Wire) -> Array:
+            rest = self.rest[wire]
+            array = self._at_zero(values[wire], rest)
+            return jnp.moveaxis(array, range(len(rest)), range(-len(rest), 0))
+
+        outputs = tuple(read(wire) for wire in self.graph.outputs)
+        return outputs, {name: read(wire) for name, wire in self.named.items()}
+
+    def _evaluate(
+        self, t: Array, y: Array, order: int, wanted: Sequence[Wire]
+    ) -> dict[Wire, Value]:
+        """Wires about (t, y), to an order along time."""
+        known = self._known_at(t, self._split(y), order)
+        return evaluate(self.net.pieces, known, wanted, self._frame(order))
+
+    def _at_zero(self, value: Value, rest: tuple[str, ...]) -> Array:
+        """The value at order 0 along time, with a coefficient axis for each of `rest`."""
+        if self.dim in value.dims:
+            axis = value.dims.index(self.dim)
+            dims = tuple(dim for dim in value.dims if dim != self.dim)
+            value = Value(jax.lax.index_in_dim(value.array, 0, axis, keepdims=False), dims)
+        return promote(value, rest, self._frame(0)).array
+
+    def _frame(self, order: int) -> Frame:
+        return Frame(self.dims, {**self.orders, self.dim: order}, self.net.avals)
+
+    def _known_at(self, t: Array, contents: Mapping[Wire, Value], order: int) -> dict[Wire, Value]:
+        """What is known of the net when the registers along time hold `contents` at t."""
+        known = {**self.known, **contents}
+        for dim in self.dims:
+            along = order if dim == self.dim else self.orders[dim]
+            center = t if dim == self.dim else self.centers[dim].astype(t.dtype)
+            # Time keeps its slope, which derivatives of what depends on it read.
+            least = 1 if dim == self.dim else 0
+            known[coordinate_wire(dim)] = coordinate(dim, center, max(along, least))
+        return known
+
+    def _state_shape(self, wire: Wire) -> tuple[int, ...]:
+        axes = tuple(self.orders[dim] + 1 for dim in self.rest[wire])
+        return (*axes, *self.net.avals[wire].shape)
+
+    def _split(self, y: Array) -> dict[Wire, Value]:
+        """The contents of the registers along time, from the flat state."""
+        contents: dict[Wire, Value] = {}
+        place = 0
+        for wire in self.registers:
+            shape = self._state_shape(wire)
+            size = math.prod(shape)
+            array = y[place : place + size].reshape(shape)
+            dtype = self.net.avals[wire].dtype
+            real = not jnp.issubdtype(dtype, jnp.complexfloating)
+            array = (array.real if real else array).astype(dtype)
+            contents[initial_wire(wire)] = Value(array, self.rest[wire])
+            place += size
+        return contents
+
+    def _wire_numbers(self) -> np.ndarray:
+        sizes = [math.prod(self._state_shape(wire)) for wire in self.registers]
+        return np.repeat(np.arange(len(sizes)), sizes)
+
+    def _begin(self) -> Point:
+        """The registers' initial contents, at the first time."""
+        flat = []
+        for wire in self.registers:
+            value = promote(self.known[initial_wire(wire)], self.rest[wire], self._frame(0))
+            # A value of fewer axes than the wire's is one value for all of them.
+            count = len(self.rest[wire])
+            missing = len(self._state_shape(wire)) - value.array.ndim
+            array = jnp.expand_dims(value.array, range(count, count + missing))
+            flat.append(jnp.broadcast_to(array, self._state_shape(wire)).reshape(-1))
+        return start(self._first_time(), jnp.concatenate(flat, dtype=self.dtype))
+
+    def _first_time(self) -> Array:
+        """The time of the start, or just past it where a breakpoint stands there."""
+        first = self.ts[0]
+        if self.options.breakpoints is None:
+            return first
+        direction = jnp.where(self.ts[-1] < first, -1.0, 1.0).astype(first.dtype)
+        at_start = jnp.any(self.options.breakpoints.astype(first.dtype) == first)
+        return jnp.where(at_start, beside(first, direction), first)
+
+    def _checked(self, state: Any) -> Pause:
+        """A state as one of this run's."""
+        size = len(self._wire_numbers())
+        if not isinstance(state, Pause) or state.point.state.shape != (size,):
+            raise CircuitError(
+                f"state must be the state of a trajectory of this circuit, with {size} numbers, "
+                f"not {state!r}"
+            )
+        dtype, time = self.dtype, self.ts.dtype
+        point = state.point
+        point = Point(
+            point.time.astype(time),
+            point.state.astype(dtype),
+            point.remainder.astype(dtype),
+            point.step.astype(time),
+        )
+        return Pause(point, state.coefficients.astype(dtype), state.last.astype(time))
+
+    def _control(self) -> Control:
+        real, dtype = self.options, jnp.finfo(self.dtype).dtype
+        resolution = jnp.finfo(dtype).eps
+        rtol = jnp.asarray(resolution if real.rtol is None else real.rtol, dtype)
+        atol = rtol * resolution if real.atol is None else jnp.asarray(real.atol, dtype)
+        time = self.ts.dtype
+        longest = jnp.inf if real.max_step is None else real.max_step
+        stops = jnp.zeros(0) if real.breakpoints is None else real.breakpoints
+        return Control(rtol, atol, jnp.asarray(longest, time), stops.astype(time), real.max_steps)
+
+    def _connect(self, wire: int, source: Any) -> None:
+        """Drives an input wire by a constant, a function of time, or a stream."""
+        if isinstance(source, Function):
+            time = coordinate_wire(self.dim)
+            self.sources.append(Piece((time,), (wire,), fn=lambda t: call(source, t)))
+        elif isinstance(source, Stream) and self.dim in source.dims:
+            self._connect_stream(wire, source)
+        elif isinstance(source, Stream):
+            self.known[wire] = stream_value(source)
+        else:
+            self.known[wire] = Value(source)
+
+    def _connect_stream(self, wire: int, stream: Stream) -> None:
+        """A polynomial in time; its coefficients may be series along other dimensions."""
+        value = stream_value(stream)
+        axis = value.dims.index(self.dim)
+        others = tuple(dim for dim in value.dims if dim != self.dim)
+        center = stream.center_of(self.dim)
+        coefficients = []
+        for order, array in enumerate(jnp.moveaxis(value.array, axis, 0)):
+            coefficients.append(("input", wire, order))
+            self.known[coefficients[-1]] = Value(array, others)
+
+        def polynomial(t: Array, *values: Array) -> tuple[Array]:
+            total = values[-1]
+            for value in reversed(values[:-1]):
+                total = total * (t - center) + value
+            return (total,)
+
+        ins = (coordinate_wire(self.dim), *coefficients)
+        self.sources.append(Piece(ins, (wire,), fn=polynomial))
+
+    def _check(self) -> None:
+        """Raises for what the series engine runs, but not over time."""
+        for node in self.nodes:
+            if isinstance(node.atom, Substitution):
+                raise CircuitError(
+                    f"{brief(node.atom)} is for series only, not for simulate", atoms=[node.atom]
+                )
+            own = getattr(node.atom, "dim", None) == self.dim
+            if not own and any(self.dim in stream.dims for stream in node.streams):
+                raise DimensionError(
+                    f"{brief(node.atom)}: the initial content changes along {self.dim}, which is "
+                    "the run's time; series runs it, and so does simulate along another dim",
+                    atoms=[node.atom],
+                )
+        check_loops(self.nodes, self.dims, "Real")
+        if lags(self.nodes, edges(self.nodes), self.dim) is None:
+            raise LoopError(
+                f"along {self.dim} a loop takes as many derivatives as it integrates, or more, so "
+                f"{self.dim} cannot be the run's time: choose another by dim="
+            )
+
+    def _centers(self, inputs: tuple[Any, ...]) -> dict[str, Array]:
+        """The centre along every dimension but time.
+
+        Streams about different centres make every value NaN: no error can be raised in a trace.
+        """
+        others = {dim: order for dim, order in self.orders.items() if dim != self.dim}
+        streams = [source for source in inputs if isinstance(source, Stream)]
+        found, conditions = centers(self.nodes, streams, others)
+        for agrees in conditions.values():
+            self.known = {
+                wire: Value(jnp.where(agrees, value.array, jnp.nan), value.dims)
+                for wire, value in self.known.items()
+            }
+        return found
+
+    def _orders(self) -> dict[str, int]:
+        """The run's dimensions, time first, and the orders of the others."""
+        lengths: dict[str, int] = {}
+        values = list(self.known.values())
+        for node in self.nodes:
+            initial = getattr(node.atom, "initial", None)
+            if isinstance(initial, Stream):
+                values.append(stream_value(initial))
+        for value in values:
+            for axis, dim in enumerate(value.dims):
+                lengths[dim] = max(lengths.get(dim, 0), value.array.shape[axis] - 1)
+        given = self.options.orders if isinstance(self.options.orders, Mapping) else {}
+        dims = (
+            self.dim,
+            *(d for d in dict.fromkeys([*self.graph.dims, *lengths]) if d != self.dim),
+        )
+        unknown = [dim for dim in given if dim not in dims]
+        if unknown:
+            raise DimensionError(
+                f"Real: order names {', '.join(unknown)}; the run's dimensions are "
+                f"{', '.join(dims)}"
+            )
+        return {dim: given.get(dim, lengths.get(dim, 0)) if dim != self.dim else 0 for dim in dims}
+
+    def _network(self) -> Network:
+        avals = {wire: value.aval for wire, value in self.known.items()}
+        scalar = jax.ShapeDtypeStruct((), self.ts.dtype)
+        avals |= {coordinate_wire(dim): scalar for dim in self.dims}
+        return network(self.graph, self.nodes, avals, "Real", self.options.noise, self.sources)
+
+
+def time_dimension(graph: Graph, dim: str | None) -> str:
+    """The dimension that is time: the one asked for, or the only one that registers name.
+
+    Raises `DimensionError` where registers name several and none is asked for, or the one asked for
+    is none of the circuit's.
+    """
+    named = tuple(dict.fromkeys(n.atom.dim for n in graph.nodes if isinstance(n.atom, State)))
+    candidates = named or graph.dims
+    if dim is not None:
+        if graph.dims and dim not in graph.dims:
+            raise DimensionError(
+                f"dim={dim!r} is no dimension of the circuit; it has {', '.join(graph.dims)}"
+            )
+        return dim
+    if len(candidates) > 1:
+        raise DimensionError(
+            f"the circuit's registers name {', '.join(candidates)}: say which is time by dim="
+        )
+    return candidates[0] if candidates else "t"
