@@ -13,6 +13,15 @@ LORENZ_AT_20 = (13.79319959513038, 12.95180393619250, 34.90160868113681)
 FAST = ag.Real(order=8, rtol=1e-8, max_steps=255)
 
 
+class Decay(ag.Block):
+    """An input integrated with a rate: a block that is no loop."""
+
+    rate: jax.Array
+
+    def circuit(self):
+        return ag.Scalar(-self.rate) >> ag.Register("t", 1.0)
+
+
 class Saturation(ag.Atom):
     """An own atom."""
 

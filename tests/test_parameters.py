@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from strategies import circuits
+from systems import Decay
 
 import asgard as ag
 
@@ -21,13 +22,6 @@ class Sat(ag.Atom):
 
     def __call__(self, x):
         return self.limit * jnp.tanh(x / self.limit)
-
-
-class Decay(ag.Block):
-    rate: jax.Array
-
-    def circuit(self):
-        return ag.Scalar(-self.rate) >> ag.Register("t", 1.0)
 
 
 class PredatorPrey(ag.Block):

@@ -134,6 +134,18 @@ def test_nothing_compiles_again_where_only_traced_things_change(change):
     assert COMPILED._cache_size() == before
 
 
+def test_nothing_compiles_again_where_breakpoints_or_the_state_change():
+    def run(place, begin):
+        first = ag.simulate(decay(1.0, begin), [0.0, 1.0])
+        calculus = ag.Real(breakpoints=[place])
+        return ag.simulate(decay(2.0), [1.0, 2.0], calculus=calculus, state=first.state)
+
+    run(1.5, 1.0)
+    before = COMPILED._cache_size()
+    run(1.25, 3.0)
+    assert COMPILED._cache_size() == before
+
+
 def test_another_number_of_times_compiles_again():
     ag.simulate(decay(), [0.0, 1.0])
     before = COMPILED._cache_size()
