@@ -148,7 +148,10 @@ class Block(Part):
         # Only the counts are kept, never the expansion: it may hold the tracers of a passing trace.
         degrees = self.__dict__.get("_known_degrees")
         if degrees is None:
-            wiring = self.circuit()
+            try:
+                wiring = self.circuit()
+            except RecursionError:
+                raise CircuitError("blocks nest too deep, or a block holds itself") from None
             if not isinstance(wiring, Circuit):
                 raise CircuitError(
                     f"{type(self).__name__}.circuit() must return a circuit, "

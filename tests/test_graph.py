@@ -147,3 +147,15 @@ def test_loops_come_after_what_they_read():
     )
     names = [describe(loop) for loop in loops(flatten(first >> second), ("t",))]
     assert ["exp" in name for name in names] == [True, False]
+
+
+class Itself(ag.Block):
+    """A block that holds itself."""
+
+    def circuit(self):
+        return Itself() >> ag.Id()
+
+
+def test_a_block_that_holds_itself_is_an_error_of_ours():
+    with pytest.raises(ag.CircuitError, match="holds itself"):
+        Itself()
