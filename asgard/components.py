@@ -9,7 +9,7 @@ import collections
 import dataclasses
 import math
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 from .errors import LoopError
 
@@ -25,6 +25,9 @@ class Wired(Protocol):
     def outs(self) -> tuple[Hashable, ...]: ...
 
     def delay(self, dim: str) -> int: ...
+
+
+Node = TypeVar("Node", bound=Wired)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +88,13 @@ def components(reads: Sequence[Sequence[int]]) -> list[Component]:
                     cyclic = len(members) > 1 or place in reads[place]
                     found.append(Component(tuple(members), cyclic))
     return found
+
+
+def in_order(nodes: Sequence[Node]) -> list[Node]:
+    """Nodes without a cycle, each after those that it reads."""
+    found = components(edges(nodes))
+    assert not any(component.cyclic for component in found), "an algebraic loop was let through"
+    return [nodes[component.places[0]] for component in found]
 
 
 def lags(nodes: Sequence[Wired], reads: Sequence[Sequence[int]], dim: str) -> list[int] | None:

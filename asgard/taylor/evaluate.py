@@ -8,7 +8,7 @@ none left, a net is a plain sequence of function calls.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..components import components, edges, guards
+from ..components import components, edges, guards, in_order
 from .along import Group
 from .net import Frame, Piece, Value, Wire, wire_dims
 
@@ -20,7 +20,7 @@ def evaluate(
     pieces = _needed(pieces, known, wanted)
     values = dict(known)
     if not frame.dims:
-        for piece in _in_order(pieces):
+        for piece in in_order(pieces):
             assert piece.fn is not None
             results = piece.fn(*(values[wire].array for wire in piece.ins))
             values.update(
@@ -57,12 +57,6 @@ def _needed(
     return [pieces[place] for place in sorted(kept)]
 
 
-def _in_order(pieces: Sequence[Piece]) -> list[Piece]:
-    found = components(edges(pieces))
-    assert not any(component.cyclic for component in found), "an algebraic loop was let through"
-    return [pieces[component.places[0]] for component in found]
-
-
 def _groups(pieces: Sequence[Piece], dims: tuple[str, ...]) -> list[tuple[str | None, list[Piece]]]:
     """Components in order, gathered as long as one dimension can lead them all."""
     reads = edges(pieces)
@@ -73,7 +67,9 @@ def _groups(pieces: Sequence[Piece], dims: tuple[str, ...]) -> list[tuple[str | 
         if component.cyclic:
             dim = next(d for d in dims if guards(pieces, reads, component.places, d))
         if groups and (dim is None or groups[-1][0] in (None, dim)):
-            groups[-1] = (groups[-1][0] or dim, [*groups[-1][1], *members])
+            lead, gathered = groups[-1]
+            gathered.extend(members)
+            groups[-1] = (lead or dim, gathered)
         else:
             groups.append((dim, members))
     return groups

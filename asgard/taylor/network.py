@@ -10,7 +10,7 @@ from jaxtyping import Array
 
 from ..atoms.registers import Delay, Deregister, Register, StochasticRegister, Substitution
 from ..circuit import Atom, brief
-from ..components import components, edges
+from ..components import in_order
 from ..errors import CircuitError, DimensionError
 from ..graph import Graph, Node
 from ..stream import Stream
@@ -164,7 +164,7 @@ def _infer(
     """
     registers = [piece for piece in pieces if piece.sign > 0]
     others = [piece for piece in pieces if piece.sign <= 0]
-    ordered = [others[c.places[0]] for c in components(edges(others))]
+    ordered = in_order(others)
     avals = dict(known)
     for piece in registers:
         avals[piece.outs[0]] = avals[piece.initial]

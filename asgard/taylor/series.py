@@ -49,15 +49,6 @@ class Series:
         return Series(lax.dynamic_update_slice_in_dim(self.body, row, n, axis=0), coefficient)
 
 
-def buffer(body: Body, length: int) -> Array:
-    """A body as a buffer of `length` orders, what is not known filled with zeros."""
-    array = jnp.stack(body) if isinstance(body, list) else body
-    missing = length - array.shape[0]
-    if missing <= 0:
-        return array[:length]
-    return jnp.concatenate([array, jnp.zeros((missing, *array.shape[1:]), array.dtype)])
-
-
 @dataclasses.dataclass(frozen=True)
 class Product:
     """A bilinear operation: `pair` on two coefficients, `total` on two stacks of them, summed."""
