@@ -1,5 +1,6 @@
 """Asgard: dynamical systems as typed circuits, in JAX."""
 
+from . import taylor
 from .atoms.arithmetic import Add, Const, Divide, Multiplication, Power, Scalar
 from .atoms.functions import (
     Abs,

@@ -1,0 +1,4 @@
+"""Power series of functions and of the solutions of differential equations."""
+
+from .expansion import expand as expand
+from .expansion import ode as ode

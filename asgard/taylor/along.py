@@ -7,13 +7,16 @@ together.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
+from ..circuit import brief
 from ..components import components, edges, lags, loose
+from ..errors import CircuitError
 from .lift import Lifted
 from .net import Frame, Piece, Value, Wire, promote, resize, wire_dims
 from .program import trace
@@ -218,15 +221,31 @@ class Group:
                 values.update(zip(piece.outs, results, strict=True))
             return [values[wire] for wire in outs]
 
-        program = trace(run, *(self.aval(wire) for wire in ins))
-        lifted = Lifted(
-            program,
-            series=[self.is_series[wire] for wire in ins],
-            given=[wire in self.known for wire in ins],
-        )
+        try:
+            lifted = self._lift(run, ins)
+        except CircuitError as error:
+            raise self._of_atom(error, chosen) from None
         depends = {dim for wire in ins for dim in self.rest_dims[wire]}
         dims = tuple(dim for dim in self.rest.dims if dim in depends)
         return Segment(ins, outs, lag[members[0]], lifted, dims)
+
+    def _lift(self, fn: Callable[..., Any], ins: Sequence[Wire]) -> Lifted:
+        return Lifted(
+            trace(fn, *(self.aval(wire) for wire in ins)),
+            series=[self.is_series[wire] for wire in ins],
+            given=[wire in self.known for wire in ins],
+        )
+
+    def _of_atom(self, error: CircuitError, pieces: Sequence[Piece]) -> CircuitError:
+        """The error of the first of the pieces that has one by itself, with its atom's name."""
+        for piece in pieces:
+            if piece.atom is None or piece.fn is None:
+                continue
+            try:
+                self._lift(piece.fn, piece.ins)
+            except CircuitError as own:
+                return CircuitError(f"{brief(piece.atom)}: {own}", atoms=[piece.atom])
+        return error
 
     def length(self, segment: int) -> int:
         """How many orders a segment's buffers hold."""

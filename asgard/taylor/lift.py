@@ -6,8 +6,7 @@ JAX program again and can be lifted along the next dimension.
 """
 
 import dataclasses
-import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import jax
@@ -17,33 +16,51 @@ from jaxtyping import Array
 
 from ..errors import CircuitError
 from . import rules
-from .program import Equation, Program, trace
-from .series import Body, Order, Product, Series, convolve, divide
+from .online import Application, Memory, Need, Rule, integral
+from .program import Equation, Program, literal_key, trace
+from .recurrences import TWINS
+from .series import Body, Order, Series
 
 # How many operations of order 0 may follow one another before a cut.
 LONGEST_CHAIN = 8
 
 
 @dataclasses.dataclass(frozen=True)
-class Memory:
-    """What a lifted program remembers between orders, by the numbers of values.
+class _Instruction:
+    """An equation and the rule of its series, None where its value at order 0 is all there is.
 
-    `held` does not change after order 0; `histories` are the series that later orders read.
+    `outs` are the outputs that are series and the rule's auxiliary series, `held` the numbers of
+    the values that the rule holds.
     """
 
-    held: dict[int, Array]
-    histories: dict[int, Body]
-
-
-@dataclasses.dataclass(frozen=True)
-class _Instruction:
-    """An equation and how its coefficient n is found: `kind` and what that kind needs."""
-
-    kind: str  # constant, frozen, linear, product, integral or recurrence
     equation: Equation
-    product: Product | None = None
-    recurrence: rules.Recurrence | None = None
-    outs: tuple[int, ...] = ()  # of a recurrence: the outputs and its auxiliary series
+    rule: Rule | None = None
+    outs: tuple[int, ...] = ()
+    auxiliary: tuple[int, ...] = ()
+    held: tuple[int, ...] = ()
+
+    @property
+    def reads(self) -> list[tuple[int, Need]]:
+        """The operands and held values, with what the rule's steps need of each."""
+        assert self.rule is not None
+        needs = self.rule.needs or (Need.HISTORY,) * len(self.equation.ins)
+        return [
+            *zip(self.equation.ins, needs, strict=True),
+            *((number, Need.CURRENT) for number in self.held),
+        ]
+
+    @property
+    def remembers(self) -> tuple[int, ...]:
+        """Of the series that the rule gives, those that it reads the history of."""
+        assert self.rule is not None
+        return self.outs if self.rule.own else self.auxiliary
+
+    def start(self, values: dict[int, Any]) -> None:
+        """Adds the values at order 0."""
+        operands = [values[number] for number in self.equation.ins]
+        start = self.equation.bind if self.rule is None else self.rule.start
+        numbers = (*self.equation.outs, *self.auxiliary, *self.held)
+        values.update(zip(numbers, start(*operands), strict=True))
 
 
 class Lifted:
@@ -53,6 +70,7 @@ class Lifted:
 
     - `program`: what to lift.
     - `series`: for each input, whether it is a series (else it is constant along the dimension).
+      Integers and truth values are those of order 0.
     - `given`: for each input, whether the whole series is handed to every step, as for an input
       known beforehand; the memory then keeps no history of it.
     """
@@ -61,144 +79,147 @@ class Lifted:
         self.program = program
         self.constants = dict(program.constants)
         self.avals = dict(program.avals)
-        self.series = {number for number, flag in zip(program.inputs, series, strict=True) if flag}
+        self.series = {
+            number
+            for number, flag in zip(program.inputs, series, strict=True)
+            if flag and self._is_inexact(number)
+        }
         self.given = {number for number, flag in zip(program.inputs, given, strict=True) if flag}
-        self.recalled: set[int] = set()  # series whose history later orders read
         self.instructions: list[_Instruction] = []
+        self._found: dict[Hashable, tuple[int, ...]] = {}  # the outputs of equations, by their key
+        self._same: dict[int, int] = {}  # numbers that stand for the value of another
+        self._bits: set[int] = set()  # what comes from the bits of a series
+        self._literals: dict[Hashable, int] = {}
+        for number, value in self.constants.items():
+            self._literals.setdefault(literal_key(value, self.avals[number]), number)
         for equation in program.equations:
             self._add(equation)
+        self.outputs = self._resolve(program.outputs)
+        self.output_is_series = [number in self.series for number in self.outputs]
+        self.steps, self.recalled = self._needed()
+        self.histories = sorted(self.recalled - self.given)
         self.held = self._find_held()
         self.cuts = self._find_cuts()
-        self.output_is_series = [number in self.series for number in program.outputs]
 
-    def start(self, inputs: Sequence[Array]) -> tuple[list[Array], Memory]:
+    def start(self, inputs: Sequence[Any]) -> tuple[list[Array], Memory]:
         """Order 0: the program's value, and the memory for the orders to come."""
         values = dict(self.constants)
         values.update(zip(self.program.inputs, inputs, strict=True))
         for instruction in self.instructions:
-            equation = instruction.equation
-            operands = [values[number] for number in equation.ins]
-            if instruction.kind == "recurrence":
-                assert instruction.recurrence is not None
-                results = instruction.recurrence.start(*operands)
-                values.update(zip(instruction.outs, results, strict=True))
-            elif instruction.kind == "integral":
-                values[equation.outs[0]] = equation.bind(operands[0])[0]
-            else:
-                values.update(zip(equation.outs, equation.bind(*operands), strict=True))
-            for number in self.cuts.intersection(equation.outs):
+            instruction.start(values)
+            for number in self.cuts.intersection(instruction.equation.outs):
                 values[number] = _cut(values[number])
         memory = Memory(
             held={number: jnp.asarray(values[number]) for number in self.held},
-            histories={number: [values[number]] for number in sorted(self.recalled - self.given)},
+            histories={number: [jnp.asarray(values[number])] for number in self.histories},
         )
-        return [jnp.asarray(values[number]) for number in self.program.outputs], memory
+        return [jnp.asarray(values[number]) for number in self.outputs], memory
 
     def step(
-        self, n: Order, memory: Memory, inputs: Sequence[Array | None], given: dict[int, Body]
+        self, n: Order, memory: Memory, inputs: Sequence[Any], given: dict[int, Body]
     ) -> tuple[list[Array], Memory]:
-        """Coefficient n of the outputs, n >= 1.
+        """Coefficient n of the outputs, n >= 1, and the memory with order n.
 
         `inputs` are coefficients n (ignored for constants); `given` has the whole series of the
         inputs that are known beforehand, by position.
         """
+        outputs, series = self._advance(n, memory, inputs, given)
+        return outputs, Memory(memory.held, {name: series[name].body for name in self.histories})
+
+    def coefficients(
+        self, n: Order, memory: Memory, inputs: Sequence[Any], given: dict[int, Body]
+    ) -> tuple[list[Array], dict[int, Array]]:
+        """As `step`, with coefficient n alone of each history."""
+        outputs, series = self._advance(n, memory, inputs, given)
+        return outputs, {name: series[name].current for name in self.histories}
+
+    def _advance(
+        self, n: Order, memory: Memory, inputs: Sequence[Any], given: dict[int, Body]
+    ) -> tuple[list[Array], dict[int, Series]]:
         held = {**self.constants, **memory.held}
-        state = {number: Series(body) for number, body in memory.histories.items()}
+        series = {number: Series(body) for number, body in memory.histories.items()}
         for position, body in given.items():
-            state[self.program.inputs[position]] = Series(body)
-        now: dict[int, Array] = {}
+            series[self.program.inputs[position]] = Series(body)
 
         def learn(number: int, coefficient: Array) -> None:
-            now[number] = coefficient
-            if number in self.given:
-                if number in state:
-                    state[number] = Series(state[number].body, coefficient)
-            elif number in self.recalled:
-                state[number] = state[number].append(n, coefficient)
+            if number in self.given or number not in self.recalled:
+                known = series[number].body if number in series else []
+                series[number] = Series(known, coefficient)
+            else:
+                series[number] = series[number].append(n, coefficient)
+
+        def operand(number: int, need: Need) -> Any:
+            if number in self.series:
+                return series.get(number)
+            return None if need is Need.NOTHING else held[number]
 
         for number, coefficient in zip(self.program.inputs, inputs, strict=True):
             if number in self.series:
                 assert coefficient is not None
                 learn(number, coefficient)
-        for instruction in self.instructions:
-            if instruction.kind in ("constant", "frozen"):
-                continue
-            if instruction.kind == "recurrence":
-                self._recur(instruction, n, state, now, held)
-                continue
-            for number, coefficient in zip(
-                instruction.equation.outs,
-                _coefficients(instruction, n, state, now, held),
-                strict=True,
-            ):
+        for instruction in self.steps:
+            assert instruction.rule is not None
+            operands = [operand(number, need) for number, need in instruction.reads]
+            before = [series[number] for number in instruction.remembers]
+            after = instruction.rule.step(n, operands, before)
+            for number, coefficient in zip(instruction.outs, after, strict=True):
                 learn(number, coefficient)
         outputs = [
-            now[number] if number in self.series else jnp.zeros_like(held[number])
-            for number in self.program.outputs
+            series[number].current if number in self.series else self._zeros(number)
+            for number in self.outputs
         ]
-        histories = {number: state[number].body for number in memory.histories}
-        return outputs, Memory(memory.held, histories)
-
-    def _recur(
-        self,
-        instruction: _Instruction,
-        n: Order,
-        state: dict[int, Series],
-        now: dict[int, Array],
-        held: dict[int, Any],
-    ) -> None:
-        assert instruction.recurrence is not None
-        operands = [
-            state[number] if number in self.series else held[number]
-            for number in instruction.equation.ins
-        ]
-        before = [state[number] for number in instruction.outs]
-        after = instruction.recurrence.step(n, operands, before)
-        state.update(zip(instruction.outs, after, strict=True))
-        now[instruction.outs[0]] = after[0].current
+        return outputs, series
 
     def _add(self, equation: Equation) -> None:
-        """Finds the rule of one equation and what it needs to remember."""
+        """Finds the rule of one equation, unless an equal one has been met."""
+        equation = dataclasses.replace(equation, ins=self._resolve(equation.ins))
+        key = equation.key
+        if key is not None and key in self._found:
+            self._same.update(zip(equation.outs, self._found[key], strict=True))
+            return
+        self._add_new(equation)
+        if key is not None:
+            self._found.setdefault(key, self._resolve(equation.outs))
+
+    def _add_new(self, equation: Equation) -> None:
         if equation.name in rules.BROADCASTING:
             equation = self._spread(equation)
-        name, ins = equation.name, equation.ins
-        carried = [number in self.series for number in ins]
-        if not any(carried):
-            self.instructions.append(_Instruction("constant", equation))
+        application = Application(
+            equation,
+            avals=tuple(self.avals[number] for number in equation.ins),
+            carried=tuple(number in self.series for number in equation.ins),
+            values=tuple(self.constants.get(number) for number in equation.ins),
+            lift=Lifted,
+        )
+        self._follow_bits(equation, any(application.carried))
+        if rules.is_constant(application, [self.avals[number] for number in equation.outs]):
+            self.instructions.append(_Instruction(equation))
             return
-        if name in rules.REAL_ONLY and jnp.issubdtype(
-            self.avals[ins[0]].dtype, jnp.complexfloating
-        ):
-            raise CircuitError(f"{name!r} of a complex function has no power series")
-        inexact = any(jnp.issubdtype(self.avals[out].dtype, jnp.inexact) for out in equation.outs)
-        if name in rules.FROZEN or not inexact or equation.params.get("y") == 0:  # x^0 is 1
-            self.instructions.append(_Instruction("frozen", equation))
+        if equation.name in rules.DERIVATIVES:
+            (slope,) = self._inline(rules.DERIVATIVES[equation.name], equation.ins)
+            whole = dataclasses.replace(equation, ins=(*equation.ins, slope))
+            self._add_rule(whole, integral(equation))
             return
-        if _only(rules.LINEAR.get(name), carried) or (name in rules.BILINEAR and sum(carried) == 1):
-            self.instructions.append(_Instruction("linear", equation))
-        elif name in rules.BILINEAR:
-            self.recalled.update(ins)
-            product = rules.BILINEAR[name](equation.params)
-            self.instructions.append(_Instruction("product", equation, product=product))
-        elif name in rules.DERIVATIVES:
-            (slope,) = self._inline(rules.DERIVATIVES[name], ins)
-            self.recalled.update((ins[0], slope))
-            integral = dataclasses.replace(equation, ins=(ins[0], slope))
-            self.instructions.append(_Instruction("integral", integral))
-        elif name in rules.RECURRENCES and not (
-            rules.RECURRENCES[name].first_only and any(carried[1:])
-        ):
-            self._add_recurrence(equation)
-        elif name in rules.REWRITES:
-            rewrite = functools.partial(rules.REWRITES[name], **equation.params)
-            self._inline(rewrite, ins, equation.outs)
+        found = rules.find(application)
+        if isinstance(found, Rule):
+            self._add_rule(equation, found)
         else:
-            raise CircuitError(
-                f"the JAX primitive {name!r} has no series rule, so a function that uses it has no "
-                "Taylor series; say it with other jnp functions, or add a rule for it to the "
-                "tables in asgard/taylor/rules.py"
-            )
-        self.series.update(equation.outs)
+            outs = self._inline(found, equation.ins)
+            self._same.update(zip(equation.outs, outs, strict=True))
+
+    def _follow_bits(self, equation: Equation, carried: bool) -> None:
+        """Refuses to put a number together again from the bits of a series, which are frozen."""
+        casts = equation.name == "bitcast_convert_type"
+        if not (casts and carried) and not self._bits.intersection(equation.ins):
+            return
+        for out in equation.outs:
+            if casts and self._is_inexact(out):
+                raise CircuitError(
+                    "a function that changes the bits of a number, as frexp does, has no Taylor "
+                    "series; say it with arithmetic"
+                )
+            if self.avals[out].dtype != bool:
+                self._bits.add(out)
 
     def _spread(self, equation: Equation) -> Equation:
         """The equation with all its series of one shape, that of the output."""
@@ -211,41 +232,82 @@ class Lifted:
         ]
         return dataclasses.replace(equation, ins=tuple(ins))
 
-    def _add_recurrence(self, equation: Equation) -> None:
-        recurrence = rules.RECURRENCES[equation.name]
-        avals = jax.eval_shape(recurrence.start, *(self.avals[number] for number in equation.ins))
-        auxiliary = [self._new(aval) for aval in avals[1:]]
-        outs = (equation.outs[0], *auxiliary)
-        self.series.update(outs)
-        self.recalled.update(number for number in equation.ins if number in self.series)
-        self.recalled.update(outs)
-        self.instructions.append(
-            _Instruction("recurrence", equation, recurrence=recurrence, outs=outs)
+    def _add_rule(self, equation: Equation, rule: Rule) -> None:
+        more: list[int] = []
+        if rule.extra:
+            results = jax.eval_shape(rule.start, *(self.avals[number] for number in equation.ins))
+            more = [self._new(aval) for aval in results[len(equation.outs) :]]
+        flags = rule.outputs or (True,) * len(equation.outs)
+        auxiliary = tuple(more[: len(more) - rule.held])
+        series = [out for out, flag in zip(equation.outs, flags, strict=True) if flag]
+        instruction = _Instruction(
+            equation, rule, (*series, *auxiliary), auxiliary, tuple(more[len(auxiliary) :])
         )
+        self.series.update(instruction.outs)
+        self.instructions.append(instruction)
+        if equation.name in TWINS and equation.key is not None:
+            twin = (TWINS[equation.name], *equation.key[1:])
+            self._found.setdefault(twin, auxiliary[:1])
 
-    def _inline(
-        self, fn: Callable[..., Any], ins: Sequence[int], outs: Sequence[int] | None = None
-    ) -> tuple[int, ...]:
+    def _inline(self, fn: Callable[..., Any], ins: Sequence[int]) -> tuple[int, ...]:
         """Adds the equations of a function of the values `ins`; its outputs' numbers."""
-        program = trace(lambda *xs: (fn(*xs),), *(self.avals[number] for number in ins))
+
+        def run(*values: Any) -> Sequence[Any]:
+            results = fn(*values)
+            return results if isinstance(results, tuple | list) else (results,)
+
+        program = trace(run, *(self.avals[number] for number in ins))
         numbers = dict(zip(program.inputs, ins, strict=True))
-        if outs is not None and program.outputs[0] not in numbers:
-            numbers.update(zip(program.outputs, outs, strict=True))
-            outs = ()
         for number, value in program.constants.items():
-            numbers[number] = self._new(program.avals[number])
-            self.constants[numbers[number]] = value
+            numbers[number] = self._constant(value, program.avals[number])
         for equation in program.equations:
-            for out in equation.outs:
-                if out not in numbers:
-                    numbers[out] = self._new(program.avals[out])
+            numbers.update((out, self._new(program.avals[out])) for out in equation.outs)
             renumbered = dataclasses.replace(
                 equation,
                 ins=tuple(numbers[number] for number in equation.ins),
                 outs=tuple(numbers[number] for number in equation.outs),
             )
             self._add(renumbered)
-        return tuple(numbers[number] for number in program.outputs)
+        return self._resolve([numbers[number] for number in program.outputs])
+
+    def _constant(self, value: Any, aval: Any) -> int:
+        key = literal_key(value, aval)
+        if key is not None and key in self._literals:
+            return self._literals[key]
+        number = self._new(aval)
+        self.constants[number] = value
+        self._literals.setdefault(key, number)
+        return number
+
+    def _resolve(self, numbers: Sequence[int]) -> tuple[int, ...]:
+        return tuple(self._same.get(number, number) for number in numbers)
+
+    def _needed(self) -> tuple[list[_Instruction], set[int]]:
+        """The instructions that orders past 0 take, and the series whose history they read."""
+        needed = self.series.intersection(self.outputs)
+        recalled: set[int] = set()
+        steps: list[_Instruction] = []
+        for instruction in reversed(self.instructions):
+            if instruction.rule is None or not needed.intersection(instruction.outs):
+                continue
+            steps.append(instruction)
+            recalled.update(instruction.remembers)
+            for number, need in instruction.reads:
+                if number in self.series and need is not Need.NOTHING:
+                    needed.add(number)
+                    if need is Need.HISTORY:
+                        recalled.add(number)
+        return steps[::-1], recalled
+
+    def _find_held(self) -> list[int]:
+        """The values without a series that steps read: all but the constants of the program."""
+        read = {
+            number
+            for instruction in self.steps
+            for number, need in instruction.reads
+            if need is not Need.NOTHING
+        }
+        return sorted(read - self.series - set(self.constants))
 
     def _find_cuts(self) -> set[int]:
         """Where long chains of order 0 are cut.
@@ -258,72 +320,24 @@ class Lifted:
         for instruction in self.instructions:
             equation = instruction.equation
             deepest = 1 + max((depth.get(number, 0) for number in equation.ins), default=0)
-            for number in {*equation.outs, *instruction.outs} & self.series:
+            for number in instruction.outs:
                 depth[number] = deepest % LONGEST_CHAIN
                 if depth[number] == 0 and number in equation.outs:
                     cuts.add(number)
         return cuts
+
+    def _is_inexact(self, number: int) -> bool:
+        return jnp.issubdtype(self.avals[number].dtype, jnp.inexact)
+
+    def _zeros(self, number: int) -> Array:
+        return jnp.zeros(self.avals[number].shape, self.avals[number].dtype)
 
     def _new(self, aval: Any) -> int:
         number = len(self.avals)
         self.avals[number] = jax.ShapeDtypeStruct(aval.shape, aval.dtype)
         return number
 
-    def _find_held(self) -> list[int]:
-        """The values without a series that steps read: all but the constants of the program."""
-        read: set[int] = set(self.program.outputs)
-        for instruction in self.instructions:
-            if instruction.kind not in ("constant", "frozen"):
-                read.update(instruction.equation.ins)
-        return sorted(read - self.series - set(self.constants))
-
 
 def _cut(value: Array) -> Array:
     """The same value, by an operation that XLA does not fuse with what reads it."""
     return lax.cumsum(jnp.stack([value, jnp.zeros_like(value)]), axis=0)[0]
-
-
-def _only(places: slice | None, carried: list[bool]) -> bool:
-    """Whether all series stand where `places` allows them."""
-    if places is None:
-        return False
-    allowed = range(len(carried))[places]
-    return all(place in allowed for place, flag in enumerate(carried) if flag)
-
-
-def _coefficients(
-    instruction: _Instruction,
-    n: Order,
-    state: dict[int, Series],
-    now: dict[int, Array],
-    held: dict[int, Any],
-) -> list[Array]:
-    """Coefficient n of an equation's outputs, for all kinds but recurrences."""
-    equation = instruction.equation
-    if instruction.kind == "product":
-        assert instruction.product is not None
-        a, b = (state[number] for number in equation.ins)
-        return [convolve(a, b, n, instruction.product)]
-    if instruction.kind == "integral":
-        u, slope = (state[number] for number in equation.ins)
-        return [divide(convolve(u, slope, n, derivative=True), n)]
-    return _linear(equation, now, held)
-
-
-def _linear(equation: Equation, now: dict[int, Array], held: dict[int, Any]) -> list[Array]:
-    places = rules.LINEAR.get(equation.name)
-    if equation.name in ("add", "sub") and any(number not in now for number in equation.ins):
-        left, right = equation.ins
-        if left in now:
-            return [now[left]]
-        return [now[right] if equation.name == "add" else -now[right]]
-    linear = range(len(equation.ins))[places] if places is not None else ()
-    operands = []
-    for place, number in enumerate(equation.ins):
-        if number in now:
-            operands.append(now[number])
-        elif place in linear and equation.name != "div":
-            operands.append(jnp.zeros_like(held[number]))
-        else:
-            operands.append(held[number])
-    return equation.bind(*operands)

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +17,7 @@ class Piece:
 
     `fn` takes and returns flat sequences of arrays where the piece is pointwise (`sign` 0). `sign`
     is +1 for a register along `dim` and -1 for a deregister; `initial` is the wire of a register's
-    value at the centre, None for zero.
+    value at the centre, None for zero. `atom` is what errors name, where the piece is an atom's.
     """
 
     ins: tuple[Wire, ...]
@@ -25,6 +26,7 @@ class Piece:
     sign: int = 0
     dim: str | None = None
     initial: Wire | None = None
+    atom: Any = None
 
     def delay(self, dim: str) -> int:
         """What the piece adds to the delay of a cycle along `dim`."""

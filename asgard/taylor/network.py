@@ -130,7 +130,8 @@ def _piece(node: Node) -> Piece:
     if isinstance(atom, StochasticRegister):
         return Piece((initial_wire(node.outs[0]),), node.outs, fn=lambda value: (value,))
     coordinates = tuple(coordinate_wire(dim) for dim in atom.coordinates)
-    return Piece((*coordinates, *node.ins), node.outs, fn=lambda *values: call(atom, *values))
+    ins = (*coordinates, *node.ins)
+    return Piece(ins, node.outs, fn=lambda *values: call(atom, *values), atom=atom)
 
 
 def _initial(atom: Register | StochasticRegister) -> Value:

@@ -5,11 +5,12 @@ program is a plain sequence that the series rules read off one equation at a tim
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import jax
-from jax.extend.core import ClosedJaxpr, Literal, Primitive
+import numpy as np
+from jax.extend.core import ClosedJaxpr, Literal, Primitive, jaxpr_as_fun
 
 # Primitives that only call a jaxpr, and the parameter that holds it.
 CALLS = {
@@ -25,21 +26,43 @@ CALLS = {
 }
 
 
+# Functions of JAX that are not inlined, as their value at a point comes from a branch or from an
+# approximation that has not their derivatives: they have rules of their own.
+FUNCTIONS = frozenset({"sinc", "xlogy", "xlog1py", "_dawsn"})
+
+
 @dataclasses.dataclass(frozen=True)
 class Equation:
-    """One primitive applied to the values numbered `ins`, giving those numbered `outs`."""
+    """One primitive applied to the values numbered `ins`, giving those numbered `outs`.
+
+    `function` is the name of the one of `FUNCTIONS` that the primitive calls, if it does.
+    """
 
     primitive: Primitive
     params: dict[str, Any]
     ins: tuple[int, ...]
     outs: tuple[int, ...]
+    function: str | None = None
 
     @property
     def name(self) -> str:
-        return self.primitive.name
+        """What the tables of rules know it by."""
+        return self.function or self.primitive.name
+
+    @property
+    def key(self) -> tuple[Hashable, ...] | None:
+        """The same for equations that compute the same thing; None where that cannot be told."""
+        key = (self.name, self.ins, tuple(sorted(self.params.items())))
+        try:
+            hash(key)
+        except TypeError:
+            return None
+        return key
 
     def bind(self, *values: Any) -> list[Any]:
         """The primitive's own value on values."""
+        if self.function is not None:
+            return jaxpr_as_fun(self.params[CALLS[self.primitive.name]])(*values)
         result = self.primitive.bind(*values, **self.params)
         return list(result) if self.primitive.multiple_results else [result]
 
@@ -57,7 +80,22 @@ class Program:
 
 def trace(fn: Callable[..., Any], *avals: jax.ShapeDtypeStruct) -> Program:
     """The program of a function from flat arrays to a flat sequence of arrays."""
-    return _Builder().build(jax.make_jaxpr(fn)(*avals))
+    return from_jaxpr(jax.make_jaxpr(fn)(*avals))
+
+
+def from_jaxpr(closed: ClosedJaxpr) -> Program:
+    """The program of a jaxpr, such as a loop's body."""
+    return _Builder().build(closed)
+
+
+def literal_key(value: Any, aval: Any) -> Hashable | None:
+    """The same for equal numbers of one type, so that what reads them is seen to be equal.
+
+    None for what has not one known value.
+    """
+    if aval.shape or isinstance(value, jax.Array):
+        return None
+    return aval.dtype, np.asarray(value, aval.dtype).tobytes()
 
 
 class _Builder:
@@ -65,6 +103,7 @@ class _Builder:
 
     def __init__(self):
         self.constants: dict[int, Any] = {}
+        self.literals: dict[Hashable, int] = {}
         self.equations: list[Equation] = []
         self.avals: dict[int, jax.ShapeDtypeStruct] = {}
 
@@ -90,6 +129,14 @@ class _Builder:
         self.constants[number] = value
         return number
 
+    def literal(self, atom: Literal) -> int:
+        key = literal_key(atom.val, atom.aval)
+        if key is None:
+            return self.constant(atom.val, atom.aval)
+        if key not in self.literals:
+            self.literals[key] = self.constant(atom.val, atom.aval)
+        return self.literals[key]
+
     def inline(self, jaxpr: Any, consts: Sequence[Any], inputs: Sequence[int]) -> list[int]:
         numbers: dict[Any, int] = dict(zip(jaxpr.invars, inputs, strict=True))
         for var, value in zip(jaxpr.constvars, consts, strict=True):
@@ -97,15 +144,16 @@ class _Builder:
 
         def read(atom: Any) -> int:
             if isinstance(atom, Literal):
-                return self.constant(atom.val, atom.aval)
+                return self.literal(atom)
             return numbers[atom]
 
         for eqn in jaxpr.eqns:
             ins = [read(atom) for atom in eqn.invars]
-            body = eqn.params.get(CALLS.get(eqn.primitive.name, ""))
-            if body is None:
+            body, ins = _called(eqn, ins)
+            function = _function(body)
+            if body is None or function is not None:
                 outs = [self.new(var.aval) for var in eqn.outvars]
-                equation = Equation(eqn.primitive, eqn.params, tuple(ins), tuple(outs))
+                equation = Equation(eqn.primitive, eqn.params, tuple(ins), tuple(outs), function)
                 self.equations.append(equation)
             else:
                 inner, constants = (
@@ -114,6 +162,23 @@ class _Builder:
                 outs = self.inline(inner, constants, ins)
             numbers.update(zip(eqn.outvars, outs, strict=True))
         return [read(atom) for atom in jaxpr.outvars]
+
+
+def _called(eqn: Any, ins: list[int]) -> tuple[Any, list[int]]:
+    """The jaxpr that an equation only calls, if it does, and what it is called on."""
+    if eqn.primitive.name == "cond":
+        # Branches by platform compute the same thing; the one for any platform is read.
+        platforms = eqn.params.get("branches_platforms") or ()
+        if None in platforms:
+            return eqn.params["branches"][platforms.index(None)], ins[1:]
+    return eqn.params.get(CALLS.get(eqn.primitive.name, "")), ins
+
+
+def _function(body: Any) -> str | None:
+    """Which of `FUNCTIONS` a jaxpr is, by where JAX says that it comes from."""
+    info = getattr(getattr(body, "jaxpr", None), "debug_info", None)
+    name, _, source = str(getattr(info, "func_src_info", "")).partition(" at ")
+    return name if name in FUNCTIONS and "/jax/_src/" in source.replace("\\", "/") else None
 
 
 def _live(

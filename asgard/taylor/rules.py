@@ -1,9 +1,7 @@
 """The series rules of JAX's primitives: one table, one entry a primitive.
 
 A rule is online: coefficient n of the outputs from coefficients 0 to n of the inputs and 0 to n - 1
-of the outputs, which is what lets a loop run at O(N^2). Where a recurrence could lose digits, it is
-written in the form that keeps them. Sources: Griewank and Walther, *Evaluating Derivatives* (2nd
-ed., 2008), chapter 13, tables 13.1 and 13.2; Jorba and Zou, *Experimental Mathematics* 14 (2005).
+of the outputs, which is what lets a loop run at O(N^2).
 
 To add a primitive's series, add one entry to one of the tables below:
 
@@ -12,10 +10,11 @@ To add a primitive's series, add one entry to one of the tables below:
 - `FROZEN`: piecewise constant, so its value at order 0 holds for the whole series.
 - `REWRITES`: the same function, said in other primitives.
 - `DERIVATIVES`: f'(u) said in other primitives; f(u) is then the integral of f'(u) u'.
-- `RECURRENCES`: a recurrence of its own.
+- `RECURRENCES` (in `recurrences.py`): a recurrence of its own.
+- `BUILT`: a rule made for the equation at hand, or a function that says it in other primitives;
+  None passes on to `REWRITES`.
 """
 
-import dataclasses
 import functools
 import math
 from collections.abc import Callable, Sequence
@@ -23,9 +22,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
-from .series import MULTIPLY, Order, Product, Series, convolve, divide
+from ..concrete import is_concrete
+from ..errors import CircuitError
+from . import control, online, selection, solves
+from .online import Application, Rule
+from .recurrences import RECURRENCES, dawson, power_step
+from .series import MULTIPLY, Product
 
 _ALL = slice(None)
 _FIRST = slice(0, 1)
@@ -55,6 +60,8 @@ LINEAR: dict[str, slice] = {
     "gather": _FIRST,
     "scatter": slice(0, 3, 2),
     "scatter-add": slice(0, 3, 2),
+    "scatter-sub": slice(0, 3, 2),
+    "scatter-mul": _FIRST,
     "select_n": slice(1, None),
     "convert_element_type": _ALL,
     "reduce_precision": _ALL,
@@ -62,6 +69,9 @@ LINEAR: dict[str, slice] = {
     "copy_p": _ALL,
     "fft": _ALL,
     "optimization_barrier": _ALL,
+    "device_put": _ALL,
+    "sharding_constraint": _ALL,
+    "reduce_window_sum": _ALL,
     "stop_gradient": _ALL,
     "real": _ALL,
     "imag": _ALL,
@@ -73,8 +83,8 @@ LINEAR: dict[str, slice] = {
 # Primitives that take a number beside an array: its series is that of an array of equal numbers.
 BROADCASTING = frozenset({"add", "sub", "mul", "div", "pow"})
 
-# What has no series where it is complex.
-REAL_ONLY = frozenset({"abs", "sign", "max", "min", "clamp", "floor", "ceil", "round"})
+# What is not defined, or has no series, where it is complex.
+REAL_ONLY = frozenset({"max", "min", "clamp", "floor", "ceil", "round", "reduce_max", "reduce_min"})
 
 FROZEN = frozenset({"sign", "floor", "ceil", "round"})
 
@@ -120,8 +130,8 @@ BILINEAR: dict[str, Callable[[dict[str, Any]], Product]] = {
 
 
 def _integer_pow(u: Any, *, y: int) -> Any:
-    if y == 1:
-        return u * 1
+    if y == 0:
+        return jnp.ones_like(u)
     if y < 0:
         return _integer_pow(1 / u, y=-y)  # 1 / u^-y would lose digits in the division
     result = None
@@ -134,12 +144,28 @@ def _integer_pow(u: Any, *, y: int) -> Any:
     return result
 
 
+def _power(application: Application) -> Rule | Callable[..., Any] | None:
+    """u^p: a product where p is a known natural number, so that it holds at u = 0 too."""
+    exponent = application.values[1]
+    if exponent is not None and is_concrete(exponent) and np.ndim(exponent) == 0:
+        number = complex(exponent)
+        if number.imag == 0 and number.real >= 0 and number.real.is_integer():
+            return lambda u, _: _integer_pow(u, y=int(number.real))
+    return None if application.carried[1] else Rule(application.equation.bind, power_step)
+
+
 def _maximum(a: Any, b: Any) -> Any:
     return jnp.where((a >= b) | (a != a), a, b)
 
 
 def _minimum(a: Any, b: Any) -> Any:
     return jnp.where((a <= b) | (a != a), a, b)
+
+
+def _absolute(u: Any) -> Any:
+    if jnp.iscomplexobj(u):
+        return jnp.sqrt(u.real * u.real + u.imag * u.imag)
+    return jnp.where(u < 0, -u, u)
 
 
 def _remainder(a: Any, b: Any) -> Any:
@@ -162,11 +188,76 @@ def _at(place: Callable[..., Any], u: Any, axes: Sequence[int]) -> Any:
     return jnp.take_along_axis(u, place(u, axis=-1, keepdims=True), axis=-1)[..., 0]
 
 
+def _sinc(u: Any) -> Any:
+    """sin(pi u) / (pi u); near 0 its Taylor polynomial, since a quotient loses digits there."""
+    u = math.pi * u
+    near = jnp.abs(u) < 1
+    square = jnp.where(near, u * u, 0)
+    # To order 30: the next term is below 1e-35.
+    total: Any = jnp.zeros_like(u)
+    for k in range(15, -1, -1):
+        total = total * square + (-1) ** k / math.factorial(2 * k + 1)
+    away = jnp.where(near, 1, u)
+    return jnp.where(near, total, jnp.sin(away) / away)
+
+
+def _digamma(u: Any) -> Any:
+    """The asymptotic series past 14, to which a recurrence shifts; reflected below 1/2."""
+    mirrored = u < 0.5
+    z = jnp.where(mirrored, 1 - u, u)
+    shift = 14
+    near = z < shift
+    steps = jnp.sum(1 / (z[..., None] + jnp.arange(shift, dtype=u.dtype)), axis=-1)
+    large = jnp.where(near, z + shift, z)
+    inverse = 1 / (large * large)
+    total: Any = jnp.zeros_like(u)
+    for bernoulli in reversed(_BERNOULLI):
+        total = (total + bernoulli) * inverse
+    value = jnp.log(large) - 0.5 / large - total - jnp.where(near, steps, 0)
+    around = jnp.where(mirrored, u, 0.25)  # where the tangent is of no use, it must do no harm
+    return jnp.where(mirrored, value - math.pi / jnp.tan(math.pi * around), value)
+
+
+# B_2k / 2k, the coefficients of the digamma function's asymptotic series.
+_BERNOULLI = (1 / 12, -1 / 120, 1 / 252, -1 / 240, 1 / 132, -691 / 32760, 1 / 12, -3617 / 8160)
+
+
+def _vanishing(x: Any, y: Any) -> Any:
+    """x log(y), which is 0 where both vanish."""
+    both = (x == 0) & (y == 0)
+    return jnp.where(both, 0, x * jnp.log(jnp.where(both, 1, y)))
+
+
+def _pooled(u: Any, sign: int, options: dict[str, Any]) -> Any:
+    """The entries that have the highest rank at order 0, by `sign`, in each window."""
+    flat = u.reshape(-1)
+    by_rank = jnp.argsort(sign * flat)
+    ranks = jnp.argsort(by_rank).reshape(u.shape)
+    lowest = jnp.asarray(-1, ranks.dtype)
+    return flat[by_rank[lax.reduce_window(ranks, lowest, lax.max, **options)]]
+
+
+def _product_over(u: Any, *, axes: Sequence[int], **_: Any) -> Any:
+    """A product by halves, so that each entry goes through few products of series."""
+    kept = [axis for axis in range(u.ndim) if axis not in axes]
+    u = jnp.transpose(u, (*axes, *kept))
+    u = u.reshape((-1, *u.shape[len(axes) :]))
+    while len(u) > 1:
+        half = len(u) // 2
+        u = jnp.concatenate([u[:half] * u[half : 2 * half], u[2 * half :]])
+    return u[0] if len(u) else jnp.ones(u.shape[1:], u.dtype)
+
+
+def _cumulative(operation: Callable[[Any, Any], Any], u: Any, *, axis: int, reverse: bool) -> Any:
+    return lax.associative_scan(operation, u, reverse=reverse, axis=axis)
+
+
 REWRITES: dict[str, Callable[..., Any]] = {
     "square": lambda u: u * u,
     "one_minus_square": lambda u: (1 - u) * (1 + u),
     "integer_pow": _integer_pow,
-    "abs": lambda u: jnp.where(u < 0, -u, u),
+    "abs": _absolute,
+    "sign": lambda u: u / _absolute(u),  # of a complex number: a real one's is frozen
     "max": _maximum,
     "min": _minimum,
     "clamp": lambda low, u, high: _minimum(_maximum(u, low), high),
@@ -177,6 +268,18 @@ REWRITES: dict[str, Callable[..., Any]] = {
     "exp2": lambda u, **_: jnp.exp(u * math.log(2)),
     "log2": lambda u, **_: jnp.log(u) / math.log(2),
     "pow": lambda u, p: jnp.exp(p * jnp.log(u)),
+    "reduce_prod": _product_over,
+    "reduce_window_max": lambda u, **options: _pooled(u, 1, options),
+    "reduce_window_min": lambda u, **options: _pooled(u, -1, options),
+    "cumprod": lambda u, **options: _cumulative(lax.mul, u, **options),
+    "cummax": lambda u, **options: _cumulative(_maximum, u, **options),
+    "cummin": lambda u, **options: _cumulative(_minimum, u, **options),
+    "cumlogsumexp": lambda u, **options: _cumulative(jnp.logaddexp, u, **options),
+    "triangular_solve": solves.as_linear_solve,
+    "sinc": _sinc,
+    "digamma": _digamma,
+    "xlogy": _vanishing,
+    "xlog1py": lambda x, y: x * jnp.log1p(y),
 }
 
 DERIVATIVES: dict[str, Callable[[Any], Any]] = {
@@ -189,117 +292,72 @@ DERIVATIVES: dict[str, Callable[[Any], Any]] = {
     "acosh": lambda u: lax.rsqrt((u - 1) * (u + 1)),
     "atanh": lambda u: 1 / ((1 - u) * (1 + u)),
     "erf": lambda u: 2 / math.sqrt(math.pi) * jnp.exp(-u * u),
+    "lgamma": lax.digamma,
     "erfc": lambda u: -2 / math.sqrt(math.pi) * jnp.exp(-u * u),
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class Recurrence:
-    """A rule with a recurrence of its own.
-
-    `start(*operands)` gives order 0 of the output, and of the auxiliary series that the recurrence
-    carries along. `step(n, operands, series)` gives the same series with coefficient n known; an
-    operand is a `Series`, or an array where it is a constant. `first_only` says that only the
-    first operand may be a series.
-    """
-
-    start: Callable[..., tuple[Any, ...]]
-    step: Callable[[Order, list[Any], list[Series]], list[Series]]
-    first_only: bool = False
-
-
-def _exp(n: Order, operands: list[Any], series: list[Series]) -> list[Series]:
-    (u,), (e,) = operands, series
-    return [e.append(n, divide(convolve(u, e, n, derivative=True), n))]
-
-
-def _log(n: Order, operands: list[Any], series: list[Series]) -> list[Series]:
-    (u,), (log,) = operands, series
-    known = divide(convolve(log, u, n, derivative=True), n)
-    return [log.append(n, (u.current - known) / u.zero)]
-
-
-def _sqrt(n: Order, operands: list[Any], series: list[Series]) -> list[Series]:
-    (u,), (root,) = operands, series
-    return [root.append(n, (u.current - convolve(root, root, n)) / (2 * root.zero))]
-
-
-def _power(n: Order, u: Series, power: Series, exponent: Any) -> list[Series]:
-    rising = exponent * convolve(u, power, n, derivative=True)
-    falling = convolve(power, u, n, derivative=True)
-    return [power.append(n, divide(rising - falling, n) / u.zero)]
-
-
-def _fixed_power(exponent: float) -> Callable[[Order, list[Any], list[Series]], list[Series]]:
-    def step(n: Order, operands: list[Any], series: list[Series]) -> list[Series]:
-        return _power(n, operands[0], series[0], exponent)
-
-    return step
-
-
-def _any_power(n: Order, operands: list[Any], series: list[Series]) -> list[Series]:
-    return _power(n, operands[0], series[0], operands[1])
-
-
-def _divide(n: Order, operands: list[Any], series: list[Series]) -> list[Series]:
-    (a, b), (quotient,) = operands, series
-    known = convolve(b, quotient, n)
-    rest = a.current - known if isinstance(a, Series) else -known
-    return [quotient.append(n, rest / b.zero)]
-
-
-def _pair(first: int, second: int) -> Callable[[Order, list[Any], list[Series]], list[Series]]:
-    """f' = first g u' and g' = second f u', with signs."""
-
-    def step(n: Order, operands: list[Any], series: list[Series]) -> list[Series]:
-        (u,), (f, g) = operands, series
-        f_n = divide(convolve(u, g, n, derivative=True), n)
-        g_n = divide(convolve(u, f, n, derivative=True), n)
-        return [f.append(n, f_n if first > 0 else -f_n), g.append(n, g_n if second > 0 else -g_n)]
-
-    return step
-
-
-def _quadratic(
-    slope: Callable[[Any], Any], square: int
-) -> Callable[[Order, list[Any], list[Series]], list[Series]]:
-    """w' = s u' where s is a quadratic in w: `slope(w0)` is its derivative, `square` its lead."""
-
-    def step(n: Order, operands: list[Any], series: list[Series]) -> list[Series]:
-        (u,), (w, s) = operands, series
-        w_n = divide(convolve(u, s, n, derivative=True), n)
-        # The products of w without those that hold w_n, which the slope at order 0 accounts for.
-        inner = convolve(w, w, n)
-        s_n = slope(w.zero) * w_n + (inner if square > 0 else -inner)
-        return [w.append(n, w_n), s.append(n, s_n)]
-
-    return step
-
-
-def _sech_squared(u: Any) -> Any:
-    """1 - tanh(u)^2 without its cancellation."""
-    decay = jnp.exp(-2 * jnp.abs(u))
-    return 4 * decay / ((1 + decay) * (1 + decay))
-
-
-RECURRENCES: dict[str, Recurrence] = {
-    "exp": Recurrence(lambda u: (jnp.exp(u),), _exp),
-    "log": Recurrence(lambda u: (jnp.log(u),), _log),
-    "sqrt": Recurrence(lambda u: (jnp.sqrt(u),), _sqrt),
-    "rsqrt": Recurrence(lambda u: (lax.rsqrt(u),), _fixed_power(-0.5)),
-    "cbrt": Recurrence(lambda u: (lax.cbrt(u),), _fixed_power(1 / 3)),
-    "pow": Recurrence(lambda u, p: (lax.pow(u, p),), _any_power, first_only=True),
-    "div": Recurrence(lambda a, b: (a / b,), _divide),
-    "sin": Recurrence(lambda u: (jnp.sin(u), jnp.cos(u)), _pair(1, -1)),
-    "cos": Recurrence(lambda u: (jnp.cos(u), jnp.sin(u)), _pair(-1, 1)),
-    "sinh": Recurrence(lambda u: (jnp.sinh(u), jnp.cosh(u)), _pair(1, 1)),
-    "cosh": Recurrence(lambda u: (jnp.cosh(u), jnp.sinh(u)), _pair(1, 1)),
-    "tan": Recurrence(
-        lambda u: (jnp.tan(u), 1 + jnp.tan(u) * jnp.tan(u)), _quadratic(lambda w: 2 * w, 1)
-    ),
-    "tanh": Recurrence(lambda u: (jnp.tanh(u), _sech_squared(u)), _quadratic(lambda w: -2 * w, -1)),
-    "logistic": Recurrence(
-        lambda u: (jax.nn.sigmoid(u), jax.nn.sigmoid(u) * jax.nn.sigmoid(-u)),
-        _quadratic(lambda w: 1 - 2 * w, -1),
-    ),
+BUILT: dict[str, Callable[[Application], Rule | Callable[..., Any] | None]] = {
+    "pow": _power,
+    "sort": selection.sort,
+    "top_k": selection.top_k,
+    "nextafter": selection.next_after,
+    "custom_linear_solve": solves.linear_solve,
+    "triangular_solve": solves.triangular_solve,
+    "cholesky": solves.cholesky,
+    "lu": solves.lu,
+    "_dawsn": dawson,
+    "scatter-mul": lambda application: selection.scattered(application, lax.mul),
+    "scatter-max": lambda application: selection.scattered(application, _maximum),
+    "scatter-min": lambda application: selection.scattered(application, _minimum),
+    "cond": control.cond,
+    "scan": control.scan,
+    "while": control.while_loop,
 }
+
+
+def is_constant(application: Application, outputs: Sequence[jax.ShapeDtypeStruct]) -> bool:
+    """Whether the outputs are those of order 0 for the whole series."""
+    equation = application.equation
+    inexact = any(jnp.issubdtype(aval.dtype, jnp.inexact) for aval in outputs)
+    frozen = equation.name in FROZEN and not _is_complex(application)
+    return not any(application.carried) or not inexact or frozen
+
+
+def find(application: Application) -> Rule | Callable[..., Any]:
+    """The rule of an equation, or the function that says it in other primitives."""
+    equation, carried = application.equation, application.carried
+    name = equation.name
+    if name in REAL_ONLY and _is_complex(application):
+        raise CircuitError(f"{name!r} of a complex function has no power series")
+    if name in LINEAR:
+        places = range(len(carried))[LINEAR[name]]
+        if all(place in places for place, flag in enumerate(carried) if flag):
+            return online.linear(application, places)
+    if name in BILINEAR:
+        if sum(carried) == 1:
+            return online.linear(application, [carried.index(True)])
+        return online.bilinear(equation, BILINEAR[name](equation.params))
+    rule = BUILT[name](application) if name in BUILT else RECURRENCES.get(name)
+    if rule is not None:
+        return rule
+    if name in REWRITES:
+        params = {} if equation.function else equation.params
+        return functools.partial(REWRITES[name], **params)
+    raise CircuitError(
+        f"the JAX primitive {name!r} has no series rule{_where(carried)}, so a function that uses "
+        "it has no Taylor series; say it with other jnp functions, or add a rule for it to the "
+        "tables in asgard/taylor/rules.py"
+    )
+
+
+def _is_complex(application: Application) -> bool:
+    return any(jnp.issubdtype(aval.dtype, jnp.complexfloating) for aval in application.avals)
+
+
+def _where(carried: Sequence[bool]) -> str:
+    """Which operands are series, where not all are."""
+    if all(carried):
+        return ""
+    places = [str(place + 1) for place, flag in enumerate(carried) if flag]
+    return f" where operand {', '.join(places)} of {len(carried)} is a series"

@@ -61,33 +61,43 @@ MULTIPLY = Product(pair=lax.mul, total=lambda a, b: jnp.sum(a * b, axis=0))
 
 
 def convolve(
-    a: Series, b: Series, n: Order, product: Product = MULTIPLY, derivative: bool = False
+    a: Series,
+    b: Series,
+    n: Order,
+    product: Product = MULTIPLY,
+    weight: Callable[[Any], Any] | None = None,
 ) -> Array:
-    """The sum over k of a_k b_(n-k), or of k a_k b_(n-k) with `derivative`; unknown terms are 0.
+    """The sum over k of weight(k) a_k b_(n-k), or of a_k b_(n-k); unknown terms are 0.
 
-    With `derivative` the result is n times coefficient n of the integral of a' b.
+    With the weight k, which is `of_order`, it is n times coefficient n of the integral of a' b.
     """
     if isinstance(a.body, list) and isinstance(b.body, list):
         assert isinstance(n, int)
-        return _convolve_lists(a.body, b.body, n, product, derivative)
+        return _convolve_lists(a.body, b.body, n, product, weight)
     assert not isinstance(a.body, list)
     assert not isinstance(b.body, list)
     length = a.body.shape[0]
-    left = a.body * _orders(a.body) if derivative else a.body
+    left = a.body if weight is None else a.body * weight(_orders(a.body))
     return product.total(left, _reversed_from(b.body, n, length))
+
+
+def of_order(k: Any) -> Any:
+    """The weight that a derivative brings: k itself."""
+    return k
 
 
 def scale(coefficient: Array, factor: Order) -> Array:
     """A coefficient times an order."""
-    return coefficient * _real(factor, coefficient)
+    return coefficient * real_order(factor, coefficient)
 
 
 def divide(coefficient: Array, divisor: Order) -> Array:
     """A coefficient divided by an order."""
-    return coefficient / _real(divisor, coefficient)
+    return coefficient / real_order(divisor, coefficient)
 
 
-def _real(order: Order, like: Array) -> Array:
+def real_order(order: Order, like: Array) -> Array:
+    """An order as a number of the real dtype of an array."""
     dtype = jnp.finfo(like.dtype).dtype
     return jnp.asarray(order, dtype) if isinstance(order, int) else order.astype(dtype)
 
@@ -106,13 +116,20 @@ def _reversed_from(body: Array, n: Order, length: int) -> Array:
 
 
 def _convolve_lists(
-    a: list[Array], b: list[Array], n: int, product: Product, derivative: bool
+    a: list[Array],
+    b: list[Array],
+    n: int,
+    product: Product,
+    weight: Callable[[Any], Any] | None,
 ) -> Array:
     total = None
-    for k in range(max(0, n - len(b) + 1, 1 if derivative else 0), min(n, len(a) - 1) + 1):
+    for k in range(max(0, n - len(b) + 1), min(n, len(a) - 1) + 1):
+        factor = 1 if weight is None else weight(k)
+        if isinstance(factor, int) and factor == 0:
+            continue
         term = product.pair(a[k], b[n - k])
-        if derivative and k != 1:
-            term = scale(term, k)
+        if not (isinstance(factor, int) and factor == 1):
+            term = scale(term, factor) if isinstance(factor, int) else factor * term
         total = term if total is None else total + term
     if total is None:
         shape = jax.eval_shape(product.pair, a[0], b[0])
