@@ -45,6 +45,7 @@ from .errors import (
 )
 from .notation.parse import parse
 from .parameters import parameters, update
+from .samples import Samples
 from .series import series
 from .simulate import compile, simulate
 from .status import Status

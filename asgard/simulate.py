@@ -15,6 +15,7 @@ from .calculi.real import Real
 from .circuit import Circuit, brief
 from .concrete import is_concrete, run_compiled
 from .errors import CircuitError, DegreeError
+from .samples import Samples
 from .stream import Stream
 from .trajectory import Trajectory
 
@@ -40,7 +41,7 @@ def simulate(
     - `circuit`: any circuit that the calculus can run.
     - `ts`: the times to save, strictly monotone, `[times]`; `ts[0]` is the start.
     - `inputs`: one for each input wire: a number or array (constant), a function of time, a pair
-      `(fn, args)` for `fn(t, args)` with traced arguments, or a `Stream`.
+      `(fn, args)` for `fn(t, args)` with traced arguments, a `Stream`, or `Samples`.
     - `calculus`: what a register does, and how the run is iterated.
     - `dim`: the dimension that is time, needed where the registers name several. The others stay
       coefficient axes, with initial contents and inputs as streams over them.
@@ -144,8 +145,8 @@ def _sources(circuit: Circuit, inputs: Any) -> tuple[Any, ...]:
 
 
 def _source(place: int, given: Any) -> Any:
-    """An input as an array, a stream, or a function of time."""
-    if isinstance(given, Stream):
+    """An input as an array, a stream, samples, or a function of time."""
+    if isinstance(given, Stream | Samples):
         return given
     if callable(given):
         return Function(given, 1, 1)
@@ -161,8 +162,8 @@ def _source(place: int, given: Any) -> Any:
         array = jnp.asarray(given)
     except (TypeError, ValueError) as error:
         raise CircuitError(
-            f"input {place} must be a number, an array, a function of time, (fn, args) or a "
-            f"Stream, not {given!r}"
+            f"input {place} must be a number, an array, a function of time, (fn, args), a Stream "
+            f"or Samples, not {given!r}"
         ) from error
     if not jnp.issubdtype(array.dtype, jnp.inexact):
         array = array.astype(jnp.result_type(float))

@@ -1,36 +1,34 @@
-"""Adaptive Taylor steps: one bounded loop that expands, chooses a step, checks it and sums.
+"""One adaptive Taylor step: expand, choose the size, check it and sum.
 
 The step size follows Jorba and Zou (*A software package for the numerical integration of ODEs by
 means of high-order Taylor methods*, Experimental Mathematics 14, 2005, section 3.2): it is read off
 the last two coefficients. That alone steps over what a series cannot see, so a step is accepted
 only where its polynomial satisfies the equation at points inside it.
+
+Everything here may have lanes: one more axis at the end, the same for all, of runs side by side.
 """
 
 import dataclasses
 import itertools
 from collections.abc import Callable
-from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, Inexact, Int
-
-from ..loop import bounded_while
-from ..status import Status
+from jaxtyping import Array, Bool, Float, Inexact, Int
 
 # Where in a step its polynomial must satisfy the equation: at its end, and spread by the golden
-# ratio, so as to meet no period.
+# ratio, so as to meet no period. Fewer points do where the equation neither branches nor names
+# time: then no kink and no pulse comes but by the solution itself.
 CHECKS = (*sorted(k * 0.6180339887498949 % 1 for k in range(1, 12)), 1.0)
-# How many saved times one turn of the loop reads off a step's polynomial.
-SAVES = 16
+SMOOTH_CHECKS = (*sorted(k * 0.6180339887498949 % 1 for k in range(1, 4)), 1.0)
 # A step may be so many times the one before.
 GROWTH = 2.0
 # The first step where the series gives none, as under a polynomial solution.
 FIRST = 1 / 64
-# How often a step is halved before it is given up.
+# How many sizes a step may refuse before it is given up.
 REJECTIONS = 64
 # The defect that is let pass, in units of the tolerance and of rounding.
 DEFECT = 32.0
@@ -42,35 +40,38 @@ class System:
     """y' = f(t, y) with a flat state.
 
     `expand(t, y)` gives the Taylor coefficients of the solution through (t, y), of shape
-    `[order + 1, state]`; `field(t, y)` gives f; `wires[i]` is the wire that entry i belongs to.
+    `[order + 1, state]`; `field(t, y)` gives f; `wires[i]` is the wire that entry i belongs to;
+    `checks` are the parts of a step at which it is checked, `one_by_one` or all at once.
     """
 
     expand: Callable[[Array, Array], Array]
     field: Callable[[Array, Array], Array]
     wires: np.ndarray
+    checks: tuple[float, ...] = CHECKS
+    one_by_one: bool = False
 
 
 class Control(eqx.Module):
     """Tolerances and bounds of the steps; `breakpoints` are times where no step may pass."""
 
-    rtol: Float[Array, ""]
-    atol: Float[Array, ""]
-    max_step: Float[Array, ""]
-    breakpoints: Float[Array, " breakpoints"]
-    max_steps: int = eqx.field(static=True)
+    rtol: Float[Array, "*lanes"]
+    atol: Float[Array, "*lanes"]
+    max_step: Float[Array, "*lanes"]
+    breakpoints: Float[Array, "breakpoints *lanes"]
 
 
 class Point(eqx.Module):
     """A point of a run between two steps.
 
-    `step` is the size of the last step taken, infinite before the first; `remainder` is what
-    rounding left out of `state` so far.
+    The state is that at `time + late`, and `remainder` is what rounding left out of it so far.
+    `step` is the size that the last step's series allowed, infinite before the first.
     """
 
-    time: Float[Array, ""]
-    state: Inexact[Array, " state"]
-    remainder: Inexact[Array, " state"]
-    step: Float[Array, ""]
+    time: Float[Array, "*lanes"]
+    late: Float[Array, "*lanes"]
+    state: Inexact[Array, "state *lanes"]
+    remainder: Inexact[Array, "state *lanes"]
+    step: Float[Array, "*lanes"]
 
 
 class Pause(eqx.Module):
@@ -85,36 +86,25 @@ class Pause(eqx.Module):
     last: Float[Array, ""]
 
 
-class Statistics(eqx.Module):
-    """`steps` taken, `rejected` step sizes, and the `smallest` step taken."""
+class Step(eqx.Module):
+    """What one step came to.
 
-    steps: Int[Array, ""]
-    rejected: Int[Array, ""]
-    smallest: Float[Array, ""]
+    `size` is positive; `after` is the point at its end. `finite` says whether its coefficients are,
+    and `accepted` whether a size was found, after `rejected` ones.
+    """
 
-
-class Run(eqx.Module):
-    """The loop's carry. `saved` holds the states at the times that are read off so far."""
-
-    point: Point
-    coefficients: Inexact[Array, "orders state"]
-    saved: Any  # [times, state]; in the loop, a buffer that stands for it
-    count: Int[Array, ""]
-    again: Array  # whether the step at hand was taken before, for more saved times
-    status: Status
-    statistics: Statistics
+    coefficients: Inexact[Array, "orders state *lanes"]
+    size: Float[Array, "*lanes"]
+    after: Point
+    finite: Bool[Array, "*lanes"]
+    accepted: Bool[Array, "*lanes"]
+    rejected: Int[Array, "*lanes"]
 
 
 def start(time: Array, state: Array) -> Point:
     """The point at which a run begins."""
     infinite = jnp.full((), jnp.inf, time.dtype)
-    return Point(time, state, jnp.zeros_like(state), infinite)
-
-
-def no_statistics(dtype: Any) -> Statistics:
-    """The statistics of no step."""
-    zero = jnp.zeros((), jnp.int32)
-    return Statistics(zero, zero, jnp.full((), jnp.inf, dtype))
+    return Point(time, jnp.zeros_like(time), state, jnp.zeros_like(state), infinite)
 
 
 def resume(system: System, ts: Array, pause: Pause, control: Control) -> tuple[Point, Array]:
@@ -125,9 +115,9 @@ def resume(system: System, ts: Array, pause: Pause, control: Control) -> tuple[P
     to which it had come: the old step's polynomial holds up to there, the new system from there on.
     """
     point = pause.point
-    offset = pause.last - point.time
-    old = _horner(pause.coefficients, offset) + point.remainder
-    new = _horner(system.expand(point.time, point.state), offset) + point.remainder
+    offset = pause.last - point.time - point.late
+    old = horner(pause.coefficients, offset) + point.remainder
+    new = horner(system.expand(point.time, point.state), offset) + point.remainder
     scale = _wire_norms(system, jnp.maximum(jnp.abs(old), jnp.abs(point.state)))
     allowed = DEFECT * (control.atol + control.rtol * scale)
     allowed += NOISE * jnp.finfo(ts.dtype).eps * jnp.max(scale)
@@ -138,34 +128,6 @@ def resume(system: System, ts: Array, pause: Pause, control: Control) -> tuple[P
     return jax.tree.map(lambda one, other: jnp.where(same, one, other), point, afresh), same
 
 
-def integrate(system: System, ts: Array, begin: Point, again: Array, control: Control) -> Run:
-    """Steps through `ts` from a point at or before `ts[0]`.
-
-    The run ends with the point at the start of the step that covers `ts[-1]`. `again` says that the
-    first step was counted in an earlier run.
-    """
-    count = ts.shape[0]
-    width = min(SAVES, count)
-    saved = jnp.zeros((count + width, *begin.state.shape), begin.state.dtype)
-    none, zero = no_statistics(ts.dtype), jnp.zeros((), jnp.int32)
-    kind = jax.eval_shape(system.expand, begin.time, begin.state)
-    unknown = jnp.zeros(kind.shape, kind.dtype)
-    run = Run(begin, unknown, saved, zero, again, Status.ok, none)
-    padded = jnp.concatenate([ts, jnp.full(width, ts[-1])])
-
-    def unfinished(run: Run) -> Array:
-        return (run.count < count) & (run.status == Status.ok)
-
-    def body(run: Run) -> Run:
-        return _turn(system, padded, count, width, control, run)
-
-    turns = control.max_steps + -(-count // width) + 1
-    run = bounded_while(unfinished, body, run, max_steps=turns, buffers=lambda run: run.saved)
-    exhausted = (run.count < count) & (run.status == Status.ok)
-    status = Status.where(exhausted, Status.max_steps, run.status)
-    return eqx.tree_at(lambda run: run.status, run, status)
-
-
 def beside(time: Array, direction: Array) -> Array:
     """The next time that can be told from `time`: beside 0 the least normal number."""
     known = lax.stop_gradient(time)
@@ -174,89 +136,61 @@ def beside(time: Array, direction: Array) -> Array:
     return time + (following - known)
 
 
-def _turn(system: System, ts: Array, count: int, width: int, control: Control, run: Run) -> Run:
-    """One turn: a step, and the saved times that it covers, `width` at most."""
-    point = run.point
-    last = ts[count - 1]
-    direction = lax.stop_gradient(jnp.where(last < ts[0], -1.0, 1.0).astype(ts.dtype))
+def take_step(
+    system: System, point: Point, last: Array, direction: Array, control: Control
+) -> Step:
+    """The step from a point towards the time `last`, in `direction` 1 or -1."""
     coefficients = system.expand(point.time, point.state)
-    finite = jnp.all(jnp.isfinite(coefficients))
+    finite = jnp.all(jnp.isfinite(coefficients), axis=(0, 1))
     # Sizes are chosen by numbers that carry no derivative; a breakpoint's place carries its own.
     wall = _next_breakpoint(point.time, direction, control)
     frozen = lax.stop_gradient((coefficients, point, last))
-    size, clipped = _propose(system, *frozen[:2], lax.stop_gradient(wall), direction, control)
+    proposed = _propose(system, *frozen[:2], control)
+    before = direction * (beside(lax.stop_gradient(wall), -direction) - frozen[1].time)
+    clipped = proposed >= before
+    size = jnp.where(clipped, before, proposed)
     size, rejected, accepted = _check(system, *frozen, size, direction, control)
     clipped &= rejected == 0
-    offset = jnp.where(clipped, beside(wall, -direction) - point.time, direction * size)
-    time = jnp.where(clipped, beside(wall, direction), point.time + offset)
-    # Compensated summation (Kahan): what rounding leaves out goes into the next step.
-    increment = _horner(coefficients[1:], offset) * offset + point.remainder
+    offset = jnp.where(
+        clipped, beside(wall, -direction) - point.time - point.late, direction * size
+    )
+    # Compensated summation (Kahan) of time and state: what rounding leaves out is carried along.
+    span = point.late + offset
+    time = jnp.where(clipped, beside(wall, direction), point.time + span)
+    late = jnp.where(clipped, 0, lax.stop_gradient(span - (time - point.time)))
+    increment = horner(coefficients[1:], offset) * offset + point.remainder
     state = point.state + increment
     remainder = lax.stop_gradient(increment - (state - point.state))
-
-    places = run.count + jnp.arange(width, dtype=run.count.dtype)
-    times = ts[places]
-    covered = (direction * (times - time) <= 0) & (places < count) & accepted & finite
-    passed = direction * (times - point.time) >= 0  # not so where a run starts beside a breakpoint
-    inside = jnp.where(covered & passed, times - point.time, 0)
-    values = point.state + jax.vmap(lambda s: _horner(coefficients[1:], s) * s)(inside)
-    # Reverse mode takes each row to be written once: what is not covered goes past the last one.
-    rows = jnp.where(covered, places, count + jnp.arange(width, dtype=places.dtype))
-    saved = run.saved.at[rows].set(values)
-    found = run.count + jnp.sum(covered, dtype=run.count.dtype)
-    again = (found < count) & (direction * (ts[jnp.minimum(found, count - 1)] - time) <= 0)
-    advance = finite & accepted & ~again & (found < count)
-    after = Point(time, state, remainder, size)
-    point = jax.tree.map(lambda new, old: jnp.where(advance, new, old), after, point)
-    status = Status.where(
-        finite, Status.where(accepted, Status.ok, Status.step_size), Status.nonfinite
-    )
-    fresh = finite & accepted & ~run.again
-    statistics = Statistics(
-        run.statistics.steps + fresh,
-        run.statistics.rejected + jnp.where(run.again, 0, rejected),
-        jnp.where(fresh, jnp.minimum(run.statistics.smallest, size), run.statistics.smallest),
-    )
-    out_of_steps = (statistics.steps >= control.max_steps) & (found < count) & ~again
-    status = Status.where((status == Status.ok) & out_of_steps, Status.max_steps, status)
-    return Run(point, coefficients, saved, found, again, status, statistics)
+    after = Point(time, late, state, remainder, jnp.maximum(size, proposed))
+    return Step(coefficients, size, after, finite, accepted, rejected)
 
 
-def _propose(
-    system: System,
-    coefficients: Array,
-    point: Point,
-    wall: Array,
-    direction: Array,
-    control: Control,
-) -> tuple[Array, Array]:
-    """The size of the step, and whether the breakpoint `wall` clips it."""
+def _propose(system: System, coefficients: Array, point: Point, control: Control) -> Array:
+    """The size that the decay of the coefficients allows, by at most `GROWTH` over the last."""
     order = coefficients.shape[0] - 1
-    last = {max(order - 1, 2), order}
-    norm = {k: _wire_norms(system, coefficients[k]) for k in {0, 1} | last}
+    value, slope = (_wire_norms(system, coefficients[k]) for k in (0, 1))
+    value = jnp.log(control.rtol * value + control.atol)
+    slope = jnp.log(control.rtol * slope)
     sizes = []
-    for k in last:
-        size = _root((control.rtol * norm[0] + control.atol) / norm[k], k)
-        size = jnp.maximum(size, _root(control.rtol * norm[1] / norm[k], k - 1))
-        sizes.append(jnp.where(norm[k] > 0, size, jnp.inf))
-    size = jnp.min(jnp.stack(sizes)).astype(point.time.dtype)
+    for k in {max(order - 1, 2), order}:
+        norm = _wire_norms(system, coefficients[k])
+        known = jnp.log(norm)
+        size = jnp.maximum((value - known) / k, (slope - known) / (k - 1))
+        sizes.append(jnp.where(norm > 0, size, jnp.inf))
+    size = jnp.exp(jnp.min(jnp.stack(sizes), axis=(0, 1))).astype(point.time.dtype)
     limit = jnp.where(jnp.isfinite(point.step), GROWTH * point.step, size)
     size = jnp.minimum(jnp.minimum(size, limit), control.max_step)
-    size = jnp.where(jnp.isfinite(size), size, FIRST)
-    before = direction * (beside(wall, -direction) - point.time)
-    clipped = size >= before
-    return jnp.where(clipped, before, size), clipped
+    return jnp.where(jnp.isfinite(size), size, FIRST)
 
 
 def _next_breakpoint(time: Array, direction: Array, control: Control) -> Array:
     """The breakpoint ahead, infinitely far where there is none."""
-    ahead = direction * control.breakpoints
+    stops = control.breakpoints
+    if stops.shape[0] == 0:
+        return jnp.full_like(time, jnp.inf) * direction
+    ahead = direction * stops.reshape(*stops.shape, *(1,) * (time.ndim - stops.ndim + 1))
     ahead = jnp.where(ahead > direction * time, ahead, jnp.inf)
-    return direction * jnp.min(ahead, initial=jnp.inf)
-
-
-def _root(ratio: Array, k: int) -> Array:
-    return jnp.exp(jnp.log(ratio) / k)
+    return direction * jnp.min(ahead, axis=0)
 
 
 def _check(
@@ -268,48 +202,141 @@ def _check(
     direction: Array,
     control: Control,
 ) -> tuple[Array, Array, Array]:
-    """The largest of size, size/2, … at which the polynomial satisfies the equation.
+    """The size, or the largest below it, up to which the polynomial satisfies the equation.
 
-    Returns the size, how many were rejected, and whether one was found that time can resolve.
+    Where it does not, the place from which on it does not (a branch, a kink, a jump) is located on
+    the polynomial. Returns the size, how many were rejected, and whether one was found that time
+    can resolve.
     """
-    resolution = jnp.finfo(size.dtype).eps
-    shortest = 2 * resolution * jnp.abs(point.time)
+    defect = _Defect(system, coefficients, point, size, direction, control)
+    shortest = defect.shortest
+    # What lies past the last time is never asked about.
     remaining = jnp.maximum(direction * (last - point.time), 0)
-    slopes = coefficients[1:] * _orders(coefficients)[1:]
-    # How far rounding of its arguments moves the field: no defect below that says anything. At a
-    # jump the field moves to one side only, which excuses no step but the shortest.
-    nearby = 1 + 2 * resolution * jnp.asarray([-1, 1], size.dtype)
-    moved = jax.vmap(lambda near: system.field(point.time * near, point.state * near))(nearby)
-    moved = jax.vmap(lambda slope: _wire_norms(system, slope - coefficients[1]))(moved)
-    blur, jump = jnp.min(moved, axis=0), jnp.max(moved, axis=0)
 
-    def defect_is_small(size: Array) -> Array:
-        # What lies past the last time is never asked about.
-        used = jnp.minimum(size, remaining)
-        offsets = direction * used * jnp.asarray(CHECKS, size.dtype)
-        states = jax.vmap(lambda s: _horner(coefficients, s))(offsets)
-        expected = jax.vmap(lambda s: _horner(slopes, s))(offsets)
-        found = jax.vmap(system.field)(point.time + offsets, states)
-        defect = used * jnp.max(jnp.abs(found - expected), axis=0)
-        scale = jnp.maximum(jnp.abs(coefficients[0]), used * jnp.abs(coefficients[1]))
-        scale = _wire_norms(system, scale)
-        allowed = DEFECT * (control.atol + control.rtol * scale)
-        allowed += NOISE * (resolution * jnp.max(scale) + used * blur)
-        allowed += 2 * jnp.minimum(used, shortest) * jump
-        return jnp.all(_wire_norms(system, defect) <= allowed)
-
-    def halve(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        size, rejected, _ = carry
-        return size / 2, rejected + 1, defect_is_small(size / 2)
-
-    def go_on(carry: tuple[Array, Array, Array]) -> Array:
-        size, rejected, small = carry
+    def goes_on(size: Array, rejected: Array, small: Array) -> Array:
         return ~small & (size > shortest) & (rejected < REJECTIONS)
 
-    # Twice the size is taken for rejected, so that the check is compiled once.
-    before = (2 * size, -jnp.ones((), jnp.int32), jnp.zeros((), bool))
-    size, rejected, small = lax.while_loop(go_on, halve, before)
-    return size, jnp.maximum(rejected, 0), small
+    def turn(carry: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
+        trial, *now = carry
+        size, rejected, small = now
+        active = goes_on(*now)
+        used = jnp.minimum(trial, remaining)
+        good, bad = defect.extent(used)
+        fits = good >= 1
+        located = _bisect(defect, good * used, bad * used, active & ~fits)
+        return (
+            jnp.where(active & ~fits, jnp.maximum(located, 0.75 * shortest), trial),
+            jnp.where(active, trial, size),
+            rejected + (active & ~fits),
+            small | (active & fits),
+        )
+
+    # Before the first trial, twice its size stands for what is refused.
+    none = jnp.zeros(size.shape, bool)
+    carry = (size, 2 * size + shortest, jnp.zeros(size.shape, jnp.int32), none)
+    _, size, rejected, small = lax.while_loop(
+        lambda carry: jnp.any(goes_on(*carry[1:])), turn, carry
+    )
+    return size, rejected, small
+
+
+def _bisect(defect: "_Defect", good: Array, bad: Array, active: Array) -> Array:
+    """The place between a good and a bad one where the defect grows too large."""
+
+    def is_open(good: Array, bad: Array) -> Array:
+        return active & (bad - good > defect.shortest)
+
+    def halve(carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        good, bad = carry
+        middle = good + (bad - good) / 2
+        is_good, searched = defect.is_small_at(middle), is_open(good, bad)
+        return (
+            jnp.where(searched & is_good, middle, good),
+            jnp.where(searched & ~is_good, middle, bad),
+        )
+
+    return lax.while_loop(lambda carry: jnp.any(is_open(*carry)), halve, (good, bad))[0]
+
+
+class _Defect:
+    """How far a step's polynomial p is from p'(t) = f(t, p(t)), and how far it may be."""
+
+    def __init__(
+        self,
+        system: System,
+        coefficients: Array,
+        point: Point,
+        size: Array,
+        direction: Array,
+        control: Control,
+    ):
+        self.system, self.coefficients, self.control = system, coefficients, control
+        self.time, self.direction = point.time, direction
+        self.slopes = coefficients[1:] * _orders(coefficients)[1:]
+        self.resolution = resolution = jnp.finfo(point.time.dtype).eps
+        self.shortest = 2 * resolution * jnp.maximum(jnp.abs(point.time), size)
+
+        # How far rounding of its arguments moves the field: no defect below that says anything. At
+        # a jump the field moves to one side only, which excuses no step but the shortest.
+        def moved(side: int) -> Array:
+            near = jnp.asarray(1 + side * 2 * resolution, point.time.dtype)
+            field = system.field(point.time + side * self.shortest, point.state * near)
+            return _wire_norms(system, field - coefficients[1])
+
+        before, behind = moved(-1), moved(1)
+        self.blur, self.jump = jnp.minimum(before, behind), jnp.maximum(before, behind)
+
+    def is_small_at(self, offset: Array) -> Array:
+        """Whether the defect at one place is small for a step up to there."""
+        return self._passes(self._at(offset, *self._polynomial(offset)), offset)
+
+    def extent(self, size: Array) -> tuple[Array, Array]:
+        """The last part of a step that is good, 1 if all are, and the first that is not."""
+        parts = jnp.asarray(self.system.checks, size.dtype)
+        if not self.system.one_by_one:
+            states, expected = jax.vmap(self._polynomial)(size * parts)
+            defects = jax.vmap(self._at)(size * parts, states, expected)
+            passed = jax.vmap(lambda one: self._passes(one, size))(defects)
+            count = jnp.sum(jnp.cumprod(passed))
+            return jnp.where(count > 0, parts[count - 1], 0), parts[
+                jnp.minimum(count, len(parts) - 1)
+            ]
+
+        # Point by point. The polynomial passes through the loop's carry, or it would be summed anew
+        # wherever the field reads it.
+        def one(place: Array, carry: tuple[Array, ...]) -> tuple[Array, ...]:
+            good, bad, state, expected = carry
+            passes = self._passes(self._at(size * parts[place], state, expected), size)
+            part = parts[place]
+            following = parts[jnp.minimum(place + 1, len(parts) - 1)]
+            return (
+                jnp.where(passes & (bad > 1), part, good),
+                jnp.where(~passes & (bad > 1), part, bad),
+                *self._polynomial(size * following),
+            )
+
+        start = (jnp.zeros_like(size), jnp.full_like(size, 2), *self._polynomial(size * parts[0]))
+        good, bad, *_ = lax.fori_loop(0, len(parts), one, start)
+        return good, bad
+
+    def _polynomial(self, offset: Array) -> tuple[Array, Array]:
+        """p and p' at an offset in the direction of time."""
+        offset = self.direction * offset
+        return horner(self.coefficients, offset), horner(self.slopes, offset)
+
+    def _at(self, offset: Array, state: Array, expected: Array) -> Array:
+        found = self.system.field(self.time + self.direction * offset, state)
+        return jnp.abs(found - expected)
+
+    def _passes(self, defect: Array, used: Array) -> Array:
+        """Whether a defect is small for a step of a size."""
+        control = self.control
+        scale = jnp.maximum(jnp.abs(self.coefficients[0]), used * jnp.abs(self.coefficients[1]))
+        scale = _wire_norms(self.system, scale)
+        allowed = DEFECT * (control.atol + control.rtol * scale)
+        allowed += NOISE * (self.resolution * jnp.max(scale, axis=0) + used * self.blur)
+        allowed += 2 * jnp.minimum(used, self.shortest) * self.jump
+        return jnp.all(used * _wire_norms(self.system, defect) <= allowed, axis=0)
 
 
 def _wire_norms(system: System, values: Array) -> Array:
@@ -319,10 +346,10 @@ def _wire_norms(system: System, values: Array) -> Array:
     if count == len(system.wires):
         return sizes
     starts = np.searchsorted(system.wires, np.arange(count + 1))
-    return jnp.stack([jnp.max(sizes[a:b]) for a, b in itertools.pairwise(starts)])
+    return jnp.stack([jnp.max(sizes[a:b], axis=0) for a, b in itertools.pairwise(starts)])
 
 
-def _horner(coefficients: Array, offset: Array) -> Array:
+def horner(coefficients: Array, offset: Array) -> Array:
     """The sum of coefficients[k] offset^k, for one offset."""
     value = coefficients[-1]
     for k in range(coefficients.shape[0] - 2, -1, -1):
@@ -332,4 +359,5 @@ def _horner(coefficients: Array, offset: Array) -> Array:
 
 def _orders(coefficients: Array) -> Array:
     dtype = jnp.finfo(coefficients.dtype).dtype
-    return jnp.arange(coefficients.shape[0], dtype=dtype)[:, None]
+    orders = jnp.arange(coefficients.shape[0], dtype=dtype)
+    return orders.reshape((-1,) + (1,) * (coefficients.ndim - 1))

@@ -17,6 +17,7 @@ from ..circuit import Circuit, brief
 from ..components import edges, lags, orders_read
 from ..errors import CircuitError, DimensionError, LoopError
 from ..graph import Graph, flatten
+from ..samples import Samples
 from ..series import centers, coordinate, fitted
 from ..status import Status
 from ..stream import Stream
@@ -24,17 +25,8 @@ from ..taylor.evaluate import evaluate
 from ..taylor.net import Frame, Piece, Value, Wire, promote, wire_dims
 from ..taylor.network import Network, call, coordinate_wire, initial_wire, network, stream_value
 from ..trajectory import Trajectory
-from .adaptive import (
-    Control,
-    Pause,
-    Point,
-    System,
-    beside,
-    integrate,
-    no_statistics,
-    resume,
-    start,
-)
+from . import integral
+from .adaptive import Control, Pause, Point, System, beside, resume, start
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,6 +71,7 @@ class Simulation:
         self.nodes = self.graph.needed((*self.graph.outputs, *self.named.values()))
         self.known: dict[Wire, Value] = {}
         self.sources: list[Piece] = []
+        self.stops = [] if options.breakpoints is None else [options.breakpoints]
         for wire, source in zip(self.graph.inputs, inputs, strict=True):
             self._connect(wire, source)
         self.orders = self._orders()
@@ -102,17 +95,15 @@ class Simulation:
         """Runs, and evaluates the outputs at the saved states."""
         count = self.ts.shape[0]
         if self.registers:
-            system = System(self._expand, self._field, self._wire_numbers())
-            point, again, control = self._begin(), jnp.zeros((), bool), self._control()
-            if state is not None:
-                point, again = resume(system, self.ts, self._checked(state), control)
-            run = integrate(system, self.ts, point, again, control)
-            states, found, status, point = run.saved[:count], run.count, run.status, run.point
-            stats, coefficients = run.statistics, run.coefficients
+            run = self._run(state)
+            states, found, status = run.saved, run.count, integral.status(run)
+            counts = {"steps": run.steps, "rejected": run.rejected, "smallest_step": run.smallest}
+            point, coefficients = run.point, run.coefficients
         else:
             states, found, status = jnp.zeros((count, 0), self.dtype), count, Status.ok
-            point, stats = start(self.ts[-1], states[0]), no_statistics(self.ts.dtype)
-            coefficients = jnp.zeros((1, 0), self.dtype)
+            zero, infinite = jnp.zeros((), jnp.int32), jnp.full((), jnp.inf, self.ts.dtype)
+            counts = {"steps": zero, "rejected": zero, "smallest_step": infinite}
+            point, coefficients = start(self.ts[-1], states[0]), jnp.zeros((1, 0), self.dtype)
         last = jnp.where(found == count, self.ts[-1], point.time)
         reached = jnp.arange(count) < found
 
@@ -122,14 +113,20 @@ class Simulation:
             return jax.lax.convert_element_type(masked, masked.dtype)
 
         outputs, named = jax.tree.map(mask, jax.vmap(self._outputs)(self.ts, states))
-        counts = {
-            "steps": stats.steps,
-            "rejected": stats.rejected,
-            "smallest_step": stats.smallest,
-            "reached": last,
-        }
+        counts["reached"] = last
         pause = Pause(point, coefficients, last)
         return Trajectory(self.ts_given, outputs, named, status, counts, pause)
+
+    def _run(self, state: Any) -> integral.Run:
+        """The steps from the start, or from where an earlier run stood."""
+        system, control = System(self._expand, self._field, self._wire_numbers()), self._control()
+        point, again = self._begin(), jnp.zeros((), bool)
+        if state is not None:
+            point, again = resume(system, self.ts, self._checked(state), control)
+        order = self.options.order(self.dim, self.dtype)
+        return integral.integrate(
+            system, self.ts, point, again, control, order, self.options.max_steps
+        )
 
     @property
     def dtype(self) -> Any:
@@ -239,10 +236,10 @@ class Simulation:
     def _first_time(self) -> Array:
         """The time of the start, or just past it where a breakpoint stands there."""
         first = self.ts[0]
-        if self.options.breakpoints is None:
+        if not self.stops:
             return first
         direction = jnp.where(self.ts[-1] < first, -1.0, 1.0).astype(first.dtype)
-        at_start = jnp.any(self.options.breakpoints.astype(first.dtype) == first)
+        at_start = jnp.any(self._breakpoints() == first)
         return jnp.where(at_start, beside(first, direction), first)
 
     def _checked(self, state: Any) -> Pause:
@@ -257,6 +254,7 @@ class Simulation:
         point = state.point
         point = Point(
             point.time.astype(time),
+            point.late.astype(time),
             point.state.astype(dtype),
             point.remainder.astype(dtype),
             point.step.astype(time),
@@ -270,20 +268,35 @@ class Simulation:
         atol = rtol * resolution if real.atol is None else jnp.asarray(real.atol, dtype)
         time = self.ts.dtype
         longest = jnp.inf if real.max_step is None else real.max_step
-        stops = jnp.zeros(0) if real.breakpoints is None else real.breakpoints
-        return Control(rtol, atol, jnp.asarray(longest, time), stops.astype(time), real.max_steps)
+        return Control(rtol, atol, jnp.asarray(longest, time), self._breakpoints())
+
+    def _breakpoints(self) -> Array:
+        """The times that no step passes, in order: those asked for, and those of samples."""
+        stops = [stop.astype(self.ts.dtype) for stop in self.stops]
+        return jnp.sort(jnp.concatenate(stops)) if stops else jnp.zeros(0, self.ts.dtype)
 
     def _connect(self, wire: int, source: Any) -> None:
-        """Drives an input wire by a constant, a function of time, or a stream."""
+        """Drives an input wire by a constant, a function of time, samples, or a stream."""
         if isinstance(source, Function):
             time = coordinate_wire(self.dim)
             self.sources.append(Piece((time,), (wire,), fn=lambda t: call(source, t)))
+        elif isinstance(source, Samples):
+            self._connect_samples(wire, source)
         elif isinstance(source, Stream) and self.dim in source.dims:
             self._connect_stream(wire, source)
         elif isinstance(source, Stream):
             self.known[wire] = stream_value(source)
         else:
             self.known[wire] = Value(source)
+
+    def _connect_samples(self, wire: int, samples: Samples) -> None:
+        """A piecewise polynomial in time, in the precision to which steps are checked."""
+        numbers = jax.tree.leaves([node.atom for node in self.nodes])
+        precision = (jnp.finfo(number.dtype).dtype for number in numbers)
+        interpolant = samples.interpolant(jnp.result_type(samples.values, *precision))
+        self.stops.append(interpolant.origins[1:])
+        time = coordinate_wire(self.dim)
+        self.sources.append(Piece((time,), (wire,), fn=lambda t: (interpolant(t),)))
 
     def _connect_stream(self, wire: int, stream: Stream) -> None:
         """A polynomial in time; its coefficients may be series along other dimensions."""

@@ -15,6 +15,7 @@ from jaxtyping import Array
 
 from .inner import Inner
 from .online import Application, Need, Rule, coefficient
+from .program import scan_counts
 from .series import Body, Order, Series
 
 
@@ -78,7 +79,7 @@ def _switch(index: Any, branch: Callable[[int], list[Any]], count: int) -> list[
 def scan(application: Application) -> Rule:
     """The body's series in every turn: a scan at each order, over what the turns remember."""
     params, carried, avals = application.equation.params, application.carried, application.avals
-    constants, carries = _counts(params)
+    constants, carries = scan_counts(params)
     turns = len(carried) - constants - carries
 
     def lift(flags: Sequence[bool]) -> Inner:
@@ -127,14 +128,6 @@ def scan(application: Application) -> Rule:
     for place, flag in enumerate(carried[constants : constants + carries], constants):
         needs[place] = Need.CURRENT if flag else Need.NOTHING
     return Rule(start, step, held=len(inner.held), outputs=outputs, needs=tuple(needs), own=False)
-
-
-def _counts(params: dict[str, Any]) -> tuple[int, int]:
-    """How many of a scan's operands are the same in all turns, and how many it carries."""
-    if "ft_in" in params:  # jax >= 0.11
-        constants, carries, _ = params["ft_in"].unpack()
-        return len(constants), len(carries)
-    return params["num_consts"], params["num_carry"]
 
 
 def _by_turn(body: Body) -> Body:

@@ -98,6 +98,14 @@ def literal_key(value: Any, aval: Any) -> Hashable | None:
     return aval.dtype, np.asarray(value, aval.dtype).tobytes()
 
 
+def scan_counts(params: dict[str, Any]) -> tuple[int, int]:
+    """How many of a scan's operands are the same in all turns, and how many it carries."""
+    if "ft_in" in params:  # jax >= 0.11
+        constants, carries, _ = params["ft_in"].unpack()
+        return len(constants), len(carries)
+    return params["num_consts"], params["num_carry"]
+
+
 class _Builder:
     """Numbers the values of a jaxpr and of all it calls."""
 

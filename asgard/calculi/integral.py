@@ -1,0 +1,449 @@
+"""The run of adaptive steps through the times that are saved, as one JAX primitive.
+
+What a run does is said once, in `adaptive`. It is looped over in two ways: `_run` is a plain while
+loop, over as many lanes as a batch has, which the CPU compiles as one kernel; `_run_bounded` is a
+bounded loop of one lane, which has derivatives in forward, reverse and mixed mode. The primitive
+chooses: values come from the first, derivatives from the second.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
+from jaxtyping import Array, Float, Inexact, Int
+
+from ..kernel import LARGEST, as_kernel
+from ..lanes import run_in_lanes, spread
+from ..loop import bounded_while
+from ..primitives import SMOOTH
+from ..status import Status
+from ..taylor.program import Program, trace
+from .adaptive import CHECKS, SMOOTH_CHECKS, Control, Point, Step, System, horner, take_step
+
+# How many saved times one turn of the bounded loop reads off a step's polynomial.
+SAVES = 16
+# How a run stands, in numbers.
+OK, OUT_OF_STEPS, NONFINITE, NO_STEP = range(4)
+_FAILURES = (Status.max_steps, Status.nonfinite, Status.step_size)
+# How many runs of a batch go side by side on the CPU, at most.
+TILE = 64
+
+
+class Run(eqx.Module):
+    """A run: the point at the start of its last step, that step's polynomial, and what is saved.
+
+    `saved` holds the states at the first `count` times; what lies past them is of no meaning.
+    `steps` are those taken, `rejected` the sizes refused, `smallest` the smallest step.
+    """
+
+    point: Point
+    coefficients: Inexact[Array, "orders state *lanes"]
+    saved: Any  # [times, state, *lanes]; in the bounded loop, a buffer that stands for it
+    count: Int[Array, "*lanes"]
+    status: Int[Array, "*lanes"]
+    steps: Int[Array, "*lanes"]
+    rejected: Int[Array, "*lanes"]
+    smallest: Float[Array, "*lanes"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Problem:
+    """What of a run is static: the system's programs, and how the arguments are laid out.
+
+    `leaves` is the structure of (ts, point, again, control, constants); `expand` and `field` take
+    time, state and the constants.
+    """
+
+    expand: Program
+    field: Program
+    wires: np.ndarray
+    checks: tuple[float, ...]
+    order: int
+    max_steps: int
+    leaves: Any
+
+    @property
+    def widest(self) -> int:
+        """How many numbers the widest wire carries."""
+        return int(np.max(np.bincount(self.wires)))
+
+
+def integrate(
+    system: System,
+    ts: Float[Array, " times"],
+    begin: Point,
+    again: Array,
+    control: Control,
+    order: int,
+    max_steps: int,
+) -> Run:
+    """Steps through `ts` from a point at or before `ts[0]`.
+
+    The run ends with the point at the start of the step that covers `ts[-1]`. `again` says that the
+    first step was counted in an earlier run. `order` is that of `system.expand`.
+    """
+    avals = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in (begin.time, begin.state)]
+    expand = trace(lambda t, y: (system.expand(t, y),), *avals)
+    field = trace(lambda t, y: (system.field(t, y),), *avals)
+    expand, first = _with_constants_as_inputs(expand)
+    field, second = _with_constants_as_inputs(field)
+    arguments = (ts, begin, jnp.asarray(again), control, (first, second))
+    flat, leaves = jax.tree.flatten(arguments)
+    problem = Problem(expand, field, system.wires, _checks(field), order, max_steps, leaves)
+    run = jax.tree.structure(_blank(problem, ts, begin))
+    laned = (False,) * len(flat)
+    return jax.tree.unflatten(run, _integral.bind(*flat, problem=problem, laned=laned, size=0))
+
+
+def status(run: Run) -> Status:
+    """How a run ended."""
+    found = Status.ok
+    for number, member in zip((OUT_OF_STEPS, NONFINITE, NO_STEP), _FAILURES, strict=True):
+        found = Status.where(run.status == number, member, found)
+    return found
+
+
+def _with_constants_as_inputs(program: Program) -> tuple[Program, list[Array]]:
+    """The program with what it closes over as further inputs, and the values of these."""
+    numbers = tuple(n for n, value in program.constants.items() if isinstance(value, jax.Array))
+    values = [program.constants[number] for number in numbers]
+    rest = {n: value for n, value in program.constants.items() if n not in numbers}
+    inputs = (*program.inputs, *numbers)
+    return dataclasses.replace(program, inputs=inputs, constants=rest), values
+
+
+def _checks(field: Program) -> tuple[float, ...]:
+    """At which points of a step a field is checked."""
+    names_time = any(field.inputs[0] in equation.ins for equation in field.equations)
+    branches = any(equation.name not in SMOOTH for equation in field.equations)
+    return CHECKS if names_time or branches else SMOOTH_CHECKS
+
+
+def _system(problem: Problem, constants: Any, laned: Any, size: int) -> System:
+    """The system on values with `size` lanes, or none where it is 0."""
+
+    def run(program: Program, values: list[Array], flags: list[bool], t: Array, y: Array) -> Array:
+        inputs = [(t, size > 0), (y, size > 0), *zip(values, flags, strict=True)]
+        (result,) = run_in_lanes(program, inputs, size)
+        return spread(result, size) if size else result[0]
+
+    return System(
+        functools.partial(run, problem.expand, constants[0], laned[0]),
+        functools.partial(run, problem.field, constants[1], laned[1]),
+        problem.wires,
+        problem.checks,
+        # Side by side, lanes are all that a kernel holds, and a matrix by many vectors is no longer
+        # a matrix by a vector, which is all that it multiplies.
+        one_by_one=size > 0 or any(one.name == "dot_general" for one in problem.field.equations),
+    )
+
+
+def _blank(problem: Problem, ts: Array, begin: Point) -> Run:
+    """The run before its first step; its arrays have the types of all runs."""
+    lanes = begin.time.shape
+    zero = jnp.zeros(lanes, jnp.int32)
+    coefficients = jnp.zeros((problem.order + 1, *begin.state.shape), begin.state.dtype)
+    saved = jnp.zeros((ts.shape[0], *begin.state.shape), begin.state.dtype)
+    infinite = jnp.full(lanes, jnp.inf, ts.dtype)
+    return Run(begin, coefficients, saved, zero, zero + OK, zero, zero, infinite)
+
+
+def _direction(ts: Array) -> Array:
+    return lax.stop_gradient(jnp.where(ts[-1] < ts[0], -1.0, 1.0).astype(ts.dtype))
+
+
+def _status(step: Step) -> Array:
+    refused = jnp.where(step.accepted, OK, NO_STEP)
+    return jnp.where(step.finite, refused, NONFINITE).astype(jnp.int32)
+
+
+def _run(
+    problem: Problem, arguments: Any, laned: Any, size: int, saved: Array, scatter: bool
+) -> Run:
+    """The run as a plain loop; `saved` is where its states go, with one row to spare."""
+    ts, begin, again, control, constants = arguments
+    system = _system(problem, constants, laned[4], size)
+    if size:
+        begin = jax.tree.map(lambda x, flag: spread((x, flag), size), begin, laned[1])
+    count, direction = ts.shape[0], _direction(ts)
+    write = _scatter if scatter else _write
+    lanes = begin.time.shape
+    first = jnp.broadcast_to(again, lanes)
+
+    def unfinished(run: Run) -> Array:
+        return (run.count < count) & (run.status == OK)
+
+    def body(carry: tuple[Run, Array]) -> tuple[Run, Array]:
+        run, first = carry
+        active = unfinished(run)
+        step = take_step(system, run.point, ts[-1], direction, control)
+        status = jnp.where(active, _status(step), run.status)
+        good = active & (status == OK)
+
+        def covers(number: Array) -> Array:
+            time = _at(ts, jnp.minimum(number, count - 1))
+            return good & (number < count) & (direction * (time - step.after.time) <= 0)
+
+        def save(carry: tuple[Array, Array]) -> tuple[Array, Array]:
+            saved, number = carry
+            covered = covers(number)
+            time = _at(ts, jnp.minimum(number, count - 1))
+            passed = direction * (time - run.point.time) >= 0  # not beside a breakpoint at a start
+            offset = jnp.where(covered & passed, time - run.point.time - run.point.late, 0)
+            value = run.point.state + horner(step.coefficients[1:], offset) * offset
+            return write(saved, jnp.where(covered, number, count), value), number + covered
+
+        saved, number = lax.while_loop(
+            lambda carry: jnp.any(covers(carry[1])), save, (run.saved, run.count)
+        )
+        fresh = good & ~first
+        steps = run.steps + fresh
+        status = jnp.where(
+            good & (number < count) & (steps >= problem.max_steps), OUT_OF_STEPS, status
+        )
+        advance = good & (number < count)
+        point = jax.tree.map(lambda new, old: jnp.where(advance, new, old), step.after, run.point)
+        after = Run(
+            point,
+            jnp.where(active, step.coefficients, run.coefficients),
+            saved,
+            number,
+            status,
+            steps,
+            run.rejected + jnp.where(active & ~first, step.rejected, 0),
+            jnp.where(fresh, jnp.minimum(run.smallest, step.size), run.smallest),
+        )
+        return after, jnp.zeros_like(first)
+
+    blank = eqx.tree_at(lambda run: run.saved, _blank(problem, ts, begin), saved)
+    run, _ = lax.while_loop(lambda carry: jnp.any(unfinished(carry[0])), body, (blank, first))
+    return run
+
+
+def _at(ts: Array, number: Array) -> Array:
+    """The time of a number, lane by lane."""
+    if number.ndim == 0:
+        return lax.dynamic_index_in_dim(ts, number, keepdims=False)
+    if ts.ndim == 1:
+        return ts[number]
+    return jnp.take_along_axis(ts, number[None], axis=0)[0]
+
+
+def _write(saved: Array, row: Array, value: Array) -> Array:
+    """Writes a row, lane after lane where each has its own."""
+    if row.ndim == 0:
+        return lax.dynamic_update_slice_in_dim(saved, value[None], row, axis=0)
+    zero = jnp.zeros((), row.dtype)
+
+    def one(lane: Array, saved: Array) -> Array:
+        column = lax.dynamic_slice_in_dim(value, lane, 1, axis=1)[None]
+        number = lax.dynamic_index_in_dim(row, lane, keepdims=False)
+        return lax.dynamic_update_slice(saved, column, (number, zero, lane.astype(row.dtype)))
+
+    return lax.fori_loop(0, row.shape[0], one, saved)
+
+
+def _scatter(saved: Array, row: Array, value: Array) -> Array:
+    """Writes a row, all lanes at once."""
+    if row.ndim == 0:
+        return lax.dynamic_update_slice_in_dim(saved, value[None], row, axis=0)
+    lanes = jnp.arange(row.shape[0])
+    return saved.at[row, :, lanes].set(value.T)
+
+
+def _run_bounded(problem: Problem, arguments: Any) -> Run:
+    """The run as a bounded loop, which saves several times a turn, each row once."""
+    ts, begin, again, control, constants = arguments
+    system = _system(problem, constants, jax.tree.map(lambda _: False, constants), 0)
+    count, direction = ts.shape[0], _direction(ts)
+    width = min(SAVES, count)
+    padded = jnp.concatenate([ts, jnp.full(width, ts[-1])])
+
+    def unfinished(carry: tuple[Run, Array]) -> Array:
+        return (carry[0].count < count) & (carry[0].status == OK)
+
+    def body(carry: tuple[Run, Array]) -> tuple[Run, Array]:
+        run, first = carry
+        point = run.point
+        step = take_step(system, point, ts[-1], direction, control)
+        status = _status(step)
+        good = status == OK
+        places = run.count + jnp.arange(width, dtype=run.count.dtype)
+        times = padded[places]
+        covered = (direction * (times - step.after.time) <= 0) & (places < count) & good
+        passed = direction * (times - point.time) >= 0  # not beside a breakpoint at a start
+        offsets = jnp.where(covered & passed, times - point.time - point.late, 0)
+        values = point.state + jax.vmap(lambda s: horner(step.coefficients[1:], s) * s)(offsets)
+        # Reverse mode takes each row to be written once: what is not covered goes past the last.
+        rows = jnp.where(covered, places, count + jnp.arange(width, dtype=places.dtype))
+        saved = run.saved.at[rows].set(values)
+        number = run.count + jnp.sum(covered, dtype=run.count.dtype)
+        following = ts[jnp.minimum(number, count - 1)]
+        # A step that covers more times than one turn saves is taken again for the next ones.
+        stays = (number < count) & (direction * (following - step.after.time) <= 0)
+        fresh = good & ~first
+        steps = run.steps + fresh
+        out = good & (number < count) & ~stays & (steps >= problem.max_steps)
+        advance = good & ~stays & (number < count)
+        after = Run(
+            jax.tree.map(lambda new, old: jnp.where(advance, new, old), step.after, point),
+            step.coefficients,
+            saved,
+            number,
+            jnp.where(out, OUT_OF_STEPS, status),
+            steps,
+            run.rejected + jnp.where(first, 0, step.rejected),
+            jnp.where(fresh, jnp.minimum(run.smallest, step.size), run.smallest),
+        )
+        return after, stays
+
+    blank = _blank(problem, ts, begin)
+    room = jnp.zeros((count + width, *begin.state.shape), begin.state.dtype)
+    start = eqx.tree_at(lambda run: run.saved, blank, room), again
+    turns = problem.max_steps + -(-count // width) + 1
+    run, _ = bounded_while(
+        unfinished, body, start, max_steps=turns, buffers=lambda carry: carry[0].saved
+    )
+    return eqx.tree_at(lambda run: run.saved, run, run.saved[:count])
+
+
+# Where the saved states are among a run's leaves: after the point's and the coefficients.
+_SAVED = 6
+
+_integral = Primitive("asgard_integral")
+_integral.multiple_results = True
+
+
+def _abstract(*flat: Any, problem: Problem, laned: Sequence[bool], size: int) -> list[Any]:
+    ts, begin, *_ = jax.tree.unflatten(
+        problem.leaves,
+        [
+            jax.ShapeDtypeStruct(x.shape[: x.ndim - flag], x.dtype)
+            for x, flag in zip(flat, laned, strict=True)
+        ],
+    )
+    run = jax.eval_shape(functools.partial(_blank, problem), ts, begin)
+    tail = (size,) if size else ()
+    return [jax.core.ShapedArray((*leaf.shape, *tail), leaf.dtype) for leaf in jax.tree.leaves(run)]
+
+
+def _run_in_lanes(
+    *flat: Any, problem: Problem, laned: Sequence[bool], size: int, kernel: bool = False
+) -> list[Array]:
+    """The run's leaves by the plain loop, over all lanes at once."""
+    flags = jax.tree.unflatten(problem.leaves, laned)
+
+    def loop(saved: Array, *flat: Any) -> list[Array]:
+        arguments = jax.tree.unflatten(problem.leaves, flat)
+        return jax.tree.leaves(_run(problem, arguments, flags, size, saved, scatter=not kernel))
+
+    avals = _abstract(*flat, problem=problem, laned=laned, size=size)
+    place = _SAVED
+    times, *rest = avals[place].shape
+    room = jnp.zeros((times + 1, *rest), avals[place].dtype)
+    run = as_kernel(loop, room, *flat) if kernel else loop(room, *flat)
+    return [leaf[:-1] if number == place else leaf for number, leaf in enumerate(run)]
+
+
+def _run_in_tiles(*flat: Any, problem: Problem, laned: Sequence[bool], size: int) -> list[Array]:
+    """The run's leaves on the CPU: so many lanes at a time as it holds close by."""
+    width = max(1, min(TILE, LARGEST // (2 * (problem.order + 1) * problem.widest)))
+    run = functools.partial(_run_in_lanes, problem=problem, laned=laned, kernel=True)
+    if size <= width:
+        return run(*flat, size=size)
+    count = -(-size // width)
+    lanes = jnp.minimum(jnp.arange(count * width), size - 1).reshape(count, width)
+    tiles = [
+        jnp.moveaxis(x[..., lanes], -2, 0) for x, flag in zip(flat, laned, strict=True) if flag
+    ]
+
+    def one(tile: list[Array]) -> list[Array]:
+        rest = iter(tile)
+        return run(
+            *(next(rest) if flag else x for x, flag in zip(flat, laned, strict=True)), size=width
+        )
+
+    results = lax.map(one, tiles)
+    joined = [jnp.moveaxis(x, 0, -2) for x in results]
+    return [x.reshape(*x.shape[:-2], count * width)[..., :size] for x in joined]
+
+
+def _batch(
+    flat: Sequence[Any],
+    axes: Sequence[Any],
+    *,
+    problem: Problem,
+    laned: Sequence[bool],
+    size: int,
+) -> tuple[list[Array], list[int]]:
+    """More lanes: those of the batch, times those that there are."""
+    pairs = list(zip(flat, axes, strict=True))
+    count = next(x.shape[axis] for x, axis in pairs if axis is not None)
+    batched = []
+    for (x, axis), flag in zip(pairs, laned, strict=True):
+        if axis is not None:
+            x = jnp.moveaxis(x, axis, -1 - flag)
+        elif flag:
+            x = jnp.broadcast_to(x[..., None, :], (*x.shape[:-1], count, size))
+        if size and (flag or axis is not None):
+            x = x if flag else jnp.broadcast_to(x[..., None], (*x.shape, size))
+            x = x.reshape(*x.shape[:-2], count * size)
+        batched.append(x)
+    flags = tuple(flag or axis is not None for flag, axis in zip(laned, axes, strict=True))
+    results = _integral.bind(*batched, problem=problem, laned=flags, size=count * max(size, 1))
+    if size:
+        results = [x.reshape(*x.shape[:-1], count, size) for x in results]
+    return results, [x.ndim - 1 - bool(size) for x in results]
+
+
+def _differentiate(
+    primals: Sequence[Any],
+    tangents: Sequence[Any],
+    *,
+    problem: Problem,
+    laned: Sequence[bool],
+    size: int,
+) -> tuple[Any, Any]:
+    """Values and derivatives, both by the bounded loop."""
+    moving = [not isinstance(tangent, ad.Zero) for tangent in tangents]
+
+    def run(*changing: Any) -> list[Array]:
+        rest = iter(changing)
+        flat = [next(rest) if moves else x for x, moves in zip(primals, moving, strict=True)]
+
+        def one(*flat: Any) -> list[Array]:
+            arguments = jax.tree.unflatten(problem.leaves, flat)
+            return jax.tree.leaves(_run_bounded(problem, arguments))
+
+        if not size:
+            return one(*flat)
+        return jax.vmap(one, in_axes=[-1 if flag else None for flag in laned], out_axes=-1)(*flat)
+
+    values, derivatives = jax.jvp(
+        run,
+        [x for x, moves in zip(primals, moving, strict=True) if moves],
+        [tangent for tangent, moves in zip(tangents, moving, strict=True) if moves],
+    )
+    zeros = [
+        ad.Zero(jax.typeof(value).to_tangent_aval()) if dot.dtype == jax.dtypes.float0 else dot
+        for value, dot in zip(values, derivatives, strict=True)
+    ]
+    return values, zeros
+
+
+_integral.def_abstract_eval(_abstract)
+_integral.def_impl(_run_in_lanes)
+ad.primitive_jvps[_integral] = _differentiate
+batching.primitive_batchers[_integral] = _batch
+mlir.register_lowering(_integral, mlir.lower_fun(_run_in_lanes, multiple_results=True))
+mlir.register_lowering(
+    _integral, mlir.lower_fun(_run_in_tiles, multiple_results=True), platform="cpu"
+)

@@ -1,0 +1,93 @@
+"""Hoisting: what a program and its loops compute from constants alone is computed before it.
+
+XLA's way of compiling a program as one kernel takes no arrays that are constants, so these are to
+come from outside.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from jax import lax
+
+from .taylor.program import Equation, Program, from_jaxpr, scan_counts
+
+
+def hoisted(program: Program) -> Callable[..., list[Any]]:
+    """The program as a function, with its constant arrays computed here and now."""
+    values = dict(program.constants)
+    steps: list[tuple[Equation, Callable[..., Sequence[Any]]]] = []
+    known = set(values)
+    for equation in program.equations:
+        if known.issuperset(equation.ins):
+            known.update(equation.outs)
+            operands = [values[number] for number in equation.ins]
+            values.update(zip(equation.outs, equation.bind(*operands), strict=True))
+            if not _is_number(equation, program):
+                continue
+        steps.append((equation, _LOOPS.get(equation.name, _plain)(equation)))
+
+    def run(*inputs: Any) -> list[Any]:
+        found = {**values, **dict(zip(program.inputs, inputs, strict=True))}
+        for equation, step in steps:
+            operands = [found[number] for number in equation.ins]
+            found.update(zip(equation.outs, step(*operands), strict=True))
+        return [found[number] for number in program.outputs]
+
+    return run
+
+
+def _is_number(equation: Equation, program: Program) -> bool:
+    """Whether an equation of constants gives a number, or many times the same one."""
+    if equation.name == "broadcast_in_dim":
+        return program.avals[equation.ins[0]].size == 1
+    return all(program.avals[number].size == 1 for number in equation.outs)
+
+
+def _plain(equation: Equation) -> Callable[..., Sequence[Any]]:
+    return equation.bind
+
+
+def _while(equation: Equation) -> Callable[..., Sequence[Any]]:
+    params = equation.params
+    condition = hoisted(from_jaxpr(params["cond_jaxpr"]))
+    body = hoisted(from_jaxpr(params["body_jaxpr"]))
+    first, second = params["cond_nconsts"], params["cond_nconsts"] + params["body_nconsts"]
+
+    def run(*operands: Any) -> Sequence[Any]:
+        return lax.while_loop(
+            lambda carry: condition(*operands[:first], *carry)[0],
+            lambda carry: body(*operands[first:second], *carry),
+            list(operands[second:]),
+        )
+
+    return run
+
+
+def _scan(equation: Equation) -> Callable[..., Sequence[Any]]:
+    params = equation.params
+    body = hoisted(from_jaxpr(params["jaxpr"]))
+    first, carries = scan_counts(params)
+    last = first + carries
+    options = {name: params[name] for name in ("length", "reverse", "unroll")}
+
+    def run(*operands: Any) -> Sequence[Any]:
+        def turn(carry: list[Any], rows: list[Any]) -> tuple[list[Any], list[Any]]:
+            results = body(*operands[:first], *carry, *rows)
+            return results[: last - first], results[last - first :]
+
+        carry, rows = lax.scan(turn, list(operands[first:last]), list(operands[last:]), **options)
+        return [*carry, *rows]
+
+    return run
+
+
+def _cond(equation: Equation) -> Callable[..., Sequence[Any]]:
+    branches = [hoisted(from_jaxpr(branch)) for branch in equation.params["branches"]]
+    return lambda index, *operands: lax.switch(index, branches, *operands)
+
+
+_LOOPS: dict[str, Callable[[Equation], Callable[..., Sequence[Any]]]] = {
+    "while": _while,
+    "scan": _scan,
+    "cond": _cond,
+}

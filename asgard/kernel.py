@@ -1,0 +1,108 @@
+"""Programs that the CPU runs as one kernel.
+
+XLA runs a program on the CPU operation by operation, at a price for each that is many times that of
+the arithmetic where values are small. It compiles small loops whole instead, and takes the same way
+with a call that bears the attributes below: some ten times faster for the loops of this package.
+Other backends inline the call. What that way of compiling cannot take is not marked.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+from jax import lax
+from jax.extend.core import ClosedJaxpr, Primitive, jaxpr_as_fun
+from jax.interpreters import mlir
+from jaxlib.mlir import ir
+
+from .hoisting import hoisted
+from .primitives import ALONG_AXES, ELEMENTWISE, STRUCTURAL, named
+from .taylor.program import trace
+
+_ATTRIBUTES = {"xla_cpu_small_call": "true", "inlineable": "false"}
+
+# From so many elements on XLA hands reductions to a library, and splits loops between threads.
+LARGEST = 4096
+# A kernel is one function to the compiler, whose time grows faster than the function does: so many
+# operations it may have that compute something.
+LONGEST = 800
+
+# Only moves or steers: of any size.
+_UNBOUNDED = named(
+    """
+    while scan cond jit pjit closed_call custom_jvp_call custom_vjp_call dynamic_update_slice
+    """
+)
+# What is taken of a large array without going through it.
+_TAKING = named("dynamic_slice slice gather")
+_BOUNDED = ELEMENTWISE | ALONG_AXES | STRUCTURAL | named("argmax argmin")
+_COMPUTING = ELEMENTWISE - named("convert_element_type select_n copy copy_p stop_gradient")
+
+_kernel = Primitive("asgard_kernel")
+_kernel.multiple_results = True
+
+
+def as_kernel(fn: Callable[..., Sequence[Any]], *arguments: Any) -> list[Any]:
+    """fn(*arguments), a flat list of arrays from arrays, compiled as one kernel where that works.
+
+    For use in lowering only: what it binds has no derivatives and no batching rule.
+    """
+    types = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in arguments]
+    closed = jax.make_jaxpr(hoisted(trace(fn, *types)))(*types)
+    equations = list(_equations(closed.jaxpr))
+    count = sum(equation.primitive.name in _COMPUTING for equation in equations)
+    if count > LONGEST or not all(map(_fits, equations)):
+        return list(jaxpr_as_fun(closed)(*arguments))
+    constants, inputs = closed.jaxpr.constvars, closed.jaxpr.invars
+    open_jaxpr = closed.jaxpr.replace(constvars=(), invars=(*constants, *inputs))
+    operands = lax.optimization_barrier([*closed.consts, *arguments])
+    return _kernel.bind(*operands, jaxpr=ClosedJaxpr(open_jaxpr, ()))
+
+
+def _fits(equation: Any) -> bool:
+    name = equation.primitive.name
+    if name in _UNBOUNDED:
+        return True
+    results = max((var.aval.size for var in equation.outvars), default=0)
+    if name in _TAKING:
+        return results <= LARGEST
+    if name == "dot_general":
+        return _is_matrix_by_vector(equation) and results <= LARGEST
+    operands = max((atom.aval.size for atom in equation.invars), default=0)
+    return name in _BOUNDED and max(results, operands) < LARGEST
+
+
+def _is_matrix_by_vector(equation: Any) -> bool:
+    (_, (batch, _)) = equation.params["dimension_numbers"]
+    ranks = sorted(atom.aval.ndim for atom in equation.invars)
+    return not batch and ranks in ([1, 1], [1, 2])
+
+
+def _equations(jaxpr: Any) -> Iterator[Any]:
+    for equation in jaxpr.eqns:
+        yield equation
+        for parameter in jax.tree.leaves(
+            list(equation.params.values()), is_leaf=lambda leaf: hasattr(leaf, "eqns")
+        ):
+            inner = getattr(parameter, "jaxpr", parameter)
+            if hasattr(inner, "eqns"):
+                yield from _equations(inner)
+
+
+def _lower_as_call(ctx: Any, *operands: Any, jaxpr: ClosedJaxpr) -> Any:
+    results = mlir.lower_fun(jax.jit(jaxpr_as_fun(jaxpr)), multiple_results=True)(ctx, *operands)
+    call = results[0].owner
+    if call.name.endswith("call"):
+        attributes = {name: ir.StringAttr.get(value) for name, value in _ATTRIBUTES.items()}
+        call.attributes["mhlo.frontend_attributes"] = ir.DictAttr.get(attributes)
+    return results
+
+
+def _inline(*operands: Any, jaxpr: ClosedJaxpr) -> list[Any]:
+    return jaxpr_as_fun(jaxpr)(*operands)
+
+
+_kernel.def_abstract_eval(lambda *_, jaxpr: jaxpr.out_avals)
+_kernel.def_impl(_inline)
+mlir.register_lowering(_kernel, mlir.lower_fun(_inline, multiple_results=True))
+mlir.register_lowering(_kernel, _lower_as_call, platform="cpu")
