@@ -56,6 +56,8 @@ def _apply(
     steered = any(laned for _, laned in operands[_STEERED.get(name, len(operands)) :])
     if name in _RULES and not steered:
         return _RULES[name](equation.params, operands, shapes, size)
+    if name == "dynamic_slice":
+        return _slice_of_each_lane(equation.params, operands, size)
     return _by_vmap(equation, operands, size)
 
 
@@ -113,6 +115,22 @@ def _dynamic_slice(params: Any, operands: list[Laned], shapes: Any, size: int) -
     (array, _), *starts = operands
     sizes = (*params["slice_sizes"], size)
     return [(lax.dynamic_slice(array, _starts(starts), sizes), True)]
+
+
+def _slice_of_each_lane(params: Any, operands: list[Laned], size: int) -> list[Laned]:
+    """A slice of its own for each lane, taken where the lanes lie: they are not moved first."""
+    (array, laned), *starts = operands
+    axes = tuple(range(len(starts)))
+    numbers = lax.GatherDimensionNumbers(
+        offset_dims=axes,
+        collapsed_slice_dims=(),
+        start_index_map=axes,
+        operand_batching_dims=(len(starts),) if laned else (),
+        start_indices_batching_dims=(0,) if laned else (),
+    )
+    places = jnp.stack([spread(start, size, ()) for start in starts], axis=-1)
+    sizes = (*params["slice_sizes"], *(1,) * laned)
+    return [(lax.gather(array, places, numbers, sizes, mode=lax.GatherScatterMode.CLIP), True)]
 
 
 def _dynamic_update_slice(

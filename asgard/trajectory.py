@@ -21,6 +21,7 @@ class Trajectory(eqx.Module):
     - `status`: how the run ended.
     - `stats`: what the calculus counted.
     - `state`: hands the run on to a later `simulate`.
+    - `dense`: what `evaluate` reads, of a dense run.
     """
 
     ts: Float[Array, " times"]
@@ -29,6 +30,26 @@ class Trajectory(eqx.Module):
     status: Status
     stats: dict[str, Array]
     state: Any
+    dense: Any = None
+
+    def evaluate(self, ts: Any) -> Any:
+        """The output at any times of the run, of `Real(dense=True)`.
+
+        **Arguments:** `ts`: a time, or times of any shape and order.
+
+        **Returns:** what `outputs` holds, at these times: `[*ts, *value]`, a tuple of them where
+        the circuit has not one output; NaN outside of the run.
+
+        **Raises:** `CircuitError` where the run was not dense.
+        """
+        if self.dense is None:
+            raise CircuitError(
+                "evaluate is for dense runs: simulate with calculus=Real(dense=True)"
+            )
+        times = jnp.asarray(ts, self.ts.dtype)
+        outputs = self.dense(times.reshape(-1))
+        outputs = tuple(out.reshape(*times.shape, *out.shape[1:]) for out in outputs)
+        return outputs[0] if len(outputs) == 1 else outputs
 
     @property
     def output(self) -> Array:

@@ -52,7 +52,7 @@ class System:
 
 
 class Control(eqx.Module):
-    """Tolerances and bounds of the steps; `breakpoints` are times where no step may pass."""
+    """Tolerances and bounds of the steps; `breakpoints` are sorted times where no step may pass."""
 
     rtol: Float[Array, "*lanes"]
     atol: Float[Array, "*lanes"]
@@ -151,13 +151,14 @@ def take_step(
     size = jnp.where(clipped, before, proposed)
     size, rejected, accepted = _check(system, *frozen, size, direction, control)
     clipped &= rejected == 0
-    offset = jnp.where(
-        clipped, beside(wall, -direction) - point.time - point.late, direction * size
-    )
+    # To a breakpoint that close the state does not move.
+    accepted |= clipped & (size <= 2 * jnp.finfo(size.dtype).eps * jnp.abs(point.time))
+    offset = jnp.where(clipped, wall - point.time - point.late, direction * size)
     # Compensated summation (Kahan) of time and state: what rounding leaves out is carried along.
     span = point.late + offset
     time = jnp.where(clipped, beside(wall, direction), point.time + span)
-    late = jnp.where(clipped, 0, lax.stop_gradient(span - (time - point.time)))
+    late = jnp.where(clipped, wall - beside(wall, direction), span - (time - point.time))
+    late = lax.stop_gradient(late)
     increment = horner(coefficients[1:], offset) * offset + point.remainder
     state = point.state + increment
     remainder = lax.stop_gradient(increment - (state - point.state))
@@ -188,9 +189,30 @@ def _next_breakpoint(time: Array, direction: Array, control: Control) -> Array:
     stops = control.breakpoints
     if stops.shape[0] == 0:
         return jnp.full_like(time, jnp.inf) * direction
-    ahead = direction * stops.reshape(*stops.shape, *(1,) * (time.ndim - stops.ndim + 1))
-    ahead = jnp.where(ahead > direction * time, ahead, jnp.inf)
-    return direction * jnp.min(ahead, axis=0)
+    count, known = stops.shape[0], lax.stop_gradient(time)
+
+    # A bisection that reads one of the sorted stops a turn.
+    def halve(carry: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], None]:
+        place, candidates = carry
+        half = lax.div(candidates, jnp.int32(2))
+        stop = at_number(stops, jnp.maximum(place + half - 1, 0))
+        passed = jnp.where(direction > 0, stop <= known, stop < known)
+        return (jnp.where(passed, place + half, place), candidates - half), None
+
+    begin = jnp.zeros(time.shape, jnp.int32), jnp.int32(count + 1)
+    (place, _), _ = lax.scan(halve, begin, length=count.bit_length())
+    place = jnp.where(direction > 0, place, place - 1)
+    found = at_number(stops, jnp.clip(place, 0, count - 1))
+    return jnp.where((place >= 0) & (place < count), found, direction * jnp.inf)
+
+
+def at_number(ts: Array, number: Array) -> Array:
+    """The time of a number, lane by lane."""
+    if number.ndim == 0:
+        return lax.dynamic_index_in_dim(ts, number, keepdims=False, allow_negative_indices=False)
+    if ts.ndim == 1:
+        return ts[number]
+    return jnp.take_along_axis(ts, number[None], axis=0)[0]
 
 
 def _check(
@@ -208,10 +230,10 @@ def _check(
     the polynomial. Returns the size, how many were rejected, and whether one was found that time
     can resolve.
     """
-    defect = _Defect(system, coefficients, point, size, direction, control)
-    shortest = defect.shortest
     # What lies past the last time is never asked about.
     remaining = jnp.maximum(direction * (last - point.time), 0)
+    defect = _Defect(system, coefficients, point, jnp.minimum(size, remaining), direction, control)
+    shortest = defect.shortest
 
     def goes_on(size: Array, rejected: Array, small: Array) -> Array:
         return ~small & (size > shortest) & (rejected < REJECTIONS)
@@ -284,7 +306,10 @@ class _Defect:
             return _wire_norms(system, field - coefficients[1])
 
         before, behind = moved(-1), moved(1)
-        self.blur, self.jump = jnp.minimum(before, behind), jnp.maximum(before, behind)
+        # Beside a kink the one that is not the step's may be still: its own slope counts too.
+        own = self.shortest * _wire_norms(system, 2 * coefficients[2])
+        self.blur = jnp.maximum(jnp.minimum(before, behind), own)
+        self.jump = jnp.maximum(before, behind)
 
     def is_small_at(self, offset: Array) -> Array:
         """Whether the defect at one place is small for a step up to there."""

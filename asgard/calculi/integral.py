@@ -8,7 +8,7 @@ chooses: values come from the first, derivatives from the second.
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -26,7 +26,17 @@ from ..loop import bounded_while
 from ..primitives import SMOOTH
 from ..status import Status
 from ..taylor.program import Program, trace
-from .adaptive import CHECKS, SMOOTH_CHECKS, Control, Point, Step, System, horner, take_step
+from .adaptive import (
+    CHECKS,
+    SMOOTH_CHECKS,
+    Control,
+    Point,
+    Step,
+    System,
+    at_number,
+    horner,
+    take_step,
+)
 
 # How many saved times one turn of the bounded loop reads off a step's polynomial.
 SAVES = 16
@@ -37,11 +47,28 @@ _FAILURES = (Status.max_steps, Status.nonfinite, Status.step_size)
 TILE = 64
 
 
+class Path(eqx.Module):
+    """Where each step of a run started; the last row is for what is not kept.
+
+    In the bounded loop, buffers stand for the arrays.
+    """
+
+    time: Any  # [rows, *lanes]
+    late: Any  # [rows, *lanes]
+    state: Any  # [rows, state, *lanes]
+
+    def with_row(self, write: Callable[[Any, Array], Any], point: Point) -> "Path":
+        """The path with a point written to a row."""
+        pairs = (self.time, point.time), (self.late, point.late), (self.state, point.state)
+        return Path(*(write(rows, value) for rows, value in pairs))
+
+
 class Run(eqx.Module):
     """A run: the point at the start of its last step, that step's polynomial, and what is saved.
 
     `saved` holds the states at the first `count` times; what lies past them is of no meaning.
-    `steps` are those taken, `rejected` the sizes refused, `smallest` the smallest step.
+    `steps` are those taken, `rejected` the sizes refused, `smallest` the smallest step, and `path`
+    has the start of each step, from the one that was counted in an earlier run on.
     """
 
     point: Point
@@ -52,6 +79,7 @@ class Run(eqx.Module):
     steps: Int[Array, "*lanes"]
     rejected: Int[Array, "*lanes"]
     smallest: Float[Array, "*lanes"]
+    path: Any  # a Path where it is asked for, else None; in the bounded loop, buffers
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -68,6 +96,7 @@ class Problem:
     checks: tuple[float, ...]
     order: int
     max_steps: int
+    dense: bool
     leaves: Any
 
     @property
@@ -84,11 +113,13 @@ def integrate(
     control: Control,
     order: int,
     max_steps: int,
+    dense: bool = False,
 ) -> Run:
     """Steps through `ts` from a point at or before `ts[0]`.
 
     The run ends with the point at the start of the step that covers `ts[-1]`. `again` says that the
-    first step was counted in an earlier run. `order` is that of `system.expand`.
+    first step was counted in an earlier run. `order` is that of `system.expand`; `dense` asks for
+    the path.
     """
     avals = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in (begin.time, begin.state)]
     expand = trace(lambda t, y: (system.expand(t, y),), *avals)
@@ -97,7 +128,7 @@ def integrate(
     field, second = _with_constants_as_inputs(field)
     arguments = (ts, begin, jnp.asarray(again), control, (first, second))
     flat, leaves = jax.tree.flatten(arguments)
-    problem = Problem(expand, field, system.wires, _checks(field), order, max_steps, leaves)
+    problem = Problem(expand, field, system.wires, _checks(field), order, max_steps, dense, leaves)
     run = jax.tree.structure(_blank(problem, ts, begin))
     laned = (False,) * len(flat)
     return jax.tree.unflatten(run, _integral.bind(*flat, problem=problem, laned=laned, size=0))
@@ -153,7 +184,12 @@ def _blank(problem: Problem, ts: Array, begin: Point) -> Run:
     coefficients = jnp.zeros((problem.order + 1, *begin.state.shape), begin.state.dtype)
     saved = jnp.zeros((ts.shape[0], *begin.state.shape), begin.state.dtype)
     infinite = jnp.full(lanes, jnp.inf, ts.dtype)
-    return Run(begin, coefficients, saved, zero, zero + OK, zero, zero, infinite)
+    path = None
+    if problem.dense:
+        times = jnp.zeros((problem.max_steps + 2, *lanes), ts.dtype)
+        states = jnp.zeros((problem.max_steps + 2, *begin.state.shape), begin.state.dtype)
+        path = Path(times, times, states)
+    return Run(begin, coefficients, saved, zero, zero + OK, zero, zero, infinite, path)
 
 
 def _direction(ts: Array) -> Array:
@@ -165,10 +201,8 @@ def _status(step: Step) -> Array:
     return jnp.where(step.finite, refused, NONFINITE).astype(jnp.int32)
 
 
-def _run(
-    problem: Problem, arguments: Any, laned: Any, size: int, saved: Array, scatter: bool
-) -> Run:
-    """The run as a plain loop; `saved` is where its states go, with one row to spare."""
+def _run(problem: Problem, arguments: Any, laned: Any, size: int, room: Any, scatter: bool) -> Run:
+    """The run as a plain loop. `room` is for its saved states, a row to spare, and its path."""
     ts, begin, again, control, constants = arguments
     system = _system(problem, constants, laned[4], size)
     if size:
@@ -177,6 +211,7 @@ def _run(
     write = _scatter if scatter else _write
     lanes = begin.time.shape
     first = jnp.broadcast_to(again, lanes)
+    earlier = first.astype(jnp.int32)
 
     def unfinished(run: Run) -> Array:
         return (run.count < count) & (run.status == OK)
@@ -189,13 +224,13 @@ def _run(
         good = active & (status == OK)
 
         def covers(number: Array) -> Array:
-            time = _at(ts, jnp.minimum(number, count - 1))
+            time = at_number(ts, jnp.minimum(number, count - 1))
             return good & (number < count) & (direction * (time - step.after.time) <= 0)
 
         def save(carry: tuple[Array, Array]) -> tuple[Array, Array]:
             saved, number = carry
             covered = covers(number)
-            time = _at(ts, jnp.minimum(number, count - 1))
+            time = at_number(ts, jnp.minimum(number, count - 1))
             passed = direction * (time - run.point.time) >= 0  # not beside a breakpoint at a start
             offset = jnp.where(covered & passed, time - run.point.time - run.point.late, 0)
             value = run.point.state + horner(step.coefficients[1:], offset) * offset
@@ -204,6 +239,11 @@ def _run(
         saved, number = lax.while_loop(
             lambda carry: jnp.any(covers(carry[1])), save, (run.saved, run.count)
         )
+        path = run.path
+        if problem.dense:
+            row = jnp.where(first, 0, run.steps + earlier)
+            row = jnp.where(good, row, problem.max_steps + 1)
+            path = path.with_row(lambda rows, value: write(rows, row, value), run.point)
         fresh = good & ~first
         steps = run.steps + fresh
         status = jnp.where(
@@ -220,33 +260,37 @@ def _run(
             steps,
             run.rejected + jnp.where(active & ~first, step.rejected, 0),
             jnp.where(fresh, jnp.minimum(run.smallest, step.size), run.smallest),
+            path,
         )
         return after, jnp.zeros_like(first)
 
-    blank = eqx.tree_at(lambda run: run.saved, _blank(problem, ts, begin), saved)
+    blank = _with_room(_blank(problem, ts, begin), room)
     run, _ = lax.while_loop(lambda carry: jnp.any(unfinished(carry[0])), body, (blank, first))
     return run
 
 
-def _at(ts: Array, number: Array) -> Array:
-    """The time of a number, lane by lane."""
-    if number.ndim == 0:
-        return lax.dynamic_index_in_dim(ts, number, keepdims=False)
-    if ts.ndim == 1:
-        return ts[number]
-    return jnp.take_along_axis(ts, number[None], axis=0)[0]
+def _with_room(run: Run, room: Sequence[Array]) -> Run:
+    """A run whose large arrays, its saved states and its path, are given."""
+    saved, *path = room
+    run = eqx.tree_at(lambda run: run.saved, run, saved)
+    return eqx.tree_at(lambda run: run.path, run, Path(*path)) if path else run
+
+
+def _large(run: Run) -> list[Any]:
+    path = run.path
+    return [run.saved] if path is None else [run.saved, path.time, path.late, path.state]
 
 
 def _write(saved: Array, row: Array, value: Array) -> Array:
     """Writes a row, lane after lane where each has its own."""
     if row.ndim == 0:
         return lax.dynamic_update_slice_in_dim(saved, value[None], row, axis=0)
-    zero = jnp.zeros((), row.dtype)
+    zeros = [jnp.zeros((), row.dtype)] * (value.ndim - 1)
 
     def one(lane: Array, saved: Array) -> Array:
-        column = lax.dynamic_slice_in_dim(value, lane, 1, axis=1)[None]
+        column = lax.dynamic_slice_in_dim(value, lane, 1, axis=-1)[None]
         number = lax.dynamic_index_in_dim(row, lane, keepdims=False)
-        return lax.dynamic_update_slice(saved, column, (number, zero, lane.astype(row.dtype)))
+        return lax.dynamic_update_slice(saved, column, (number, *zeros, lane.astype(row.dtype)))
 
     return lax.fori_loop(0, row.shape[0], one, saved)
 
@@ -256,7 +300,7 @@ def _scatter(saved: Array, row: Array, value: Array) -> Array:
     if row.ndim == 0:
         return lax.dynamic_update_slice_in_dim(saved, value[None], row, axis=0)
     lanes = jnp.arange(row.shape[0])
-    return saved.at[row, :, lanes].set(value.T)
+    return saved.at[row, ..., lanes].set(jnp.moveaxis(value, -1, 0))
 
 
 def _run_bounded(problem: Problem, arguments: Any) -> Run:
@@ -267,11 +311,13 @@ def _run_bounded(problem: Problem, arguments: Any) -> Run:
     width = min(SAVES, count)
     padded = jnp.concatenate([ts, jnp.full(width, ts[-1])])
 
-    def unfinished(carry: tuple[Run, Array]) -> Array:
+    earlier = again.astype(jnp.int32)
+
+    def unfinished(carry: tuple[Run, Array, Array]) -> Array:
         return (carry[0].count < count) & (carry[0].status == OK)
 
-    def body(carry: tuple[Run, Array]) -> tuple[Run, Array]:
-        run, first = carry
+    def body(carry: tuple[Run, Array, Array]) -> tuple[Run, Array, Array]:
+        run, first, repeated = carry
         point = run.point
         step = take_step(system, point, ts[-1], direction, control)
         status = _status(step)
@@ -289,6 +335,11 @@ def _run_bounded(problem: Problem, arguments: Any) -> Run:
         following = ts[jnp.minimum(number, count - 1)]
         # A step that covers more times than one turn saves is taken again for the next ones.
         stays = (number < count) & (direction * (following - step.after.time) <= 0)
+        path = run.path
+        if problem.dense:
+            row = jnp.where(first, 0, run.steps + earlier)
+            row = jnp.where(good & ~repeated, row, problem.max_steps + 1)
+            path = path.with_row(lambda rows, value: rows.at[row].set(value), point)
         fresh = good & ~first
         steps = run.steps + fresh
         out = good & (number < count) & ~stays & (steps >= problem.max_steps)
@@ -302,15 +353,20 @@ def _run_bounded(problem: Problem, arguments: Any) -> Run:
             steps,
             run.rejected + jnp.where(first, 0, step.rejected),
             jnp.where(fresh, jnp.minimum(run.smallest, step.size), run.smallest),
+            path,
         )
-        return after, stays
+        return after, stays, stays
 
     blank = _blank(problem, ts, begin)
     room = jnp.zeros((count + width, *begin.state.shape), begin.state.dtype)
-    start = eqx.tree_at(lambda run: run.saved, blank, room), again
+    start = eqx.tree_at(lambda run: run.saved, blank, room), again, jnp.zeros((), bool)
     turns = problem.max_steps + -(-count // width) + 1
-    run, _ = bounded_while(
-        unfinished, body, start, max_steps=turns, buffers=lambda carry: carry[0].saved
+    run, *_ = bounded_while(
+        unfinished,
+        body,
+        start,
+        max_steps=turns,
+        buffers=lambda carry: _large(carry[0]),
     )
     return eqx.tree_at(lambda run: run.saved, run, run.saved[:count])
 
@@ -341,16 +397,18 @@ def _run_in_lanes(
     """The run's leaves by the plain loop, over all lanes at once."""
     flags = jax.tree.unflatten(problem.leaves, laned)
 
-    def loop(saved: Array, *flat: Any) -> list[Array]:
+    def loop(*values: Any) -> list[Array]:
+        room, flat = values[: len(values) - len(laned)], values[len(values) - len(laned) :]
         arguments = jax.tree.unflatten(problem.leaves, flat)
-        return jax.tree.leaves(_run(problem, arguments, flags, size, saved, scatter=not kernel))
+        return jax.tree.leaves(_run(problem, arguments, flags, size, room, scatter=not kernel))
 
     avals = _abstract(*flat, problem=problem, laned=laned, size=size)
-    place = _SAVED
-    times, *rest = avals[place].shape
-    room = jnp.zeros((times + 1, *rest), avals[place].dtype)
-    run = as_kernel(loop, room, *flat) if kernel else loop(room, *flat)
-    return [leaf[:-1] if number == place else leaf for number, leaf in enumerate(run)]
+    times, *rest = avals[_SAVED].shape
+    room = [jnp.zeros((times + 1, *rest), avals[_SAVED].dtype)]
+    if problem.dense:
+        room += [jnp.zeros(aval.shape, aval.dtype) for aval in avals[-3:]]
+    run = as_kernel(loop, *room, *flat) if kernel else loop(*room, *flat)
+    return [leaf[:-1] if number == _SAVED else leaf for number, leaf in enumerate(run)]
 
 
 def _run_in_tiles(*flat: Any, problem: Problem, laned: Sequence[bool], size: int) -> list[Array]:

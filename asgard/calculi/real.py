@@ -1,5 +1,6 @@
 """The Real calculus: wires carry functions, and a register is the integral."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ from ..errors import CircuitError
 from ..series import series
 from ..trajectory import Trajectory
 from .calculus import Calculus
+from .dense import Dense
 from .simulation import Options, Simulation
 
 
@@ -33,6 +35,8 @@ class Real(Calculus):
       narrow beside the time before them: a step cannot see what lies between the points at which it
       is checked.
     - `breakpoints`: times at which a step ends, for inputs that jump there.
+    - `dense`: keeps where each step started, so that `trajectory.evaluate(ts)` works at any time of
+      the run later. It takes the memory of `max_steps` states: lower that for large ones.
     - `noise`: "off" runs a circuit with stochastic registers by its drift alone; "error" refuses.
 
     **Raises:** `CircuitError` for options out of range.
@@ -45,6 +49,7 @@ class Real(Calculus):
     max_step: Float[Array, ""] | None
     breakpoints: Float[Array, " breakpoints"] | None
     noise: str = eqx.field(static=True)
+    dense: bool = eqx.field(static=True)
 
     def __init__(
         self,
@@ -55,6 +60,7 @@ class Real(Calculus):
         max_step: Any = None,
         breakpoints: Any = None,
         noise: str = "error",
+        dense: bool = False,
     ):
         self.order = tuple(order.items()) if isinstance(order, Mapping) else order
         self.rtol = _number("rtol", rtol)
@@ -68,6 +74,7 @@ class Real(Calculus):
             raise CircuitError(f"Real: breakpoints must be finite times, not {breakpoints!r}")
         self.max_steps = max_steps
         self.noise = noise
+        self.dense = dense
         if not isinstance(max_steps, int) or max_steps < 1:
             raise CircuitError(f"Real: max_steps must be a positive integer, not {max_steps!r}")
         if noise not in ("error", "off"):
@@ -81,16 +88,12 @@ class Real(Calculus):
     def simulate(
         self, circuit: Circuit, ts: Array, inputs: tuple[Any, ...], dim: str | None, state: Any
     ) -> Trajectory:
-        options = Options(
-            orders=dict(self.order) if isinstance(self.order, tuple) else self.order,
-            rtol=self.rtol,
-            atol=self.atol,
-            max_steps=self.max_steps,
-            max_step=self.max_step,
-            breakpoints=self.breakpoints,
-            noise=self.noise,
-        )
-        return Simulation(options, circuit, ts, inputs, dim).trajectory(state)
+        trajectory = _simulation(circuit, self, ts, inputs, dim).trajectory(state)
+        if not self.dense:
+            return trajectory
+        arguments = (circuit, self, ts, inputs)
+        dense = Dense(_simulation, arguments, dim, *trajectory.dense)
+        return dataclasses.replace(trajectory, dense=dense)
 
     def compile(self, circuit: Circuit) -> Callable[[Any, Any], tuple[Any, Any]]:
         if self.order is None:
@@ -105,6 +108,22 @@ class Real(Calculus):
             return series(circuit, *inputs, order=order), state
 
         return run
+
+
+def _simulation(
+    circuit: Circuit, real: Real, ts: Array, inputs: tuple[Any, ...], dim: str | None
+) -> Simulation:
+    options = Options(
+        orders=dict(real.order) if isinstance(real.order, tuple) else real.order,
+        rtol=real.rtol,
+        atol=real.atol,
+        max_steps=real.max_steps,
+        max_step=real.max_step,
+        breakpoints=real.breakpoints,
+        noise=real.noise,
+        dense=real.dense,
+    )
+    return Simulation(options, circuit, ts, inputs, dim)
 
 
 def _number(name: str, value: Any) -> Array | None:

@@ -26,7 +26,7 @@ from ..taylor.net import Frame, Piece, Value, Wire, promote, wire_dims
 from ..taylor.network import Network, call, coordinate_wire, initial_wire, network, stream_value
 from ..trajectory import Trajectory
 from . import integral
-from .adaptive import Control, Pause, Point, System, beside, resume, start
+from .adaptive import Control, Pause, Point, System, beside, horner, resume, start
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +40,7 @@ class Options:
     max_step: Array | None
     breakpoints: Array | None
     noise: str
+    dense: bool = False
 
     def order(self, dim: str, dtype: Any) -> int:
         """The order of a Taylor step along time in a dtype."""
@@ -95,38 +96,64 @@ class Simulation:
         """Runs, and evaluates the outputs at the saved states."""
         count = self.ts.shape[0]
         if self.registers:
-            run = self._run(state)
+            run, again = self._run(state)
+            path = run.path
             states, found, status = run.saved, run.count, integral.status(run)
             counts = {"steps": run.steps, "rejected": run.rejected, "smallest_step": run.smallest}
             point, coefficients = run.point, run.coefficients
         else:
             states, found, status = jnp.zeros((count, 0), self.dtype), count, Status.ok
+            path, again = None, False
             zero, infinite = jnp.zeros((), jnp.int32), jnp.full((), jnp.inf, self.ts.dtype)
             counts = {"steps": zero, "rejected": zero, "smallest_step": infinite}
             point, coefficients = start(self.ts[-1], states[0]), jnp.zeros((1, 0), self.dtype)
         last = jnp.where(found == count, self.ts[-1], point.time)
-        reached = jnp.arange(count) < found
-
-        def mask(array: Array) -> Array:
-            shape = (-1,) + (1,) * (array.ndim - 1)
-            masked = jnp.where(reached.reshape(shape), array, jnp.nan)
-            return jax.lax.convert_element_type(masked, masked.dtype)
-
-        outputs, named = jax.tree.map(mask, jax.vmap(self._outputs)(self.ts, states))
+        outputs = jax.vmap(self._outputs)(self.ts, states)
+        outputs, named = self._only(jnp.arange(count) < found, outputs)
         counts["reached"] = last
         pause = Pause(point, coefficients, last)
-        return Trajectory(self.ts_given, outputs, named, status, counts, pause)
+        dense = (path, again + counts["steps"], last) if self.options.dense else None
+        return Trajectory(self.ts_given, outputs, named, status, counts, pause, dense)
 
-    def _run(self, state: Any) -> integral.Run:
-        """The steps from the start, or from where an earlier run stood."""
+    def _run(self, state: Any) -> tuple[integral.Run, Array]:
+        """The run, and whether its first step is one that an earlier run counted."""
         system, control = System(self._expand, self._field, self._wire_numbers()), self._control()
         point, again = self._begin(), jnp.zeros((), bool)
         if state is not None:
             point, again = resume(system, self.ts, self._checked(state), control)
         order = self.options.order(self.dim, self.dtype)
-        return integral.integrate(
-            system, self.ts, point, again, control, order, self.options.max_steps
-        )
+        most, dense = self.options.max_steps, self.options.dense
+        run = integral.integrate(system, self.ts, point, again, control, order, most, dense)
+        return run, again
+
+    def at(
+        self, times: Array, path: integral.Path | None, rows: Array, reached: Array
+    ) -> tuple[Array, ...]:
+        """The outputs at any times of a run, from its path of so many rows; NaN outside of it."""
+        times, first, reached = (x.astype(self.ts.dtype) for x in (times, self.ts[0], reached))
+        direction = jnp.where(self.ts[-1] < first, -1.0, 1.0).astype(self.ts.dtype)
+        inside = (direction * (times - first) >= 0) & (direction * (reached - times) >= 0)
+        if path is None:
+            return self._only(inside, jax.vmap(self._outputs)(times, jnp.zeros((len(times), 0)))[0])
+        starts = jnp.where(jnp.arange(path.time.shape[0]) < rows, direction * path.time, jnp.inf)
+
+        def one(time: Array) -> tuple[Array, ...]:
+            row = jnp.searchsorted(starts, direction * time, side="right") - 1
+            row = jnp.clip(row, 0, jnp.maximum(rows - 1, 0))
+            start, late, state = path.time[row], path.late[row], path.state[row]
+            state = horner(self._expand(start, state), time - start - late)
+            return self._outputs(time, state)[0]
+
+        return self._only(inside & (rows > 0), jax.vmap(one)(times))
+
+    def _only(self, chosen: Array, outputs: Any) -> Any:
+        """The chosen rows of the outputs, NaN for the others."""
+
+        def mask(array: Array) -> Array:
+            masked = jnp.where(chosen.reshape((-1,) + (1,) * (array.ndim - 1)), array, jnp.nan)
+            return jax.lax.convert_element_type(masked, array.dtype)
+
+        return jax.tree.map(mask, outputs)
 
     @property
     def dtype(self) -> Any:

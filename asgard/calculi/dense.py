@@ -1,0 +1,37 @@
+"""A dense solution: a run that can be evaluated anywhere later."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+from jaxtyping import Array, Float, Int
+
+from .integral import Path
+
+
+class Dense(eqx.Module):
+    """A run by the points where its steps started.
+
+    A time is evaluated by the Taylor series of the step that covers it, expanded anew: that keeps
+    a step's memory at one state, and outputs are exact functions of it.
+
+    `simulation` gives the run's `Simulation` of what it was run with, `arguments`.
+    """
+
+    simulation: Callable[..., Any] = eqx.field(static=True)
+    arguments: Any
+    dim: str | None = eqx.field(static=True)
+    path: Path | None
+    rows: Int[Array, ""]
+    reached: Float[Array, ""]
+
+    def __call__(self, times: Array) -> tuple[Array, ...]:
+        """The outputs at times, `[times, *value]`."""
+        return _evaluate(self, times)
+
+
+@jax.jit
+def _evaluate(dense: Dense, times: Array) -> tuple[Array, ...]:
+    simulation = dense.simulation(*dense.arguments, dense.dim)
+    return simulation.at(times, dense.path, dense.rows, dense.reached)

@@ -1,0 +1,75 @@
+"""Dense runs: a solution that is evaluated anywhere later."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from systems import decay, oscillator
+
+import asgard as ag
+
+DENSE = ag.Real(dense=True, max_steps=127)
+
+
+@pytest.mark.parametrize("ts", [[0.0, 10.0], [10.0, 4.0, 0.0]])
+def test_any_time_of_a_run_forward_or_backward(ts):
+    run = ag.simulate(oscillator(), ts, calculus=DENSE)
+    times = np.linspace(0, 10, 23).reshape(23, 1)
+    x, v = run.evaluate(times)
+    assert x.shape == times.shape
+    np.testing.assert_allclose(x, np.cos(times - ts[0]), atol=1e-14)
+    np.testing.assert_allclose(v, -np.sin(times - ts[0]), atol=1e-14)
+
+
+def test_saved_times_are_what_the_run_saved():
+    run = ag.simulate(oscillator(), np.linspace(0, 5, 40), calculus=DENSE)
+    for found, saved in zip(run.evaluate(run.ts), run.outputs, strict=True):
+        np.testing.assert_allclose(found, saved, atol=1e-15)
+
+
+def test_outside_of_the_run_there_is_nothing():
+    run = ag.simulate(decay(), [0.0, 1.0], calculus=DENSE)
+    assert np.isnan(run.evaluate(-0.1))
+    assert np.isnan(run.evaluate(1.1))
+    assert run.evaluate(1.0).shape == ()
+
+
+def test_a_failed_run_is_known_up_to_its_failure():
+    blow_up = (ag.Power(2) >> ag.Register("t", 1.0) >> ag.Split()).trace()
+    run = ag.simulate(blow_up, [0.0, 2.0], calculus=ag.Real(dense=True), throw=False)
+    np.testing.assert_allclose(run.evaluate([0.5, 0.9]), [2.0, 10.0], rtol=1e-13)
+    assert np.isnan(run.evaluate(1.5))
+
+
+def test_a_run_that_goes_on_from_a_state():
+    half = ag.simulate(oscillator(), [0.0, 5.0])
+    run = ag.simulate(oscillator(), [5.0, 10.0], calculus=DENSE, state=half.state)
+    x, _ = run.evaluate([5.0, 6.3, 10.0])
+    np.testing.assert_allclose(x, np.cos([5.0, 6.3, 10.0]), atol=1e-14)
+
+
+def at(rate, time):
+    run = ag.simulate(decay(rate), [0.0, 2.0], calculus=DENSE, throw=False)
+    return run.evaluate(time)
+
+
+def test_derivatives_to_parameters_and_to_the_time():
+    value = np.exp(-0.7 * 1.1)
+    slopes = jax.grad(at, argnums=(0, 1))(0.7, 1.1)
+    np.testing.assert_allclose(slopes, [-1.1 * value, -0.7 * value], rtol=1e-12)
+
+
+def test_batches_over_parameters():
+    rates = jnp.array([0.1, 0.7, 1.5])
+    found = jax.jit(jax.vmap(at, in_axes=(0, None)))(rates, jnp.array([0.3, 1.9]))
+    np.testing.assert_allclose(found, np.exp(-rates[:, None] * np.array([0.3, 1.9])), rtol=1e-13)
+
+
+def test_a_circuit_without_registers():
+    run = ag.simulate(ag.Sin(), [0.0, 1.0], inputs=(lambda t: 2 * t,), calculus=DENSE)
+    np.testing.assert_allclose(run.evaluate([0.2, 0.9]), np.sin([0.4, 1.8]), rtol=1e-15)
+
+
+def test_a_run_that_is_not_dense_says_so():
+    with pytest.raises(ag.CircuitError, match=r"Real\(dense=True\)"):
+        ag.simulate(decay(), [0.0, 1.0]).evaluate(0.5)
