@@ -21,8 +21,10 @@ from .taylor.program import trace
 
 _ATTRIBUTES = {"xla_cpu_small_call": "true", "inlineable": "false"}
 
-# From so many elements on XLA hands reductions to a library, and splits loops between threads.
-LARGEST = 4096
+# From so many elements on XLA hands a reduction to a library.
+LARGEST_SUM = 4096
+# Between twice and four times as many, it splits a loop between threads.
+LARGEST = 8192
 # A kernel is one function to the compiler, whose time grows faster than the function does: so many
 # operations it may have that compute something.
 LONGEST = 800
@@ -69,7 +71,8 @@ def _fits(equation: Any) -> bool:
     if name == "dot_general":
         return _is_matrix_by_vector(equation) and results <= LARGEST
     operands = max((atom.aval.size for atom in equation.invars), default=0)
-    return name in _BOUNDED and max(results, operands) < LARGEST
+    bound = LARGEST_SUM if name.startswith(("reduce_", "arg")) else LARGEST
+    return name in _BOUNDED and max(results, operands) < bound
 
 
 def _is_matrix_by_vector(equation: Any) -> bool:

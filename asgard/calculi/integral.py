@@ -20,7 +20,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array, Float, Inexact, Int
 
-from ..kernel import LARGEST, as_kernel
+from ..kernel import LARGEST_SUM, as_kernel
 from ..lanes import run_in_lanes, spread
 from ..loop import bounded_while
 from ..primitives import SMOOTH
@@ -72,7 +72,7 @@ class Run(eqx.Module):
     """
 
     point: Point
-    coefficients: Inexact[Array, "orders state *lanes"]
+    coefficients: Inexact[Array, "orders state *lanes"] | None  # None while the plain loop runs
     saved: Any  # [times, state, *lanes]; in the bounded loop, a buffer that stands for it
     count: Int[Array, "*lanes"]
     status: Int[Array, "*lanes"]
@@ -253,7 +253,7 @@ def _run(problem: Problem, arguments: Any, laned: Any, size: int, room: Any, sca
         point = jax.tree.map(lambda new, old: jnp.where(advance, new, old), step.after, run.point)
         after = Run(
             point,
-            jnp.where(active, step.coefficients, run.coefficients),
+            run.coefficients,
             saved,
             number,
             status,
@@ -264,9 +264,12 @@ def _run(problem: Problem, arguments: Any, laned: Any, size: int, room: Any, sca
         )
         return after, jnp.zeros_like(first)
 
-    blank = _with_room(_blank(problem, ts, begin), room)
+    # The polynomials of the steps before the last need not be carried: the last one is found anew.
+    blank = eqx.tree_at(lambda run: run.coefficients, _blank(problem, ts, begin), None)
+    blank = _with_room(blank, room)
     run, _ = lax.while_loop(lambda carry: jnp.any(unfinished(carry[0])), body, (blank, first))
-    return run
+    coefficients = system.expand(run.point.time, run.point.state)
+    return dataclasses.replace(run, coefficients=coefficients)
 
 
 def _with_room(run: Run, room: Sequence[Array]) -> Run:
@@ -413,7 +416,7 @@ def _run_in_lanes(
 
 def _run_in_tiles(*flat: Any, problem: Problem, laned: Sequence[bool], size: int) -> list[Array]:
     """The run's leaves on the CPU: so many lanes at a time as it holds close by."""
-    width = max(1, min(TILE, LARGEST // (2 * (problem.order + 1) * problem.widest)))
+    width = max(1, min(TILE, (LARGEST_SUM - 1) // ((problem.order + 1) * problem.widest)))
     run = functools.partial(_run_in_lanes, problem=problem, laned=laned, kernel=True)
     if size <= width:
         return run(*flat, size=size)

@@ -109,10 +109,10 @@ def _orders(body: Array) -> Array:
 
 def _reversed_from(body: Array, n: Order, length: int) -> Array:
     """Coefficients n, n - 1, …, 0 and then zeros, `length` in all."""
-    # A reversal, a pad and a slice that XLA fuses into the sum that reads them.
-    zeros = jnp.zeros((length, *body.shape[1:]), body.dtype)
-    padded = jnp.concatenate([lax.rev(body, (0,)), zeros])
-    return lax.dynamic_slice_in_dim(padded, body.shape[0] - 1 - n, length, axis=0)
+    # A pad, a slice and a reversal that XLA fuses into the sum that reads them.
+    zero = jnp.zeros((), body.dtype)
+    padding = [(length - 1, 0, 0)] + [(0, 0, 0)] * (body.ndim - 1)
+    return lax.rev(lax.dynamic_slice_in_dim(lax.pad(body, zero, padding), n, length), (0,))
 
 
 def _convolve_lists(
