@@ -376,9 +376,13 @@ def _wire_norms(system: System, values: Array) -> Array:
 
 def horner(coefficients: Array, offset: Array) -> Array:
     """The sum of coefficients[k] offset^k, for one offset."""
-    value = coefficients[-1]
-    for k in range(coefficients.shape[0] - 2, -1, -1):
-        value = value * offset + coefficients[k]
+    # Plain lax operations: this is traced many times, and jnp's indexing takes most of that time.
+    rows = [lax.index_in_dim(coefficients, k, keepdims=False) for k in range(len(coefficients))]
+    factor = lax.convert_element_type(offset, coefficients.dtype)
+    factor = lax.broadcast_in_dim(factor, rows[0].shape, range(1, rows[0].ndim))
+    value = rows.pop()
+    while rows:
+        value = lax.add(lax.mul(value, factor), rows.pop())
     return value
 
 
