@@ -96,7 +96,9 @@ def _lower_as_call(ctx: Any, *operands: Any, jaxpr: ClosedJaxpr) -> Any:
     results = mlir.lower_fun(jax.jit(jaxpr_as_fun(jaxpr)), multiple_results=True)(ctx, *operands)
     call = results[0].owner
     if call.name.endswith("call"):
-        attributes = {name: ir.StringAttr.get(value) for name, value in _ATTRIBUTES.items()}
+        attributes: dict[str, ir.Attribute] = {
+            name: ir.StringAttr.get(value) for name, value in _ATTRIBUTES.items()
+        }
         call.attributes["mhlo.frontend_attributes"] = ir.DictAttr.get(attributes)
     return results
 

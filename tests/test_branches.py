@@ -44,10 +44,24 @@ def test_a_force_that_jumps_with_the_state(backward):
     assert int(run.stats["rejected"]) <= 16
 
 
+@pytest.mark.parametrize("threshold", [0.0, 1e-12, 1e-3, -1.0])
+def test_a_jump_that_is_crossed_near_zero(threshold):
+    def field(x):
+        return jnp.where(x < threshold, 1.1 - 0.3 * x, 2 + x)
+
+    run = ag.simulate(ode(field, threshold - 0.35), [0.0, 1.5])
+    level = 1.1 / 0.3
+    crossing = np.log((threshold - 0.35 - level) / (threshold - level)) / 0.3
+    expected = (2 + threshold) * np.exp(1.5 - crossing) - 2
+    np.testing.assert_allclose(run.output[-1], expected, rtol=1e-12)
+
+
 def test_sliding_along_a_jump_ends_with_a_status():
-    run = ag.simulate(ode(lambda x: -jnp.sign(x), jnp.array(1.0)), [0.0, 0.5, 2.0], throw=False)
-    assert run.status == ag.Status.step_size
+    circuit = ode(lambda x: -jnp.sign(x), jnp.array(1.0))
+    run = ag.simulate(circuit, [0.0, 0.5, 2.0], calculus=ag.Real(max_steps=500), throw=False)
+    assert run.status == ag.Status.max_steps
     np.testing.assert_allclose(run.output, [1.0, 0.5, np.nan])
+    np.testing.assert_allclose(run.stats["reached"], 1.0, rtol=1e-9)
 
 
 def test_after_a_breakpoint_steps_are_as_long_as_before():

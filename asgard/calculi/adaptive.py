@@ -89,12 +89,14 @@ class Pause(eqx.Module):
 class Step(eqx.Module):
     """What one step came to.
 
-    `size` is positive; `after` is the point at its end. `finite` says whether its coefficients are,
-    and `accepted` whether a size was found, after `rejected` ones.
+    `size` is positive, and `clipped` where a breakpoint bounds it; `after` is the point at its end.
+    `finite` says whether its coefficients are, and `accepted` whether a size was found, after
+    `rejected` ones.
     """
 
     coefficients: Inexact[Array, "orders state *lanes"]
     size: Float[Array, "*lanes"]
+    clipped: Bool[Array, "*lanes"]
     after: Point
     finite: Bool[Array, "*lanes"]
     accepted: Bool[Array, "*lanes"]
@@ -143,27 +145,40 @@ def take_step(
     coefficients = system.expand(point.time, point.state)
     finite = jnp.all(jnp.isfinite(coefficients), axis=(0, 1))
     # Sizes are chosen by numbers that carry no derivative; a breakpoint's place carries its own.
-    wall = _next_breakpoint(point.time, direction, control)
     frozen = lax.stop_gradient((coefficients, point, last))
+    wall = lax.stop_gradient(_next_breakpoint(point.time, direction, control))
     proposed = _propose(system, *frozen[:2], control)
-    before = direction * (beside(lax.stop_gradient(wall), -direction) - frozen[1].time)
+    before = direction * (beside(wall, -direction) - frozen[1].time)
     clipped = proposed >= before
     size = jnp.where(clipped, before, proposed)
     size, rejected, accepted = _check(system, *frozen, size, direction, control)
     clipped &= rejected == 0
     # To a breakpoint that close the state does not move.
     accepted |= clipped & (size <= 2 * jnp.finfo(size.dtype).eps * jnp.abs(point.time))
+    after = advance(coefficients, point, size, clipped, direction, control)
+    after = dataclasses.replace(after, step=jnp.maximum(size, proposed))
+    return Step(coefficients, size, clipped, after, finite, accepted, rejected)
+
+
+def advance(
+    coefficients: Array,
+    point: Point,
+    size: Array,
+    clipped: Array,
+    direction: Array,
+    control: Control,
+) -> Point:
+    """The point at the end of a step of a size, at the next breakpoint where that clips it."""
+    wall = _next_breakpoint(point.time, direction, control)
     offset = jnp.where(clipped, wall - point.time - point.late, direction * size)
     # Compensated summation (Kahan) of time and state: what rounding leaves out is carried along.
     span = point.late + offset
     time = jnp.where(clipped, beside(wall, direction), point.time + span)
     late = jnp.where(clipped, wall - beside(wall, direction), span - (time - point.time))
-    late = lax.stop_gradient(late)
     increment = horner(coefficients[1:], offset) * offset + point.remainder
     state = point.state + increment
     remainder = lax.stop_gradient(increment - (state - point.state))
-    after = Point(time, late, state, remainder, jnp.maximum(size, proposed))
-    return Step(coefficients, size, after, finite, accepted, rejected)
+    return Point(time, lax.stop_gradient(late), state, remainder, size)
 
 
 def _propose(system: System, coefficients: Array, point: Point, control: Control) -> Array:
@@ -298,18 +313,24 @@ class _Defect:
         self.resolution = resolution = jnp.finfo(point.time.dtype).eps
         self.shortest = 2 * resolution * jnp.maximum(jnp.abs(point.time), size)
 
-        # How far rounding of its arguments moves the field: no defect below that says anything. At
-        # a jump the field moves to one side only, which excuses no step but the shortest.
-        def moved(side: int) -> Array:
-            near = jnp.asarray(1 + side * 2 * resolution, point.time.dtype)
-            field = system.field(point.time + side * self.shortest, point.state * near)
-            return _wire_norms(system, field - coefficients[1])
+        # How far rounding of its arguments moves the field: no defect below that says anything.
+        def moved(time: Array, state: Array) -> Array:
+            return _wire_norms(system, system.field(time, state) - coefficients[1])
 
-        before, behind = moved(-1), moved(1)
+        def blurred(side: int) -> Array:
+            near = jnp.asarray(1 + side * 2 * resolution, point.time.dtype)
+            return moved(point.time + side * self.shortest, point.state * near)
+
         # Beside a kink the one that is not the step's may be still: its own slope counts too.
         own = self.shortest * _wire_norms(system, 2 * coefficients[2])
-        self.blur = jnp.maximum(jnp.minimum(before, behind), own)
-        self.jump = jnp.maximum(before, behind)
+        self.blur = jnp.maximum(jnp.minimum(blurred(-1), blurred(1)), own)
+
+        # How far the field jumps within the shortest of steps, which excuses no longer one.
+        def across(side: int) -> Array:
+            span = side * 2 * self.shortest
+            return moved(point.time + span, point.state + span * coefficients[1])
+
+        self.jump = jnp.maximum(across(-1), across(1))
 
     def is_small_at(self, offset: Array) -> Array:
         """Whether the defect at one place is small for a step up to there."""

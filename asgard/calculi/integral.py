@@ -1,9 +1,9 @@
 """The run of adaptive steps through the times that are saved, as one JAX primitive.
 
-What a run does is said once, in `adaptive`. It is looped over in two ways: `_run` is a plain while
-loop, over as many lanes as a batch has, which the CPU compiles as one kernel; `_run_bounded` is a
-bounded loop of one lane, which has derivatives in forward, reverse and mixed mode. The primitive
-chooses: values come from the first, derivatives from the second.
+`_run` is a plain while loop, over as many lanes as a batch has, which the CPU compiles as one
+kernel. `_replay` takes the steps of a run once more, at the sizes that it chose, in a bounded loop
+of one lane: that has derivatives in forward, reverse and mixed mode. Values come from the first,
+derivatives from the second.
 """
 
 import dataclasses
@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array, Float, Inexact, Int
@@ -33,6 +34,7 @@ from .adaptive import (
     Point,
     Step,
     System,
+    advance,
     at_number,
     horner,
     take_step,
@@ -48,19 +50,26 @@ TILE = 64
 
 
 class Path(eqx.Module):
-    """Where each step of a run started; the last row is for what is not kept.
+    """Where each step of a run started, and its size, negative where a breakpoint clipped it.
 
+    The last row is for what is not kept.
     In the bounded loop, buffers stand for the arrays.
     """
 
     time: Any  # [rows, *lanes]
     late: Any  # [rows, *lanes]
+    size: Any  # [rows, *lanes]
     state: Any  # [rows, state, *lanes]
 
-    def with_row(self, write: Callable[[Any, Array], Any], point: Point) -> "Path":
-        """The path with a point written to a row."""
-        pairs = (self.time, point.time), (self.late, point.late), (self.state, point.state)
-        return Path(*(write(rows, value) for rows, value in pairs))
+    def with_row(self, write: Callable[[Any, Array], Any], point: Point, size: Array) -> "Path":
+        """The path with a step written to a row."""
+        values = (point.time, point.late, size, point.state)
+        return Path(*map(write, self.arrays, values))
+
+    @property
+    def arrays(self) -> list[Any]:
+        """Its arrays, or the buffers that stand for them."""
+        return [self.time, self.late, self.size, self.state]
 
 
 class Run(eqx.Module):
@@ -72,7 +81,7 @@ class Run(eqx.Module):
     """
 
     point: Point
-    coefficients: Inexact[Array, "orders state *lanes"] | None  # None while the plain loop runs
+    coefficients: Any  # [orders, state, *lanes]; None while the plain loop runs
     saved: Any  # [times, state, *lanes]; in the bounded loop, a buffer that stands for it
     count: Int[Array, "*lanes"]
     status: Int[Array, "*lanes"]
@@ -188,7 +197,7 @@ def _blank(problem: Problem, ts: Array, begin: Point) -> Run:
     if problem.dense:
         times = jnp.zeros((problem.max_steps + 2, *lanes), ts.dtype)
         states = jnp.zeros((problem.max_steps + 2, *begin.state.shape), begin.state.dtype)
-        path = Path(times, times, states)
+        path = Path(times, times, times, states)
     return Run(begin, coefficients, saved, zero, zero + OK, zero, zero, infinite, path)
 
 
@@ -243,7 +252,10 @@ def _run(problem: Problem, arguments: Any, laned: Any, size: int, room: Any, sca
         if problem.dense:
             row = jnp.where(first, 0, run.steps + earlier)
             row = jnp.where(good, row, problem.max_steps + 1)
-            path = path.with_row(lambda rows, value: write(rows, row, value), run.point)
+            size_or_less = jnp.where(step.clipped, -step.size, step.size)
+            path = path.with_row(
+                lambda rows, value: write(rows, row, value), run.point, size_or_less
+            )
         fresh = good & ~first
         steps = run.steps + fresh
         status = jnp.where(
@@ -281,7 +293,7 @@ def _with_room(run: Run, room: Sequence[Array]) -> Run:
 
 def _large(run: Run) -> list[Any]:
     path = run.path
-    return [run.saved] if path is None else [run.saved, path.time, path.late, path.state]
+    return [run.saved] if path is None else [run.saved, *path.arrays]
 
 
 def _write(saved: Array, row: Array, value: Array) -> Array:
@@ -306,72 +318,64 @@ def _scatter(saved: Array, row: Array, value: Array) -> Array:
     return saved.at[row, ..., lanes].set(jnp.moveaxis(value, -1, 0))
 
 
-def _run_bounded(problem: Problem, arguments: Any) -> Run:
-    """The run as a bounded loop, which saves several times a turn, each row once."""
-    ts, begin, again, control, constants = arguments
+def _replay(problem: Problem, arguments: Any, sizes: Array, taken: Array) -> Run:
+    """The first `taken` steps of a run once more, at their sizes, in a bounded loop.
+
+    Each turn saves several times, and each row once.
+    """
+    ts, begin, _, control, constants = arguments
     system = _system(problem, constants, jax.tree.map(lambda _: False, constants), 0)
     count, direction = ts.shape[0], _direction(ts)
     width = min(SAVES, count)
     padded = jnp.concatenate([ts, jnp.full(width, ts[-1])])
 
-    earlier = again.astype(jnp.int32)
+    def unfinished(carry: tuple[Run, Array]) -> Array:
+        return (carry[0].count < count) & (carry[0].steps < taken)
 
-    def unfinished(carry: tuple[Run, Array, Array]) -> Array:
-        return (carry[0].count < count) & (carry[0].status == OK)
-
-    def body(carry: tuple[Run, Array, Array]) -> tuple[Run, Array, Array]:
-        run, first, repeated = carry
-        point = run.point
-        step = take_step(system, point, ts[-1], direction, control)
-        status = _status(step)
-        good = status == OK
+    def body(carry: tuple[Run, Array]) -> tuple[Run, Array]:
+        run, repeated = carry
+        point, size = run.point, lax.stop_gradient(sizes[run.steps])
+        coefficients = system.expand(point.time, point.state)
+        end = advance(coefficients, point, jnp.abs(size), size < 0, direction, control)
         places = run.count + jnp.arange(width, dtype=run.count.dtype)
         times = padded[places]
-        covered = (direction * (times - step.after.time) <= 0) & (places < count) & good
+        covered = (direction * (times - end.time) <= 0) & (places < count)
         passed = direction * (times - point.time) >= 0  # not beside a breakpoint at a start
         offsets = jnp.where(covered & passed, times - point.time - point.late, 0)
-        values = point.state + jax.vmap(lambda s: horner(step.coefficients[1:], s) * s)(offsets)
+        values = point.state + jax.vmap(lambda s: horner(coefficients[1:], s) * s)(offsets)
         # Reverse mode takes each row to be written once: what is not covered goes past the last.
         rows = jnp.where(covered, places, count + jnp.arange(width, dtype=places.dtype))
-        saved = run.saved.at[rows].set(values)
         number = run.count + jnp.sum(covered, dtype=run.count.dtype)
         following = ts[jnp.minimum(number, count - 1)]
         # A step that covers more times than one turn saves is taken again for the next ones.
-        stays = (number < count) & (direction * (following - step.after.time) <= 0)
+        stays = (number < count) & (direction * (following - end.time) <= 0)
         path = run.path
         if problem.dense:
-            row = jnp.where(first, 0, run.steps + earlier)
-            row = jnp.where(good & ~repeated, row, problem.max_steps + 1)
-            path = path.with_row(lambda rows, value: rows.at[row].set(value), point)
-        fresh = good & ~first
-        steps = run.steps + fresh
-        out = good & (number < count) & ~stays & (steps >= problem.max_steps)
-        advance = good & ~stays & (number < count)
-        after = Run(
-            jax.tree.map(lambda new, old: jnp.where(advance, new, old), step.after, point),
-            step.coefficients,
-            saved,
-            number,
-            jnp.where(out, OUT_OF_STEPS, status),
-            steps,
-            run.rejected + jnp.where(first, 0, step.rejected),
-            jnp.where(fresh, jnp.minimum(run.smallest, step.size), run.smallest),
-            path,
+            row = jnp.where(repeated, problem.max_steps + 1, run.steps)
+            path = path.with_row(lambda rows, value: rows.at[row].set(value), point, size)
+        leaves = ~stays & (number < count)
+        after = dataclasses.replace(
+            run,
+            point=jax.tree.map(lambda new, old: jnp.where(leaves, new, old), end, point),
+            coefficients=coefficients,
+            saved=run.saved.at[rows].set(values),
+            count=number,
+            steps=run.steps + leaves,
+            path=path,
         )
-        return after, stays, stays
+        return after, stays
 
-    blank = _blank(problem, ts, begin)
     room = jnp.zeros((count + width, *begin.state.shape), begin.state.dtype)
-    start = eqx.tree_at(lambda run: run.saved, blank, room), again, jnp.zeros((), bool)
+    start = dataclasses.replace(_blank(problem, ts, begin), saved=room)
     turns = problem.max_steps + -(-count // width) + 1
-    run, *_ = bounded_while(
+    run, _ = bounded_while(
         unfinished,
         body,
-        start,
+        (start, jnp.zeros((), bool)),
         max_steps=turns,
         buffers=lambda carry: _large(carry[0]),
     )
-    return eqx.tree_at(lambda run: run.saved, run, run.saved[:count])
+    return dataclasses.replace(run, saved=run.saved[:count])
 
 
 # Where the saved states are among a run's leaves: after the point's and the coefficients.
@@ -381,7 +385,8 @@ _integral = Primitive("asgard_integral")
 _integral.multiple_results = True
 
 
-def _abstract(*flat: Any, problem: Problem, laned: Sequence[bool], size: int) -> list[Any]:
+def _outline(problem: Problem, flat: Sequence[Any], laned: Sequence[bool], size: int) -> Run:
+    """The types of a run's arrays."""
     ts, begin, *_ = jax.tree.unflatten(
         problem.leaves,
         [
@@ -391,7 +396,11 @@ def _abstract(*flat: Any, problem: Problem, laned: Sequence[bool], size: int) ->
     )
     run = jax.eval_shape(functools.partial(_blank, problem), ts, begin)
     tail = (size,) if size else ()
-    return [jax.core.ShapedArray((*leaf.shape, *tail), leaf.dtype) for leaf in jax.tree.leaves(run)]
+    return jax.tree.map(lambda leaf: ShapedArray((*leaf.shape, *tail), leaf.dtype), run)
+
+
+def _abstract(*flat: Any, problem: Problem, laned: Sequence[bool], size: int) -> list[Any]:
+    return jax.tree.leaves(_outline(problem, flat, laned, size))
 
 
 def _run_in_lanes(
@@ -409,7 +418,7 @@ def _run_in_lanes(
     times, *rest = avals[_SAVED].shape
     room = [jnp.zeros((times + 1, *rest), avals[_SAVED].dtype)]
     if problem.dense:
-        room += [jnp.zeros(aval.shape, aval.dtype) for aval in avals[-3:]]
+        room += [jnp.zeros(aval.shape, aval.dtype) for aval in avals[-4:]]
     run = as_kernel(loop, *room, *flat) if kernel else loop(*room, *flat)
     return [leaf[:-1] if number == _SAVED else leaf for number, leaf in enumerate(run)]
 
@@ -473,26 +482,34 @@ def _differentiate(
     laned: Sequence[bool],
     size: int,
 ) -> tuple[Any, Any]:
-    """Values and derivatives, both by the bounded loop."""
+    """The values of a run whose path is kept, and the derivatives of taking its steps again."""
     moving = [not isinstance(tangent, ad.Zero) for tangent in tangents]
+    kept = dataclasses.replace(problem, dense=True)
+    structure = jax.tree.structure(_outline(kept, primals, laned, size))
+    values = _integral.bind(*primals, problem=kept, laned=laned, size=size)
+    run = jax.tree.unflatten(structure, values)
+    _, _, again, *_ = jax.tree.unflatten(problem.leaves, primals)
+    sizes, taken = run.path.size, run.steps + again
 
-    def run(*changing: Any) -> list[Array]:
+    def replay(*changing: Any) -> list[Array]:
         rest = iter(changing)
         flat = [next(rest) if moves else x for x, moves in zip(primals, moving, strict=True)]
 
-        def one(*flat: Any) -> list[Array]:
+        def one(sizes: Any, taken: Any, *flat: Any) -> list[Array]:
             arguments = jax.tree.unflatten(problem.leaves, flat)
-            return jax.tree.leaves(_run_bounded(problem, arguments))
+            return jax.tree.leaves(_replay(problem, arguments, sizes, taken))
 
         if not size:
-            return one(*flat)
-        return jax.vmap(one, in_axes=[-1 if flag else None for flag in laned], out_axes=-1)(*flat)
+            return one(sizes, taken, *flat)
+        axes = [-1, -1, *(-1 if flag else None for flag in laned)]
+        return jax.vmap(one, in_axes=axes, out_axes=-1)(sizes, taken, *flat)
 
-    values, derivatives = jax.jvp(
-        run,
+    _, derivatives = jax.jvp(
+        replay,
         [x for x, moves in zip(primals, moving, strict=True) if moves],
         [tangent for tangent, moves in zip(tangents, moving, strict=True) if moves],
     )
+    values = jax.tree.leaves(run if problem.dense else dataclasses.replace(run, path=None))
     zeros = [
         ad.Zero(jax.typeof(value).to_tangent_aval()) if dot.dtype == jax.dtypes.float0 else dot
         for value, dot in zip(values, derivatives, strict=True)

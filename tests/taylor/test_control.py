@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from helpers import cast, closed, equations, neighbour_error
 from jax import lax
-from test_rules import HALF, MINUS, TWO, VECTOR, exact
+from test_functions import HALF, MINUS, TWO, VECTOR, exact
 
 import asgard as ag
 

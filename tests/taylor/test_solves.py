@@ -8,7 +8,7 @@ import pytest
 from helpers import cast, closed, equations, neighbour_error
 from jax import lax
 from jax.scipy import linalg
-from test_rules import exact
+from test_functions import exact
 
 import asgard as ag
 
