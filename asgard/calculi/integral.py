@@ -19,7 +19,7 @@ from jax import lax
 from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
-from jaxtyping import Array, Float, Inexact, Int
+from jaxtyping import Array, Float, Int
 
 from ..kernel import LARGEST_SUM, as_kernel
 from ..lanes import run_in_lanes, spread
