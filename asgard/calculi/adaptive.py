@@ -9,69 +9,20 @@ Everything here may have lanes: one more axis at the end, the same for all, of r
 """
 
 import dataclasses
-import itertools
-from collections.abc import Callable
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Inexact, Int
 
-# Where in a step its polynomial must satisfy the equation: at its end, and spread by the golden
-# ratio, so as to meet no period. Fewer points do where the equation neither branches nor names
-# time: then no kink and no pulse comes but by the solution itself.
-CHECKS = (*sorted(k * 0.6180339887498949 % 1 for k in range(1, 12)), 1.0)
-SMOOTH_CHECKS = (*sorted(k * 0.6180339887498949 % 1 for k in range(1, 4)), 1.0)
+from .defect import DEFECT, NOISE, largest_size
+from .system import Control, Point, System, horner, wire_norms
+
 # A step may be so many times the one before.
 GROWTH = 2.0
 # The first step where the series gives none, as under a polynomial solution.
 FIRST = 1 / 64
-# How many sizes a step may refuse before it is given up.
-REJECTIONS = 64
-# The defect that is let pass, in units of the tolerance and of rounding.
-DEFECT = 32.0
-NOISE = 64.0
-
-
-@dataclasses.dataclass(frozen=True)
-class System:
-    """y' = f(t, y) with a flat state.
-
-    `expand(t, y)` gives the Taylor coefficients of the solution through (t, y), of shape
-    `[order + 1, state]`; `field(t, y)` gives f; `wires[i]` is the wire that entry i belongs to;
-    `checks` are the parts of a step at which it is checked, `one_by_one` or all at once.
-    """
-
-    expand: Callable[[Array, Array], Array]
-    field: Callable[[Array, Array], Array]
-    wires: np.ndarray
-    checks: tuple[float, ...] = CHECKS
-    one_by_one: bool = False
-
-
-class Control(eqx.Module):
-    """Tolerances and bounds of the steps; `breakpoints` are sorted times where no step may pass."""
-
-    rtol: Float[Array, "*lanes"]
-    atol: Float[Array, "*lanes"]
-    max_step: Float[Array, "*lanes"]
-    breakpoints: Float[Array, "breakpoints *lanes"]
-
-
-class Point(eqx.Module):
-    """A point of a run between two steps.
-
-    The state is that at `time + late`, and `remainder` is what rounding left out of it so far.
-    `step` is the size that the last step's series allowed, infinite before the first.
-    """
-
-    time: Float[Array, "*lanes"]
-    late: Float[Array, "*lanes"]
-    state: Inexact[Array, "state *lanes"]
-    remainder: Inexact[Array, "state *lanes"]
-    step: Float[Array, "*lanes"]
 
 
 class Pause(eqx.Module):
@@ -120,10 +71,10 @@ def resume(system: System, ts: Array, pause: Pause, control: Control) -> tuple[P
     offset = pause.last - point.time - point.late
     old = horner(pause.coefficients, offset) + point.remainder
     new = horner(system.expand(point.time, point.state), offset) + point.remainder
-    scale = _wire_norms(system, jnp.maximum(jnp.abs(old), jnp.abs(point.state)))
+    scale = wire_norms(system, jnp.maximum(jnp.abs(old), jnp.abs(point.state)))
     allowed = DEFECT * (control.atol + control.rtol * scale)
     allowed += NOISE * jnp.finfo(ts.dtype).eps * jnp.max(scale)
-    same = jnp.all(_wire_norms(system, old - new) <= allowed)
+    same = jnp.all(wire_norms(system, old - new) <= allowed)
     direction = jnp.where(ts[-1] < ts[0], -1.0, 1.0).astype(ts.dtype)
     same &= direction * offset >= 0
     afresh = start(pause.last, old)
@@ -151,7 +102,7 @@ def take_step(
     before = direction * (beside(wall, -direction) - frozen[1].time)
     clipped = proposed >= before
     size = jnp.where(clipped, before, proposed)
-    size, rejected, accepted = _check(system, *frozen, size, direction, control)
+    size, rejected, accepted = largest_size(system, *frozen, size, direction, control)
     clipped &= rejected == 0
     # To a breakpoint that close the state does not move.
     accepted |= clipped & (size <= 2 * jnp.finfo(size.dtype).eps * jnp.abs(point.time))
@@ -184,12 +135,12 @@ def advance(
 def _propose(system: System, coefficients: Array, point: Point, control: Control) -> Array:
     """The size that the decay of the coefficients allows, by at most `GROWTH` over the last."""
     order = coefficients.shape[0] - 1
-    value, slope = (_wire_norms(system, coefficients[k]) for k in (0, 1))
+    value, slope = (wire_norms(system, coefficients[k]) for k in (0, 1))
     value = jnp.log(control.rtol * value + control.atol)
     slope = jnp.log(control.rtol * slope)
     sizes = []
     for k in {max(order - 1, 2), order}:
-        norm = _wire_norms(system, coefficients[k])
+        norm = wire_norms(system, coefficients[k])
         known = jnp.log(norm)
         size = jnp.maximum((value - known) / k, (slope - known) / (k - 1))
         sizes.append(jnp.where(norm > 0, size, jnp.inf))
@@ -228,186 +179,3 @@ def at_number(ts: Array, number: Array) -> Array:
     if ts.ndim == 1:
         return ts[number]
     return jnp.take_along_axis(ts, number[None], axis=0)[0]
-
-
-def _check(
-    system: System,
-    coefficients: Array,
-    point: Point,
-    last: Array,
-    size: Array,
-    direction: Array,
-    control: Control,
-) -> tuple[Array, Array, Array]:
-    """The size, or the largest below it, up to which the polynomial satisfies the equation.
-
-    Where it does not, the place from which on it does not (a branch, a kink, a jump) is located on
-    the polynomial. Returns the size, how many were rejected, and whether one was found that time
-    can resolve.
-    """
-    # What lies past the last time is never asked about.
-    remaining = jnp.maximum(direction * (last - point.time), 0)
-    defect = _Defect(system, coefficients, point, jnp.minimum(size, remaining), direction, control)
-    shortest = defect.shortest
-
-    def goes_on(size: Array, rejected: Array, small: Array) -> Array:
-        return ~small & (size > shortest) & (rejected < REJECTIONS)
-
-    def turn(carry: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
-        trial, *now = carry
-        size, rejected, small = now
-        active = goes_on(*now)
-        used = jnp.minimum(trial, remaining)
-        good, bad = defect.extent(used)
-        fits = good >= 1
-        located = _bisect(defect, good * used, bad * used, active & ~fits)
-        return (
-            jnp.where(active & ~fits, jnp.maximum(located, 0.75 * shortest), trial),
-            jnp.where(active, trial, size),
-            rejected + (active & ~fits),
-            small | (active & fits),
-        )
-
-    # Before the first trial, twice its size stands for what is refused.
-    none = jnp.zeros(size.shape, bool)
-    carry = (size, 2 * size + shortest, jnp.zeros(size.shape, jnp.int32), none)
-    _, size, rejected, small = lax.while_loop(
-        lambda carry: jnp.any(goes_on(*carry[1:])), turn, carry
-    )
-    return size, rejected, small
-
-
-def _bisect(defect: "_Defect", good: Array, bad: Array, active: Array) -> Array:
-    """The place between a good and a bad one where the defect grows too large."""
-
-    def is_open(good: Array, bad: Array) -> Array:
-        return active & (bad - good > defect.shortest)
-
-    def halve(carry: tuple[Array, Array]) -> tuple[Array, Array]:
-        good, bad = carry
-        middle = good + (bad - good) / 2
-        is_good, searched = defect.is_small_at(middle), is_open(good, bad)
-        return (
-            jnp.where(searched & is_good, middle, good),
-            jnp.where(searched & ~is_good, middle, bad),
-        )
-
-    return lax.while_loop(lambda carry: jnp.any(is_open(*carry)), halve, (good, bad))[0]
-
-
-class _Defect:
-    """How far a step's polynomial p is from p'(t) = f(t, p(t)), and how far it may be."""
-
-    def __init__(
-        self,
-        system: System,
-        coefficients: Array,
-        point: Point,
-        size: Array,
-        direction: Array,
-        control: Control,
-    ):
-        self.system, self.coefficients, self.control = system, coefficients, control
-        self.time, self.direction = point.time, direction
-        self.slopes = coefficients[1:] * _orders(coefficients)[1:]
-        self.resolution = resolution = jnp.finfo(point.time.dtype).eps
-        self.shortest = 2 * resolution * jnp.maximum(jnp.abs(point.time), size)
-
-        # How far rounding of its arguments moves the field: no defect below that says anything.
-        def moved(time: Array, state: Array) -> Array:
-            return _wire_norms(system, system.field(time, state) - coefficients[1])
-
-        def blurred(side: int) -> Array:
-            near = jnp.asarray(1 + side * 2 * resolution, point.time.dtype)
-            return moved(point.time + side * self.shortest, point.state * near)
-
-        # Beside a kink the one that is not the step's may be still: its own slope counts too.
-        own = self.shortest * _wire_norms(system, 2 * coefficients[2])
-        self.blur = jnp.maximum(jnp.minimum(blurred(-1), blurred(1)), own)
-
-        # How far the field jumps within the shortest of steps, which excuses no longer one.
-        def across(side: int) -> Array:
-            span = side * 2 * self.shortest
-            return moved(point.time + span, point.state + span * coefficients[1])
-
-        self.jump = jnp.maximum(across(-1), across(1))
-
-    def is_small_at(self, offset: Array) -> Array:
-        """Whether the defect at one place is small for a step up to there."""
-        return self._passes(self._at(offset, *self._polynomial(offset)), offset)
-
-    def extent(self, size: Array) -> tuple[Array, Array]:
-        """The last part of a step that is good, 1 if all are, and the first that is not."""
-        parts = jnp.asarray(self.system.checks, size.dtype)
-        if not self.system.one_by_one:
-            states, expected = jax.vmap(self._polynomial)(size * parts)
-            defects = jax.vmap(self._at)(size * parts, states, expected)
-            passed = jax.vmap(lambda one: self._passes(one, size))(defects)
-            count = jnp.sum(jnp.cumprod(passed))
-            return jnp.where(count > 0, parts[count - 1], 0), parts[
-                jnp.minimum(count, len(parts) - 1)
-            ]
-
-        # Point by point. The polynomial passes through the loop's carry, or it would be summed anew
-        # wherever the field reads it.
-        def one(place: Array, carry: tuple[Array, ...]) -> tuple[Array, ...]:
-            good, bad, state, expected = carry
-            passes = self._passes(self._at(size * parts[place], state, expected), size)
-            part = parts[place]
-            following = parts[jnp.minimum(place + 1, len(parts) - 1)]
-            return (
-                jnp.where(passes & (bad > 1), part, good),
-                jnp.where(~passes & (bad > 1), part, bad),
-                *self._polynomial(size * following),
-            )
-
-        start = (jnp.zeros_like(size), jnp.full_like(size, 2), *self._polynomial(size * parts[0]))
-        good, bad, *_ = lax.fori_loop(0, len(parts), one, start)
-        return good, bad
-
-    def _polynomial(self, offset: Array) -> tuple[Array, Array]:
-        """p and p' at an offset in the direction of time."""
-        offset = self.direction * offset
-        return horner(self.coefficients, offset), horner(self.slopes, offset)
-
-    def _at(self, offset: Array, state: Array, expected: Array) -> Array:
-        found = self.system.field(self.time + self.direction * offset, state)
-        return jnp.abs(found - expected)
-
-    def _passes(self, defect: Array, used: Array) -> Array:
-        """Whether a defect is small for a step of a size."""
-        control = self.control
-        scale = jnp.maximum(jnp.abs(self.coefficients[0]), used * jnp.abs(self.coefficients[1]))
-        scale = _wire_norms(self.system, scale)
-        allowed = DEFECT * (control.atol + control.rtol * scale)
-        allowed += NOISE * (self.resolution * jnp.max(scale, axis=0) + used * self.blur)
-        allowed += 2 * jnp.minimum(used, self.shortest) * self.jump
-        return jnp.all(used * _wire_norms(self.system, defect) <= allowed, axis=0)
-
-
-def _wire_norms(system: System, values: Array) -> Array:
-    """The largest magnitude on each wire."""
-    sizes = jnp.abs(values)
-    count = int(system.wires[-1]) + 1
-    if count == len(system.wires):
-        return sizes
-    starts = np.searchsorted(system.wires, np.arange(count + 1))
-    return jnp.stack([jnp.max(sizes[a:b], axis=0) for a, b in itertools.pairwise(starts)])
-
-
-def horner(coefficients: Array, offset: Array) -> Array:
-    """The sum of coefficients[k] offset^k, for one offset."""
-    # Plain lax operations: this is traced many times, and jnp's indexing takes most of that time.
-    rows = [lax.index_in_dim(coefficients, k, keepdims=False) for k in range(len(coefficients))]
-    factor = lax.convert_element_type(offset, coefficients.dtype)
-    factor = lax.broadcast_in_dim(factor, rows[0].shape, range(1, rows[0].ndim))
-    value = rows.pop()
-    while rows:
-        value = lax.add(lax.mul(value, factor), rows.pop())
-    return value
-
-
-def _orders(coefficients: Array) -> Array:
-    dtype = jnp.finfo(coefficients.dtype).dtype
-    orders = jnp.arange(coefficients.shape[0], dtype=dtype)
-    return orders.reshape((-1,) + (1,) * (coefficients.ndim - 1))

@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 from jaxtyping import Array, Float, Int
 
-from .integral import Path
+from .runs import Path
 
 
 class Dense(eqx.Module):

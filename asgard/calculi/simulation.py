@@ -26,7 +26,9 @@ from ..taylor.net import Frame, Piece, Value, Wire, promote, wire_dims
 from ..taylor.network import Network, call, coordinate_wire, initial_wire, network, stream_value
 from ..trajectory import Trajectory
 from . import integral
-from .adaptive import Control, Pause, Point, System, beside, horner, resume, start
+from .adaptive import Pause, beside, resume, start
+from .runs import Path, Run
+from .system import Control, Point, System, horner
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,7 +117,7 @@ class Simulation:
         dense = (path, again + counts["steps"], last) if self.options.dense else None
         return Trajectory(self.ts_given, outputs, named, status, counts, pause, dense)
 
-    def _run(self, state: Any) -> tuple[integral.Run, Array]:
+    def _run(self, state: Any) -> tuple[Run, Array]:
         """The run, and whether its first step is one that an earlier run counted."""
         system, control = System(self._expand, self._field, self._wire_numbers()), self._control()
         point, again = self._begin(), jnp.zeros((), bool)
@@ -126,9 +128,7 @@ class Simulation:
         run = integral.integrate(system, self.ts, point, again, control, order, most, dense)
         return run, again
 
-    def at(
-        self, times: Array, path: integral.Path | None, rows: Array, reached: Array
-    ) -> tuple[Array, ...]:
+    def at(self, times: Array, path: Path | None, rows: Array, reached: Array) -> tuple[Array, ...]:
         """The outputs at any times of a run, from its path of so many rows; NaN outside of it."""
         times, first, reached = (x.astype(self.ts.dtype) for x in (times, self.ts[0], reached))
         direction = jnp.where(self.ts[-1] < first, -1.0, 1.0).astype(self.ts.dtype)
