@@ -97,16 +97,16 @@ def take_step(
     finite = jnp.all(jnp.isfinite(coefficients), axis=(0, 1))
     # Sizes are chosen by numbers that carry no derivative; a breakpoint's place carries its own.
     frozen = lax.stop_gradient((coefficients, point, last))
-    wall = lax.stop_gradient(_next_breakpoint(point.time, direction, control))
+    wall = next_breakpoint(point.time, direction, control)
     proposed = _propose(system, *frozen[:2], control)
-    before = direction * (beside(wall, -direction) - frozen[1].time)
+    before = direction * (beside(lax.stop_gradient(wall), -direction) - frozen[1].time)
     clipped = proposed >= before
     size = jnp.where(clipped, before, proposed)
     size, rejected, accepted = largest_size(system, *frozen, size, direction, control)
     clipped &= rejected == 0
     # To a breakpoint that close the state does not move.
     accepted |= clipped & (size <= 2 * jnp.finfo(size.dtype).eps * jnp.abs(point.time))
-    after = advance(coefficients, point, size, clipped, direction, control)
+    after = advance(coefficients, point, size, clipped, wall, direction)
     after = dataclasses.replace(after, step=jnp.maximum(size, proposed))
     return Step(coefficients, size, clipped, after, finite, accepted, rejected)
 
@@ -116,11 +116,10 @@ def advance(
     point: Point,
     size: Array,
     clipped: Array,
+    wall: Array,
     direction: Array,
-    control: Control,
 ) -> Point:
-    """The point at the end of a step of a size, at the next breakpoint where that clips it."""
-    wall = _next_breakpoint(point.time, direction, control)
+    """The point at the end of a step of a size, at the breakpoint `wall` where that clips it."""
     offset = jnp.where(clipped, wall - point.time - point.late, direction * size)
     # Compensated summation (Kahan) of time and state: what rounding leaves out is carried along.
     span = point.late + offset
@@ -150,7 +149,7 @@ def _propose(system: System, coefficients: Array, point: Point, control: Control
     return jnp.where(jnp.isfinite(size), size, FIRST)
 
 
-def _next_breakpoint(time: Array, direction: Array, control: Control) -> Array:
+def next_breakpoint(time: Array, direction: Array, control: Control) -> Array:
     """The breakpoint ahead, infinitely far where there is none."""
     stops = control.breakpoints
     if stops.shape[0] == 0:

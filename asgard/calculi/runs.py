@@ -20,7 +20,7 @@ from jaxtyping import Array, Float, Int
 from ..lanes import run_in_lanes, spread
 from ..loop import bounded_while
 from ..taylor.program import Program
-from .adaptive import Step, advance, at_number, take_step
+from .adaptive import Step, advance, at_number, next_breakpoint, take_step
 from .system import Point, System, horner
 
 # How many saved times one turn of the bounded loop reads off a step's polynomial.
@@ -270,7 +270,8 @@ def replay(problem: Problem, arguments: Any, sizes: Array, taken: Array) -> Run:
         run, repeated = carry
         point, size = run.point, lax.stop_gradient(sizes[run.steps])
         coefficients = system.expand(point.time, point.state)
-        end = advance(coefficients, point, jnp.abs(size), size < 0, direction, control)
+        wall = next_breakpoint(point.time, direction, control)
+        end = advance(coefficients, point, jnp.abs(size), size < 0, wall, direction)
         places = run.count + jnp.arange(width, dtype=run.count.dtype)
         times = padded[places]
         covered = (direction * (times - end.time) <= 0) & (places < count)
