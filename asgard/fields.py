@@ -1,11 +1,13 @@
-"""What may stand in the fields of atoms: numbers, counts and names."""
+"""Numbers, counts, orders and names, as atoms, streams and runs take them."""
 
+import operator
 import re
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
 from .concrete import is_concrete
 from .errors import CircuitError
@@ -63,3 +65,25 @@ def as_array(owner: str, leaf: Any) -> jax.Array:
         f"{owner} holds {leaf!r}, which is no number or array; declare the field with "
         "equinox.field(static=True) if it is part of the circuit's structure"
     )
+
+
+def as_inexact(owner: str, value: Any) -> Array:
+    """Numbers as an inexact array; whole ones become floats, and no dtype stays weak."""
+    try:
+        array = jnp.asarray(value)
+    except (TypeError, ValueError) as error:
+        raise CircuitError(f"{owner} must be numbers, not {value!r}") from error
+    if not jnp.issubdtype(array.dtype, jnp.inexact):
+        array = array.astype(jnp.result_type(float))
+    return jax.lax.convert_element_type(array, array.dtype)
+
+
+def as_order(owner: str, number: Any) -> int:
+    """An order of a series as a plain integer, to compile by."""
+    try:
+        order = -1 if isinstance(number, bool) else operator.index(number)
+    except TypeError:
+        order = -1
+    if order < 0:
+        raise CircuitError(f"{owner} must be an integer of at least 0, not {number!r}")
+    return order

@@ -1,6 +1,5 @@
 """`series`: a circuit from streams to streams."""
 
-import operator
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ from .circuit import Circuit, brief
 from .components import orders_read
 from .concrete import is_concrete, run_compiled
 from .errors import CircuitError, DegreeError, DimensionError
+from .fields import as_order
 from .graph import Graph, Node, flatten
 from .stream import Stream
 from .taylor.evaluate import evaluate
@@ -190,18 +190,10 @@ def _check_streams(circuit: Circuit, streams: tuple[Any, ...]) -> None:
 def _counts(order: Any) -> int | tuple[tuple[str, int], ...]:
     """The orders asked for as plain integers, to compile by."""
     if isinstance(order, Mapping):
-        return tuple((dim, _count(f"order along {dim}", number)) for dim, number in order.items())
-    return _count("order", order)
-
-
-def _count(what: str, number: Any) -> int:
-    try:
-        count = -1 if isinstance(number, bool) else operator.index(number)
-    except TypeError:
-        count = -1
-    if count < 0:
-        raise CircuitError(f"series: {what} must be an integer of at least 0, not {number!r}")
-    return count
+        return tuple(
+            (dim, as_order(f"series: order along {dim}", number)) for dim, number in order.items()
+        )
+    return as_order("series: order", order)
 
 
 def _orders(

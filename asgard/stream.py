@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Inexact
 
 from .errors import CircuitError, DimensionError
+from .fields import as_inexact
 
 
 class Stream(eqx.Module):
@@ -36,8 +37,8 @@ class Stream(eqx.Module):
 
     def __init__(self, coefficients: Any, dims: str | Sequence[str], center: Any = 0.0):
         self.dims = (dims,) if isinstance(dims, str) else tuple(dims)
-        self.coefficients = _inexact("Stream: coefficients", coefficients)
-        self.center = _inexact("Stream: center", center).astype(
+        self.coefficients = as_inexact("Stream: coefficients", coefficients)
+        self.center = as_inexact("Stream: center", center).astype(
             jnp.finfo(self.coefficients.dtype).dtype
         )
         if len(set(self.dims)) != len(self.dims) or not all(
@@ -151,13 +152,3 @@ def largest_factorial_order(dtype: Any) -> int:
         order += 1
         factorial *= order
     return order
-
-
-def _inexact(owner: str, value: Any) -> Array:
-    try:
-        array = jnp.asarray(value)
-    except (TypeError, ValueError) as error:
-        raise CircuitError(f"{owner} must be numbers, not {value!r}") from error
-    if not jnp.issubdtype(array.dtype, jnp.inexact):
-        array = array.astype(jnp.result_type(float))
-    return jax.lax.convert_element_type(array, array.dtype)

@@ -1,6 +1,5 @@
 """The engine in the open: `expand`, the series of any function; `ode`, those of a solution."""
 
-import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ from jaxtyping import Array
 from ..atoms.functions import Function
 from ..concrete import is_concrete, run_compiled
 from ..errors import CircuitError
+from ..fields import as_inexact, as_order
 from ..stream import Stream
 from .evaluate import evaluate
 from .net import Frame, Piece, Value, Wire, promote, resize
@@ -91,15 +91,17 @@ def ode(fn: Callable[[Any, Any], Any], y0: Any, order: int, t0: Any = 0.0) -> An
     if not callable(fn):
         raise CircuitError(f"ode takes a function of t and y, not {fn!r}")
     leaves, structure = jax.tree.flatten(y0)
-    values = [_number("y0", leaf) for leaf in leaves]
+    values = [as_inexact("y0", leaf) for leaf in leaves]
     if not values:
         raise CircuitError(f"ode: y0 must hold at least one number, not {y0!r}")
-    time = _number("t0", t0)
+    time = as_inexact("t0", t0)
     if time.shape or jnp.issubdtype(time.dtype, jnp.complexfloating):
         raise CircuitError(f"ode: t0 must be a real number, not {time.dtype}{list(time.shape)}")
     time = time.astype(jnp.finfo(jnp.result_type(*values)).dtype)
     start = jax.tree.unflatten(structure, values)
-    return run_compiled(_compiled_ode, _ode, Function(fn, 2), start, time, _order(order))
+    return run_compiled(
+        _compiled_ode, _ode, Function(fn, 2), start, time, as_order("ode: order", order)
+    )
 
 
 def _expand(atom: Function, streams: tuple[Any, ...]) -> tuple[Any, dict[str, Array]]:
@@ -116,7 +118,7 @@ def _expand(atom: Function, streams: tuple[Any, ...]) -> tuple[Any, dict[str, Ar
         result = _call(atom, *jax.tree.unflatten(inputs, values))
         leaves, structure = jax.tree.flatten(result)
         outputs[:] = [structure]
-        return [_number(f"what {_name(atom)} returns", leaf) for leaf in leaves]
+        return [as_inexact(f"what {_name(atom)} returns", leaf) for leaf in leaves]
 
     known: dict[Wire, Value] = {
         ("in", place): _fitted(stream_value(stream), orders) for place, stream in enumerate(given)
@@ -177,7 +179,7 @@ def _slope(atom: Function, structure: Any) -> Callable[..., list[Array]]:
 
 def _like(atom: Function, leaf: Array, slope: Any) -> Array:
     """A slope in the dtype of y."""
-    slope = _number(f"what {_name(atom)} returns", slope)
+    slope = as_inexact(f"what {_name(atom)} returns", slope)
     widened = jnp.iscomplexobj(slope) and not jnp.iscomplexobj(leaf)
     if slope.shape != leaf.shape or widened:
         raise CircuitError(
@@ -243,24 +245,3 @@ def _center(streams: Sequence[Stream], dims: Sequence[str]) -> tuple[Array, dict
         agree[dim] = jnp.all(jnp.stack(found) == found[0])
         centers.append(jnp.where(agree[dim], found[0], jnp.nan))
     return jnp.stack(centers) if centers else jnp.zeros((), dtype), agree
-
-
-def _number(what: str, value: Any) -> Array:
-    """A number or array as an inexact array; whole numbers become floats."""
-    try:
-        array = jnp.asarray(value)
-    except (TypeError, ValueError) as error:
-        raise CircuitError(f"{what} must be numbers, not {value!r}") from error
-    if not jnp.issubdtype(array.dtype, jnp.inexact):
-        array = array.astype(jnp.result_type(float))
-    return jax.lax.convert_element_type(array, array.dtype)
-
-
-def _order(order: Any) -> int:
-    try:
-        count = -1 if isinstance(order, bool) else operator.index(order)
-    except TypeError:
-        count = -1
-    if count < 0:
-        raise CircuitError(f"ode: order must be an integer of at least 0, not {order!r}")
-    return count
