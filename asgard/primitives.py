@@ -11,6 +11,7 @@ ELEMENTWISE = named(
     add add_any sub mul div rem neg abs sign floor ceil round max min clamp square integer_pow pow
     sqrt rsqrt cbrt exp exp2 expm1 log log1p sin cos tan asin acos atan atan2 sinh cosh tanh asinh
     acosh atanh logistic erf erfc erf_inv is_finite nextafter eq ne lt le gt ge and or xor not
+    shift_left shift_right_arithmetic shift_right_logical
     select_n convert_element_type reduce_precision real imag complex conj stop_gradient copy copy_p
     """
 )

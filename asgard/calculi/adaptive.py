@@ -154,7 +154,15 @@ def next_breakpoint(time: Array, direction: Array, control: Control) -> Array:
     stops = control.breakpoints
     if stops.shape[0] == 0:
         return jnp.full_like(time, jnp.inf) * direction
-    count, known = stops.shape[0], lax.stop_gradient(time)
+    place = place_of_next(time, direction, control)
+    found = at_number(stops, jnp.clip(place, 0, stops.shape[0] - 1))
+    return jnp.where((place >= 0) & (place < stops.shape[0]), found, direction * jnp.inf)
+
+
+def place_of_next(time: Array, direction: Array, control: Control) -> Array:
+    """Which breakpoint is ahead: none, if it is not among their numbers."""
+    stops, known = control.breakpoints, lax.stop_gradient(time)
+    count = stops.shape[0]
 
     # A bisection that reads one of the sorted stops a turn.
     def halve(carry: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], None]:
@@ -166,9 +174,7 @@ def next_breakpoint(time: Array, direction: Array, control: Control) -> Array:
 
     begin = jnp.zeros(time.shape, jnp.int32), jnp.int32(count + 1)
     (place, _), _ = lax.scan(halve, begin, length=count.bit_length())
-    place = jnp.where(direction > 0, place, place - 1)
-    found = at_number(stops, jnp.clip(place, 0, count - 1))
-    return jnp.where((place >= 0) & (place < count), found, direction * jnp.inf)
+    return jnp.where(direction > 0, place, place - 1)
 
 
 def at_number(ts: Array, number: Array) -> Array:

@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 from jaxtyping import Array, Float, Int
 
-from .runs import Path
+from .path import Path
 
 
 class Dense(eqx.Module):

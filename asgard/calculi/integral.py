@@ -1,7 +1,7 @@
-"""The integration of a system as one JAX primitive: values by one loop, derivatives by another.
+"""The integration of a system as calls that run in lanes, and their derivatives.
 
-Values come from `runs.run`, in lanes where there is a batch and as one kernel on the CPU;
-derivatives come from `runs.replay`.
+A run is one call; its derivatives in forward mode are another, which takes the recorded steps once
+more, and in reverse mode a third, which goes through them backward.
 """
 
 import dataclasses
@@ -12,17 +12,20 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.core import ShapedArray
-from jax.extend.core import Primitive
-from jax.interpreters import ad, batching, mlir
+from jax.interpreters import ad
 from jaxtyping import Array, Float
 
-from ..kernel import LARGEST_SUM, as_kernel
+from ..kernel import LARGEST_SUM
+from ..lane_call import Avals, Flags, LaneCall, bind, chosen, in_lanes, inexact, merge, one_lane
 from ..primitives import SMOOTH
 from ..status import Status
 from ..taylor.program import Program, trace
+from . import path as paths
 from . import runs
+from .path import Path
+from .retake import replay, retake
 from .runs import Problem, Run
+from .sweep import Sweep
 from .system import CHECKS, SMOOTH_CHECKS, Control, Point, System
 
 _CODES = (runs.OUT_OF_STEPS, runs.NONFINITE, runs.NO_STEP)
@@ -45,7 +48,7 @@ def integrate(
 
     The run ends with the point at the start of the step that covers `ts[-1]`. `again` says that the
     first step was counted in an earlier run. `order` is that of `system.expand`; `dense` asks for
-    the path.
+    the whole path.
     """
     avals = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in (begin.time, begin.state)]
     expand = trace(lambda t, y: (system.expand(t, y),), *avals)
@@ -54,10 +57,10 @@ def integrate(
     field, second = _with_constants_as_inputs(field)
     arguments = (ts, begin, jnp.asarray(again), control, (first, second))
     flat, leaves = jax.tree.flatten(arguments)
-    problem = Problem(expand, field, system.wires, _checks(field), order, max_steps, dense, leaves)
-    run = jax.tree.structure(runs.blank(problem, ts, begin))
-    laned = (False,) * len(flat)
-    return jax.tree.unflatten(run, _integral.bind(*flat, problem=problem, laned=laned, size=0))
+    rows = paths.rows_of(max_steps) if dense else 0
+    problem = Problem(expand, field, system.wires, _checks(field), order, max_steps, rows, leaves)
+    call = Integral(problem)
+    return call.run_of(flat, (False,) * len(flat), bind(call, flat))
 
 
 def status(run: Run) -> Status:
@@ -84,150 +87,211 @@ def _checks(field: Program) -> tuple[float, ...]:
     return CHECKS if names_time or branches else SMOOTH_CHECKS
 
 
-# Where the saved states are among a run's leaves: after the point's and the coefficients.
-_SAVED = 6
+class Integral(LaneCall):
+    """A run. Its operands are the leaves of (ts, point, again, control, constants)."""
 
-_integral = Primitive("asgard_integral")
-_integral.multiple_results = True
+    def __init__(self, problem: Problem):
+        self.problem = problem
+        self.tile = max(1, min(TILE, (LARGEST_SUM - 1) // ((problem.order + 1) * problem.widest)))
+
+    def outline(self, avals: Avals) -> list[Any]:
+        return jax.tree.leaves(self.types(avals))
+
+    def room(self, avals: Avals) -> list[Any]:
+        run = self.types(avals)
+        return [run.saved, *(run.path.large if run.path is not None else ())]
+
+    def loop(
+        self, room: list[Any], operands: list[Any], laned: Flags, size: int, kernel: bool
+    ) -> list[Array]:
+        arguments, flags = self.arguments(operands), self.arguments(laned)
+        run = runs.run(self.problem, arguments, flags, size, room, scatter=not kernel)
+        return jax.tree.leaves(run)
+
+    def differentiate(
+        self, primals: Sequence[Any], tangents: Sequence[Any], laned: Flags, size: int
+    ) -> tuple[list[Array], list[Any]]:
+        moving = tuple(not isinstance(tangent, ad.Zero) for tangent in tangents)
+        rows = self.problem.rows or paths.rows_of(self.problem.max_steps, paths.CHECKPOINTS)
+        kept = Integral(dataclasses.replace(self.problem, rows=rows))
+        run = kept.run_of(primals, laned, bind(kept, primals, laned, size))
+        _, _, again, *_ = self.arguments(primals)
+        path = dataclasses.replace(run.path, size=lax.stop_gradient(run.path.size))
+        known = [*primals, *jax.tree.leaves(path), run.count, run.steps + again]
+        flags = (*laned, *(size > 0,) * (len(known) - len(primals)), *chosen(moving, laned))
+        call = Tangent(self.problem, rows, moving)
+        results = run if self.problem.rows else dataclasses.replace(run, path=None)
+        derivatives = bind(call, [*known, *chosen(moving, tangents)], flags, size)
+        return jax.tree.leaves(results), derivatives
+
+    def arguments(self, operands: Sequence[Any]) -> Any:
+        """The operands as what they are of."""
+        return jax.tree.unflatten(self.problem.leaves, operands)
+
+    def run_of(self, operands: Sequence[Any], laned: Flags, results: Sequence[Any]) -> Run:
+        """The results as a run."""
+        types = self.types(one_lane(operands, laned))
+        return jax.tree.unflatten(jax.tree.structure(types), results)
+
+    def types(self, avals: Avals) -> Run:
+        """The types of the results, as a run."""
+        ts, begin, *_ = self.arguments(avals)
+        return jax.eval_shape(functools.partial(runs.blank, self.problem), ts, begin)
 
 
-def _outline(problem: Problem, flat: Sequence[Any], laned: Sequence[bool], size: int) -> Run:
-    """The types of a run's arrays."""
-    ts, begin, *_ = jax.tree.unflatten(
-        problem.leaves,
-        [
-            jax.ShapeDtypeStruct(x.shape[: x.ndim - flag], x.dtype)
-            for x, flag in zip(flat, laned, strict=True)
-        ],
-    )
-    run = jax.eval_shape(functools.partial(runs.blank, problem), ts, begin)
-    tail = (size,) if size else ()
-    return jax.tree.map(lambda leaf: ShapedArray((*leaf.shape, *tail), leaf.dtype), run)
+class _Derivative(LaneCall):
+    """A call about a recorded run.
+
+    Its operands are those of the run, the path, how many states were saved and steps taken, and
+    then those in which it is linear.
+    """
+
+    def __init__(self, problem: Problem, rows: int, moving: Flags):
+        self.problem, self.rows, self.moving = problem, rows, moving
+        self.integral = Integral(problem)
+        self.tile = self.integral.tile
+
+    @property
+    def known(self) -> int:
+        """How many operands it is not linear in."""
+        return len(self.moving) + _PATH + 2
+
+    def split(self, operands: Sequence[Any]) -> tuple[Any, list[Any], list[Any]]:
+        """The operands of the run, those about it, and the rest."""
+        count = len(self.moving)
+        about = list(operands[count : self.known])
+        return list(operands[:count]), about, list(operands[self.known :])
+
+    def replay(self, known: Sequence[Any]) -> Any:
+        """From the moving operands to the inexact results, and the moving operands."""
+        primals, (*path, _, taken), _ = self.split(known)
+
+        def run(*values: Any) -> list[Any]:
+            arguments = self.integral.arguments(merge(self.moving, values, primals))
+            found = replay(self.problem, arguments, Path(*path), taken)
+            return inexact(jax.tree.leaves(found))
+
+        return run, chosen(self.moving, primals)
 
 
-def _abstract(*flat: Any, problem: Problem, laned: Sequence[bool], size: int) -> list[Any]:
-    return jax.tree.leaves(_outline(problem, flat, laned, size))
+class Tangent(_Derivative):
+    """The derivatives of a run's inexact results by the tangents of its moving operands."""
 
+    def outline(self, avals: Avals) -> list[Any]:
+        return inexact(self.integral.outline(self.split(avals)[0]))
 
-def _run_in_lanes(
-    *flat: Any, problem: Problem, laned: Sequence[bool], size: int, kernel: bool = False
-) -> list[Array]:
-    """The run's leaves by the plain loop, over all lanes at once."""
-    flags = jax.tree.unflatten(problem.leaves, laned)
+    def room(self, avals: Avals) -> list[Any]:
+        return 2 * self.integral.room(self.split(avals)[0])
 
-    def loop(*values: Any) -> list[Array]:
-        room, flat = values[: len(values) - len(laned)], values[len(values) - len(laned) :]
-        arguments = jax.tree.unflatten(problem.leaves, flat)
-        return jax.tree.leaves(runs.run(problem, arguments, flags, size, room, scatter=not kernel))
-
-    avals = _abstract(*flat, problem=problem, laned=laned, size=size)
-    times, *rest = avals[_SAVED].shape
-    room = [jnp.zeros((times + 1, *rest), avals[_SAVED].dtype)]
-    if problem.dense:
-        room += [jnp.zeros(aval.shape, aval.dtype) for aval in avals[-4:]]
-    run = as_kernel(loop, *room, *flat) if kernel else loop(*room, *flat)
-    return [leaf[:-1] if number == _SAVED else leaf for number, leaf in enumerate(run)]
-
-
-def _run_in_tiles(*flat: Any, problem: Problem, laned: Sequence[bool], size: int) -> list[Array]:
-    """The run's leaves on the CPU: so many lanes at a time as it holds close by."""
-    width = max(1, min(TILE, (LARGEST_SUM - 1) // ((problem.order + 1) * problem.widest)))
-    run = functools.partial(_run_in_lanes, problem=problem, laned=laned, kernel=True)
-    if size <= width:
-        return run(*flat, size=size)
-    count = -(-size // width)
-    lanes = jnp.minimum(jnp.arange(count * width), size - 1).reshape(count, width)
-    tiles = [
-        jnp.moveaxis(x[..., lanes], -2, 0) for x, flag in zip(flat, laned, strict=True) if flag
-    ]
-
-    def one(tile: list[Array]) -> list[Array]:
-        rest = iter(tile)
-        return run(
-            *(next(rest) if flag else x for x, flag in zip(flat, laned, strict=True)), size=width
+    def loop(
+        self, room: list[Any], operands: list[Any], laned: Flags, size: int, kernel: bool
+    ) -> list[Array]:
+        primals, about, tangents = self.split(operands)
+        flags, *others = self.split(laned)
+        values, tangents = in_lanes(
+            chosen(self.moving, primals), chosen(self.moving, flags), tangents, others[1], size
         )
+        flags = [f or (moves and size > 0) for f, moves in zip(flags, self.moving, strict=True)]
+        (*path, _, taken), half = about, len(room) // 2
 
-    results = lax.map(one, tiles)
-    joined = [jnp.moveaxis(x, 0, -2) for x in results]
-    return [x.reshape(*x.shape[:-2], count * width)[..., :size] for x in joined]
+        def run(room: list[Any], values: list[Any]) -> list[Any]:
+            arguments = self.integral.arguments(merge(self.moving, values, primals))
+            found = retake(
+                self.problem,
+                arguments,
+                Path(*path),
+                taken,
+                room,
+                self.integral.arguments(flags),
+                size,
+                scatter=not kernel,
+            )
+            return inexact(jax.tree.leaves(found))
 
+        return jax.jvp(run, (room[:half], values), (room[half:], tangents))[1]
 
-def _batch(
-    flat: Sequence[Any],
-    axes: Sequence[Any],
-    *,
-    problem: Problem,
-    laned: Sequence[bool],
-    size: int,
-) -> tuple[list[Array], list[int]]:
-    """More lanes: those of the batch, times those that there are."""
-    pairs = list(zip(flat, axes, strict=True))
-    count = next(x.shape[axis] for x, axis in pairs if axis is not None)
-    batched = []
-    for (x, axis), flag in zip(pairs, laned, strict=True):
-        if axis is not None:
-            x = jnp.moveaxis(x, axis, -1 - flag)
-        elif flag:
-            x = jnp.broadcast_to(x[..., None, :], (*x.shape[:-1], count, size))
-        if size and (flag or axis is not None):
-            x = x if flag else jnp.broadcast_to(x[..., None], (*x.shape, size))
-            x = x.reshape(*x.shape[:-2], count * size)
-        batched.append(x)
-    flags = tuple(flag or axis is not None for flag, axis in zip(laned, axes, strict=True))
-    results = _integral.bind(*batched, problem=problem, laned=flags, size=count * max(size, 1))
-    if size:
-        results = [x.reshape(*x.shape[:-1], count, size) for x in results]
-    return results, [x.ndim - 1 - bool(size) for x in results]
+    def plain(self, *operands: Any) -> list[Any]:
+        run, values = self.replay(operands)
+        return jax.jvp(run, values, list(operands[self.known :]))[1]
+
+    def transpose(
+        self, cotangents: Sequence[Any], operands: Sequence[Any], laned: Flags, size: int
+    ) -> list[Array]:
+        given = tuple(not isinstance(cotangent, ad.Zero) for cotangent in cotangents)
+        call = Cotangent(self.problem, self.rows, self.moving, given)
+        flags = (*laned[: self.known], *(size > 0,) * sum(given))
+        return bind(call, [*operands[: self.known], *chosen(given, cotangents)], flags, size)
 
 
-def _differentiate(
-    primals: Sequence[Any],
-    tangents: Sequence[Any],
-    *,
-    problem: Problem,
-    laned: Sequence[bool],
-    size: int,
-) -> tuple[Any, Any]:
-    """The values of a run whose path is kept, and the derivatives of taking its steps again."""
-    moving = [not isinstance(tangent, ad.Zero) for tangent in tangents]
-    kept = dataclasses.replace(problem, dense=True)
-    structure = jax.tree.structure(_outline(kept, primals, laned, size))
-    values = _integral.bind(*primals, problem=kept, laned=laned, size=size)
-    run = jax.tree.unflatten(structure, values)
-    _, _, again, *_ = jax.tree.unflatten(problem.leaves, primals)
-    sizes, taken = run.path.size, run.steps + again
+class Cotangent(_Derivative):
+    """The cotangents of a run's moving operands by those of its inexact results that are given."""
 
-    def replay(*changing: Any) -> list[Array]:
-        rest = iter(changing)
-        flat = [next(rest) if moves else x for x, moves in zip(primals, moving, strict=True)]
+    def __init__(self, problem: Problem, rows: int, moving: Flags, given: Flags):
+        super().__init__(problem, rows, moving)
+        self.given = given
 
-        def one(sizes: Any, taken: Any, *flat: Any) -> list[Array]:
-            arguments = jax.tree.unflatten(problem.leaves, flat)
-            return jax.tree.leaves(runs.replay(problem, arguments, sizes, taken))
+    def outline(self, avals: Avals) -> list[Any]:
+        return chosen(self.moving, self.split(avals)[0])
 
-        if not size:
-            return one(sizes, taken, *flat)
-        axes = [-1, -1, *(-1 if flag else None for flag in laned)]
-        return jax.vmap(one, in_axes=axes, out_axes=-1)(sizes, taken, *flat)
+    def room(self, avals: Avals) -> list[Any]:
+        ts, _, _, control, (constants, _) = self.integral.arguments(self.split(avals)[0])
+        return [ts, control.breakpoints, *chosen(self._wanted, constants)]
 
-    _, derivatives = jax.jvp(
-        replay,
-        [x for x, moves in zip(primals, moving, strict=True) if moves],
-        [tangent for tangent, moves in zip(tangents, moving, strict=True) if moves],
-    )
-    values = jax.tree.leaves(run if problem.dense else dataclasses.replace(run, path=None))
-    zeros = [
-        ad.Zero(jax.typeof(value).to_tangent_aval()) if dot.dtype == jax.dtypes.float0 else dot
-        for value, dot in zip(values, derivatives, strict=True)
-    ]
-    return values, zeros
+    @property
+    def _wanted(self) -> tuple[bool, ...]:
+        """Which constants of the expansion move."""
+        return tuple(self.integral.arguments(self.moving)[4][0])
+
+    def loop(
+        self, room: list[Any], operands: list[Any], laned: Flags, size: int, kernel: bool
+    ) -> list[Array]:
+        primals, about, cotangents = self.split(operands)
+        flags, others, more = self.split(laned)
+        counts, cotangents = in_lanes(about[_PATH:], others[_PATH:], cotangents, more, size)
+        arguments = self.integral.arguments(primals)
+        ts, point, _, control, _ = self.integral.arguments(self.moving)
+        sweep = Sweep(
+            problem=dataclasses.replace(self.problem, rows=self.rows),
+            arguments=arguments,
+            laned=self.integral.arguments(flags),
+            size=size,
+            given=self._results(one_lane(primals, flags), cotangents),
+            wanted=self._wanted,
+            timed=any((ts, point.time, point.late, control.breakpoints)),
+            scatter=not kernel,
+        )
+        count, taken = counts
+        found = sweep.run(Path(*about[:_PATH]), others[:_PATH], count, taken, room)
+        (zeros,) = in_lanes(primals, flags, size)
+        _, _, again, control, (first, second) = self.integral.arguments(
+            [jnp.zeros_like(x) for x in zeros]
+        )
+        control = dataclasses.replace(control, breakpoints=found.breakpoints)
+        first = merge(self._wanted, found.constants, first)
+        whole = found.ts, found.point, again, control, (first, second)
+        return chosen(self.moving, jax.tree.leaves(whole))
+
+    def _results(self, avals: Avals, cotangents: Sequence[Any]) -> Run:
+        """The cotangents of all results, None for those that are not given."""
+        leaves, structure = jax.tree.flatten(self.integral.types(avals))
+        rest = iter(merge(self.given, cotangents, [None] * len(self.given)))
+        found = [next(rest) if jnp.issubdtype(leaf.dtype, jnp.inexact) else None for leaf in leaves]
+        return jax.tree.unflatten(structure, found)
+
+    def plain(self, *operands: Any) -> list[Any]:
+        run, values = self.replay(operands)
+        results, back = jax.vjp(run, *values)
+        zeros = [jnp.zeros_like(x) for x in results]
+        return list(back(merge(self.given, operands[self.known :], zeros)))
+
+    def transpose(
+        self, cotangents: Sequence[Any], operands: Sequence[Any], laned: Flags, size: int
+    ) -> list[Array]:
+        call = Tangent(self.problem, self.rows, self.moving)
+        flags = (*laned[: self.known], *(size > 0,) * len(cotangents))
+        given = [ad.instantiate_zeros(cotangent) for cotangent in cotangents]
+        results = bind(call, [*operands[: self.known], *given], flags, size)
+        return chosen(self.given, results)
 
 
-_integral.def_abstract_eval(_abstract)
-_integral.def_impl(_run_in_lanes)
-ad.primitive_jvps[_integral] = _differentiate
-batching.primitive_batchers[_integral] = _batch
-mlir.register_lowering(_integral, mlir.lower_fun(_run_in_lanes, multiple_results=True))
-mlir.register_lowering(
-    _integral, mlir.lower_fun(_run_in_tiles, multiple_results=True), platform="cpu"
-)
+_PATH = len(dataclasses.fields(Path))

@@ -27,7 +27,8 @@ from ..taylor.network import Network, call, coordinate_wire, initial_wire, netwo
 from ..trajectory import Trajectory
 from . import integral
 from .adaptive import Pause, beside, resume, start
-from .runs import Path, Run
+from .path import Path
+from .runs import Run
 from .system import Control, Point, System, horner
 
 
@@ -100,7 +101,7 @@ class Simulation:
         if self.registers:
             run, again = self._run(state)
             path = run.path
-            states, found, status = run.saved, run.count, integral.status(run)
+            states, found, status = run.saved[:count], run.count, integral.status(run)
             counts = {"steps": run.steps, "rejected": run.rejected, "smallest_step": run.smallest}
             point, coefficients = run.point, run.coefficients
         else:

@@ -1,0 +1,101 @@
+"""The path of a run: the points at which its steps started, as many as there is room for."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array
+
+from .system import Point
+
+# How many points a path keeps to differentiate a run by; the steps between are taken again.
+CHECKPOINTS = 1024
+
+
+class Path(eqx.Module):
+    """Where the steps of a run started, and their sizes.
+
+    Row r is the start of step r 2^level: whenever the rows are full, every other one is dropped.
+    Sizes are those of all steps, negative where a breakpoint clipped them. The last row of each
+    array is for what is not kept. In a bounded loop, buffers stand for the rows.
+    """
+
+    time: Any  # [rows, *lanes]
+    late: Any  # [rows, *lanes]
+    state: Any  # [rows, state, *lanes]
+    size: Any  # [steps, *lanes]
+    level: Any  # [*lanes]
+
+    @property
+    def rows(self) -> int:
+        """How many points it has room for."""
+        return self.time.shape[0] - 1
+
+    @property
+    def large(self) -> list[Any]:
+        """Its arrays."""
+        return [self.time, self.late, self.state, self.size]
+
+
+Write = Callable[[Array, Array, Array], Array]
+
+
+def blank(rows: int, max_steps: int, begin: Point) -> Path:
+    """A path of nothing yet, of the types of a run's arrays."""
+    lanes, dtype = begin.time.shape, begin.time.dtype
+    times = jnp.zeros((rows + 1, *lanes), dtype)
+    states = jnp.zeros((rows + 1, *begin.state.shape), begin.state.dtype)
+    sizes = jnp.zeros((max_steps + 2, *lanes), dtype)
+    return Path(times, times, states, sizes, jnp.zeros(lanes, jnp.int32))
+
+
+def levels(rows: int, max_steps: int) -> int:
+    """How often the rows of a path may be thinned."""
+    return max_steps.bit_length() - (rows - 1).bit_length()
+
+
+def record(path: Path, point: Point, step: Array, number: Array, good: Array, write: Write) -> Path:
+    """The path with a step of a number, if it is a good one, in rows that are not full."""
+    last = path.size.shape[0] - 1
+    sizes = write(path.size, jnp.where(good, number, last), step)
+    return eqx.tree_at(lambda path: path.size, add_point(path, point, number, good, write), sizes)
+
+
+def add_point(path: Path, point: Point, number: Array, good: Array, write: Write) -> Path:
+    """The path with the start of a step, where it is one of those that are kept."""
+    kept = good & (number & ((1 << path.level) - 1) == 0)
+    row = jnp.where(kept, number >> path.level, path.rows)
+    arrays = (path.time, path.late, path.state)
+    values = (point.time, point.late, point.state)
+    time, late, state = (write(x, row, value) for x, value in zip(arrays, values, strict=True))
+    return Path(time, late, state, path.size, path.level)
+
+
+def thinned(path: Path, number: Array, good: Array) -> Path:
+    """The path with room for the start of a step of a number."""
+    if levels(path.rows, path.size.shape[0] - 2) == 0:
+        return path
+    full = jnp.any(good & (number >> path.level >= path.rows))
+
+    # A loop that moves rows one by one, or a kernel would hold all of them at once.
+    def move(carry: tuple[Array, list[Array]]) -> tuple[Array, list[Array]]:
+        row, arrays = carry
+        moved = [
+            lax.dynamic_update_slice_in_dim(
+                array, lax.dynamic_slice_in_dim(array, 2 * row, 1, axis=0), row, axis=0
+            )
+            for array in arrays
+        ]
+        return row + 1, moved
+
+    count = jnp.where(full, path.rows // 2, 0)
+    start = jnp.zeros((), jnp.int32), [path.time, path.late, path.state]
+    _, (time, late, state) = lax.while_loop(lambda carry: carry[0] < count, move, start)
+    return Path(time, late, state, path.size, path.level + full)
+
+
+def rows_of(max_steps: int, most: int | None = None) -> int:
+    """For how many points there is room: for all that there may be, or so many at most."""
+    return max_steps + 1 if most is None else min(most, max_steps + 1)

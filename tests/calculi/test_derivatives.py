@@ -1,0 +1,261 @@
+"""Derivatives of runs: forward, reverse and mixed, of one run and of batches.
+
+They are held against central differences, closed forms and one another.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from systems import lorenz_of_wires, ode
+
+import asgard as ag
+from asgard.calculi import path
+
+TS = jnp.linspace(0.0, 2.0, 6)
+MARK = "xla_cpu_small_call"
+CALCULUS = ag.Real(order=8, rtol=1e-10)
+
+
+def pendulum(damping, start):
+    return ode(lambda y: jnp.stack([y[1], -jnp.sin(y[0]) - damping * y[1]]), start)
+
+
+def loss(damping, start, ts=TS, calculus=CALCULUS):
+    states = ag.simulate(pendulum(damping, start), ts, calculus=calculus).output
+    return jnp.sum(jnp.cos(states) * jnp.arange(1.0, 1.0 + states.size).reshape(states.shape))
+
+
+POINT = (jnp.asarray(0.3), jnp.array([1.0, -0.4]))
+
+
+def differences(fn, x, step=1e-5):
+    """The gradient of a function of an array by central differences."""
+    x = jnp.asarray(x, float)
+    slopes = [
+        (fn(x + step * one.reshape(x.shape)) - fn(x - step * one.reshape(x.shape))) / (2 * step)
+        for one in jnp.eye(x.size)
+    ]
+    return jnp.stack(slopes).reshape(x.shape)
+
+
+@pytest.fixture
+def few_checkpoints(monkeypatch):
+    """Paths that keep four points, so that all but short runs are thinned."""
+    monkeypatch.setattr(path, "CHECKPOINTS", 4)
+    jax.clear_caches()
+    yield
+    jax.clear_caches()
+
+
+def test_reverse_agrees_with_forward_to_rounding():
+    forward = jax.jacfwd(loss, argnums=(0, 1))(*POINT)
+    reverse = jax.grad(loss, argnums=(0, 1))(*POINT)
+    for one, other in zip(forward, reverse, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-12)
+
+
+def test_reverse_agrees_with_central_differences():
+    damping, start = POINT
+    found = jax.grad(loss, argnums=1)(damping, start)
+    expected = differences(lambda y: loss(damping, y), start)
+    np.testing.assert_allclose(found, expected, rtol=1e-8)
+
+
+@pytest.mark.parametrize("max_steps", [255, 256, 1000])
+def test_a_thinned_path_gives_the_same_gradient(few_checkpoints, max_steps):
+    calculus = ag.Real(order=4, rtol=1e-7, max_steps=max_steps)
+    steps = ag.simulate(pendulum(*POINT), TS, calculus=calculus).stats["steps"]
+    assert steps > 8 * path.CHECKPOINTS
+    reverse = jax.grad(loss, argnums=(0, 1))(*POINT, calculus=calculus)
+    forward = jax.jacfwd(loss, argnums=(0, 1))(*POINT, calculus=calculus)
+    for one, other in zip(forward, reverse, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-12)
+
+
+def test_the_memory_of_a_gradient_does_not_grow_with_the_steps_allowed():
+    """States are kept at so many points at most, however many steps there may be."""
+    calculus = ag.Real(max_steps=16**4)
+    text = jax.jit(jax.grad(loss, argnums=1)).lower(*POINT, calculus=calculus).as_text()
+    assert f"tensor<{path.CHECKPOINTS + 1}x2xf64>" in text
+    assert f"tensor<{16**4 + 2}x2xf64>" not in text
+
+
+@pytest.mark.parametrize("transform", [jax.grad, jax.jacfwd])
+def test_derivatives_compile_as_kernels(transform):
+    text = jax.jit(transform(loss)).lower(*POINT).as_text()
+    values = jax.jit(loss).lower(*POINT).as_text()
+    assert values.count(MARK) == 1
+    assert text.count(MARK) >= 2
+
+
+def test_gradients_to_times():
+    found = jax.grad(loss, argnums=2)(*POINT, TS)
+    expected = differences(lambda ts: loss(*POINT, ts), TS)
+    np.testing.assert_allclose(found, expected, rtol=1e-7, atol=1e-7)
+
+
+def test_gradients_backward_in_time():
+    ts = -TS
+    found = jax.grad(loss, argnums=(1, 2))(*POINT, ts)
+    np.testing.assert_allclose(
+        found[0], differences(lambda y: loss(POINT[0], y, ts), POINT[1]), rtol=1e-8
+    )
+    np.testing.assert_allclose(
+        found[1], differences(lambda ts: loss(*POINT, ts), ts), rtol=1e-7, atol=1e-7
+    )
+
+
+def test_gradients_to_breakpoints_where_an_input_jumps():
+    """y' = 1 before the jump and 3 after it: y(2) = 6 - 2 place."""
+
+    def end(place):
+        jumping = ag.Function(lambda t: jnp.where(t < place, 1.0, 3.0), 1, 1)
+        circuit = ag.Coordinate("t") >> jumping >> ag.Register("t", 0.0)
+        calculus = ag.Real(order=6, breakpoints=jnp.stack([place, place + 5]))
+        return ag.simulate(circuit, jnp.array([0.0, 2.0]), calculus=calculus).output[-1]
+
+    place = jnp.asarray(0.7)
+    np.testing.assert_allclose(end(place), 4.6, rtol=1e-12)
+    np.testing.assert_allclose(jax.grad(end)(place), -2.0, rtol=1e-12)
+    np.testing.assert_allclose(jax.jacfwd(end)(place), -2.0, rtol=1e-12)
+    places = jnp.array([0.3, 0.7, 1.5])
+    np.testing.assert_allclose(jax.vmap(jax.grad(end))(places), [-2.0] * 3, rtol=1e-12)
+
+
+def logistic_end(rate):
+    """y' = rate y (1 - y) from 1/4, at t = 1: the logistic function of rate - log 3."""
+    circuit = ode(lambda y: rate * y * (1 - y), jnp.asarray(0.25))
+    return ag.simulate(circuit, jnp.array([0.0, 1.0]), calculus=QUICK).output[-1]
+
+
+QUICK = ag.Real(order=6, rtol=1e-9, max_steps=31)
+RATE = jnp.asarray(0.6)
+
+
+def logistic_derivatives(count):
+    """Closed forms, by the polynomial in y that each derivative of the logistic function is."""
+    y = np.exp(RATE) / (3 + np.exp(RATE))
+    polynomial, found = np.polynomial.Polynomial([0, 1]), []
+    for _ in range(count):
+        found.append(polynomial(y))
+        polynomial = polynomial.deriv() * np.polynomial.Polynomial([0, 1, -1])
+    return found
+
+
+@pytest.mark.parametrize("outer", [jax.jacfwd, jax.jacrev])
+@pytest.mark.parametrize("inner", [jax.jacfwd, jax.jacrev])
+def test_second_derivatives_in_all_modes(inner, outer):
+    _, _, expected = logistic_derivatives(3)
+    found = jax.jit(outer(inner(logistic_end)))(RATE)
+    np.testing.assert_allclose(found, expected, rtol=1e-7)
+
+
+def test_a_third_derivative():
+    *_, expected = logistic_derivatives(4)
+    found = jax.jit(jax.jacfwd(jax.jacfwd(jax.grad(logistic_end))))(RATE)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_gradients_of_each_trajectory_of_a_batch():
+    starts = jnp.array([[1.0, -0.4], [0.2, 2.5], [-3.0, 0.0]])
+    found = jax.vmap(jax.grad(loss, argnums=(0, 1)), in_axes=(None, 0))(POINT[0], starts)
+    for row, start in enumerate(starts):
+        damping, state = jax.grad(loss, argnums=(0, 1))(POINT[0], start)
+        np.testing.assert_allclose(found[0][row], damping, rtol=1e-11)
+        np.testing.assert_allclose(found[1][row], state, rtol=1e-11)
+
+
+def test_the_gradient_of_a_batch_to_what_its_trajectories_share():
+    starts = jnp.array([[1.0, -0.4], [0.2, 2.5], [-3.0, 0.0]])
+
+    def total(damping):
+        return jnp.sum(jax.vmap(loss, in_axes=(None, 0))(damping, starts))
+
+    expected = sum(jax.grad(loss)(POINT[0], start) for start in starts)
+    np.testing.assert_allclose(jax.grad(total)(POINT[0]), expected, rtol=1e-11)
+    np.testing.assert_allclose(jax.jacfwd(total)(POINT[0]), expected, rtol=1e-11)
+
+
+def test_the_second_derivative_of_a_batch_to_what_its_runs_share():
+    def total(rate):
+        return jnp.sum(jax.vmap(lambda share: logistic_end(share * rate))(jnp.array([1.0, 0.5])))
+
+    expected = sum(
+        share**2 * jax.jit(jax.jacfwd(jax.grad(logistic_end)))(share * RATE) for share in (1.0, 0.5)
+    )
+    np.testing.assert_allclose(jax.jit(jax.hessian(total))(RATE), expected, rtol=1e-10)
+
+
+def test_gradients_of_batches_wider_than_a_tile_with_runs_of_unequal_length():
+    starts = jnp.stack([jnp.linspace(-3, 3, 70), jnp.linspace(0, 2, 70)], axis=1)
+    rates = jnp.linspace(0.0, 4.0, 70)
+    calculus = ag.Real(order=8, rtol=1e-9)
+
+    def one(damping, start):
+        return loss(damping, start, calculus=calculus)
+
+    found = jax.jit(jax.vmap(jax.grad(one)))(rates, starts)
+    alone = jax.jit(jax.grad(one))
+    for row in (0, 31, 63, 64, 69):
+        np.testing.assert_allclose(found[row], alone(rates[row], starts[row]), rtol=1e-9)
+
+
+def test_gradients_through_a_complex_state():
+    """z' = a z from z0: z(1) = z0 exp(a)."""
+
+    def end(real, imaginary):
+        rate = real + 1j * imaginary
+        circuit = ode(lambda z: rate * z, jnp.array([1.0 + 2.0j]))
+        return ag.simulate(circuit, jnp.array([0.0, 1.0])).output[-1, 0]
+
+    def part(real, imaginary):
+        return end(real, imaginary).imag
+
+    found = jax.grad(part, argnums=(0, 1))(-0.3, 0.8)
+    value = (1 + 2j) * np.exp(-0.3 + 0.8j)
+    np.testing.assert_allclose(found, [value.imag, (1j * value).imag], rtol=1e-12)
+
+
+def test_a_gradient_through_a_state_handed_on():
+    """Two half runs have the derivatives of one whole run."""
+
+    def halves(start):
+        first = ag.simulate(pendulum(POINT[0], start), TS[:3], calculus=CALCULUS)
+        second = ag.simulate(
+            pendulum(POINT[0], start), TS[2:], calculus=CALCULUS, state=first.state
+        )
+        return jnp.sum(second.output[-1] * jnp.array([1.0, 2.0]))
+
+    def whole(start):
+        run = ag.simulate(pendulum(POINT[0], start), TS, calculus=CALCULUS)
+        return jnp.sum(run.output[-1] * jnp.array([1.0, 2.0]))
+
+    np.testing.assert_allclose(jax.grad(halves)(POINT[1]), jax.grad(whole)(POINT[1]), rtol=1e-11)
+
+
+def test_gradients_through_a_dense_run_evaluated_later():
+    def value(start, times):
+        run = ag.simulate(pendulum(POINT[0], start), TS, calculus=DENSE)
+        return jnp.sum(run.evaluate(times) * jnp.array([1.0, 3.0]))
+
+    times = jnp.array([0.05, 0.9, 1.99])
+    found = jax.grad(value)(POINT[1], times)
+    np.testing.assert_allclose(found, differences(lambda y: value(y, times), POINT[1]), rtol=1e-7)
+    np.testing.assert_allclose(found, jax.jacfwd(value)(POINT[1], times), rtol=1e-12)
+
+
+DENSE = ag.Real(order=8, rtol=1e-10, max_steps=255, dense=True)
+
+
+def test_gradients_of_lorenz_to_each_register():
+    circuit = lorenz_of_wires()
+
+    def end(circuit):
+        outputs = ag.simulate(circuit, jnp.array([0.0, 1.0])).outputs
+        return outputs[0][-1] + 2 * outputs[1][-1]
+
+    reverse = jax.tree.leaves(jax.grad(end)(circuit))
+    forward = jax.tree.leaves(jax.jacfwd(end)(circuit))
+    for one, other in zip(reverse, forward, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-11)
