@@ -43,12 +43,13 @@ def integrate(
     order: int,
     max_steps: int,
     dense: bool = False,
+    checkpoints: int | None = None,
 ) -> Run:
     """Steps through `ts` from a point at or before `ts[0]`.
 
     The run ends with the point at the start of the step that covers `ts[-1]`. `again` says that the
     first step was counted in an earlier run. `order` is that of `system.expand`; `dense` asks for
-    the whole path.
+    the whole path, `checkpoints` says how many of its points to keep at most for derivatives.
     """
     avals = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in (begin.time, begin.state)]
     expand = trace(lambda t, y: (system.expand(t, y),), *avals)
@@ -58,7 +59,8 @@ def integrate(
     arguments = (ts, begin, jnp.asarray(again), control, (first, second))
     flat, leaves = jax.tree.flatten(arguments)
     rows = paths.rows_of(max_steps) if dense else 0
-    problem = Problem(expand, field, system.wires, _checks(field), order, max_steps, rows, leaves)
+    static = system.wires, _checks(field), order, max_steps, rows, checkpoints
+    problem = Problem(expand, field, *static, leaves)
     call = Integral(problem)
     return call.run_of(flat, (False,) * len(flat), bind(call, flat))
 
@@ -112,7 +114,7 @@ class Integral(LaneCall):
         self, primals: Sequence[Any], tangents: Sequence[Any], laned: Flags, size: int
     ) -> tuple[list[Array], list[Any]]:
         moving = tuple(not isinstance(tangent, ad.Zero) for tangent in tangents)
-        rows = self.problem.rows or paths.rows_of(self.problem.max_steps, paths.CHECKPOINTS)
+        rows = self.problem.rows or paths.rows_of(self.problem.max_steps, self.problem.checkpoints)
         kept = Integral(dataclasses.replace(self.problem, rows=rows))
         run = kept.run_of(primals, laned, bind(kept, primals, laned, size))
         _, _, again, *_ = self.arguments(primals)

@@ -15,6 +15,7 @@ from ..series import series
 from ..trajectory import Trajectory
 from .calculus import Calculus
 from .dense import Dense
+from .path import CHECKPOINTS
 from .simulation import Options, Simulation
 
 
@@ -35,6 +36,9 @@ class Real(Calculus):
       narrow beside the time before them: a step cannot see what lies between the points at which it
       is checked.
     - `breakpoints`: times at which a step ends, for inputs that jump there.
+    - `adjoint`: what reverse mode keeps of a run. "bounded": the starts of at most 1,024 steps,
+      between which steps are taken once more; "recorded": those of all steps, in memory for
+      `max_steps` of them, for runs of many steps and few states.
     - `dense`: keeps where each step started, so that `trajectory.evaluate(ts)` works at any time of
       the run later. It takes the memory of `max_steps` states: lower that for large ones.
     - `noise`: "off" runs a circuit with stochastic registers by its drift alone; "error" refuses.
@@ -49,6 +53,7 @@ class Real(Calculus):
     max_step: Float[Array, ""] | None
     breakpoints: Float[Array, " breakpoints"] | None
     noise: str = eqx.field(static=True)
+    adjoint: str = eqx.field(static=True)
     dense: bool = eqx.field(static=True)
 
     def __init__(
@@ -59,8 +64,9 @@ class Real(Calculus):
         max_steps: int = 16**4,
         max_step: Any = None,
         breakpoints: Any = None,
-        noise: str = "error",
+        adjoint: str = "bounded",
         dense: bool = False,
+        noise: str = "error",
     ):
         self.order = tuple(order.items()) if isinstance(order, Mapping) else order
         self.rtol = _number("rtol", rtol)
@@ -74,11 +80,17 @@ class Real(Calculus):
             raise CircuitError(f"Real: breakpoints must be finite times, not {breakpoints!r}")
         self.max_steps = max_steps
         self.noise = noise
+        self.adjoint = adjoint
         self.dense = dense
         if not isinstance(max_steps, int) or max_steps < 1:
             raise CircuitError(f"Real: max_steps must be a positive integer, not {max_steps!r}")
         if noise not in ("error", "off"):
             raise CircuitError(f'Real: noise must be "error" or "off", not {noise!r}')
+        if adjoint not in ("bounded", "recorded"):
+            raise CircuitError(
+                f'Real: adjoint must be "bounded" or "recorded", not {adjoint!r}; forward mode '
+                "needs none: use jax.jvp or jax.jacfwd"
+            )
         for number in [n for _, n in self.order] if isinstance(self.order, tuple) else [self.order]:
             if number is not None and (
                 not isinstance(number, int) or isinstance(number, bool) or number < 0
@@ -122,6 +134,7 @@ def _simulation(
         breakpoints=real.breakpoints,
         noise=real.noise,
         dense=real.dense,
+        checkpoints=CHECKPOINTS if real.adjoint == "bounded" else None,
     )
     return Simulation(options, circuit, ts, inputs, dim)
 

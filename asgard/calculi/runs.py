@@ -47,7 +47,8 @@ class Problem:
     """What of a run is static: the system's programs, and how the arguments are laid out.
 
     `leaves` is the structure of (ts, point, again, control, constants); `expand` and `field` take
-    time, state and the constants; `rows` is how many points the path keeps, 0 for no path.
+    time, state and the constants; `rows` is how many points the path keeps, 0 for no path, and
+    `checkpoints` how many to keep at most to differentiate by, None for all.
     """
 
     expand: Program
@@ -57,6 +58,7 @@ class Problem:
     order: int
     max_steps: int
     rows: int
+    checkpoints: int | None
     leaves: Any
 
     @property

@@ -44,6 +44,7 @@ class Options:
     breakpoints: Array | None
     noise: str
     dense: bool = False
+    checkpoints: int | None = None
 
     def order(self, dim: str, dtype: Any) -> int:
         """The order of a Taylor step along time in a dtype."""
@@ -125,8 +126,9 @@ class Simulation:
         if state is not None:
             point, again = resume(system, self.ts, self._checked(state), control)
         order = self.options.order(self.dim, self.dtype)
-        most, dense = self.options.max_steps, self.options.dense
-        run = integral.integrate(system, self.ts, point, again, control, order, most, dense)
+        options = self.options
+        static = order, options.max_steps, options.dense, options.checkpoints
+        run = integral.integrate(system, self.ts, point, again, control, *static)
         return run, again
 
     def at(self, times: Array, path: Path | None, rows: Array, reached: Array) -> tuple[Array, ...]:

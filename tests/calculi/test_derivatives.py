@@ -39,10 +39,13 @@ def differences(fn, x, step=1e-5):
     return jnp.stack(slopes).reshape(x.shape)
 
 
+FEW = 4
+
+
 @pytest.fixture
 def few_checkpoints(monkeypatch):
     """Paths that keep four points, so that all but short runs are thinned."""
-    monkeypatch.setattr(path, "CHECKPOINTS", 4)
+    monkeypatch.setattr("asgard.calculi.real.CHECKPOINTS", FEW)
     jax.clear_caches()
     yield
     jax.clear_caches()
@@ -66,7 +69,7 @@ def test_reverse_agrees_with_central_differences():
 def test_a_thinned_path_gives_the_same_gradient(few_checkpoints, max_steps):
     calculus = ag.Real(order=4, rtol=1e-7, max_steps=max_steps)
     steps = ag.simulate(pendulum(*POINT), TS, calculus=calculus).stats["steps"]
-    assert steps > 8 * path.CHECKPOINTS
+    assert steps > 8 * FEW
     reverse = jax.grad(loss, argnums=(0, 1))(*POINT, calculus=calculus)
     forward = jax.jacfwd(loss, argnums=(0, 1))(*POINT, calculus=calculus)
     for one, other in zip(forward, reverse, strict=True):
@@ -79,6 +82,20 @@ def test_the_memory_of_a_gradient_does_not_grow_with_the_steps_allowed():
     text = jax.jit(jax.grad(loss, argnums=1)).lower(*POINT, calculus=calculus).as_text()
     assert f"tensor<{path.CHECKPOINTS + 1}x2xf64>" in text
     assert f"tensor<{16**4 + 2}x2xf64>" not in text
+
+
+def test_a_recorded_run_has_the_same_gradient(few_checkpoints):
+    """With all starts kept no step is taken anew, whatever the number of checkpoints."""
+    calculus = ag.Real(order=4, rtol=1e-7, max_steps=255, adjoint="recorded")
+    recorded = jax.jit(lambda y: jax.grad(loss, argnums=1)(POINT[0], y, calculus=calculus))
+    assert "tensor<257x2xf64>" in recorded.lower(POINT[1]).as_text()
+    bounded = jax.grad(loss, argnums=1)(*POINT, calculus=ag.Real(4, rtol=1e-7, max_steps=255))
+    np.testing.assert_allclose(recorded(POINT[1]), bounded, rtol=1e-12)
+
+
+def test_an_unknown_adjoint_is_refused():
+    with pytest.raises(ag.CircuitError, match='adjoint must be "bounded" or "recorded"'):
+        ag.Real(adjoint="forward")
 
 
 @pytest.mark.parametrize("transform", [jax.grad, jax.jacfwd])
