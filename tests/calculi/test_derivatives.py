@@ -3,6 +3,8 @@
 They are held against central differences, closed forms and one another.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -29,6 +31,11 @@ def loss(damping, start, ts=TS, calculus=CALCULUS):
 POINT = (jnp.asarray(0.3), jnp.array([1.0, -0.4]))
 
 
+value = jax.jit(loss)
+forward = jax.jit(jax.jacfwd(loss, argnums=(0, 1, 2)))
+reverse = jax.jit(jax.grad(loss, argnums=(0, 1, 2)))
+
+
 def differences(fn, x, step=1e-5):
     """The gradient of a function of an array by central differences."""
     x = jnp.asarray(x, float)
@@ -51,18 +58,21 @@ def few_checkpoints(monkeypatch):
     jax.clear_caches()
 
 
-def test_reverse_agrees_with_forward_to_rounding():
-    forward = jax.jacfwd(loss, argnums=(0, 1))(*POINT)
-    reverse = jax.grad(loss, argnums=(0, 1))(*POINT)
-    for one, other in zip(forward, reverse, strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-12)
-
-
-def test_reverse_agrees_with_central_differences():
+@pytest.mark.parametrize("direction", [1, -1])
+def test_reverse_and_forward_agree_with_central_differences(direction):
+    """To a parameter, to initial values and to times, both ways in time."""
     damping, start = POINT
-    found = jax.grad(loss, argnums=1)(damping, start)
-    expected = differences(lambda y: loss(damping, y), start)
-    np.testing.assert_allclose(found, expected, rtol=1e-8)
+    ts = direction * TS
+    found = reverse(damping, start, ts)
+    for one, other in zip(forward(damping, start, ts), found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-10, atol=1e-12)
+    expected = (
+        differences(lambda x: value(x, start, ts), damping),
+        differences(lambda x: value(damping, x, ts), start),
+        differences(lambda x: value(damping, start, x), ts),
+    )
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-7, atol=1e-7)
 
 
 @pytest.mark.parametrize("max_steps", [255, 256, 1000])
@@ -70,9 +80,10 @@ def test_a_thinned_path_gives_the_same_gradient(few_checkpoints, max_steps):
     calculus = ag.Real(order=4, rtol=1e-7, max_steps=max_steps)
     steps = ag.simulate(pendulum(*POINT), TS, calculus=calculus).stats["steps"]
     assert steps > 8 * FEW
-    reverse = jax.grad(loss, argnums=(0, 1))(*POINT, calculus=calculus)
-    forward = jax.jacfwd(loss, argnums=(0, 1))(*POINT, calculus=calculus)
-    for one, other in zip(forward, reverse, strict=True):
+    run = functools.partial(loss, calculus=calculus)
+    back = jax.jit(jax.grad(run, argnums=(0, 1)))(*POINT)
+    forth = jax.jit(jax.jacfwd(run, argnums=(0, 1)))(*POINT)
+    for one, other in zip(forth, back, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-12)
 
 
@@ -89,7 +100,8 @@ def test_a_recorded_run_has_the_same_gradient(few_checkpoints):
     calculus = ag.Real(order=4, rtol=1e-7, max_steps=255, adjoint="recorded")
     recorded = jax.jit(lambda y: jax.grad(loss, argnums=1)(POINT[0], y, calculus=calculus))
     assert "tensor<257x2xf64>" in recorded.lower(POINT[1]).as_text()
-    bounded = jax.grad(loss, argnums=1)(*POINT, calculus=ag.Real(4, rtol=1e-7, max_steps=255))
+    bounded = jax.jit(functools.partial(loss, calculus=ag.Real(4, rtol=1e-7, max_steps=255)))
+    bounded = jax.jit(jax.grad(bounded, argnums=1))(*POINT)
     np.testing.assert_allclose(recorded(POINT[1]), bounded, rtol=1e-12)
 
 
@@ -106,23 +118,6 @@ def test_derivatives_compile_as_kernels(transform):
     assert text.count(MARK) >= 2
 
 
-def test_gradients_to_times():
-    found = jax.grad(loss, argnums=2)(*POINT, TS)
-    expected = differences(lambda ts: loss(*POINT, ts), TS)
-    np.testing.assert_allclose(found, expected, rtol=1e-7, atol=1e-7)
-
-
-def test_gradients_backward_in_time():
-    ts = -TS
-    found = jax.grad(loss, argnums=(1, 2))(*POINT, ts)
-    np.testing.assert_allclose(
-        found[0], differences(lambda y: loss(POINT[0], y, ts), POINT[1]), rtol=1e-8
-    )
-    np.testing.assert_allclose(
-        found[1], differences(lambda ts: loss(*POINT, ts), ts), rtol=1e-7, atol=1e-7
-    )
-
-
 def test_gradients_to_breakpoints_where_an_input_jumps():
     """y' = 1 before the jump and 3 after it: y(2) = 6 - 2 place."""
 
@@ -134,10 +129,10 @@ def test_gradients_to_breakpoints_where_an_input_jumps():
 
     place = jnp.asarray(0.7)
     np.testing.assert_allclose(end(place), 4.6, rtol=1e-12)
-    np.testing.assert_allclose(jax.grad(end)(place), -2.0, rtol=1e-12)
-    np.testing.assert_allclose(jax.jacfwd(end)(place), -2.0, rtol=1e-12)
+    np.testing.assert_allclose(jax.jit(jax.jacfwd(end))(place), -2.0, rtol=1e-12)
     places = jnp.array([0.3, 0.7, 1.5])
-    np.testing.assert_allclose(jax.vmap(jax.grad(end))(places), [-2.0] * 3, rtol=1e-12)
+    found = jax.jit(jax.vmap(jax.grad(end)))(places)
+    np.testing.assert_allclose(found, [-2.0] * 3, rtol=1e-12)
 
 
 def logistic_end(rate):
@@ -176,9 +171,10 @@ def test_a_third_derivative():
 
 def test_gradients_of_each_trajectory_of_a_batch():
     starts = jnp.array([[1.0, -0.4], [0.2, 2.5], [-3.0, 0.0]])
-    found = jax.vmap(jax.grad(loss, argnums=(0, 1)), in_axes=(None, 0))(POINT[0], starts)
+    batched = jax.jit(jax.vmap(jax.grad(loss, argnums=(0, 1)), in_axes=(None, 0)))
+    found = batched(POINT[0], starts)
     for row, start in enumerate(starts):
-        damping, state = jax.grad(loss, argnums=(0, 1))(POINT[0], start)
+        damping, state, _ = reverse(POINT[0], start, TS)
         np.testing.assert_allclose(found[0][row], damping, rtol=1e-11)
         np.testing.assert_allclose(found[1][row], state, rtol=1e-11)
 
@@ -189,9 +185,10 @@ def test_the_gradient_of_a_batch_to_what_its_trajectories_share():
     def total(damping):
         return jnp.sum(jax.vmap(loss, in_axes=(None, 0))(damping, starts))
 
-    expected = sum(jax.grad(loss)(POINT[0], start) for start in starts)
-    np.testing.assert_allclose(jax.grad(total)(POINT[0]), expected, rtol=1e-11)
-    np.testing.assert_allclose(jax.jacfwd(total)(POINT[0]), expected, rtol=1e-11)
+    expected = sum(reverse(POINT[0], start, TS)[0] for start in starts)
+    for transform in (jax.grad, jax.jacfwd):
+        found = jax.jit(transform(total))(POINT[0])
+        np.testing.assert_allclose(found, expected, rtol=1e-10)
 
 
 def test_the_second_derivative_of_a_batch_to_what_its_runs_share():
@@ -229,7 +226,7 @@ def test_gradients_through_a_complex_state():
     def part(real, imaginary):
         return end(real, imaginary).imag
 
-    found = jax.grad(part, argnums=(0, 1))(-0.3, 0.8)
+    found = jax.jit(jax.grad(part, argnums=(0, 1)))(-0.3, 0.8)
     value = (1 + 2j) * np.exp(-0.3 + 0.8j)
     np.testing.assert_allclose(found, [value.imag, (1j * value).imag], rtol=1e-12)
 
@@ -248,18 +245,19 @@ def test_a_gradient_through_a_state_handed_on():
         run = ag.simulate(pendulum(POINT[0], start), TS, calculus=CALCULUS)
         return jnp.sum(run.output[-1] * jnp.array([1.0, 2.0]))
 
-    np.testing.assert_allclose(jax.grad(halves)(POINT[1]), jax.grad(whole)(POINT[1]), rtol=1e-11)
+    found, expected = (jax.jit(jax.grad(run))(POINT[1]) for run in (halves, whole))
+    np.testing.assert_allclose(found, expected, rtol=1e-10)
 
 
 def test_gradients_through_a_dense_run_evaluated_later():
-    def value(start, times):
+    @jax.jit
+    def later(start, times):
         run = ag.simulate(pendulum(POINT[0], start), TS, calculus=DENSE)
         return jnp.sum(run.evaluate(times) * jnp.array([1.0, 3.0]))
 
     times = jnp.array([0.05, 0.9, 1.99])
-    found = jax.grad(value)(POINT[1], times)
-    np.testing.assert_allclose(found, differences(lambda y: value(y, times), POINT[1]), rtol=1e-7)
-    np.testing.assert_allclose(found, jax.jacfwd(value)(POINT[1], times), rtol=1e-12)
+    found = jax.jit(jax.grad(later))(POINT[1], times)
+    np.testing.assert_allclose(found, differences(lambda y: later(y, times), POINT[1]), rtol=1e-7)
 
 
 DENSE = ag.Real(order=8, rtol=1e-10, max_steps=255, dense=True)
@@ -272,7 +270,7 @@ def test_gradients_of_lorenz_to_each_register():
         outputs = ag.simulate(circuit, jnp.array([0.0, 1.0])).outputs
         return outputs[0][-1] + 2 * outputs[1][-1]
 
-    reverse = jax.tree.leaves(jax.grad(end)(circuit))
-    forward = jax.tree.leaves(jax.jacfwd(end)(circuit))
-    for one, other in zip(reverse, forward, strict=True):
+    back = jax.tree.leaves(jax.jit(jax.grad(end))(circuit))
+    forth = jax.tree.leaves(jax.jit(jax.jacfwd(end))(circuit))
+    for one, other in zip(back, forth, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-11)
