@@ -8,8 +8,21 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from jax import lax
+from jax.extend.core import Literal
 
-from .taylor.program import Equation, Program, from_jaxpr, scan_counts
+from .primitives import ELEMENTWISE, named
+from .taylor.program import (
+    CALLS,
+    Equation,
+    Program,
+    from_jaxpr,
+    inner_jaxprs,
+    live,
+    scan_counts,
+)
+
+# What XLA does not compute beforehand where it is of numbers, each in many places, and of iotas.
+_LEFT = ELEMENTWISE | named("iota broadcast_in_dim reshape expand_dims squeeze slice transpose")
 
 
 def hoisted(program: Program) -> Callable[..., list[Any]]:
@@ -34,6 +47,26 @@ def hoisted(program: Program) -> Callable[..., list[Any]]:
         return [found[number] for number in program.outputs]
 
     return run
+
+
+def computes_constants(jaxpr: Any, known: Sequence[bool] = ()) -> bool:
+    """Whether XLA would find constant arrays in a program, or in what it holds, by computing them.
+
+    `known` says which of its inputs are constants.
+    """
+    constants = {var for var, flag in zip(jaxpr.invars, known, strict=False) if flag}
+    for equation in live(jaxpr):
+        name = equation.primitive.name
+        flags = [isinstance(atom, Literal) or atom in constants for atom in equation.invars]
+        calls = name in CALLS
+        if any(computes_constants(it, flags if calls else ()) for it in inner_jaxprs(equation)):
+            return True
+        if all(flags):
+            constants.update(equation.outvars)
+            are_numbers = all(var.aval.size == 1 for var in equation.outvars)
+            if not (calls or are_numbers or name in _LEFT):
+                return True
+    return False
 
 
 def _is_number(equation: Equation, program: Program) -> bool:

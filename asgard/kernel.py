@@ -15,9 +15,10 @@ from jax.extend.core import ClosedJaxpr, Primitive, jaxpr_as_fun
 from jax.interpreters import mlir
 from jaxlib.mlir import ir
 
-from .hoisting import hoisted
+from .hoisting import computes_constants, hoisted
 from .primitives import ALONG_AXES, ELEMENTWISE, STRUCTURAL, named
-from .taylor.program import trace
+from .taylor.convolution import by_loops
+from .taylor.program import from_jaxpr, inner_jaxprs, live
 
 _ATTRIBUTES = {"xla_cpu_small_call": "true", "inlineable": "false"}
 
@@ -37,8 +38,9 @@ _UNBOUNDED = named(
 )
 # What is taken of a large array without going through it.
 _TAKING = named("dynamic_slice slice gather")
-_BOUNDED = ELEMENTWISE | ALONG_AXES | STRUCTURAL | named("argmax argmin")
+_BOUNDED = ELEMENTWISE | ALONG_AXES | STRUCTURAL | named("argmax argmin asgard_convolution")
 _COMPUTING = ELEMENTWISE - named("convert_element_type select_n copy copy_p stop_gradient")
+_COMPUTING |= named("asgard_convolution")
 
 _kernel = Primitive("asgard_kernel")
 _kernel.multiple_results = True
@@ -50,15 +52,37 @@ def as_kernel(fn: Callable[..., Sequence[Any]], *arguments: Any) -> list[Any]:
     For use in lowering only: what it binds has no derivatives and no batching rule.
     """
     types = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in arguments]
-    closed = jax.make_jaxpr(hoisted(trace(fn, *types)))(*types)
+    closed = jax.make_jaxpr(fn)(*types)
+    if computes_constants(closed.jaxpr):
+        closed = jax.make_jaxpr(hoisted(from_jaxpr(closed)))(*types)
     equations = list(_equations(closed.jaxpr))
     count = sum(equation.primitive.name in _COMPUTING for equation in equations)
     if count > LONGEST or not all(map(_fits, equations)):
         return list(jaxpr_as_fun(closed)(*arguments))
-    constants, inputs = closed.jaxpr.constvars, closed.jaxpr.invars
-    open_jaxpr = closed.jaxpr.replace(constvars=(), invars=(*constants, *inputs))
     operands = lax.optimization_barrier([*closed.consts, *arguments])
-    return _kernel.bind(*operands, jaxpr=ClosedJaxpr(open_jaxpr, ()))
+    results = _kernel.bind(*operands, jaxpr=ClosedJaxpr(_reading_all(closed.jaxpr), ()))
+    return results[: len(closed.jaxpr.outvars)]
+
+
+def _reading_all(jaxpr: Any) -> Any:
+    """A jaxpr with its constants as inputs, and one entry of each input among its results.
+
+    XLA aborts on a parameter of a kernel that nothing reads.
+    """
+    inputs = (*jaxpr.constvars, *jaxpr.invars)
+    types = [jax.ShapeDtypeStruct(var.aval.shape, var.aval.dtype) for var in inputs]
+    entries = jax.make_jaxpr(
+        lambda *xs: [lax.slice(x, [0] * x.ndim, [1] * x.ndim) for x in xs if x.size]
+    )(*types).jaxpr
+    renamed = dict(zip(entries.invars, inputs, strict=True))
+    reading = [eqn.replace(invars=[renamed[var] for var in eqn.invars]) for eqn in entries.eqns]
+    return jaxpr.replace(
+        constvars=(),
+        invars=inputs,
+        outvars=[*jaxpr.outvars, *(renamed.get(var, var) for var in entries.outvars)],
+        eqns=[*live(jaxpr), *reading],
+        debug_info=jaxpr.debug_info.with_unknown_names(),
+    )
 
 
 def _fits(equation: Any) -> bool:
@@ -82,30 +106,21 @@ def _is_matrix_by_vector(equation: Any) -> bool:
 
 
 def _equations(jaxpr: Any) -> Iterator[Any]:
-    for equation in jaxpr.eqns:
+    for equation in live(jaxpr):
         yield equation
-        for parameter in jax.tree.leaves(
-            list(equation.params.values()), is_leaf=lambda leaf: hasattr(leaf, "eqns")
-        ):
-            inner = getattr(parameter, "jaxpr", parameter)
-            if hasattr(inner, "eqns"):
-                yield from _equations(inner)
+        for inner in inner_jaxprs(equation):
+            yield from _equations(inner)
 
 
 def _lower_as_call(ctx: Any, *operands: Any, jaxpr: ClosedJaxpr) -> Any:
-    def fn(*operands: Any) -> list[Any]:
-        # XLA aborts on a parameter of a kernel that nothing reads: each gives one entry back.
-        entries = [lax.slice(x, [0] * x.ndim, [1] * x.ndim) for x in operands if x.size]
-        return [*jaxpr_as_fun(jaxpr)(*operands), *entries]
-
-    results = mlir.lower_fun(jax.jit(fn), multiple_results=True)(ctx, *operands)
-    call = results[0].owner
-    if call.name.endswith("call"):
-        attributes: dict[str, ir.Attribute] = {
-            name: ir.StringAttr.get(value) for name, value in _ATTRIBUTES.items()
-        }
-        call.attributes["mhlo.frontend_attributes"] = ir.DictAttr.get(attributes)
-    return results[: len(jaxpr.out_avals)]
+    # The jaxpr as it is: a call of a function would trace it once more.
+    with by_loops():
+        results = mlir.core_call_lowering(ctx, *operands, name=_kernel.name, call_jaxpr=jaxpr)
+    attributes: dict[str, ir.Attribute] = {
+        name: ir.StringAttr.get(value) for name, value in _ATTRIBUTES.items()
+    }
+    results[0].owner.attributes["mhlo.frontend_attributes"] = ir.DictAttr.get(attributes)
+    return results
 
 
 def _inline(*operands: Any, jaxpr: ClosedJaxpr) -> list[Any]:

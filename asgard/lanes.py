@@ -117,6 +117,15 @@ def _dynamic_slice(params: Any, operands: list[Laned], shapes: Any, size: int) -
     return [(lax.dynamic_slice(array, _starts(starts), sizes), True)]
 
 
+def _gather(params: Any, operands: list[Laned], shapes: Any, size: int) -> list[Laned]:
+    (array, _), (places, _) = operands
+    numbers = params["dimension_numbers"]
+    numbers = numbers._replace(offset_dims=(*numbers.offset_dims, len(shapes[0])))
+    sizes = (*params["slice_sizes"], size)
+    params = {**params, "dimension_numbers": numbers, "slice_sizes": sizes}
+    return [(lax.gather_p.bind(array, places, **params), True)]
+
+
 def _slice_of_each_lane(params: Any, operands: list[Laned], size: int) -> list[Laned]:
     """A slice of its own for each lane, taken where the lanes lie: they are not moved first."""
     (array, laned), *starts = operands
@@ -207,7 +216,7 @@ def _flags(program: Program, flags: Sequence[bool]) -> list[bool]:
 
 
 # From which operand on a primitive only steers: with lanes there, it is no longer the same one.
-_STEERED = {"dynamic_slice": 1, "dynamic_update_slice": 2, "pad": 1}
+_STEERED = {"dynamic_slice": 1, "gather": 1, "dynamic_update_slice": 2, "pad": 1}
 _RULES: dict[str, Callable[..., list[Laned]]] = {
     "broadcast_in_dim": _broadcast,
     "reshape": _reshape,
@@ -216,5 +225,6 @@ _RULES: dict[str, Callable[..., list[Laned]]] = {
     "pad": _pad,
     "dynamic_slice": _dynamic_slice,
     "dynamic_update_slice": _dynamic_update_slice,
+    "gather": _gather,
     "scan": _scan,
 }

@@ -29,6 +29,6 @@ SMOOTH = named(
     add add_any sub mul div neg square integer_pow pow sqrt rsqrt exp exp2 expm1 log log1p sin cos
     tan asin acos atan sinh cosh tanh asinh acosh atanh logistic erf erfc dot_general
     conv_general_dilated reduce_sum cumsum concatenate stack unstack split slice squeeze rev
-    broadcast_in_dim reshape expand_dims transpose pad convert_element_type copy copy_p
+    gather broadcast_in_dim reshape expand_dims transpose pad convert_element_type copy copy_p
     """
 )

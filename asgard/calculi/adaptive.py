@@ -13,6 +13,7 @@ import dataclasses
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Inexact, Int
 
@@ -94,20 +95,31 @@ def take_step(
 ) -> Step:
     """The step from a point towards the time `last`, in `direction` 1 or -1."""
     coefficients = system.expand(point.time, point.state)
-    finite = jnp.all(jnp.isfinite(coefficients), axis=(0, 1))
+    # Zero times what is finite is zero: a sum of numbers, which runs as vectors do, not of flags.
+    finite = lax.reduce_sum(coefficients * 0, (0, 1)) == 0
     # Sizes are chosen by numbers that carry no derivative; a breakpoint's place carries its own.
     frozen = lax.stop_gradient((coefficients, point, last))
     wall = next_breakpoint(point.time, direction, control)
-    proposed = _propose(system, *frozen[:2], control)
-    before = direction * (beside(lax.stop_gradient(wall), -direction) - frozen[1].time)
-    clipped = proposed >= before
-    size = jnp.where(clipped, before, proposed)
+    size = proposed = _propose(system, *frozen[:2], control)
+    clipped = lax.full(size.shape, False)
+    if wall is not None:
+        before = direction * (beside(lax.stop_gradient(wall), -direction) - frozen[1].time)
+        clipped = proposed >= before
+        size = jnp.where(clipped, before, proposed)
     size, rejected, accepted = largest_size(system, *frozen, size, direction, control)
-    clipped &= rejected == 0
-    # To a breakpoint that close the state does not move.
-    accepted |= clipped & (size <= 2 * jnp.finfo(size.dtype).eps * jnp.abs(point.time))
-    after = advance(coefficients, point, size, clipped, wall, direction)
-    after = dataclasses.replace(after, step=jnp.maximum(size, proposed))
+    if wall is not None:
+        # To a breakpoint that close the state does not move.
+        clipped &= rejected == 0
+        accepted |= clipped & (size <= 2 * jnp.finfo(size.dtype).eps * jnp.abs(point.time))
+    offset = _offset(point, size, clipped, wall, direction)
+    # A branch that is always taken, so that XLA sums the series once for all that reads it.
+    change = lax.cond(
+        rejected[(0,) * rejected.ndim] >= 0,
+        lambda: _change(coefficients, offset),
+        lambda: lax.full_like(point.state, 0),
+    )
+    after = _end(point, offset, change, clipped, wall, direction)
+    after = dataclasses.replace(after, step=lax.max(size, proposed))
     return Step(coefficients, size, clipped, after, finite, accepted, rejected)
 
 
@@ -116,44 +128,78 @@ def advance(
     point: Point,
     size: Array,
     clipped: Array,
-    wall: Array,
+    wall: Array | None,
     direction: Array,
 ) -> Point:
     """The point at the end of a step of a size, at the breakpoint `wall` where that clips it."""
-    offset = jnp.where(clipped, wall - point.time - point.late, direction * size)
-    # Compensated summation (Kahan) of time and state: what rounding leaves out is carried along.
+    offset = _offset(point, size, clipped, wall, direction)
+    after = _end(point, offset, _change(coefficients, offset), clipped, wall, direction)
+    return dataclasses.replace(after, step=size)
+
+
+def _offset(
+    point: Point, size: Array, clipped: Array, wall: Array | None, direction: Array
+) -> Array:
+    """From a point to the end of a step, in time."""
+    offset = direction * size
+    return offset if wall is None else jnp.where(clipped, wall - point.time - point.late, offset)
+
+
+def _change(coefficients: Array, offset: Array) -> Array:
+    """What the state changes by over a step."""
+    return horner(coefficients[1:], offset) * offset
+
+
+def _end(
+    point: Point,
+    offset: Array,
+    change: Array,
+    clipped: Array,
+    wall: Array | None,
+    direction: Array,
+) -> Point:
+    """The point at the end of a step, by compensated summation (Kahan) of time and state.
+
+    What rounding leaves out is carried along.
+    """
     span = point.late + offset
-    time = jnp.where(clipped, beside(wall, direction), point.time + span)
-    late = jnp.where(clipped, wall - beside(wall, direction), span - (time - point.time))
-    increment = horner(coefficients[1:], offset) * offset + point.remainder
+    time = point.time + span
+    late = span - (time - point.time)
+    if wall is not None:
+        beyond = beside(wall, direction)
+        time, late = jnp.where(clipped, beyond, time), jnp.where(clipped, wall - beyond, late)
+    increment = change + point.remainder
     state = point.state + increment
     remainder = lax.stop_gradient(increment - (state - point.state))
-    return Point(time, lax.stop_gradient(late), state, remainder, size)
+    return Point(time, lax.stop_gradient(late), state, remainder, lax.abs(offset))
 
 
 def _propose(system: System, coefficients: Array, point: Point, control: Control) -> Array:
     """The size that the decay of the coefficients allows, by at most `GROWTH` over the last."""
     order = coefficients.shape[0] - 1
-    value, slope = (wire_norms(system, coefficients[k]) for k in (0, 1))
-    value = jnp.log(control.rtol * value + control.atol)
-    slope = jnp.log(control.rtol * slope)
-    sizes = []
-    for k in {max(order - 1, 2), order}:
-        norm = wire_norms(system, coefficients[k])
-        known = jnp.log(norm)
-        size = jnp.maximum((value - known) / k, (slope - known) / (k - 1))
-        sizes.append(jnp.where(norm > 0, size, jnp.inf))
-    size = jnp.exp(jnp.min(jnp.stack(sizes), axis=(0, 1))).astype(point.time.dtype)
-    limit = jnp.where(jnp.isfinite(point.step), GROWTH * point.step, size)
-    size = jnp.minimum(jnp.minimum(size, limit), control.max_step)
-    return jnp.where(jnp.isfinite(size), size, FIRST)
+    lowest = max(order - 1, 2)
+    first = wire_norms(system, lax.slice_in_dim(coefficients, 0, 2), axis=1)
+    norms = wire_norms(system, lax.slice_in_dim(coefficients, lowest, order + 1), axis=1)
+    # Rows are the value and the slope, and the last coefficients.
+    rows = (-1,) + (1,) * (norms.ndim - 1)
+    powers = np.arange(lowest, order + 1, dtype=norms.dtype).reshape(rows)
+    bounds = lax.log(
+        control.rtol * first + control.atol * np.eye(2, 1, dtype=norms.dtype).reshape(rows)
+    )
+    known = lax.log(norms)
+    sizes = lax.max((bounds[:1] - known) / powers, (bounds[1:] - known) / (powers - 1))
+    sizes = lax.select(norms > 0, sizes, lax.full_like(sizes, jnp.inf))
+    size = lax.exp(lax.reduce_min(sizes, (0, 1))).astype(point.time.dtype)
+    limit = lax.select(lax.is_finite(point.step), GROWTH * point.step, size)
+    size = jnp.minimum(lax.min(size, limit), control.max_step)
+    return lax.select(lax.is_finite(size), size, lax.full_like(size, FIRST))
 
 
-def next_breakpoint(time: Array, direction: Array, control: Control) -> Array:
-    """The breakpoint ahead, infinitely far where there is none."""
+def next_breakpoint(time: Array, direction: Array, control: Control) -> Array | None:
+    """The breakpoint ahead, infinitely far where there is none; None for a run without any."""
     stops = control.breakpoints
     if stops.shape[0] == 0:
-        return jnp.full_like(time, jnp.inf) * direction
+        return None
     place = place_of_next(time, direction, control)
     found = at_number(stops, jnp.clip(place, 0, stops.shape[0] - 1))
     return jnp.where((place >= 0) & (place < stops.shape[0]), found, direction * jnp.inf)

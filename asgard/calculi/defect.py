@@ -1,14 +1,23 @@
 """The check of a step: up to where its polynomial satisfies the equation.
 
 Coefficient decay alone steps over what a series cannot see: a kink, a jump, a narrow pulse.
+
+How long the first call of a run takes is how much there is to compile, so a thing stands here once:
+one loop goes through the checks of a step and then halves, and the field beside the step's start is
+one batch. Where lax has an operation of its own it is taken, as it is traced much faster than that
+of jnp.
 """
+
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array
 
-from .system import Control, Point, System, horner, orders, wire_norms
+from .system import Control, Point, System, any_of, horner, orders, wire_norms
 
 # How many sizes a step may refuse before it is given up.
 REJECTIONS = 64
@@ -33,8 +42,9 @@ def largest_size(
     can resolve.
     """
     # What lies past the last time is never asked about.
-    remaining = jnp.maximum(direction * (last - point.time), 0)
-    defect = _Defect(system, coefficients, point, jnp.minimum(size, remaining), direction, control)
+    remaining = direction * (last - point.time)
+    remaining = lax.max(remaining, lax.full_like(remaining, 0))
+    defect = _Defect(system, coefficients, point, lax.min(size, remaining), direction, control)
     shortest = defect.shortest
 
     def goes_on(size: Array, rejected: Array, small: Array) -> Array:
@@ -44,42 +54,22 @@ def largest_size(
         trial, *now = carry
         size, rejected, small = now
         active = goes_on(*now)
-        used = jnp.minimum(trial, remaining)
-        good, bad = defect.extent(used)
-        fits = good >= 1
-        located = _bisect(defect, good * used, bad * used, active & ~fits)
+        good, bad = defect.extent(lax.min(trial, remaining), active)
+        refused = active & (bad != jnp.inf)
         return (
-            jnp.where(active & ~fits, jnp.maximum(located, 0.75 * shortest), trial),
-            jnp.where(active, trial, size),
-            rejected + (active & ~fits),
-            small | (active & fits),
+            lax.select(refused, lax.max(good, 0.75 * shortest), trial),
+            lax.select(active, trial, size),
+            rejected + refused,
+            small | (active & ~refused),
         )
 
     # Before the first trial, twice its size stands for what is refused.
-    none = jnp.zeros(size.shape, bool)
-    carry = (size, 2 * size + shortest, jnp.zeros(size.shape, jnp.int32), none)
+    none = lax.full(size.shape, False)
+    carry = (size, 2 * size + shortest, lax.full(size.shape, 0, jnp.int32), none)
     _, size, rejected, small = lax.while_loop(
-        lambda carry: jnp.any(goes_on(*carry[1:])), turn, carry
+        lambda carry: any_of(goes_on(*carry[1:])), turn, carry
     )
     return size, rejected, small
-
-
-def _bisect(defect: "_Defect", good: Array, bad: Array, active: Array) -> Array:
-    """The place between a good and a bad one where the defect grows too large."""
-
-    def is_open(good: Array, bad: Array) -> Array:
-        return active & (bad - good > defect.shortest)
-
-    def halve(carry: tuple[Array, Array]) -> tuple[Array, Array]:
-        good, bad = carry
-        middle = good + (bad - good) / 2
-        is_good, searched = defect.is_small_at(middle), is_open(good, bad)
-        return (
-            jnp.where(searched & is_good, middle, good),
-            jnp.where(searched & ~is_good, middle, bad),
-        )
-
-    return lax.while_loop(lambda carry: jnp.any(is_open(*carry)), halve, (good, bad))[0]
 
 
 class _Defect:
@@ -97,79 +87,102 @@ class _Defect:
         self.system, self.coefficients, self.control = system, coefficients, control
         self.time, self.direction = point.time, direction
         self.slopes = coefficients[1:] * orders(coefficients)[1:]
+        self.scales = lax.abs(coefficients[0]), lax.abs(coefficients[1])
         self.resolution = resolution = jnp.finfo(point.time.dtype).eps
-        self.shortest = 2 * resolution * jnp.maximum(jnp.abs(point.time), size)
+        self.shortest = shortest = 2 * resolution * lax.max(lax.abs(point.time), size)
 
-        # How far rounding of its arguments moves the field: no defect below that says anything.
-        def moved(time: Array, state: Array) -> Array:
-            return wire_norms(system, system.field(time, state) - coefficients[1])
+        # How far rounding of its arguments moves the field: no defect below that says anything; and
+        # how far the field jumps within the shortest of steps, which excuses no longer one.
+        beside = [[-1, 1, -2, 2], [1 - 2 * resolution, 1 + 2 * resolution, 1, 1], [0, 0, -2, 2]]
+        rise = shortest * coefficients[1]
 
-        def blurred(side: int) -> Array:
-            near = jnp.asarray(1 + side * 2 * resolution, point.time.dtype)
-            return moved(point.time + side * self.shortest, point.state * near)
+        def movement(by: Any, factor: Any, rises: Any) -> Array:
+            state = point.state * factor + rises * rise
+            found = system.field(point.time + by * shortest, state)
+            return wire_norms(system, found - coefficients[1])
 
+        moved = self._each(movement, *np.asarray(beside, shortest.dtype))
         # Beside a kink the one that is not the step's may be still: its own slope counts too.
-        own = self.shortest * wire_norms(system, 2 * coefficients[2])
-        self.blur = jnp.maximum(jnp.minimum(blurred(-1), blurred(1)), own)
+        own = shortest * wire_norms(system, 2 * coefficients[2])
+        self.blur = lax.max(lax.min(moved[0], moved[1]), own)
+        self.jump = lax.max(moved[2], moved[3])
 
-        # How far the field jumps within the shortest of steps, which excuses no longer one.
-        def across(side: int) -> Array:
-            span = side * 2 * self.shortest
-            return moved(point.time + span, point.state + span * coefficients[1])
+    def extent(self, used: Array, active: Array) -> tuple[Array, Array]:
+        """Up to where a step of a size is good, and from where on it is not, infinite if it all is.
 
-        self.jump = jnp.maximum(across(-1), across(1))
+        The checks are gone through, and where one fails a bisection follows, between it and the one
+        before.
+        """
+        checks = np.asarray(self.system.checks, used.dtype)
+        sweeps = checks.reshape((-1, 1) if self.system.one_by_one else (1, -1))
+        count, points = sweeps.shape
+        sweeps = sweeps.reshape(count, points, *(1,) * used.ndim)
 
-    def is_small_at(self, offset: Array) -> Array:
-        """Whether the defect at one place is small for a step up to there."""
-        return self._passes(self._at(offset, *self._polynomial(offset)), offset)
+        def is_open(good: Array, bad: Array) -> Array:
+            return active & (bad < jnp.inf) & (bad - good > self.shortest)
 
-    def extent(self, size: Array) -> tuple[Array, Array]:
-        """The last part of a step that is good, 1 if all are, and the first that is not."""
-        parts = jnp.asarray(self.system.checks, size.dtype)
-        if not self.system.one_by_one:
-            states, expected = jax.vmap(self._polynomial)(size * parts)
-            defects = jax.vmap(self._at)(size * parts, states, expected)
-            passed = jax.vmap(lambda one: self._passes(one, size))(defects)
-            count = jnp.sum(jnp.cumprod(passed))
-            return jnp.where(count > 0, parts[count - 1], 0), parts[
-                jnp.minimum(count, len(parts) - 1)
-            ]
+        def turn(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+            place, good, bad = carry
+            sweeping = place < count
+            middle = good + (bad - good) / 2
+            parts = lax.dynamic_index_in_dim(sweeps, place, keepdims=False)
+            offsets = lax.select(sweeping, used * parts, lax.broadcast(middle, (points,)))
+            passes = self._are_small_at(offsets, lax.select(sweeping, used, middle), place)
+            # The first of the points that is bad, and the last before it.
+            infinite, zero = (lax.full_like(offsets, bound) for bound in (jnp.inf, 0))
+            first = lax.reduce_min(lax.select(passes, infinite, offsets), (0,))
+            after = lax.min(bad, first)
+            last = lax.reduce_max(lax.select(offsets < after, offsets, zero), (0,))
+            changes = sweeping | is_open(good, bad)
+            good = lax.select(changes, lax.max(good, last), good)
+            bad = lax.select(changes, after, bad)
+            goes_on = any_of(active & (bad == jnp.inf))
+            return lax.select(goes_on, place + 1, lax.full_like(place, count)), good, bad
 
-        # Point by point. The polynomial passes through the loop's carry, or it would be summed anew
-        # wherever the field reads it.
-        def one(place: Array, carry: tuple[Array, ...]) -> tuple[Array, ...]:
-            good, bad, state, expected = carry
-            passes = self._passes(self._at(size * parts[place], state, expected), size)
-            part = parts[place]
-            following = parts[jnp.minimum(place + 1, len(parts) - 1)]
-            return (
-                jnp.where(passes & (bad > 1), part, good),
-                jnp.where(~passes & (bad > 1), part, bad),
-                *self._polynomial(size * following),
-            )
+        def goes_on(carry: tuple[Array, Array, Array]) -> Array:
+            place, good, bad = carry
+            return (place < count) | any_of(is_open(good, bad))
 
-        start = (jnp.zeros_like(size), jnp.full_like(size, 2), *self._polynomial(size * parts[0]))
-        good, bad, *_ = lax.fori_loop(0, len(parts), one, start)
+        start = lax.full((), 0, jnp.int32), lax.full_like(used, 0), lax.full_like(used, jnp.inf)
+        _, good, bad = lax.while_loop(goes_on, turn, start)
         return good, bad
 
-    def _polynomial(self, offset: Array) -> tuple[Array, Array]:
-        """p and p' at an offset in the direction of time."""
-        offset = self.direction * offset
-        return horner(self.coefficients, offset), horner(self.slopes, offset)
+    def _are_small_at(self, offsets: Array, used: Array, place: Array) -> Array:
+        """Whether the defects at some offsets are small for a step of a size."""
+        offsets = self.direction * offsets
 
-    def _at(self, offset: Array, state: Array, expected: Array) -> Array:
-        found = self.system.field(self.time + self.direction * offset, state)
-        return jnp.abs(found - expected)
+        def polynomials() -> tuple[Array, Array]:
+            """p and p', `[points, state]`."""
+            across = offsets[:, None]
+            return horner(self.coefficients[:, None], across), horner(self.slopes[:, None], across)
+
+        # A branch that is always taken: XLA would sum what it fuses anew where the field reads it.
+        shape = (len(offsets), *self.coefficients.shape[1:])
+        none = lax.full(shape, 0, self.coefficients.dtype)
+        states, expected = lax.cond(place >= 0, polynomials, lambda: (none, none))
+
+        def one(offset: Array, state: Array, expected: Array) -> Array:
+            found = self.system.field(self.time + offset, state)
+            return self._passes(lax.abs(found - expected), used)
+
+        return self._each(one, offsets, states, expected)
 
     def _passes(self, defect: Array, used: Array) -> Array:
         """Whether a defect is small for a step of a size."""
         control = self.control
-        scale = jnp.maximum(jnp.abs(self.coefficients[0]), used * jnp.abs(self.coefficients[1]))
-        scale = wire_norms(self.system, scale)
+        scale = wire_norms(self.system, lax.max(self.scales[0], used * self.scales[1]))
         allowed = DEFECT * (control.atol + control.rtol * scale)
         # A field that is nothing but noise is excused no more than half of the digits.
-        largest = jnp.max(scale, axis=0)
+        largest = lax.reduce_max(scale, (0,))
         noise = NOISE * (self.resolution * largest + used * self.blur)
         allowed += jnp.minimum(noise, self.resolution**0.5 * largest)
-        allowed += 2 * jnp.minimum(used, self.shortest) * self.jump
-        return jnp.all(used * wire_norms(self.system, defect) <= allowed, axis=0)
+        allowed += 2 * lax.min(used, self.shortest) * self.jump
+        return lax.reduce_and(used * wire_norms(self.system, defect) <= allowed, (0,))
+
+    def _each(self, fn: Callable[..., Array], *columns: Array | np.ndarray) -> Array:
+        """fn of each row of some arrays, side by side where the system allows that."""
+        if not self.system.one_by_one:
+            return jax.vmap(fn)(*columns)
+        if len(columns[0]) == 1:
+            return fn(*(column[0] for column in columns))[None]
+        return lax.map(lambda row: fn(*row), columns)

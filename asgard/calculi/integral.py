@@ -94,7 +94,7 @@ class Integral(LaneCall):
 
     def __init__(self, problem: Problem):
         self.problem = problem
-        self.tile = max(1, min(TILE, (LARGEST_SUM - 1) // ((problem.order + 1) * problem.widest)))
+        self.tile = max(1, min(TILE, (LARGEST_SUM - 1) // problem.largest))
 
     def outline(self, avals: Avals) -> list[Any]:
         return jax.tree.leaves(self.types(avals))

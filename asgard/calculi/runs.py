@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -62,9 +63,9 @@ class Problem:
     leaves: Any
 
     @property
-    def widest(self) -> int:
-        """How many numbers the widest wire carries."""
-        return int(np.max(np.bincount(self.wires)))
+    def largest(self) -> int:
+        """How many numbers the largest array of an expansion has, for one lane."""
+        return max(math.prod(aval.shape) for aval in self.expand.avals.values())
 
 
 def system_of(problem: Problem, constants: Any, laned: Any, size: int) -> System:

@@ -4,7 +4,6 @@ Everything here may have lanes: one more axis at the end, the same for all, of r
 """
 
 import dataclasses
-import itertools
 from collections.abc import Callable
 
 import equinox as eqx
@@ -59,29 +58,40 @@ class Point(eqx.Module):
     step: Float[Array, "*lanes"]
 
 
-def wire_norms(system: System, values: Array) -> Array:
-    """The largest magnitude on each wire."""
-    sizes = jnp.abs(values)
-    count = int(system.wires[-1]) + 1
-    if count == len(system.wires):
+def any_of(flags: Array) -> Array:
+    """Whether a flag is set in any lane."""
+    return lax.reduce_or(flags, range(flags.ndim)) if flags.ndim else flags
+
+
+def wire_norms(system: System, values: Array, axis: int = 0) -> Array:
+    """The largest magnitude on each wire, of a state along an axis."""
+    sizes = lax.abs(values)
+    counts = np.bincount(system.wires)
+    if len(counts) == len(system.wires):
         return sizes
-    starts = np.searchsorted(system.wires, np.arange(count + 1))
-    return jnp.stack([jnp.max(sizes[a:b], axis=0) for a, b in itertools.pairwise(starts)])
+    parts = lax.split(sizes, counts.tolist(), axis)
+    return lax.stack([lax.reduce_max(part, (axis,)) for part in parts], axis)
 
 
 def horner(coefficients: Array, offset: Array) -> Array:
-    """The sum of coefficients[k] offset^k, for one offset."""
+    """The sum of coefficients[k] offset^k; the offset is broadcast against a coefficient."""
     # Plain lax operations: this is traced many times, and jnp's indexing takes most of that time.
-    rows = [lax.index_in_dim(coefficients, k, keepdims=False) for k in range(len(coefficients))]
+    # Each row keeps its axis to the end: XLA moves a reshape over one operation in a pass over the
+    # whole program, so one in each term costs as many passes as there are terms.
+    order, *shape = np.broadcast_shapes(coefficients.shape, offset.shape)
+    if coefficients.shape[1:] != tuple(shape):
+        coefficients = lax.broadcast_in_dim(coefficients, (order, *shape), range(coefficients.ndim))
+    *rows, value = lax.split(coefficients, (1,) * order)
     factor = lax.convert_element_type(offset, coefficients.dtype)
-    factor = lax.broadcast_in_dim(factor, rows[0].shape, range(1, rows[0].ndim))
-    value = rows.pop()
+    places = range(value.ndim - factor.ndim, value.ndim)
+    factor = lax.broadcast_in_dim(factor, value.shape, places)
     while rows:
         value = lax.add(lax.mul(value, factor), rows.pop())
-    return value
+    return lax.squeeze(value, (0,))
 
 
-def orders(coefficients: Array) -> Array:
+def orders(coefficients: Array) -> np.ndarray:
+    """The order of each coefficient, beside it."""
     dtype = jnp.finfo(coefficients.dtype).dtype
-    orders = jnp.arange(coefficients.shape[0], dtype=dtype)
+    orders = np.arange(coefficients.shape[0], dtype=dtype)
     return orders.reshape((-1,) + (1,) * (coefficients.ndim - 1))

@@ -19,8 +19,9 @@ from ..components import components, edges, lags, loose
 from ..errors import CircuitError
 from .lift import Lifted
 from .net import Frame, Piece, Value, Wire, promote, resize, wire_dims
+from .packing import packed
 from .program import trace
-from .series import Order
+from .series import Order, with_row
 from .step import Progress, Segment, StepNet
 
 _Read = tuple[Wire, int]
@@ -70,21 +71,20 @@ class Group:
             for wire in self.wanted:
                 if wire in values:
                     found[wire].append(values[wire])
-        tails: dict[Wire, Array] = {}
+        series = {wire: jnp.stack(found[wire]) for wire in self.wanted if self.is_series[wire]}
         if last < self.order:
-            tails = self._scan(progress)
-        return {wire: self._assemble(wire, found[wire], tails.get(wire)) for wire in self.wanted}
+            series = self._scan(progress, series)
+        return {
+            wire: self._assemble(wire, found[wire][0], series.get(wire)) for wire in self.wanted
+        }
 
-    def _assemble(self, wire: Wire, first: list[Array], tail: Array | None) -> Value:
-        if not self.is_series[wire]:
-            return Value(first[0], self.rest_dims[wire])
-        array = jnp.stack(first)
-        if tail is not None:
-            array = jnp.concatenate([array, tail])
-        return Value(resize(array, self.order + 1), (self.dim, *self.rest_dims[wire]))
+    def _assemble(self, wire: Wire, first: Array, series: Array | None) -> Value:
+        if series is None:
+            return Value(first, self.rest_dims[wire])
+        return Value(resize(series, self.order + 1), (self.dim, *self.rest_dims[wire]))
 
-    def _scan(self, progress: Progress) -> dict[Wire, Array]:
-        """The orders from 1 on, one step of a scan each."""
+    def _scan(self, progress: Progress, series: dict[Wire, Array]) -> dict[Wire, Array]:
+        """The wanted series whole, the orders from 1 on by one step of a scan each."""
         histories: dict[tuple[int, int], Array] = {}
         for (number, name), known in progress.histories.items():
             axis = len(self.segments[number].dims)
@@ -99,22 +99,40 @@ class Group:
 
         # Wires are of many types, and pytrees want keys that sort: so values travel in lists.
         slack, reads, names = list(self.slack), list(given), list(histories)
-        wanted = [wire for wire in self.wanted if self.is_series[wire]]
+        kept = {wire: self._history(wire) for wire in series}
+        wanted = [wire for wire, key in kept.items() if key is None]
 
         def body(carry, xs):
-            past, buffers = carry
+            past, buffers, found = carry
             m, rows = xs
             before = Progress(
                 dict(zip(slack, past, strict=True)), held, dict(zip(names, buffers, strict=True))
             )
             values, after = self._step(m, before, dict(zip(reads, rows, strict=True)))
-            carry = [after.past[w] for w in slack], [after.histories[name] for name in names]
-            return carry, [values[wire] for wire in wanted]
+            found = [
+                with_row(whole, m + self.lag[wire], values[wire])
+                for wire, whole in zip(wanted, found, strict=True)
+            ]
+            histories = [after.histories[name] for name in names]
+            return ([after.past[w] for w in slack], histories, found), None
 
         steps = jnp.arange(1, self.order + 1, dtype=jnp.int32)
-        carry = [progress.past[wire] for wire in slack], list(histories.values())
-        _, tails = lax.scan(body, carry, (steps, list(given.values())))
-        return dict(zip(wanted, tails, strict=True))
+        whole = [resize(series[wire], self.order + 1 + self.lag[wire]) for wire in wanted]
+        carry = [progress.past[wire] for wire in slack], list(histories.values()), whole
+        (_, buffers, whole), _ = lax.scan(body, carry, (steps, list(given.values())))
+        remembered: dict[Any, Any] = dict(zip(names, buffers, strict=True))
+        found: dict[Wire, Array] = dict(zip(wanted, whole, strict=True))
+        return {wire: found[wire] if key is None else remembered[key] for wire, key in kept.items()}
+
+    def _history(self, wire: Wire) -> tuple[int, int] | None:
+        """The history that is the series of a wire, if a segment remembers it as such."""
+        for number, segment in enumerate(self.segments):
+            lifted = segment.lifted
+            inputs = dict(zip(segment.ins, lifted.program.inputs, strict=True))
+            same = wire in self.lag and self.lag[wire] == segment.lag and not self.rest.dims
+            if same and inputs.get(wire) in lifted.histories:
+                return number, inputs[wire]
+        return None
 
     def _step(
         self, m: Order, progress: Progress, rows: Mapping[_Read, Array] | None = None
@@ -230,11 +248,9 @@ class Group:
         return Segment(ins, outs, lag[members[0]], lifted, dims)
 
     def _lift(self, fn: Callable[..., Any], ins: Sequence[Wire]) -> Lifted:
-        return Lifted(
-            trace(fn, *(self.aval(wire) for wire in ins)),
-            series=[self.is_series[wire] for wire in ins],
-            given=[wire in self.known for wire in ins],
-        )
+        series = [self.is_series[wire] for wire in ins]
+        program = packed(trace(fn, *(self.aval(wire) for wire in ins)), series)
+        return Lifted(program, series, given=[wire in self.known for wire in ins])
 
     def _of_atom(self, error: CircuitError, pieces: Sequence[Piece]) -> CircuitError:
         """The error of the first of the pieces that has one by itself, with its atom's name."""

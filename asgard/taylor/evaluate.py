@@ -5,11 +5,13 @@ by order, and what it has to do at one order is again a net, along the dimension
 none left, a net is a plain sequence of function calls.
 """
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..components import components, edges, guards, in_order
 from .along import Group
+from .joining import join
 from .net import Frame, Piece, Value, Wire, wire_dims
 
 
@@ -37,9 +39,23 @@ def evaluate(
         if lead is None:
             inner = evaluate(members, values, outs, frame.without(frame.dims[0]))
         else:
-            inner = Group(members, values, outs, lead, frame, evaluate).run()
+            inner = _run(members, values, outs, lead, frame)
         values.update(inner)
     return {wire: values[wire] for wire in wanted}
+
+
+def _run(
+    members: Sequence[Piece],
+    values: Mapping[Wire, Value],
+    outs: Sequence[Wire],
+    lead: str,
+    frame: Frame,
+) -> dict[Wire, Value]:
+    """A group along the dimension that leads it."""
+    joined = join(members, values, lead, frame)
+    frame = dataclasses.replace(frame, avals=joined.avals)
+    group = Group(joined.pieces, joined.known, joined.wanted(outs), lead, frame, evaluate)
+    return joined.read(outs, group.run())
 
 
 def _needed(

@@ -15,14 +15,18 @@ from jax import lax
 from jaxtyping import Array
 
 from ..errors import CircuitError
+from ..primitives import STRUCTURAL, named
 from . import rules
+from .entries import Entries, Entry
 from .online import Application, Memory, Need, Rule, integral
 from .program import Equation, Program, literal_key, trace
 from .recurrences import TWINS
 from .series import Body, Order, Series
 
-# How many operations of order 0 may follow one another before a cut.
+# How many operations of order 0 may follow one another before a cut, those not counted that only
+# move numbers about.
 LONGEST_CHAIN = 8
+_MOVES = STRUCTURAL | named("slice squeeze stack unstack concatenate split gather rev")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,6 +101,9 @@ class Lifted:
         self.outputs = self._resolve(program.outputs)
         self.output_is_series = [number in self.series for number in self.outputs]
         self.steps, self.recalled = self._needed()
+        self.entries = self._find_entries()
+        self.recalled -= self.entries.keys()
+        self.recalled |= {entry.source for entry in self.entries.values()}
         self.histories = sorted(self.recalled - self.given)
         self.held = self._find_held()
         self.cuts = self._find_cuts()
@@ -142,7 +149,10 @@ class Lifted:
             series[self.program.inputs[position]] = Series(body)
 
         def learn(number: int, coefficient: Array) -> None:
-            if number in self.given or number not in self.recalled:
+            if number in self.entries:
+                entry = self.entries[number]
+                series[number] = Series(series[entry.source].whole, coefficient, entry.place)
+            elif number in self.given or number not in self.recalled:
                 known = series[number].body if number in series else []
                 series[number] = Series(known, coefficient)
             else:
@@ -299,6 +309,26 @@ class Lifted:
                         recalled.add(number)
         return steps[::-1], recalled
 
+    def _find_entries(self) -> dict[int, Entry]:
+        """The values whose history is read out of that of what they are entries of.
+
+        One history of all entries is worth it where half of them are read.
+        """
+        entries = Entries(self.avals)
+        for instruction in self.instructions:
+            entries.see(instruction.equation)
+        found: dict[int, list[int]] = {}
+        for number, entry in entries.found.items():
+            if number in self.recalled and entry.source in self.series - entries.found.keys():
+                found.setdefault(entry.source, []).append(number)
+        kept = self.recalled | self.given
+        return {
+            number: entries.found[number]
+            for source, numbers in found.items()
+            for number in numbers
+            if source in kept or 2 * len(numbers) >= self.avals[source].shape[0]
+        }
+
     def _find_held(self) -> list[int]:
         """The values without a series that steps read: all but the constants of the program."""
         read = {
@@ -319,11 +349,12 @@ class Lifted:
         cuts: set[int] = set()
         for instruction in self.instructions:
             equation = instruction.equation
-            deepest = 1 + max((depth.get(number, 0) for number in equation.ins), default=0)
-            for number in instruction.outs:
-                depth[number] = deepest % LONGEST_CHAIN
-                if depth[number] == 0 and number in equation.outs:
-                    cuts.add(number)
+            deepest = max((depth.get(number, 0) for number in equation.ins), default=0)
+            if equation.name not in _MOVES:
+                deepest = (deepest + 1) % LONGEST_CHAIN
+                if deepest == 0:
+                    cuts.update(set(instruction.outs).intersection(equation.outs))
+            depth.update((number, deepest) for number in instruction.outs)
         return cuts
 
     def _is_inexact(self, number: int) -> bool:

@@ -106,6 +106,28 @@ def scan_counts(params: dict[str, Any]) -> tuple[int, int]:
     return params["num_consts"], params["num_carry"]
 
 
+def live(jaxpr: Any) -> list[Any]:
+    """The equations of a jaxpr that its outputs need."""
+    needed = {atom for atom in jaxpr.outvars if not isinstance(atom, Literal)}
+    kept = []
+    for eqn in reversed(jaxpr.eqns):
+        if eqn.effects or not needed.isdisjoint(eqn.outvars):
+            needed.update(atom for atom in eqn.invars if not isinstance(atom, Literal))
+            kept.append(eqn)
+    return kept[::-1]
+
+
+def inner_jaxprs(eqn: Any) -> list[Any]:
+    """What an equation of a jaxpr holds: the bodies of a loop, branches, what it calls."""
+    found = []
+    for value in eqn.params.values():
+        for one in value if isinstance(value, tuple) else (value,):
+            jaxpr = getattr(one, "jaxpr", one)
+            if hasattr(jaxpr, "eqns"):
+                found.append(jaxpr)
+    return found
+
+
 class _Builder:
     """Numbers the values of a jaxpr and of all it calls."""
 

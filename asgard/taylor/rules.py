@@ -28,6 +28,7 @@ from jax import lax
 from ..concrete import is_concrete
 from ..errors import CircuitError
 from . import control, online, selection, solves
+from .convolution import whole
 from .online import Application, Rule
 from .recurrences import RECURRENCES, dawson, power_step
 from .series import MULTIPLY, Product
@@ -280,6 +281,7 @@ REWRITES: dict[str, Callable[..., Any]] = {
     "digamma": _digamma,
     "xlogy": _vanishing,
     "xlog1py": lambda x, y: x * jnp.log1p(y),
+    "asgard_convolution": whole,  # of series along another dimension
 }
 
 DERIVATIVES: dict[str, Callable[[Any], Any]] = {

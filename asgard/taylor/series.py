@@ -16,6 +16,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
+from .convolution import convolution, reversed_from
+
 Body = list[Array] | Array  # the coefficients of a series in one of the two forms
 Order = int | Array
 
@@ -24,11 +26,22 @@ Order = int | Array
 class Series:
     """Coefficients 0 to n - 1 in `body`; `now` is coefficient n once it is known.
 
-    `body` may know more than that (it does for a series given from outside).
+    `body` may know more than that (it does for a series given from outside). Where `entry` is
+    given, the coefficients are those entries, along the first axis, of the ones in `whole`.
     """
 
-    body: Body
+    whole: Body
     now: Array | None = None
+    entry: int | None = None
+
+    @property
+    def body(self) -> Body:
+        """The coefficients, in one of the two forms."""
+        if self.entry is None:
+            return self.whole
+        if isinstance(self.whole, list):
+            return [lax.index_in_dim(one, self.entry, keepdims=False) for one in self.whole]
+        return lax.index_in_dim(self.whole, self.entry, axis=1, keepdims=False)
 
     @property
     def zero(self) -> Array:
@@ -43,10 +56,17 @@ class Series:
 
     def append(self, n: Order, coefficient: Array) -> "Series":
         """This series with coefficient n known."""
-        if isinstance(self.body, list):
-            return Series([*self.body, coefficient], coefficient)
-        row = coefficient.astype(self.body.dtype)[None]
-        return Series(lax.dynamic_update_slice_in_dim(self.body, row, n, axis=0), coefficient)
+        body = self.body
+        if isinstance(body, list):
+            return Series([*body, coefficient], coefficient)
+        return Series(with_row(body, n, coefficient), coefficient)
+
+
+def with_row(body: Array, n: Order, row: Array) -> Array:
+    """A buffer with a coefficient at order n."""
+    starts = [jnp.asarray(n, jnp.int32), *(jnp.zeros((), jnp.int32) for _ in row.shape)]
+    row = lax.expand_dims(row.astype(body.dtype), (0,))
+    return lax.dynamic_update_slice(body, row, starts, allow_negative_indices=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,14 +91,25 @@ def convolve(
 
     With the weight k, which is `of_order`, it is n times coefficient n of the integral of a' b.
     """
-    if isinstance(a.body, list) and isinstance(b.body, list):
+    first, second = a.body, b.body
+    if isinstance(first, list) and isinstance(second, list):
         assert isinstance(n, int)
-        return _convolve_lists(a.body, b.body, n, product, weight)
-    assert not isinstance(a.body, list)
-    assert not isinstance(b.body, list)
-    length = a.body.shape[0]
-    left = a.body if weight is None else a.body * weight(_orders(a.body))
-    return product.total(left, _reversed_from(b.body, n, length))
+        return _convolve_lists(first, second, n, product, weight)
+    assert not isinstance(first, list)
+    assert not isinstance(second, list)
+    assert not isinstance(a.whole, list)
+    assert not isinstance(b.whole, list)
+    length = first.shape[0]
+    if product is not MULTIPLY:
+        left = first if weight is None else first * weight(_orders(a))
+        return product.total(left, reversed_from(second, n, length))
+    entries = a.entry, b.entry
+    if weight is None:
+        return convolution(a.whole, b.whole, n, entries=entries)
+    weights = weight(_orders(a))
+    if weights.size > length:
+        return convolution(first * weights, b.whole, n, entries=(None, b.entry))
+    return convolution(a.whole, b.whole, n, weights.reshape(length), entries)
 
 
 def of_order(k: Any) -> Any:
@@ -93,7 +124,15 @@ def scale(coefficient: Array, factor: Order) -> Array:
 
 def divide(coefficient: Array, divisor: Order) -> Array:
     """A coefficient divided by an order."""
-    return coefficient / real_order(divisor, coefficient)
+    order = real_order(divisor, coefficient)
+    if isinstance(divisor, int) or jnp.iscomplexobj(coefficient):
+        return coefficient / order
+    # One division for all entries, and two corrections in place of theirs, which take longer: with
+    # the sum of a product and a number rounded once, the quotient is the nearest number (Markstein,
+    # IBM Journal of Research and Development 34, 1990).
+    inverse = 1 / order
+    quotient = coefficient * inverse
+    return quotient + (coefficient - quotient * order) * inverse
 
 
 def real_order(order: Order, like: Array) -> Array:
@@ -102,17 +141,13 @@ def real_order(order: Order, like: Array) -> Array:
     return jnp.asarray(order, dtype) if isinstance(order, int) else order.astype(dtype)
 
 
-def _orders(body: Array) -> Array:
-    orders = jnp.arange(body.shape[0], dtype=jnp.finfo(body.dtype).dtype)
-    return orders.reshape((-1,) + (1,) * (body.ndim - 1))
-
-
-def _reversed_from(body: Array, n: Order, length: int) -> Array:
-    """Coefficients n, n - 1, …, 0 and then zeros, `length` in all."""
-    # A pad, a slice and a reversal that XLA fuses into the sum that reads them.
-    zero = jnp.zeros((), body.dtype)
-    padding = [(length - 1, 0, 0)] + [(0, 0, 0)] * (body.ndim - 1)
-    return lax.rev(lax.dynamic_slice_in_dim(lax.pad(body, zero, padding), n, length), (0,))
+def _orders(series: Series) -> Array:
+    """The orders of a buffer, to be multiplied with its coefficients."""
+    assert not isinstance(series.whole, list)
+    length, *value = series.whole.shape
+    rank = len(value) - (series.entry is not None)
+    orders = jnp.arange(length, dtype=jnp.finfo(series.whole.dtype).dtype)
+    return orders.reshape((-1,) + (1,) * rank)
 
 
 def _convolve_lists(

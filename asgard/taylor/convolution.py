@@ -1,0 +1,220 @@
+"""The convolution of two histories at one order, as one JAX primitive.
+
+The terms past the order at hand are zero. One sum over all of them is a single operation, which is
+what XLA likes best; within a kernel, where operations cost nothing but their arithmetic, a loop
+that ends at the order does half the work. It has no reverse mode, and where it stands is known only
+when the program is compiled: hence a primitive, linear in each of its factors.
+"""
+
+import contextlib
+import contextvars
+import functools
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.core import ShapedArray
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
+from jaxtyping import Array
+
+# How many terms one turn of the loop adds up; more for values of some sizes, where a short turn
+# tempts the compiler to unroll it into numbers rather than vectors.
+CHUNK, LONG_CHUNK = 4, 10
+LONG_SIZES = range(7, 25)
+
+# Of each of the two histories, which entry along the first axis of its values; None for all.
+Entries = tuple[int | None, int | None]
+
+convolution_p = Primitive("asgard_convolution")
+_by_loops = contextvars.ContextVar("by_loops", default=False)
+
+
+@contextlib.contextmanager
+def by_loops() -> Iterator[None]:
+    """Within it, convolutions are compiled as loops that end at the order."""
+    token = _by_loops.set(True)
+    try:
+        yield
+    finally:
+        _by_loops.reset(token)
+
+
+def convolution(
+    a: Array,
+    b: Array,
+    n: int | Array,
+    weights: Array | None = None,
+    entries: Entries = (None, None),
+) -> Array:
+    """The sum over k up to n of weights_k a_k b_(n-k), from buffers `[orders, *value]`.
+
+    Values may be of shapes that broadcast to one another, of one rank. `weights`, of shape
+    `[orders]`, are 1 where they are not given. What `b` holds past order n is not read, and what
+    `a` does is multiplied by 0.
+    """
+    if weights is None:
+        dtype, factors = jnp.result_type(a, b), ()
+    else:
+        dtype = jnp.result_type(a, b, weights)
+        real = jnp.finfo(dtype).dtype
+        factors = (weights.astype(dtype if jnp.iscomplexobj(weights) else real),)
+    return convolution_p.bind(a.astype(dtype), b.astype(dtype), n, *factors, entries=entries)
+
+
+def whole(a: Array, b: Array, n: Array, *weights: Array, entries: Entries) -> Array:
+    """The convolution as one sum over all orders."""
+    a, b = map(_entry, (a, b), entries)
+    return jnp.sum(_weighted(a, weights) * reversed_from(b, n, a.shape[0]), axis=0)
+
+
+def reversed_from(body: Array, n: int | Array, length: int) -> Array:
+    """Coefficients n, n - 1, …, 0 and then zeros, `length` in all."""
+    # A pad, a slice and a reversal that XLA fuses into the sum that reads them.
+    zero = jnp.zeros((), body.dtype)
+    padding = [(length - 1, 0, 0)] + [(0, 0, 0)] * (body.ndim - 1)
+    return lax.rev(lax.dynamic_slice_in_dim(lax.pad(body, zero, padding), n, length), (0,))
+
+
+def _entry(body: Array, entry: int | None) -> Array:
+    return body if entry is None else lax.index_in_dim(body, entry, axis=1, keepdims=False)
+
+
+def _weighted(a: Array, weights: Sequence[Array]) -> Array:
+    """A history times its weights, if it has any."""
+    for factors in weights:
+        a = a * lax.expand_dims(factors, range(1, a.ndim))
+    return a
+
+
+def _up_to(a: Array, b: Array, n: Array, *weights: Array, entries: Entries) -> Array:
+    """A loop up to order n: the terms that fill no chunk first, then chunk by chunk."""
+    size = math.prod(_abstract(a, b, n, entries=entries).shape)
+    count = LONG_CHUNK if size in LONG_SIZES else CHUNK
+    if a.shape[0] <= 2 * count:
+        return whole(a, b, n, *weights, entries=entries)
+    one, chunk, zero = (jnp.asarray(k, n.dtype) for k in (1, count, 0))
+    turns, rest = lax.div(n + one, chunk), lax.rem(n + one, chunk)
+    factors = [(a, entries[0]), *((one, None) for one in weights)]
+
+    def terms(k: Array, others: Sequence[Array]) -> list[Array]:
+        rows = zip(*(_rows(body, k, count, entry) for body, entry in factors), others, strict=False)
+        return [functools.reduce(lax.mul, row) for row in rows]
+
+    def turn(place: Array, total: Array) -> Array:
+        k = rest + place * chunk
+        return total + _sum(terms(k, _rows(b, n - k - (chunk - one), count, entries[1])[::-1]))
+
+    # Of the first few terms there may be none.
+    last = [lax.max(n - jnp.asarray(j, n.dtype), zero) for j in range(count - 1)]
+    others = [row for k in last for row in _rows(b, k, 1, entries[1])]
+    first = [
+        jnp.where(jnp.asarray(j, n.dtype) < rest, term, jnp.zeros_like(term))
+        for j, term in enumerate(terms(zero, others))
+    ]
+    return lax.fori_loop(zero, turns, turn, _sum(first))
+
+
+def _rows(body: Array, start: Array, count: int, entry: int | None) -> list[Array]:
+    """So many coefficients of a history from an order on."""
+    starts, sizes = [start], [count]
+    if entry is not None:
+        starts, sizes = [start, jnp.asarray(entry, start.dtype)], [count, 1]
+    rest = body.shape[len(sizes) :]
+    starts += [jnp.zeros((), start.dtype)] * len(rest)
+    taken = lax.dynamic_slice(body, starts, (*sizes, *rest), allow_negative_indices=False)
+    taken = lax.reshape(taken, (count, *rest))
+    return [lax.index_in_dim(taken, j, keepdims=False) for j in range(count)]
+
+
+def _sum(terms: Sequence[Array]) -> Array:
+    """By pairs, as the processor need not wait for one addition to begin the next."""
+    while len(terms) > 1:
+        pairs = [terms[j] + terms[j + 1] for j in range(0, len(terms) - 1, 2)]
+        terms = [*pairs, *terms[2 * len(pairs) :]]
+    return terms[0]
+
+
+def _abstract(a: Any, b: Any, n: Any, *weights: Any, entries: Entries) -> ShapedArray:
+    shapes = (body.shape[1 + (e is not None) :] for body, e in zip((a, b), entries, strict=True))
+    return ShapedArray(jnp.broadcast_shapes(*shapes), a.dtype)
+
+
+def _differentiate(
+    primals: Sequence[Any], tangents: Sequence[Any], *, entries: Entries
+) -> tuple[Any, Any]:
+    value = convolution_p.bind(*primals, entries=entries)
+    total: Any = ad.Zero(jax.typeof(value).to_tangent_aval())
+    for place, tangent in enumerate(tangents):
+        if place != 2 and not isinstance(tangent, ad.Zero):
+            varied = [*primals[:place], tangent, *primals[place + 1 :]]
+            total = ad.add_tangents(total, convolution_p.bind(*varied, entries=entries))
+    return value, total
+
+
+def _transpose(
+    cotangent: Any, a: Any, b: Any, n: Any, *weights: Any, entries: Entries
+) -> list[Any]:
+    """For the one factor that is undefined: the cotangent times the other two, order by order."""
+    after = [None] * len(weights)
+    if ad.is_undefined_primal(b):
+        factor = reversed_from(_weighted(_entry(a, entries[0]), weights), n, b.aval.shape[0])
+        return [None, _narrowed(cotangent * factor, b.aval, entries[1]), None, *after]
+    factor = reversed_from(_entry(b, entries[1]), n, b.shape[0])
+    if ad.is_undefined_primal(a):
+        product = _weighted(cotangent * factor, weights)
+        return [_narrowed(product, a.aval, entries[0]), None, None, *after]
+    product = cotangent * factor * _entry(a, entries[0])
+    total = jnp.sum(product, axis=range(1, product.ndim))
+    real = jnp.issubdtype(weights[0].aval.dtype, jnp.floating)
+    return [None, None, None, total.real if real else total]
+
+
+def _narrowed(product: Array, aval: Any, entry: int | None) -> Array:
+    """The cotangent of a history, from that of its entry after broadcasting."""
+    shape = aval.shape if entry is None else (aval.shape[0], *aval.shape[2:])
+    axes = [axis for axis, size in enumerate(shape) if size != product.shape[axis]]
+    product = jnp.sum(product, axis=axes, keepdims=True) if axes else product
+    if entry is None:
+        return product
+    padding = [(0, 0, 0)] * aval.ndim
+    padding[1] = (entry, aval.shape[1] - 1 - entry, 0)
+    return lax.pad(lax.expand_dims(product, (1,)), jnp.zeros((), product.dtype), padding)
+
+
+def _batch(operands: Sequence[Any], axes: Sequence[Any], *, entries: Entries) -> tuple[Any, int]:
+    a, b, n, *weights = operands
+    a_axis, b_axis, n_axis, *weights_axes = axes
+    if n_axis is not None or 0 in (a_axis, b_axis):
+        return jax.vmap(functools.partial(whole, entries=entries), in_axes=axes)(*operands), 0
+    a, b = _with_batch_last(a, a_axis), _with_batch_last(b, b_axis)
+    if weights_axes and weights_axes[0] is not None:
+        rows = jnp.moveaxis(weights.pop(), weights_axes[0], -1)
+        a = a * lax.expand_dims(rows, range(1, a.ndim - 1))
+    result = convolution_p.bind(a, b, n, *weights, entries=entries)
+    return result, result.ndim - 1
+
+
+def _with_batch_last(body: Array, axis: int | None) -> Array:
+    return body[..., None] if axis is None else jnp.moveaxis(body, axis, -1)
+
+
+# Traced once for each type.
+_compiled_whole = jax.jit(whole, static_argnames="entries")
+_compiled_up_to = jax.jit(_up_to, static_argnames="entries")
+
+
+def _lower(ctx: Any, *operands: Any, entries: Entries) -> Any:
+    fn = _compiled_up_to if _by_loops.get() else _compiled_whole
+    return mlir.lower_fun(fn, multiple_results=False)(ctx, *operands, entries=entries)
+
+
+convolution_p.def_abstract_eval(_abstract)
+convolution_p.def_impl(_compiled_whole)
+ad.primitive_jvps[convolution_p] = _differentiate
+ad.primitive_transposes[convolution_p] = _transpose
+batching.primitive_batchers[convolution_p] = _batch
+mlir.register_lowering(convolution_p, _lower, cacheable=False)
