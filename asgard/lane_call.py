@@ -220,6 +220,9 @@ def _batch(
     """More lanes: those of the batch, times those that there are."""
     pairs = list(zip(operands, axes, strict=True))
     count = next(x.shape[axis] for x, axis in pairs if axis is not None)
+    if count == 0:
+        avals = _abstract(*_without(pairs), call=call, laned=laned, size=size)
+        return [jnp.zeros((0, *aval.shape), aval.dtype) for aval in avals], [0] * len(avals)
     batched = []
     for (x, axis), flag in zip(pairs, laned, strict=True):
         if axis is not None:
@@ -235,6 +238,16 @@ def _batch(
     if size:
         results = [x.reshape(*x.shape[:-1], count, size) for x in results]
     return results, [x.ndim - 1 - bool(size) for x in results]
+
+
+def _without(pairs: Sequence[tuple[Any, Any]]) -> list[Any]:
+    """The types of operands without their axis of the batch."""
+    return [
+        jax.ShapeDtypeStruct(
+            tuple(n for place, n in enumerate(x.shape) if axis is None or place != axis), x.dtype
+        )
+        for x, axis in pairs
+    ]
 
 
 def _differentiate(

@@ -1,4 +1,4 @@
-"""The bounded loop that every adaptive run stands on: all that is taken of `equinox.internal`."""
+"""The bounded loop of derivatives in any mode: all that is taken of `equinox.internal`."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar

@@ -118,3 +118,12 @@ def test_gradients_in_and_around_a_batch():
     np.testing.assert_allclose(jax.vmap(jax.grad(last))(rates), expected, rtol=1e-12)
     around = jax.grad(lambda rates: jnp.sum(jax.vmap(last)(rates)))(rates)
     np.testing.assert_allclose(around, expected, rtol=1e-12)
+
+
+def test_a_batch_of_nothing_gives_nothing():
+    def last(start):
+        circuit = (ag.Scalar(-1.0) >> ag.Register("t", start) >> ag.Split()).trace()
+        return ag.simulate(circuit, jnp.array([0.0, 1.0])).output[-1]
+
+    assert jax.vmap(last)(jnp.zeros(0)).shape == (0,)
+    assert jax.vmap(jax.grad(last))(jnp.zeros(0)).shape == (0,)

@@ -77,13 +77,13 @@ class Sweep:
                 where = step == 0, step <= last, step == final
                 size = self._spread(_row(path.size, step), flags[3])
                 found, saved = self._step(point, size, *where, saved, found)
-                found = self._with_path(found, row, (place == 0) & (step <= last))
+                found = self._with_path(found, path, step, step <= last)
                 return place - 1, saved, found
 
             carry = lax.while_loop(lambda carry: carry[0] >= 0, back, (length - 1, saved, found))
             return row - 1, *carry[1:]
 
-        begin = jnp.max(last) >> jnp.max(path.level), count - 1, self._nothing_yet(room)
+        begin = jnp.max(last) >> jnp.max(path.level), count - 1, self._nothing_yet(count, room)
         return lax.while_loop(lambda carry: carry[0] >= 0, segment, begin)[2]
 
     @property
@@ -91,7 +91,7 @@ class Sweep:
         """The saved times."""
         return self.arguments[0]
 
-    def _nothing_yet(self, room: list[Array]) -> Found:
+    def _nothing_yet(self, count: Array, room: list[Array]) -> Found:
         """Before the last step: what is given of the point at which the run ended."""
         begin = jax.tree.map(self._spread, self.arguments[1], self.laned[1])
         point_leaves = jax.tree.leaves(self.given.point, is_leaf=lambda leaf: leaf is None)
@@ -99,6 +99,9 @@ class Sweep:
             jnp.zeros_like(x) if dot is None else dot
             for x, dot in zip(jax.tree.leaves(begin), point_leaves, strict=True)
         ]
+        if self.given.coefficients is not None:
+            # The polynomial where a failed run stopped is that of no step of its path.
+            given[2] = jnp.where(count == self.ts.shape[0], given[2], jnp.nan)
         times, stops, *constants = room
         return Found(Point(*given), times, stops, constants)
 
@@ -110,11 +113,13 @@ class Sweep:
     ) -> tuple[Point, Array, Array]:
         """The points from a row of the path to before the next, the first's step, their count."""
         _, _, _, control, constants = self.arguments
-        rows = zip(path.large[:3], flags[:3], strict=True)
-        time, late, state = (self._spread(_row(x, row), flag) for x, flag in rows)
-        first = Point(time, late, state, jnp.zeros_like(state), jnp.zeros_like(time))
         level = jnp.max(path.level)
         base = row << level
+        # Lanes that were thinned less often have the row of that step further on.
+        own = jnp.minimum(base >> path.level, path.rows)
+        rows = zip(path.large[:3], flags[:3], strict=True)
+        time, late, state = (self._spread(_row_of_lane(x, own), flag) for x, flag in rows)
+        first = Point(time, late, state, jnp.zeros_like(state), jnp.zeros_like(time))
         length = jnp.minimum(1 << level, last - base + 1)
         depth = 1 << paths.levels(self.problem.rows, self.problem.max_steps)
         if depth == 1:
@@ -266,16 +271,18 @@ class Sweep:
         values[1:] = [jnp.where(active, value, 0) for value in values[1:]]
         return values[0], values[1], values[2], values[3:]
 
-    def _with_path(self, found: Found, row: Array, kept: Array) -> Found:
-        """With the cotangents of the path's row, if it is the step's."""
+    def _with_path(self, found: Found, path: Path, step: Array, active: Array) -> Found:
+        """With the cotangents of the path's row, if a step has one."""
         given = self.given.path
         if given is None:
             return found
+        kept = active & (step & ((1 << path.level) - 1) == 0)
+        row = jnp.minimum(step >> path.level, path.rows)
         names = ("time", "late", "state")
         rows = {name: getattr(given, name) for name in names if getattr(given, name) is not None}
         point = found.point
         more = {
-            name: getattr(point, name) + jnp.where(kept, _row(array, row), 0)
+            name: getattr(point, name) + jnp.where(kept, _row_of_lane(array, row), 0)
             for name, array in rows.items()
         }
         return dataclasses.replace(found, point=dataclasses.replace(point, **more))
@@ -325,7 +332,7 @@ def _row(rows: Array, row: Array) -> Array:
 
 
 def _row_of_lane(rows: Array, row: Array) -> Array:
-    """A row, lane by lane."""
+    """A row, lane by lane where each has its own."""
     if row.ndim == 0:
         return _row(rows, row)
     places = jnp.broadcast_to(row, (1, *rows.shape[1:]))

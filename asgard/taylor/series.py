@@ -1,4 +1,4 @@
-"""The coefficients of one value so far, and the one convolution kernel that all rules go through.
+"""The coefficients of one value so far, and the products of two such that rules are made of.
 
 A `Series` is known up to some order; what is not yet known counts as zero. It comes in two forms:
 
@@ -127,9 +127,9 @@ def divide(coefficient: Array, divisor: Order) -> Array:
     order = real_order(divisor, coefficient)
     if isinstance(divisor, int) or jnp.iscomplexobj(coefficient):
         return coefficient / order
-    # One division for all entries, and two corrections in place of theirs, which take longer: with
-    # the sum of a product and a number rounded once, the quotient is the nearest number (Markstein,
-    # IBM Journal of Research and Development 34, 1990).
+    # One division for all entries and a correction of each, which is faster than one division each:
+    # where the sum of a product and a number is rounded once, the quotient is the nearest number
+    # (Markstein, IBM Journal of Research and Development 34, 1990).
     inverse = 1 / order
     quotient = coefficient * inverse
     return quotient + (coefficient - quotient * order) * inverse

@@ -95,6 +95,24 @@ def test_the_memory_of_a_gradient_does_not_grow_with_the_steps_allowed():
     assert f"tensor<{16**4 + 2}x2xf64>" not in text
 
 
+def test_lanes_thinned_unequally_are_gone_through_together(few_checkpoints):
+    """Several pullbacks of one batch, whose tiles hold other lanes than those of the runs did."""
+    rates = jnp.where(jnp.arange(70) < 64, 1.0, 4.0)
+    calculus = ag.Real(order=4, rtol=1e-6, max_steps=1023)
+
+    def end(rate):
+        circuit = ode(lambda y: rate * jnp.stack([y[1], -y[0]]), jnp.array([1.0, 0.0]))
+        return ag.simulate(circuit, jnp.array([0.0, 3.0]), calculus=calculus, throw=False).output[
+            -1, 0
+        ]
+
+    values, back = jax.vjp(jax.vmap(end), rates)
+    weights = jnp.stack([jnp.ones(70), jnp.arange(70.0)])
+    (found,) = jax.jit(jax.vmap(back))(weights)
+    np.testing.assert_allclose(values, jnp.cos(3 * rates), atol=1e-4)
+    np.testing.assert_allclose(found, -3 * jnp.sin(3 * rates) * weights, atol=0.1, rtol=1e-3)
+
+
 def test_a_recorded_run_has_the_same_gradient(few_checkpoints):
     """With all starts kept no step is taken anew, whatever the number of checkpoints."""
     calculus = ag.Real(order=4, rtol=1e-7, max_steps=255, adjoint="recorded")
