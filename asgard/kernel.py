@@ -10,10 +10,12 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax import lax
 from jax.extend.core import ClosedJaxpr, Primitive, jaxpr_as_fun
 from jax.interpreters import mlir
 from jaxlib.mlir import ir
+from jaxtyping import Array
 
 from .hoisting import computes_constants, hoisted
 from .primitives import ALONG_AXES, ELEMENTWISE, STRUCTURAL, named
@@ -46,7 +48,7 @@ _kernel = Primitive("asgard_kernel")
 _kernel.multiple_results = True
 
 
-def as_kernel(fn: Callable[..., Sequence[Any]], *arguments: Any) -> list[Any]:
+def as_kernel(fn: Callable[..., Sequence[Any]], *arguments: Any) -> list[Array]:
     """fn(*arguments), a flat list of arrays from arrays, compiled as one kernel where that works.
 
     For use in lowering only: what it binds has no derivatives and no batching rule.
@@ -58,7 +60,8 @@ def as_kernel(fn: Callable[..., Sequence[Any]], *arguments: Any) -> list[Any]:
     equations = list(_equations(closed.jaxpr))
     count = sum(equation.primitive.name in _COMPUTING for equation in equations)
     if count > LONGEST or not all(map(_fits, equations)):
-        return list(jaxpr_as_fun(closed)(*arguments))
+        # A result that is a constant would come as one of numpy.
+        return [jnp.asarray(x) for x in jaxpr_as_fun(closed)(*arguments)]
     operands = lax.optimization_barrier([*closed.consts, *arguments])
     results = _kernel.bind(*operands, jaxpr=ClosedJaxpr(_reading_all(closed.jaxpr), ()))
     return results[: len(closed.jaxpr.outvars)]
