@@ -58,6 +58,24 @@ def lorenz_of_wires():
     return (rates >> kept >> _copies(3)).trace(3)
 
 
+def lorenz_96_field(x):
+    """The right-hand side of the Lorenz-96 system."""
+    return (jnp.roll(x, -1) - jnp.roll(x, 2)) * jnp.roll(x, 1) - x + 8.0
+
+
+def lorenz_96_of_wires(start):
+    """The Lorenz-96 system on a wire for each number: 0 -> n."""
+    count = len(start)
+    # Of x_(i+1), x_(i-2), x_(i-1), x_i.
+    product = (ag.Id() @ ag.Scalar(-1.0) >> ag.Add()) @ ag.Id() >> ag.Multiplication()
+    rate = product @ ag.Scalar(-1.0) @ ag.Const(8.0) >> ag.Add(3)
+    reads = [4 * ((i + d) % count) + k for i in range(count) for k, d in enumerate((1, -2, -1, 0))]
+    registers = ag.Monoidal(*(ag.Register("t", x) for x in start))
+    rates = ag.Monoidal(*[ag.Split(4)] * count) >> ag.Permute(tuple(reads))
+    loop = rates >> ag.Monoidal(*[rate] * count) >> registers >> _copies(count)
+    return loop.trace(count)
+
+
 def oscillator():
     """x'' = -x from x = 1 at rest, in two registers: 0 -> 2, x and x'."""
     registers = ag.Register("t", 1.0) @ (ag.Scalar(-1.0) >> ag.Register("t", 0.0))

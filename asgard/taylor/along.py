@@ -113,16 +113,15 @@ class Group:
                 with_row(whole, m + self.lag[wire], values[wire])
                 for wire, whole in zip(wanted, found, strict=True)
             ]
-            histories = [after.histories[name] for name in names]
-            return ([after.past[w] for w in slack], histories, found), None
+            buffers = [after.histories[name] for name in names]
+            return ([after.past[wire] for wire in slack], buffers, found), None
 
         steps = jnp.arange(1, self.order + 1, dtype=jnp.int32)
         whole = [resize(series[wire], self.order + 1 + self.lag[wire]) for wire in wanted]
         carry = [progress.past[wire] for wire in slack], list(histories.values()), whole
         (_, buffers, whole), _ = lax.scan(body, carry, (steps, list(given.values())))
-        remembered: dict[Any, Any] = dict(zip(names, buffers, strict=True))
-        found: dict[Wire, Array] = dict(zip(wanted, whole, strict=True))
-        return {wire: found[wire] if key is None else remembered[key] for wire, key in kept.items()}
+        filled: dict[Any, Any] = dict(zip([*names, *wanted], [*buffers, *whole], strict=True))
+        return {wire: filled[wire if key is None else key] for wire, key in kept.items()}
 
     def _history(self, wire: Wire) -> tuple[int, int] | None:
         """The history that is the series of a wire, if a segment remembers it as such."""

@@ -10,6 +10,7 @@ import contextlib
 import contextvars
 import functools
 import math
+import operator
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -44,24 +45,25 @@ def by_loops() -> Iterator[None]:
 
 
 def convolution(
-    a: Array,
-    b: Array,
+    a: Any,
+    b: Any,
     n: int | Array,
     weights: Array | None = None,
     entries: Entries = (None, None),
 ) -> Array:
     """The sum over k up to n of weights_k a_k b_(n-k), from buffers `[orders, *value]`.
 
-    Values may be of shapes that broadcast to one another, of one rank. `weights`, of shape
-    `[orders]`, are 1 where they are not given. What `b` holds past order n is not read, and what
-    `a` does is multiplied by 0.
+    Values may be of shapes that broadcast to one another, of one rank. `weights`, a number for each
+    order, are 1 where they are not given. What `b` holds past order n is not read, and what `a`
+    does is multiplied by 0.
     """
+    n = jnp.asarray(n, jnp.int32)
     if weights is None:
         dtype, factors = jnp.result_type(a, b), ()
     else:
         dtype = jnp.result_type(a, b, weights)
         real = jnp.finfo(dtype).dtype
-        factors = (weights.astype(dtype if jnp.iscomplexobj(weights) else real),)
+        factors = (weights.ravel().astype(dtype if jnp.iscomplexobj(weights) else real),)
     return convolution_p.bind(a.astype(dtype), b.astype(dtype), n, *factors, entries=entries)
 
 
@@ -102,7 +104,7 @@ def _up_to(a: Array, b: Array, n: Array, *weights: Array, entries: Entries) -> A
 
     def terms(k: Array, others: Sequence[Array]) -> list[Array]:
         rows = zip(*(_rows(body, k, count, entry) for body, entry in factors), others, strict=False)
-        return [functools.reduce(lax.mul, row) for row in rows]
+        return [functools.reduce(operator.mul, row) for row in rows]
 
     def turn(place: Array, total: Array) -> Array:
         k = rest + place * chunk

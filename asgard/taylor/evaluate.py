@@ -11,7 +11,7 @@ from typing import Any
 
 from ..components import components, edges, guards, in_order
 from .along import Group
-from .joining import join
+from .joining import Joined
 from .net import Frame, Piece, Value, Wire, wire_dims
 
 
@@ -52,7 +52,7 @@ def _run(
     frame: Frame,
 ) -> dict[Wire, Value]:
     """A group along the dimension that leads it."""
-    joined = join(members, values, lead, frame)
+    joined = Joined(members, values, lead, frame)
     frame = dataclasses.replace(frame, avals=joined.avals)
     group = Group(joined.pieces, joined.known, joined.wanted(outs), lead, frame, evaluate)
     return joined.read(outs, group.run())

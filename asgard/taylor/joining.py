@@ -1,7 +1,11 @@
-"""Registers that are alike, joined to one that holds an array of their values."""
+"""Registers that are alike, joined to one that holds an array of their values.
+
+Then what they hold is packed from the start, as `packing` packs what is computed of it.
+"""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Hashable, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -9,84 +13,75 @@ from jax import lax
 from jaxtyping import Array
 
 from .net import Frame, Piece, Value, Wire
+from .packing import LARGEST
 
 
-@dataclasses.dataclass(frozen=True)
 class Joined:
-    """A group's pieces with registers joined, and what it takes to evaluate them.
+    """The pieces of a group with its registers joined, and what it takes to evaluate them.
 
-    `entries` says of each wire that a joined register drove, of which wire it is which entry.
+    Only where the dimension is the last one, and nothing takes derivatives along it: these could
+    then stand in a cycle with a joined register that no register before stood in.
     """
 
-    pieces: list[Piece]
-    known: dict[Wire, Value]
-    avals: dict[Wire, jax.ShapeDtypeStruct]
-    entries: dict[Wire, tuple[Wire, int]]
+    def __init__(
+        self, pieces: Sequence[Piece], known: Mapping[Wire, Value], dim: str, frame: Frame
+    ):
+        self.pieces = list(pieces)
+        self.known, self.avals = dict(known), dict(frame.avals)
+        self._entries: dict[Wire, tuple[Wire, int]] = {}  # of which wire a wire is which entry
+        alike: dict[Hashable, list[Piece]] = {}
+        if frame.dims == (dim,) and all(piece.sign >= 0 for piece in pieces):
+            for piece in pieces:
+                if piece.sign and piece.initial in known:
+                    aval = frame.avals[piece.outs[0]]
+                    alike.setdefault((aval.shape, aval.dtype), []).append(piece)
+        for registers in alike.values():
+            size = math.prod(frame.avals[registers[0].outs[0]].shape)
+            if len(registers) > 1 and size <= LARGEST:
+                self._join(registers)
 
     def wanted(self, wires: Sequence[Wire]) -> list[Wire]:
-        """What to ask of the joined pieces for some wires."""
-        return list(dict.fromkeys(self.entries.get(wire, (wire,))[0] for wire in wires))
+        """What to ask of the pieces for some wires."""
+        return list(dict.fromkeys(self._entries.get(wire, (wire,))[0] for wire in wires))
 
     def read(self, wires: Sequence[Wire], values: Mapping[Wire, Value]) -> dict[Wire, Value]:
-        """The values of these wires, from those of `wanted`."""
+        """The values of some wires, from those of `wanted`."""
         found: dict[Wire, Value] = {}
         for wire in wires:
-            whole, place = self.entries.get(wire, (wire, None))
+            if wire not in self._entries:
+                found[wire] = values[wire]
+                continue
+            whole, place = self._entries[wire]
             value = values[whole]
-            if place is not None:
-                axis = len(value.dims)
-                array = lax.index_in_dim(value.array, place, axis, keepdims=False)
-                value = Value(array, value.dims)
-            found[wire] = value
+            array = lax.index_in_dim(value.array, place, len(value.dims), keepdims=False)
+            found[wire] = Value(array, value.dims)
         return found
 
+    def _join(self, registers: Sequence[Piece]) -> None:
+        sources = tuple(piece.ins[0] for piece in registers)
+        outs = tuple(piece.outs[0] for piece in registers)
+        before, after, initial = (("joined", name, outs) for name in ("in", "out", "initial"))
+        one = self.avals[outs[0]]
 
-def join(pieces: Sequence[Piece], known: Mapping[Wire, Value], dim: str, frame: Frame) -> Joined:
-    """Joins the registers of one type along the only dimension."""
-    joined = Joined([], dict(known), dict(frame.avals), {})
-    alike: dict[tuple, list[Piece]] = {}
-    if frame.dims == (dim,) and all(piece.sign >= 0 for piece in pieces):
-        for piece in pieces:
-            if piece.sign and piece.initial in known:
-                aval = frame.avals[piece.outs[0]]
-                alike.setdefault((aval.shape, aval.dtype), []).append(piece)
-    members = {
-        id(piece) for registers in alike.values() if len(registers) > 1 for piece in registers
-    }
-    joined.pieces.extend(piece for piece in pieces if id(piece) not in members)
-    for registers in alike.values():
-        if len(registers) > 1:
-            _add(joined, registers)
-    return joined
+        def together(*values: Array) -> list[Array]:
+            return [jnp.stack([jnp.broadcast_to(x, one.shape).astype(one.dtype) for x in values])]
 
+        def apart(whole: Array) -> list[Array]:
+            return [lax.index_in_dim(whole, place, keepdims=False) for place in range(len(outs))]
 
-def _add(joined: Joined, registers: Sequence[Piece]) -> None:
-    outs = tuple(piece.outs[0] for piece in registers)
-    before, after, initial = (
-        ("joined", "before", outs),
-        ("joined", "after", outs),
-        ("joined", "initial", outs),
-    )
-    one = joined.avals[outs[0]]
-
-    def together(*values: Array) -> list[Array]:
-        return [jnp.stack([jnp.broadcast_to(x, one.shape).astype(one.dtype) for x in values])]
-
-    def apart(whole: Array) -> list[Array]:
-        return [lax.index_in_dim(whole, place, keepdims=False) for place in range(len(outs))]
-
-    aval = jax.ShapeDtypeStruct((len(outs), *one.shape), one.dtype)
-    joined.avals.update({before: aval, after: aval})
-    (content,) = together(*(joined.known[piece.initial].array for piece in registers))
-    joined.known[initial] = Value(content)
-    added = [
-        Piece(tuple(piece.ins[0] for piece in registers), (before,), together),
-        dataclasses.replace(registers[0], ins=(before,), outs=(after,), initial=initial),
-        Piece((after,), outs, apart),
-    ]
-    joined.pieces.extend(added)
-    joined.entries.update((out, (after, place)) for place, out in enumerate(outs))
-    for place, piece in enumerate(registers):
-        aval = joined.avals.get(piece.ins[0])
-        if aval is not None and (aval.shape, aval.dtype) == (one.shape, one.dtype):
-            joined.entries.setdefault(piece.ins[0], (before, place))
+        aval = jax.ShapeDtypeStruct((len(outs), *one.shape), one.dtype)
+        self.avals.update({before: aval, after: aval})
+        (content,) = together(*(self.known[piece.initial].array for piece in registers))
+        self.known[initial] = Value(content)
+        joined = set(map(id, registers))
+        self.pieces = [
+            *(piece for piece in self.pieces if id(piece) not in joined),
+            Piece(sources, (before,), together),
+            dataclasses.replace(registers[0], ins=(before,), outs=(after,), initial=initial),
+            Piece((after,), outs, apart),
+        ]
+        self._entries.update((out, (after, place)) for place, out in enumerate(outs))
+        for place, source in enumerate(sources):
+            given = self.avals.get(source)
+            if given is not None and (given.shape, given.dtype) == (one.shape, one.dtype):
+                self._entries.setdefault(source, (before, place))

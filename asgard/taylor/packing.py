@@ -18,10 +18,11 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array
 
+from ..concrete import is_concrete
 from ..primitives import ELEMENTWISE
 from .entries import Entries, Entry
 from .program import Equation, Program, trace
-from .rules import FROZEN, LINEAR
+from .rules import BILINEAR, BROADCASTING, FROZEN, LINEAR
 
 # How many equations are worth a packed one, and how large a value of theirs may be.
 NARROWEST = 4
@@ -113,7 +114,7 @@ class _Plan:
         if equation.name != "stack" or equation.params["axis"] != 0:
             if not self.taken.see(equation):
                 return False
-            for out in self.taken.found.keys() & set(equation.outs):
+            for out in self.taken.found.keys() & equation.outs:
                 entry = self.taken.found[out]
                 whole = self.views.get(entry.source)
                 if whole is not None and whole.name == "stack":
@@ -133,7 +134,15 @@ class _Plan:
             return None
         carried = tuple(number in self.series for number in equation.ins)
         dtypes = tuple(aval.dtype for aval in types)
-        return equation.name, equation.key[2], shape, dtypes, carried
+        return equation.name, equation.key[2], shape, dtypes, carried, self._exponent(equation)
+
+    def _exponent(self, equation: Equation) -> int | None:
+        """The exponent of a power, where it is known: by it the rule of its series is chosen."""
+        if equation.name != "pow":
+            return None
+        exponent = equation.ins[1]
+        constant = self.program.constants.get(exponent)
+        return exponent if constant is not None and is_concrete(constant) else None
 
     def _add_pack(
         self, equations: list[Equation], first_read: Mapping[int, tuple[int, int]]
@@ -159,7 +168,7 @@ class _Plan:
 
 
 class _Worth:
-    """Which kinds of equations save more by being packed than moving their values about costs."""
+    """Which kinds of equations save more by being packed than it takes to move values about."""
 
     def __init__(self, plan: _Plan, kinds: Sequence[list[Equation]]):
         self.plan, self.kinds = plan, kinds
@@ -193,13 +202,12 @@ class _Worth:
 
     def _saving(self, place: int) -> int:
         equations = self.kinds[place]
-        carried = self.plan.series.intersection(equations[0].ins)
-        name = equations[0].name
-        linear = name in LINEAR or (len(carried) == 1 and name == "mul")
+        name, carried = equations[0].name, self.plan.series.intersection(equations[0].ins)
+        linear = name in LINEAR or (name in BILINEAR and len(carried) < 2)
         return (len(equations) - 1) * (1 if linear else NONLINEAR)
 
     def _cost(self, place: int) -> int:
-        """How many values go into columns one by one, or from several sources, or are taken out."""
+        """How many moves it takes to put operands together, and to take results out alone."""
         equations = self.kinds[place]
         columns = zip(*(one.ins for one in equations), strict=True)
         alone = [one for one in equations if not self.readers.get(one.outs[0], set()) <= self.kept]
@@ -249,8 +257,16 @@ class _Writer:
         self.known.update(equation.outs)
 
     def _add_pack(self, members: Sequence[Equation]) -> None:
-        ins = tuple(map(self._bundle, zip(*(one.ins for one in members), strict=True)))
         aval = self.avals[members[0].outs[0]]
+        columns = zip(*(one.ins for one in members), strict=True)
+        # A number stays one: by what it is some rules are chosen.
+        numbers = members[0].name in BROADCASTING and aval.shape == ()
+        ins = tuple(
+            column[0]
+            if numbers and len(set(column)) == 1 and column[0] in self.constants
+            else self._bundle(column)
+            for column in columns
+        )
         out = self._new(jax.ShapeDtypeStruct((len(members), *aval.shape), aval.dtype))
         self.equations.append(dataclasses.replace(members[0], ins=ins, outs=(out,)))
         self.packs[self.plan.entries[members[0].outs[0]].source] = out

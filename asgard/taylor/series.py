@@ -1,4 +1,4 @@
-"""The coefficients of one value so far, and the products of two such that rules are made of.
+"""The coefficients of one value so far, and the one convolution kernel that all rules go through.
 
 A `Series` is known up to some order; what is not yet known counts as zero. It comes in two forms:
 
@@ -91,25 +91,20 @@ def convolve(
 
     With the weight k, which is `of_order`, it is n times coefficient n of the integral of a' b.
     """
-    first, second = a.body, b.body
-    if isinstance(first, list) and isinstance(second, list):
+    if isinstance(a.whole, list):
         assert isinstance(n, int)
-        return _convolve_lists(first, second, n, product, weight)
-    assert not isinstance(first, list)
-    assert not isinstance(second, list)
-    assert not isinstance(a.whole, list)
-    assert not isinstance(b.whole, list)
-    length = first.shape[0]
+        return _convolve_lists(a.body, b.body, n, product, weight)
     if product is not MULTIPLY:
-        left = first if weight is None else first * weight(_orders(a))
-        return product.total(left, reversed_from(second, n, length))
+        left: Any = a.body if weight is None else _weighted(a.body, weight)
+        right: Any = b.body
+        return product.total(left, reversed_from(right, n, len(left)))
     entries = a.entry, b.entry
     if weight is None:
         return convolution(a.whole, b.whole, n, entries=entries)
-    weights = weight(_orders(a))
-    if weights.size > length:
-        return convolution(first * weights, b.whole, n, entries=(None, b.entry))
-    return convolution(a.whole, b.whole, n, weights.reshape(length), entries)
+    weights = weight(_orders(a.body))
+    if weights.size == len(weights):
+        return convolution(a.whole, b.whole, n, weights, entries)
+    return convolution(_weighted(a.body, weight), b.whole, n, entries=(None, b.entry))
 
 
 def of_order(k: Any) -> Any:
@@ -127,9 +122,9 @@ def divide(coefficient: Array, divisor: Order) -> Array:
     order = real_order(divisor, coefficient)
     if isinstance(divisor, int) or jnp.iscomplexobj(coefficient):
         return coefficient / order
-    # One division for all entries and a correction of each, which is faster than one division each:
-    # where the sum of a product and a number is rounded once, the quotient is the nearest number
-    # (Markstein, IBM Journal of Research and Development 34, 1990).
+    # One division for all entries, and two corrections in place of theirs, which take longer: with
+    # the sum of a product and a number rounded once, the quotient is the nearest number (Markstein,
+    # IBM Journal of Research and Development 34, 1990).
     inverse = 1 / order
     quotient = coefficient * inverse
     return quotient + (coefficient - quotient * order) * inverse
@@ -141,18 +136,18 @@ def real_order(order: Order, like: Array) -> Array:
     return jnp.asarray(order, dtype) if isinstance(order, int) else order.astype(dtype)
 
 
-def _orders(series: Series) -> Array:
-    """The orders of a buffer, to be multiplied with its coefficients."""
-    assert not isinstance(series.whole, list)
-    length, *value = series.whole.shape
-    rank = len(value) - (series.entry is not None)
-    orders = jnp.arange(length, dtype=jnp.finfo(series.whole.dtype).dtype)
-    return orders.reshape((-1,) + (1,) * rank)
+def _orders(body: Any) -> Array:
+    orders = jnp.arange(body.shape[0], dtype=jnp.finfo(body.dtype).dtype)
+    return orders.reshape((-1,) + (1,) * (body.ndim - 1))
+
+
+def _weighted(body: Any, weight: Callable[[Any], Any]) -> Array:
+    return body * weight(_orders(body))
 
 
 def _convolve_lists(
-    a: list[Array],
-    b: list[Array],
+    a: Any,
+    b: Any,
     n: int,
     product: Product,
     weight: Callable[[Any], Any] | None,
