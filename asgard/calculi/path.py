@@ -10,7 +10,8 @@ from jaxtyping import Array
 
 from .system import Point
 
-# How many points a path keeps to differentiate a run by; the steps between are taken again.
+# How many points a path keeps to differentiate a run by, a power of two so that rows can be halved
+# down to one; the steps between are taken again.
 CHECKPOINTS = 1024
 
 
@@ -19,7 +20,7 @@ class Path(eqx.Module):
 
     Row r is the start of step r 2^level: whenever the rows are full, every other one is dropped.
     Sizes are those of all steps, negative where a breakpoint clipped them. The last row of each
-    array is for what is not kept. In a bounded loop, buffers stand for the rows.
+    array is for what is not kept.
     """
 
     time: Any  # [rows, *lanes]

@@ -30,7 +30,7 @@ class Real(Calculus):
     - `order`: the order of the Taylor steps, 2 or more; by default 20 in float64, 9 in float32.
       Under `compile`, the order of the series (also one for each dimension, by name).
     - `rtol`, `atol`: what error a step may make, relative to the size of each wire and absolute;
-      by default the dtype's resolution, and that times `rtol`.
+      by default an eighth of the dtype's resolution, and the resolution times `rtol`.
     - `max_steps`: how many steps a run may take.
     - `max_step`: the longest step, in units of time. Set it where an input has features that are
       narrow beside the time before them: a step cannot see what lies between the points at which it
@@ -38,7 +38,8 @@ class Real(Calculus):
     - `breakpoints`: times at which a step ends, for inputs that jump there.
     - `adjoint`: what reverse mode keeps of a run. "bounded": the starts of at most 1,024 steps,
       between which steps are taken once more; "recorded": those of all steps, in memory for
-      `max_steps` of them, for runs of many steps and few states.
+      `max_steps` of them, for runs of many steps and few states. Both keep `max_steps` step sizes
+      for each run of a batch: lower that for gradients of thousands of runs.
     - `dense`: keeps where each step started, so that `trajectory.evaluate(ts)` works at any time of
       the run later. It takes the memory of `max_steps` states: lower that for large ones.
     - `noise`: "off" runs a circuit with stochastic registers by its drift alone; "error" refuses.

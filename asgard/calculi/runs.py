@@ -34,7 +34,7 @@ class Run(eqx.Module):
 
     point: Point
     coefficients: Any  # [orders, state, *lanes]; None while the loop runs
-    saved: Any  # [times + 1, state, *lanes]; in a bounded loop, a buffer that stands for it
+    saved: Any  # [times + 1, state, *lanes]
     count: Int[Array, "*lanes"]
     status: Int[Array, "*lanes"]
     steps: Int[Array, "*lanes"]
