@@ -43,6 +43,7 @@ from .errors import (
     ParseError,
     SimulationError,
 )
+from .fixed_point import FixedPoint
 from .notation.parse import parse
 from .parameters import parameters, update
 from .samples import Samples

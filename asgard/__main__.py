@@ -15,7 +15,7 @@ import lark
 import numpy as np
 
 from .circuit import Circuit, brief
-from .errors import CircuitError, LoopError, located
+from .errors import CircuitError, LoopError, SimulationError, located
 from .graph import Graph, flatten
 from .notation.parse import parse
 from .notation.syntax import read
@@ -72,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with jax.enable_x64(True):
             report = options.run(options)
-    except (CircuitError, _ArgumentError) as error:
+    except (CircuitError, SimulationError, _ArgumentError) as error:
         message = str(error)
     except (MemoryError, OverflowError):
         message = "this needs more memory than there is; is a count in the circuit a slip?"

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 
-from .circuit import brief
+from .circuit import Atom, brief
 from .components import Wired, components, edges, guards, lags, loose, restrict
 from .errors import LoopError
 from .graph import Graph, Node
@@ -13,8 +13,8 @@ from .graph import Graph, Node
 class Loop:
     """A strongly connected part of a graph that holds a cycle.
 
-    `dim` is the dimension that guards it, None where none does (an algebraic loop); `inner` are the
-    loops that are left when `dim` has cut what it can.
+    `dim` is the dimension that guards it, None where none does (a fixed point, unless it takes
+    derivatives); `inner` are the loops that are left when `dim` has cut what it can.
     """
 
     nodes: tuple[Node, ...]
@@ -28,36 +28,35 @@ def loops(graph: Graph, dims: Sequence[str]) -> tuple[Loop, ...]:
 
 
 def check_loops(nodes: Sequence[Node], dims: Sequence[str], calculus: str) -> None:
-    """Raises `LoopError`, naming the nodes, for a loop that no dimension guards."""
+    """Raises `LoopError`, naming the nodes, for a loop whose registers guard it along no dimension.
+
+    A loop without registers and deregisters is a fixed point, which every calculus solves.
+    """
     pending = list(_loops(nodes, edges(nodes), tuple(dims)))
     while pending:
         loop = pending.pop()
-        if loop.dim is None:
+        atoms = [node.atom for node in loop.nodes]
+        losing = [dim for dim in dims if any(node.delay(dim) < 0 for node in loop.nodes)]
+        if loop.dim is None and losing:
             raise LoopError(
-                f"{describe(loop)} cannot run under {calculus}: {_reason(loop, dims)}",
-                atoms=[node.atom for node in loop.nodes],
+                f"{describe(loop)} cannot run under {calculus}: along {', '.join(losing)} it "
+                "takes as many derivatives as it integrates, or more; every cycle needs more "
+                "registers than deregisters along one dimension, or none of either",
+                atoms=atoms,
             )
         pending.extend(loop.inner)
 
 
 def describe(loop: Loop) -> str:
     """A loop by its atoms."""
-    names = [brief(node.atom, 30) for node in loop.nodes]
+    return through([node.atom for node in loop.nodes])
+
+
+def through(atoms: Sequence[Atom]) -> str:
+    """What a loop through these atoms is called."""
+    names = [brief(atom, 30) for atom in atoms]
     shown = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
     return f"the loop through {shown}"
-
-
-def _reason(loop: Loop, dims: Sequence[str]) -> str:
-    losing = [dim for dim in dims if any(node.delay(dim) < 0 for node in loop.nodes)]
-    if losing:
-        return (
-            f"along {', '.join(losing)} it takes as many derivatives as it integrates, or more; "
-            "every cycle needs more registers than deregisters along one dimension"
-        )
-    return (
-        "no register cuts it, so it is a fixed point, which this version does not solve; put a "
-        "register on every cycle"
-    )
 
 
 def _loops(

@@ -4,6 +4,7 @@ XLA's way of compiling a program as one kernel takes no arrays that are constant
 come from outside.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ from .taylor.program import (
     inner_jaxprs,
     live,
     scan_counts,
+    trace,
 )
 
 # What XLA does not compute beforehand where it is of numbers, each in many places, and of iotas.
@@ -37,7 +39,8 @@ def hoisted(program: Program) -> Callable[..., list[Any]]:
             values.update(zip(equation.outs, equation.bind(*operands), strict=True))
             if not _is_number(equation, program):
                 continue
-        steps.append((equation, _LOOPS.get(equation.name, _plain)(equation)))
+        avals = [program.avals[number] for number in equation.ins]
+        steps.append((equation, _step(equation, avals)))
 
     def run(*inputs: Any) -> list[Any]:
         found = {**values, **dict(zip(program.inputs, inputs, strict=True))}
@@ -76,8 +79,12 @@ def _is_number(equation: Equation, program: Program) -> bool:
     return all(program.avals[number].size == 1 for number in equation.outs)
 
 
-def _plain(equation: Equation) -> Callable[..., Sequence[Any]]:
-    return equation.bind
+def _step(equation: Equation, avals: Sequence[Any]) -> Callable[..., Sequence[Any]]:
+    """What computes an equation: itself, or a loop with its body hoisted."""
+    if equation.name in EXPANSIONS:
+        expansion = functools.partial(EXPANSIONS[equation.name], **equation.params)
+        return hoisted(trace(expansion, *avals))
+    return _LOOPS[equation.name](equation) if equation.name in _LOOPS else equation.bind
 
 
 def _while(equation: Equation) -> Callable[..., Sequence[Any]]:
@@ -119,8 +126,21 @@ def _cond(equation: Equation) -> Callable[..., Sequence[Any]]:
     return lambda index, *operands: lax.switch(index, branches, *operands)
 
 
+def _linear_solve(equation: Equation) -> Callable[..., Sequence[Any]]:
+    """A solve by its own program: how it is differentiated is not asked any more."""
+    lengths, solve = equation.params["const_lengths"], equation.params["jaxprs"].solve
+    body = hoisted(from_jaxpr(solve))
+    first, last = lengths.matvec + lengths.vecmat, sum(lengths)
+    inside = slice(first, first + lengths.solve)
+    return lambda *operands: body(*operands[inside], *operands[last:])
+
+
+# Primitives that stand for a loop, by their names: the same in operations of JAX.
+EXPANSIONS: dict[str, Callable[..., Sequence[Any]]] = {}
+
 _LOOPS: dict[str, Callable[[Equation], Callable[..., Sequence[Any]]]] = {
     "while": _while,
     "scan": _scan,
     "cond": _cond,
+    "custom_linear_solve": _linear_solve,
 }

@@ -17,7 +17,7 @@ from jax.interpreters import mlir
 from jaxlib.mlir import ir
 from jaxtyping import Array
 
-from .hoisting import computes_constants, hoisted
+from .hoisting import EXPANSIONS, computes_constants, hoisted
 from .primitives import ALONG_AXES, ELEMENTWISE, STRUCTURAL, named
 from .taylor.convolution import by_loops
 from .taylor.program import from_jaxpr, inner_jaxprs, live
@@ -31,6 +31,8 @@ LARGEST = 8192
 # A kernel is one function to the compiler, whose time grows faster than the function does: so many
 # operations it may have that compute something.
 LONGEST = 800
+# With fixed points in it: a search is many small operations, which compile faster as one function.
+LONGEST_WITH_LOOPS = 3200
 
 # Only moves or steers: of any size.
 _UNBOUNDED = named(
@@ -55,11 +57,12 @@ def as_kernel(fn: Callable[..., Sequence[Any]], *arguments: Any) -> list[Array]:
     """
     types = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in arguments]
     closed = jax.make_jaxpr(fn)(*types)
-    if computes_constants(closed.jaxpr):
+    searches = any(one.primitive.name in EXPANSIONS for one in _equations(closed.jaxpr))
+    if searches or computes_constants(closed.jaxpr):
         closed = jax.make_jaxpr(hoisted(from_jaxpr(closed)))(*types)
     equations = list(_equations(closed.jaxpr))
     count = sum(equation.primitive.name in _COMPUTING for equation in equations)
-    if count > LONGEST or not all(map(_fits, equations)):
+    if count > (LONGEST_WITH_LOOPS if searches else LONGEST) or not all(map(_fits, equations)):
         # A result that is a constant would come as one of numpy.
         return [jnp.asarray(x) for x in jaxpr_as_fun(closed)(*arguments)]
     operands = lax.optimization_barrier([*closed.consts, *arguments])

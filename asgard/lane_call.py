@@ -7,7 +7,7 @@ the same kind, so that they too run in lanes and as kernels.
 
 import functools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array
 
+from .hoisting import EXPANSIONS
 from .kernel import as_kernel
 from .lanes import spread
 
@@ -28,7 +29,12 @@ class LaneCall:
     """What a call does. Lanes are a last axis of those operands that `laned` says, and of all
     results."""
 
-    tile: int  # how many lanes go side by side on the CPU, at most
+    primitive: ClassVar[Primitive]  # what it is a call of
+
+    @property
+    def tile(self) -> int:
+        """How many lanes go side by side on the CPU, at most."""
+        raise NotImplementedError
 
     def outline(self, avals: Avals) -> list[Any]:
         """The types of the results from those of the operands, without lanes."""
@@ -70,7 +76,11 @@ class Pushed(LaneCall):
     """The derivatives of a call's inexact results, linear in the tangents of moving operands."""
 
     def __init__(self, call: LaneCall, moving: Flags):
-        self.call, self.moving, self.tile = call, moving, call.tile
+        self.call, self.moving = call, moving
+
+    @property
+    def tile(self) -> int:
+        return self.call.tile
 
     def outline(self, avals: Avals) -> list[Any]:
         return inexact(self.call.outline(avals[: len(self.moving)]))
@@ -159,11 +169,7 @@ def bind(
 ) -> list[Array]:
     """The results of a call."""
     flags = (False,) * len(operands) if laned is None else tuple(laned)
-    return _call.bind(*operands, call=call, laned=flags, size=size)
-
-
-_call = Primitive("asgard_lane_call")
-_call.multiple_results = True
+    return call.primitive.bind(*operands, call=call, laned=flags, size=size)
 
 
 def _abstract(*operands: Any, call: LaneCall, laned: Flags, size: int) -> list[Any]:
@@ -207,6 +213,7 @@ def _run_in_tiles(*operands: Any, call: LaneCall, laned: Flags, size: int) -> li
     if size <= width:
         return run(*operands, size=size)
     count = -(-size // width)
+    width = -(-size // count)  # all tiles nearly full
     lanes = jnp.minimum(jnp.arange(count * width), size - 1).reshape(count, width)
     tiles = [jnp.moveaxis(x[..., lanes], -2, 0) for x in chosen(laned, operands)]
     results = lax.map(lambda tile: run(*merge(laned, tile, operands), size=width), tiles)
@@ -275,10 +282,21 @@ def _transpose(
     return results
 
 
-_call.def_abstract_eval(_abstract)
-_call.def_impl(_run)
-ad.primitive_jvps[_call] = _differentiate
-ad.primitive_transposes[_call] = _transpose
-batching.primitive_batchers[_call] = _batch
-mlir.register_lowering(_call, mlir.lower_fun(_run, multiple_results=True))
-mlir.register_lowering(_call, mlir.lower_fun(_run_in_tiles, multiple_results=True), platform="cpu")
+def lane_primitive(name: str, part_of_kernels: bool = False) -> Primitive:
+    """A primitive of such calls, which kernels hold as loops of their own if they are to."""
+    primitive = Primitive(name)
+    primitive.multiple_results = True
+    primitive.def_abstract_eval(_abstract)
+    primitive.def_impl(_run)
+    ad.primitive_jvps[primitive] = _differentiate
+    ad.primitive_transposes[primitive] = _transpose
+    batching.primitive_batchers[primitive] = _batch
+    mlir.register_lowering(primitive, mlir.lower_fun(_run, multiple_results=True))
+    in_tiles = mlir.lower_fun(_run_in_tiles, multiple_results=True)
+    mlir.register_lowering(primitive, in_tiles, platform="cpu")
+    if part_of_kernels:
+        EXPANSIONS[name] = _run
+    return primitive
+
+
+LaneCall.primitive = lane_primitive("asgard_lane_call")

@@ -1,5 +1,6 @@
 """`series`: a circuit from streams to streams."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,14 +14,18 @@ from .components import orders_read
 from .concrete import is_concrete, run_compiled
 from .errors import CircuitError, DegreeError, DimensionError
 from .fields import as_order
+from .fixed_point import FixedPoint, Solve
 from .graph import Graph, Node, flatten
 from .stream import Stream
+from .taylor.algebraic import distinct
 from .taylor.evaluate import evaluate
 from .taylor.net import Frame, Value, Wire, promote, resize
 from .taylor.network import coordinate_wire, network, stream_value
 
 # What has to hold of traced numbers, by what to say where it does not.
 Conditions = dict[str, jax.Array]
+# How fixed points went, by the loops' names.
+Solves = dict[str, Solve]
 
 
 def series(
@@ -28,12 +33,14 @@ def series(
     *streams: Stream,
     order: int | Mapping[str, int],
     unroll: bool = False,
+    fixed_point: FixedPoint = FixedPoint(),  # noqa: B008 - frozen, and holds no array of JAX
 ) -> Stream | tuple[Stream, ...]:
     """The power series of a circuit's outputs, from those of its inputs.
 
     A register along a dimension is the integral from the centre, a deregister the derivative; every
     other atom acts on the function's value at each point. Streams are polynomials: what they do not
-    give is zero. Loops that registers guard are solved order by order, in one `lax.scan`.
+    give is zero. Loops that registers guard are solved order by order, in one `lax.scan`. A loop
+    that no register cuts is a fixed point at order 0, and one linear solve at every order past it.
 
     **Arguments:**
 
@@ -42,13 +49,16 @@ def series(
     - `order`: the highest order to compute: a number for all dimensions, or one for each, by name.
     - `unroll`: unrolls the orders in place of a scan; may run faster at small orders, and compiles
       slower the larger they are.
+    - `fixed_point`: how loops that no register cuts are solved.
 
     **Returns:** a stream, or a tuple of them where the circuit has not one output; coefficients of
     shape `[*value, *(order + 1)]` over all dimensions of the run: those of `order` where it names
     them, else those of the streams and then those of the circuit.
 
     **Raises:** `DegreeError` where the streams are not as many as the inputs, `DimensionError` for
-    dimensions without an order or unknown, `LoopError` for loops that no register guards.
+    dimensions without an order or unknown, `LoopError` for loops that take more derivatives than
+    they integrate; `SimulationError`, with status `not_converged`, for a loop without a fixed point
+    that is found. Under a trace that raises nothing, and what depends on the loop is NaN.
 
     ```python
     grow = (ag.Add() >> ag.Split() >> ag.Id() @ ag.Register("t")).trace()
@@ -58,27 +68,36 @@ def series(
     if not isinstance(circuit, Circuit):
         raise CircuitError(f"series runs a circuit, not {circuit!r}")
     _check_streams(circuit, streams)
-    outputs, conditions = run_compiled(_compiled, _run, circuit, streams, _counts(order), unroll)
+    if not isinstance(fixed_point, FixedPoint):
+        raise CircuitError(f"series: fixed_point must be a FixedPoint, not {fixed_point!r}")
+    arguments = (circuit, streams, fixed_point, _counts(order), unroll)
+    outputs, conditions, solves = run_compiled(_compiled, _run, *arguments)
     for message, holds in conditions.items():
         if is_concrete(holds) and not holds:
             raise CircuitError(message)
+    for name, solve in solves.items():
+        solve.check(name)
     return outputs[0] if len(outputs) == 1 else outputs
 
 
 def _run(
-    circuit: Circuit, streams: tuple[Stream, ...], order: Any, unroll: bool
-) -> tuple[tuple[Stream, ...], Conditions]:
+    circuit: Circuit,
+    streams: tuple[Stream, ...],
+    fixed_point: FixedPoint,
+    order: Any,
+    unroll: bool,
+) -> tuple[tuple[Stream, ...], Conditions, Solves]:
     graph = flatten(circuit)
     orders = _orders(graph, streams, order)
     about, conditions = centers(graph.nodes, streams, orders)
     known: dict[Wire, Value] = {}
     for wire, stream in zip(graph.inputs, streams, strict=True):
         known[wire] = stream_value(stream)
-    outputs, more = expand(graph, known, orders, about, unroll)
-    return outputs, {**conditions, **more}
+    outputs, more, solves = expand(graph, known, orders, about, unroll, fixed_point)
+    return outputs, {**conditions, **more}, solves
 
 
-_compiled = jax.jit(_run, static_argnums=(2, 3))
+_compiled = jax.jit(_run, static_argnums=(3, 4))
 
 
 def expand(
@@ -86,29 +105,42 @@ def expand(
     known: dict[Wire, Value],
     orders: dict[str, int],
     centers: dict[str, Any],
-    unroll: bool = False,
-) -> tuple[tuple[Stream, ...], Conditions]:
-    """The streams of a graph's outputs, from the values of its inputs; and what has to hold."""
+    unroll: bool,
+    fixed_point: FixedPoint,
+) -> tuple[tuple[Stream, ...], Conditions, Solves]:
+    """The streams of a graph's outputs, from the values of its inputs; what has to hold; and how
+    its fixed points went, by the loops' names."""
     nodes = graph.needed(graph.outputs)
     dims = tuple(orders)
     check_loops(nodes, dims, "Real")
     working = orders_read(nodes, orders)
     conditions: Conditions = {}
+    solves: Solves = {}
     for dim in {dim for node in nodes for dim in node.atom.coordinates}:
         known[coordinate_wire(dim)] = coordinate(dim, centers[dim], working[dim])
     for node in nodes:
         if isinstance(node.atom, Substitution):
-            value, more = _substitution(node.atom, working, centers, unroll)
+            value, more, inside = _substitution(node.atom, working, centers, unroll, fixed_point)
             known[node.outs[0]] = value
             conditions |= more
+            _add(solves, inside)
     known = {wire: fitted(value, working) for wire, value in known.items()}
-    net = network(graph, nodes, {wire: value.aval for wire, value in known.items()}, "Real")
+    avals = {wire: value.aval for wire, value in known.items()}
+    net = network(graph, nodes, avals, "Real", fixed_point=fixed_point)
     initials = {wire: fitted(value, working) for wire, value in net.initials.items()}
     frame = Frame(dims, working, net.avals, unroll)
-    values = evaluate(net.pieces, {**known, **initials}, graph.outputs, frame)
+    facts = [wire for loop in net.loops for wire in loop.facts]
+    values = evaluate(net.pieces, {**known, **initials}, [*graph.outputs, *facts], frame)
+    own = {loop.name: Solve(*(at_zero(values[w]) for w in loop.facts)) for loop in net.loops}
+    _add(solves, own)
     center = _stack_centers([centers[dim] for dim in dims])
     outputs = tuple(_stream(values[wire], orders, frame, center) for wire in graph.outputs)
-    return outputs, conditions
+    return outputs, conditions, solves
+
+
+def at_zero(value: Value) -> jax.Array:
+    """A value at order 0 along all of its dimensions."""
+    return value.array[(0,) * len(value.dims)]
 
 
 def fitted(value: Value, orders: Mapping[str, int]) -> Value:
@@ -139,8 +171,12 @@ def coordinate(dim: str, center: Any, order: int) -> Value:
 
 
 def _substitution(
-    atom: Substitution, orders: Mapping[str, int], centers: Mapping[str, Any], unroll: bool
-) -> tuple[Value, Conditions]:
+    atom: Substitution,
+    orders: Mapping[str, int],
+    centers: Mapping[str, Any],
+    unroll: bool,
+    fixed_point: FixedPoint,
+) -> tuple[Value, Conditions, Solves]:
     """outer(inner(t)) by Horner's rule on truncated series."""
     along = {atom.dim: orders[atom.dim]}
     for role, circuit in (("outer", atom.outer), ("inner", atom.inner)):
@@ -154,8 +190,10 @@ def _substitution(
     along_dim = coordinate(atom.dim, centers[atom.dim], along[atom.dim])
     zero = {atom.dim: jnp.zeros_like(jnp.asarray(centers[atom.dim]))}
     fed: dict[Wire, Value] = {inner_graph.inputs[0]: along_dim}
-    (outer,), of_outer = expand(outer_graph, {}, along, zero, unroll)
-    (inner,), of_inner = expand(inner_graph, fed, along, dict(centers), unroll)
+    # Guesses name wires of the circuit, not of what it substitutes.
+    how = dataclasses.replace(fixed_point, guess={})
+    (outer,), of_outer, one = expand(outer_graph, {}, along, zero, unroll, how)
+    (inner,), of_inner, other = expand(inner_graph, fed, along, dict(centers), unroll, how)
     if outer.value_shape or inner.value_shape:
         raise CircuitError(f"{brief(atom)}: power series are composed of scalar values only")
     length = along[atom.dim] + 1
@@ -170,7 +208,14 @@ def _substitution(
     vanishes = inner.coefficients[0] == 0
     message = f"{brief(atom)}: the inner series must vanish at the centre along {atom.dim}"
     value = Value(jnp.where(vanishes, total, jnp.nan), (atom.dim,))
-    return value, {**of_outer, **of_inner, message: vanishes}
+    _add(one, other)
+    return value, {**of_outer, **of_inner, message: vanishes}, one
+
+
+def _add(solves: Solves, more: Solves) -> None:
+    """Adds solves, with numbers for loops of the same name."""
+    for name, solve in more.items():
+        solves[distinct(name, solves)] = solve
 
 
 def _check_streams(circuit: Circuit, streams: tuple[Any, ...]) -> None:

@@ -23,6 +23,11 @@ class Status(eqx.Enumeration):
         "a jump here; declare jumps in time as breakpoints, or end the run before it (or rtol is "
         "past what the dtype can meet)"
     )
+    not_converged = (
+        "a loop that no register cuts has no fixed point that was found: it may have none (a gain "
+        "of exactly 1), or start too far from it; try FixedPoint with a guess for one of its "
+        "wires, another method, damping, or more max_steps, or put a register on the loop"
+    )
 
 
 def message(name: str) -> str:

@@ -8,6 +8,7 @@ from jaxtyping import Array, Float, Shaped
 
 from .concrete import is_concrete
 from .errors import CircuitError, SimulationError
+from .fixed_point import missed
 from .status import Status, message
 
 
@@ -22,6 +23,9 @@ class Trajectory(eqx.Module):
     - `stats`: what the calculus counted.
     - `state`: hands the run on to a later `simulate`.
     - `dense`: what `evaluate` reads, of a dense run.
+    - `loops`: the loops that were solved as fixed points, by name. Where there are any, `stats` has
+      `iterations`, `residual` and `loop`: of the solve that failed, else the most turns that one
+      took and the most that one misses by; `loop` is the number of that loop.
     """
 
     ts: Float[Array, " times"]
@@ -31,6 +35,7 @@ class Trajectory(eqx.Module):
     stats: dict[str, Array]
     state: Any
     dense: Any = None
+    loops: tuple[str, ...] = eqx.field(static=True, default=())
 
     def evaluate(self, ts: Any) -> Any:
         """The output at any times of the run, of `Real(dense=True)`.
@@ -77,7 +82,7 @@ class Trajectory(eqx.Module):
         failed = self.status != Status.ok
         if not is_concrete(failed) or not bool(jnp.any(failed)):
             return self
-        for name in ("max_steps", "nonfinite", "step_size"):
+        for name in ("max_steps", "nonfinite", "step_size", "not_converged"):
             lanes = self.status == getattr(Status, name)
             if bool(jnp.any(lanes)):
                 raise SimulationError(self._message(name, lanes), name)
@@ -90,4 +95,7 @@ class Trajectory(eqx.Module):
             where = f" in {int(jnp.sum(lanes))} of {lanes.size} runs"
         elif reached is not None:
             where = f" at t = {float(reached):.6g}, after {int(self.stats['steps'])} steps"
+        if name == "not_converged" and not lanes.ndim:
+            loop, iterations = int(self.stats["loop"]), int(self.stats["iterations"])
+            where += ", " + missed(self.loops[loop], iterations, float(self.stats["residual"]))
         return f"{name}{where}: {message(name)}"

@@ -113,6 +113,38 @@ def _two_dimensions():
     return ((ag.Id() @ second) >> ag.Add() >> start >> ag.Split()).trace()
 
 
+def _algebraic():
+    orbit = (ag.Sin() >> ag.Scalar(0.4)) >> ag.Var("x")
+    return ((ag.Id() @ orbit) >> ag.Add() >> ag.Split()).trace()
+
+
+def _solved(slope, start):
+    """The x with x = start + slope(x) for which slope(x) contracts."""
+    x = start
+    for _ in range(200):
+        x = start + slope(x)
+    return x
+
+
+def _constrained():
+    # y' = u - x with x + p x^3 = y.
+    cubic = ag.Power(3) >> ag.Scalar(-0.02)
+    solve = ((ag.Id() @ cubic) >> ag.Add() >> ag.Split()).trace()
+    balance = (ag.Id() @ (solve >> ag.Scalar(-1.0))) >> ag.Add()
+    return (balance >> ag.Register("t", 0.5) >> ag.Split()).trace()
+
+
+def _constrained_exact(p, u):
+    start = _solved(lambda x: p * x**3, 0.5)
+    options = {"rtol": 1e-13, "atol": 1e-14, "method": "DOP853"}
+
+    def field(_, x):
+        return (u - x) / (1 - 3 * p * x**2)
+
+    x = scipy.integrate.solve_ivp(field, (0, TIME), [start], **options).y[0, -1]
+    return x - p * x**3
+
+
 KINDS = {
     "atom": Kind(ag.Power(1.3), "power.exponent", lambda p, u: u**p),
     "composition": Kind(
@@ -125,6 +157,10 @@ KINDS = {
     "own atom in a loop": Kind(_own_atom(), "saturation.limit", _own_atom_exact),
     "block": Kind(Relaxation(1.4), "rate", lambda p, u: u + (p - u) * np.exp(-p * TIME)),
     "network in a loop": Kind(_network(), "function.layers.layers[1].bias", _network_exact),
+    "algebraic loop": Kind(
+        _algebraic(), "scalar.factor", lambda p, u: _solved(lambda x: p * np.sin(x), u)
+    ),
+    "algebraic loop in a loop": Kind(_constrained(), "scalar[0].factor", _constrained_exact),
     "two dimensions": Kind(
         _two_dimensions(),
         "scalar.factor",
@@ -149,7 +185,8 @@ def by_series(circuit, u):
 def by_simulate(circuit, u):
     """The output at `TIME` from steps."""
     times = jnp.asarray([0.0, TIME], u.dtype)
-    calculus = ag.Real(order=12, max_steps=14)
+    # Newton's method compiles fastest.
+    calculus = ag.Real(order=12, max_steps=14, fixed_point=ag.FixedPoint("newton"))
     output = ag.simulate(circuit, times, inputs=(u,), calculus=calculus, dim="t").output[-1]
     return ag.Stream(output, "x").evaluate(x=PLACE) if output.ndim else output
 

@@ -117,7 +117,10 @@ def test_a_circuit_without_nodes_is_all_wiring(capsys):
         (["check", "composition(sin, spin)"], "spin)"),
         (["check", "composition(split(3), add)"], "add)"),
         (["check", "trace(split)"], "trace(split)"),
-        (["series", "trace(composition(add, split))", "--input=1", "--order=2"], "add, split))"),
+        (
+            ["series", "trace(composition(deregister(t), split))", "--order=2"],
+            "deregister(t), split))",
+        ),
         (["series", "composition(sin, delay(t, 2.0))", "--input=1", "--order=2"], "delay(t, 2.0))"),
         (["series", "sin", "--input", "1,a,2", "--order", "2"], "a,2"),
         (["series", "sin", "--input", "1,,2", "--order", "2"], ",2"),
@@ -133,6 +136,11 @@ def test_a_circuit_without_nodes_is_all_wiring(capsys):
 )
 def test_an_error_is_one_message_with_a_caret_at_its_place(capsys, argv, place):
     assert caret(failure(capsys, *argv)) == place
+
+
+def test_a_loop_without_a_fixed_point_is_one_message(capsys):
+    message = failure(capsys, "series", "trace(composition(add, split))", "--input=1", "--order=2")
+    assert "not_converged: the loop through add misses its fixed point" in message
 
 
 def test_the_number_of_inputs_must_fit(capsys):

@@ -10,7 +10,7 @@ import asgard as ag
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 
-UNGUARDED = (ag.Scalar(0.5) >> ag.Split()).trace()
+UNGUARDED = (ag.Deregister("t") >> ag.Scalar(0.5) >> ag.Split()).trace()
 TWO_TIMES = ag.Register("a") >> ag.Register("b")
 EXPLOSION = ode(lambda x: x**2, 1.0)
 
@@ -90,7 +90,12 @@ MALFORMED = {
     "a unit delay": (run(ag.Delay("t"), inputs=(1.0,)), ag.CircuitError, "under Real"),
     "noise": (run(ag.StochasticRegister("t", "W"), inputs=(1.0,)), ag.CircuitError, "under Real"),
     "a substitution": (run(substitution()), ag.CircuitError, "for series only"),
-    "an algebraic loop": (run(UNGUARDED), ag.LoopError, "scalar"),
+    "a loop that nothing guards": (run(UNGUARDED), ag.LoopError, "scalar"),
+    "no fixed point": (
+        lambda: ag.Real(fixed_point="newton"),
+        ag.CircuitError,
+        "fixed_point must be a FixedPoint",
+    ),
     "a loop of derivatives": (
         run((ag.Deregister("t") >> ag.Split()).trace()),
         ag.LoopError,

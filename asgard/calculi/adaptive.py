@@ -118,7 +118,7 @@ def take_step(
         lambda: _change(coefficients, offset),
         lambda: lax.full_like(point.state, 0),
     )
-    after = _end(point, offset, change, clipped, wall, direction)
+    after = _end(point, offset, coefficients[0], change, clipped, wall, direction)
     after = dataclasses.replace(after, step=lax.max(size, proposed))
     return Step(coefficients, size, clipped, after, finite, accepted, rejected)
 
@@ -133,7 +133,8 @@ def advance(
 ) -> Point:
     """The point at the end of a step of a size, at the breakpoint `wall` where that clips it."""
     offset = _offset(point, size, clipped, wall, direction)
-    after = _end(point, offset, _change(coefficients, offset), clipped, wall, direction)
+    change = _change(coefficients, offset)
+    after = _end(point, offset, coefficients[0], change, clipped, wall, direction)
     return dataclasses.replace(after, step=size)
 
 
@@ -153,6 +154,7 @@ def _change(coefficients: Array, offset: Array) -> Array:
 def _end(
     point: Point,
     offset: Array,
+    begin: Array,
     change: Array,
     clipped: Array,
     wall: Array | None,
@@ -160,7 +162,8 @@ def _end(
 ) -> Point:
     """The point at the end of a step, by compensated summation (Kahan) of time and state.
 
-    What rounding leaves out is carried along.
+    What rounding leaves out is carried along. `begin` is the state at the point, and what guesses
+    should have been there.
     """
     span = point.late + offset
     time = point.time + span
@@ -169,8 +172,8 @@ def _end(
         beyond = beside(wall, direction)
         time, late = jnp.where(clipped, beyond, time), jnp.where(clipped, wall - beyond, late)
     increment = change + point.remainder
-    state = point.state + increment
-    remainder = lax.stop_gradient(increment - (state - point.state))
+    state = begin + increment
+    remainder = lax.stop_gradient(increment - (state - begin))
     return Point(time, lax.stop_gradient(late), state, remainder, lax.abs(offset))
 
 

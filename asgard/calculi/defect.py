@@ -89,7 +89,10 @@ class _Defect:
         self.slopes = coefficients[1:] * orders(coefficients)[1:]
         self.scales = lax.abs(coefficients[0]), lax.abs(coefficients[1])
         self.resolution = resolution = jnp.finfo(point.time.dtype).eps
-        self.shortest = shortest = 2 * resolution * lax.max(lax.abs(point.time), size)
+        shortest = 2 * resolution * lax.max(lax.abs(point.time), size)
+        # No shorter than normal numbers: between smaller ones bisection finds nothing.
+        shortest = lax.max(shortest, lax.full_like(shortest, jnp.finfo(shortest.dtype).tiny))
+        self.shortest = shortest
 
         # How far rounding of its arguments moves the field: no defect below that says anything; and
         # how far the field jumps within the shortest of steps, which excuses no longer one.

@@ -94,7 +94,10 @@ class Integral(LaneCall):
 
     def __init__(self, problem: Problem):
         self.problem = problem
-        self.tile = max(1, min(TILE, (LARGEST_SUM - 1) // problem.largest))
+
+    @property
+    def tile(self) -> int:
+        return max(1, min(TILE, (LARGEST_SUM - 1) // self.problem.largest))
 
     def outline(self, avals: Avals) -> list[Any]:
         return jax.tree.leaves(self.types(avals))
@@ -151,7 +154,10 @@ class _Derivative(LaneCall):
     def __init__(self, problem: Problem, rows: int, moving: Flags):
         self.problem, self.rows, self.moving = problem, rows, moving
         self.integral = Integral(problem)
-        self.tile = self.integral.tile
+
+    @property
+    def tile(self) -> int:
+        return self.integral.tile
 
     @property
     def known(self) -> int:

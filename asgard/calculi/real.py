@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 from ..circuit import Circuit
 from ..concrete import is_concrete
 from ..errors import CircuitError
+from ..fixed_point import FixedPoint
 from ..series import series
 from ..trajectory import Trajectory
 from .calculus import Calculus
@@ -42,6 +43,7 @@ class Real(Calculus):
       for each run of a batch: lower that for gradients of thousands of runs.
     - `dense`: keeps where each step started, so that `trajectory.evaluate(ts)` works at any time of
       the run later. It takes the memory of `max_steps` states: lower that for large ones.
+    - `fixed_point`: how loops that no register cuts are solved, at each evaluation.
     - `noise`: "off" runs a circuit with stochastic registers by its drift alone; "error" refuses.
 
     **Raises:** `CircuitError` for options out of range.
@@ -56,6 +58,7 @@ class Real(Calculus):
     noise: str = eqx.field(static=True)
     adjoint: str = eqx.field(static=True)
     dense: bool = eqx.field(static=True)
+    fixed_point: FixedPoint
 
     def __init__(
         self,
@@ -68,6 +71,7 @@ class Real(Calculus):
         adjoint: str = "bounded",
         dense: bool = False,
         noise: str = "error",
+        fixed_point: FixedPoint = FixedPoint(),  # noqa: B008 - frozen, and holds no array of JAX
     ):
         self.order = tuple(order.items()) if isinstance(order, Mapping) else order
         self.rtol = _number("rtol", rtol)
@@ -83,8 +87,11 @@ class Real(Calculus):
         self.noise = noise
         self.adjoint = adjoint
         self.dense = dense
+        self.fixed_point = fixed_point
         if not isinstance(max_steps, int) or max_steps < 1:
             raise CircuitError(f"Real: max_steps must be a positive integer, not {max_steps!r}")
+        if not isinstance(fixed_point, FixedPoint):
+            raise CircuitError(f"Real: fixed_point must be a FixedPoint, not {fixed_point!r}")
         if noise not in ("error", "off"):
             raise CircuitError(f'Real: noise must be "error" or "off", not {noise!r}')
         if adjoint not in ("bounded", "recorded"):
@@ -118,7 +125,7 @@ class Real(Calculus):
                 raise CircuitError(
                     f"inputs must be a tuple with one stream for each wire, not {inputs!r}"
                 )
-            return series(circuit, *inputs, order=order), state
+            return series(circuit, *inputs, order=order, fixed_point=self.fixed_point), state
 
         return run
 
@@ -136,6 +143,7 @@ def _simulation(
         noise=real.noise,
         dense=real.dense,
         checkpoints=CHECKPOINTS if real.adjoint == "bounded" else None,
+        fixed_point=real.fixed_point,
     )
     return Simulation(options, circuit, ts, inputs, dim)
 

@@ -104,7 +104,7 @@ def replay(problem: Problem, arguments: Any, path: Path, taken: Array) -> Run:
         covered = (direction * (times - end.time) <= 0) & (places < count)
         passed = direction * (times - point.time) >= 0  # not beside a breakpoint at a start
         offsets = jnp.where(covered & passed, times - point.time - point.late, 0)
-        values = point.state + jax.vmap(lambda s: horner(coefficients[1:], s) * s)(offsets)
+        values = coefficients[0] + jax.vmap(lambda s: horner(coefficients[1:], s) * s)(offsets)
         # Reverse mode takes each row to be written once: what is not covered goes past the last.
         rows = jnp.where(covered, places, count + jnp.arange(width, dtype=places.dtype))
         number = run.count + jnp.sum(covered, dtype=run.count.dtype)

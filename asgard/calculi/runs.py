@@ -179,7 +179,7 @@ def save(
         time = at_number(ts, jnp.minimum(number, count - 1))
         passed = direction * (time - run.point.time) >= 0  # not beside a breakpoint at a start
         offset = jnp.where(covered & passed, time - run.point.time - run.point.late, 0)
-        value = run.point.state + horner(step.coefficients[1:], offset) * offset
+        value = step.coefficients[0] + horner(step.coefficients[1:], offset) * offset
         return write(saved, jnp.where(covered, number, count), value), number + covered
 
     start = run.saved, run.count

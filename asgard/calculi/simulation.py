@@ -16,17 +16,21 @@ from ..atoms.registers import Register, State, Substitution
 from ..circuit import Circuit, brief
 from ..components import edges, lags, orders_read
 from ..errors import CircuitError, DimensionError, LoopError
+from ..fixed_point import FixedPoint
 from ..graph import Graph, flatten
+from ..layout import Layout
 from ..samples import Samples
-from ..series import centers, coordinate, fitted
+from ..series import at_zero, centers, coordinate, fitted
 from ..status import Status
 from ..stream import Stream
-from ..taylor.evaluate import evaluate
+from ..taylor.algebraic import Algebraic
+from ..taylor.evaluate import evaluate, needed
 from ..taylor.net import Frame, Piece, Value, Wire, promote, wire_dims
 from ..taylor.network import Network, call, coordinate_wire, initial_wire, network, stream_value
 from ..trajectory import Trajectory
 from . import integral
 from .adaptive import Pause, beside, resume, start
+from .convergence import Solves, ends, judge
 from .path import Path
 from .runs import Run
 from .system import Control, Point, System, horner
@@ -47,6 +51,7 @@ class Options:
     max_step: Array | None
     breakpoints: Array | None
     noise: str
+    fixed_point: FixedPoint
     dense: bool = False
     checkpoints: int | None = None
 
@@ -95,6 +100,10 @@ class Simulation:
             for node in self.nodes
             if isinstance(node.atom, Register) and node.atom.dim == self.dim
         }
+        inside = needed(self.net.pieces, self.known, list(self.registers))
+        driven = {wire for piece in inside for wire in piece.outs}
+        # The loops that the state depends on: the state keeps where each of their solves starts.
+        self.warm = [loop for loop in self.net.loops if driven.issuperset(loop.unknowns)]
         # Time runs in the precision of the state.
         self.ts = ts.astype(jnp.finfo(self.dtype).dtype)
         depends = wire_dims(self.net.pieces, self._known_at(self.ts[0], {}, 0), self.dims)
@@ -110,18 +119,29 @@ class Simulation:
             counts = {"steps": run.steps, "rejected": run.rejected, "smallest_step": run.smallest}
             point, coefficients = run.point, run.coefficients
         else:
-            states, found, status = jnp.zeros((count, 0), self.dtype), count, Status.ok
+            states, found = jnp.zeros((count, 0), self.dtype), jnp.asarray(count)
+            status = Status.ok
             path, again = None, False
             zero, infinite = jnp.zeros((), jnp.int32), jnp.full((), jnp.inf, self.ts.dtype)
             counts = {"steps": zero, "rejected": zero, "smallest_step": infinite}
             point, coefficients = start(self.ts[-1], states[0]), jnp.zeros((1, 0), self.dtype)
         last = jnp.where(found == count, self.ts[-1], point.time)
-        outputs = jax.vmap(self._outputs)(self.ts, states)
-        outputs, named = self._only(jnp.arange(count) < found, outputs)
-        counts["reached"] = last
         pause = Pause(point, coefficients, last)
         dense = (path, again + counts["steps"], last) if self.options.dense else None
-        return Trajectory(self.ts_given, outputs, named, status, counts, pause, dense)
+        times, loops = self.ts, tuple(loop.name for loop in self.net.loops)
+        counts["reached"] = last
+        if loops:
+            solves = self._solves(times, states, point, coefficients)
+            came, (found, status, more) = found, judge(solves, found, status, count)
+            counts["reached"] = jnp.where(found < came, times[found], last)
+            counts |= more
+        good = jnp.arange(count) < found
+        if loops:
+            # Derivatives at a row without a solution would be NaN, whatever their weight.
+            times = jnp.where(good, times, times[0])
+            states = jnp.where(good[:, None], states, states[0])
+        outputs, named = self._only(good, jax.vmap(self._outputs)(times, states))
+        return Trajectory(self.ts_given, outputs, named, status, counts, pause, dense, loops)
 
     def _run(self, state: Any) -> tuple[Run, Array]:
         """The run, and whether its first step is one that an earlier run counted."""
@@ -138,7 +158,7 @@ class Simulation:
     def at(self, times: Array, path: Path | None, rows: Array, reached: Array) -> tuple[Array, ...]:
         """The outputs at any times of a run, from its path of so many rows; NaN outside of it."""
         times, first, reached = (x.astype(self.ts.dtype) for x in (times, self.ts[0], reached))
-        direction = jnp.where(self.ts[-1] < first, -1.0, 1.0).astype(self.ts.dtype)
+        direction = self._direction()
         inside = (direction * (times - first) >= 0) & (direction * (reached - times) >= 0)
         if path is None:
             return self._only(inside, jax.vmap(self._outputs)(times, jnp.zeros((len(times), 0)))[0])
@@ -173,13 +193,26 @@ class Simulation:
         """The Taylor coefficients of the state about (t, y)."""
         order = self.options.order(self.dim, self.dtype)
         working = orders_read(self.nodes, {self.dim: order})[self.dim]
-        values = self._evaluate(t, y, working, list(self.registers))
+        unknowns = [wire for loop in self.warm for wire in loop.unknowns]
+        values = self._evaluate(t, y, working, [*self.registers, *unknowns])
         columns = [
-            promote(value, (self.dim, *self.rest[wire]), self._frame(working)).array
-            for wire, value in values.items()
+            promote(values[wire], (self.dim, *self.rest[wire]), self._frame(working)).array
+            for wire in self.registers
         ]
         flat = [array[: order + 1].reshape(order + 1, -1) for array in columns]
+        flat += [self._unknowns(loop, values, order) for loop in self.warm]
         return jnp.concatenate(flat, axis=1, dtype=self.dtype)
+
+    def _unknowns(self, loop: Algebraic, values: Mapping[Wire, Value], order: int) -> Array:
+        """The series along time of a loop's unknowns, at order 0 of the other dimensions."""
+        arrays = []
+        for wire in loop.unknowns:
+            array = promote(values[wire], (self.dim, *self.rest[wire]), self._frame(order)).array
+            arrays.append(array[: order + 1][(slice(None), *[0] * len(self.rest[wire]))])
+        return jax.vmap(self._layout(loop).pack)(arrays)
+
+    def _layout(self, loop: Algebraic) -> Layout:
+        return Layout(tuple(self.net.avals[wire] for wire in loop.unknowns))
 
     def _field(self, t: Array, y: Array) -> Array:
         """The derivative of the state: what goes into the registers."""
@@ -188,7 +221,24 @@ class Simulation:
         for register, source in self.registers.items():
             array = self._at_zero(values[source], self.rest[register])
             flat.append(jnp.broadcast_to(array, self._state_shape(register)).reshape(-1))
+        # Guesses are no part of the state that is checked.
+        flat += [jnp.zeros(self._layout(loop).size, self.dtype) for loop in self.warm]
         return jnp.concatenate(flat, dtype=self.dtype)
+
+    def _solves(self, times: Array, states: Array, point: Point, coefficients: Array) -> Solves:
+        """How the loops were solved at the saved times and, of a run, at its ends."""
+        if self.registers:
+            more = ends(point, coefficients, self._direction())
+            times, states = (
+                jnp.concatenate(pair) for pair in zip((times, states), more, strict=True)
+            )
+
+        def one(t: Array, y: Array) -> Solves:
+            values = self._evaluate(t, y, 0, [w for loop in self.net.loops for w in loop.facts])
+            facts = ([at_zero(values[w]) for w in loop.facts] for loop in self.net.loops)
+            return Solves(*map(jnp.stack, zip(*facts, strict=True)))
+
+        return jax.vmap(one)(*jax.lax.stop_gradient((times, states)))
 
     def _outputs(self, t: Array, y: Array) -> tuple[tuple[Array, ...], dict[str, Array]]:
         """The output wires and the named ones at one time, coefficient axes last."""
@@ -249,6 +299,12 @@ class Simulation:
             array = (array.real if real else array).astype(dtype)
             contents[initial_wire(wire)] = Value(array, self.rest[wire])
             place += size
+        for loop in self.warm:
+            layout = self._layout(loop)
+            flat = y[place : place + layout.size]
+            arrays = layout.unpack(flat.real if jnp.iscomplexobj(flat) else flat)
+            contents |= dict(zip(loop.guesses, map(Value, arrays), strict=True))
+            place += layout.size
         return contents
 
     def _wire_numbers(self) -> np.ndarray:
@@ -265,6 +321,13 @@ class Simulation:
             missing = len(self._state_shape(wire)) - value.array.ndim
             array = jnp.expand_dims(value.array, range(count, count + missing))
             flat.append(jnp.broadcast_to(array, self._state_shape(wire)).reshape(-1))
+        for loop in self.warm:
+            avals = [self.net.avals[wire] for wire in loop.unknowns]
+            guesses = [
+                jnp.broadcast_to(self.known[wire].array, aval.shape).astype(aval.dtype)
+                for wire, aval in zip(loop.guesses, avals, strict=True)
+            ]
+            flat.append(self._layout(loop).pack(guesses))
         return start(self._first_time(), jnp.concatenate(flat, dtype=self.dtype))
 
     def _first_time(self) -> Array:
@@ -272,13 +335,16 @@ class Simulation:
         first = self.ts[0]
         if not self.stops:
             return first
-        direction = jnp.where(self.ts[-1] < first, -1.0, 1.0).astype(first.dtype)
+        direction = self._direction()
         at_start = jnp.any(self._breakpoints() == first)
         return jnp.where(at_start, beside(first, direction), first)
 
+    def _direction(self) -> Array:
+        return jnp.where(self.ts[-1] < self.ts[0], -1.0, 1.0).astype(self.ts.dtype)
+
     def _checked(self, state: Any) -> Pause:
         """A state as one of this run's."""
-        size = len(self._wire_numbers())
+        size = len(self._wire_numbers()) + sum(self._layout(loop).size for loop in self.warm)
         if not isinstance(state, Pause) or state.point.state.shape != (size,):
             raise CircuitError(
                 f"state must be the state of a trajectory of this circuit, with {size} numbers, "
@@ -416,7 +482,11 @@ class Simulation:
         avals = {wire: value.aval for wire, value in self.known.items()}
         scalar = jax.ShapeDtypeStruct((), self.ts.dtype)
         avals |= {coordinate_wire(dim): scalar for dim in self.dims}
-        return network(self.graph, self.nodes, avals, "Real", self.options.noise, self.sources)
+        options = self.options
+        return network(
+            *(self.graph, self.nodes, avals, "Real", options.noise, self.sources),
+            fixed_point=options.fixed_point,
+        )
 
 
 def time_dimension(graph: Graph, dim: str | None) -> str:

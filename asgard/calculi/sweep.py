@@ -166,13 +166,15 @@ class Sweep:
         pushed = _curve(self.problem, offset, begin.state)
         read, moved, before = self._read(point, is_first, active, saved)
         whole = pushed + read
-        # The polynomial starts at the state, which is counted by itself.
-        curve = jnp.where(orders(whole) > 0, whole, 0)
+        # The polynomial starts at the state, which is counted by itself; but not that of guesses.
+        entry = lax.broadcasted_iota(jnp.int32, whole.shape, 1)
+        counted = (orders(whole) == 0) & (entry < len(self.problem.wires))
+        curve, direct = jnp.where(counted, 0, whole), jnp.where(counted[0], whole[0], 0)
         if self.given.coefficients is not None:
             curve += jnp.where(ended, self.given.coefficients, 0)
         coefficients, time, state, constants = self._pull(point, curve, active)
         constants = [a + b for a, b in zip(found.constants, constants, strict=True)]
-        state = whole[0] + state + extra.state
+        state = direct + state + extra.state
         remainder = begin.state + extra.remainder
         late, ts, stops = jnp.zeros_like(point.late), found.ts, found.breakpoints
         if self.timed:

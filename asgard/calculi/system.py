@@ -24,8 +24,9 @@ class System:
     """y' = f(t, y) with a flat state.
 
     `expand(t, y)` gives the Taylor coefficients of the solution through (t, y), of shape
-    `[order + 1, state]`; `field(t, y)` gives f; `wires[i]` is the wire that entry i belongs to;
-    `checks` are the parts of a step at which it is checked, `one_by_one` or all at once.
+    `[order + 1, state]`; `field(t, y)` gives f; `wires[i]` is the wire that entry i belongs to.
+    Entries past these are guesses: y does not depend on them, and `expand` gives what they should
+    have been. `checks` are the parts of a step at which it is checked, `one_by_one` or all at once.
     """
 
     expand: Callable[[Array, Array], Array]
@@ -64,10 +65,13 @@ def any_of(flags: Array) -> Array:
 
 
 def wire_norms(system: System, values: Array, axis: int = 0) -> Array:
-    """The largest magnitude on each wire, of a state along an axis."""
+    """The largest magnitude on each wire, of a state along an axis; guesses are on none."""
+    size = len(system.wires)
+    if values.shape[axis] > size:
+        values = lax.slice_in_dim(values, 0, size, axis=axis)
     sizes = lax.abs(values)
     counts = np.bincount(system.wires)
-    if len(counts) == len(system.wires):
+    if len(counts) == size:
         return sizes
     parts = lax.split(sizes, counts.tolist(), axis)
     return lax.stack([lax.reduce_max(part, (axis,)) for part in parts], axis)

@@ -6,6 +6,7 @@ one step is a net along the remaining dimensions, made of lifted segments: point
 together.
 """
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -253,7 +254,7 @@ class Group:
 
     def _of_atom(self, error: CircuitError, pieces: Sequence[Piece]) -> CircuitError:
         """The error of the first of the pieces that has one by itself, with its atom's name."""
-        for piece in pieces:
+        for piece in itertools.chain(*(piece.members or (piece,) for piece in pieces)):
             if piece.atom is None or piece.fn is None:
                 continue
             try:

@@ -19,7 +19,7 @@ def evaluate(
     pieces: Sequence[Piece], known: Mapping[Wire, Value], wanted: Sequence[Wire], frame: Frame
 ) -> dict[Wire, Value]:
     """The values of the wanted wires, from those known from outside."""
-    pieces = _needed(pieces, known, wanted)
+    pieces = needed(pieces, known, wanted)
     values = dict(known)
     if not frame.dims:
         for piece in in_order(pieces):
@@ -58,9 +58,10 @@ def _run(
     return joined.read(outs, group.run())
 
 
-def _needed(
+def needed(
     pieces: Sequence[Piece], known: Mapping[Wire, Any], wanted: Sequence[Wire]
 ) -> list[Piece]:
+    """The pieces that the wanted wires depend on, in their order."""
     source = {wire: place for place, piece in enumerate(pieces) for wire in piece.outs}
     pending = list(wanted)
     kept: set[int] = set()

@@ -17,7 +17,8 @@ class Piece:
 
     `fn` takes and returns flat sequences of arrays where the piece is pointwise (`sign` 0). `sign`
     is +1 for a register along `dim` and -1 for a deregister; `initial` is the wire of a register's
-    value at the centre, None for zero. `atom` is what errors name, where the piece is an atom's.
+    value at the centre, None for zero. `atom` is what errors name, where the piece is an atom's;
+    `members` are the pieces of a loop where it is one of these.
     """
 
     ins: tuple[Wire, ...]
@@ -27,6 +28,7 @@ class Piece:
     dim: str | None = None
     initial: Wire | None = None
     atom: Any = None
+    members: tuple["Piece", ...] = ()
 
     def delay(self, dim: str) -> int:
         """What the piece adds to the delay of a cycle along `dim`."""

@@ -12,8 +12,10 @@ from ..atoms.registers import Delay, Deregister, Register, StochasticRegister, S
 from ..circuit import Atom, brief
 from ..components import in_order
 from ..errors import CircuitError, DimensionError
+from ..fixed_point import FixedPoint
 from ..graph import Graph, Node
 from ..stream import Stream
+from .algebraic import Algebraic, contract
 from .net import Piece, Value, Wire
 
 
@@ -22,12 +24,14 @@ class Network:
     """A graph as a net: its pieces, the types of its wires, and the values of initial contents.
 
     Besides the graph's own wires, which are numbers, there are `("coordinate", dim)` and, for the
-    initial content of a register, `("initial", wire)` with the wire that it drives.
+    initial content of a register, `("initial", wire)` with the wire that it drives. `loops` are
+    those that are solved as fixed points, each one piece; `initials` has their guesses, too.
     """
 
     pieces: tuple[Piece, ...]
     avals: dict[Wire, jax.ShapeDtypeStruct]
     initials: dict[Wire, Value]
+    loops: tuple[Algebraic, ...]
 
 
 # What a rule written with NumPy, the math module or Python's if raises under a trace.
@@ -51,12 +55,13 @@ def network(
     calculus: str,
     noise: str = "error",
     sources: Sequence[Piece] = (),
+    fixed_point: FixedPoint = FixedPoint(),  # noqa: B008 - frozen, and holds no array of JAX
 ) -> Network:
     """The net of some of a graph's nodes.
 
     **Arguments:** `known` has the types of the input wires and of the coordinates; `calculus` is
     the name that errors give; `noise="off"` drops stochastic registers' integrals; `sources` are
-    pieces that drive input wires.
+    pieces that drive input wires; `fixed_point` says how loops that no register cuts are solved.
     """
     pieces: list[Piece] = list(sources)
     initials: dict[Wire, Value] = {}
@@ -67,8 +72,10 @@ def network(
         if isinstance(node.atom, Register | StochasticRegister):
             initials[initial_wire(node.outs[0])] = _initial(node.atom)
         pieces.append(_piece(node))
+    pieces, loops, guesses = contract(pieces, graph.names, fixed_point)
+    initials |= guesses
     avals = _infer(pieces, {**known, **{wire: v.aval for wire, v in initials.items()}})
-    return Network(tuple(pieces), avals, initials)
+    return Network(tuple(pieces), avals, initials, tuple(loops))
 
 
 def call(atom: Atom, *values: Any) -> tuple[Array, ...]:

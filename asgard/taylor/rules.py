@@ -27,7 +27,7 @@ from jax import lax
 
 from ..concrete import is_concrete
 from ..errors import CircuitError
-from . import control, online, selection, solves
+from . import control, implicit, online, selection, solves
 from .convolution import whole
 from .online import Application, Rule
 from .recurrences import RECURRENCES, dawson, power_step
@@ -315,6 +315,7 @@ BUILT: dict[str, Callable[[Application], Rule | Callable[..., Any] | None]] = {
     "cond": control.cond,
     "scan": control.scan,
     "while": control.while_loop,
+    "asgard_fixed_point": implicit.fixed_point,
 }
 
 

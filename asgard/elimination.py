@@ -1,0 +1,98 @@
+"""Small linear systems by elementwise operations, so that they fit into one kernel and into lanes.
+
+Larger ones go to LAPACK.
+"""
+
+from typing import Any
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Inexact
+
+# Up to so many unknowns elimination by elementwise operations beats a call of LAPACK.
+SMALL = 8
+
+
+def solve(matrix: Inexact[Array, "n n"], right: Inexact[Array, " n"]) -> Inexact[Array, " n"]:
+    """The x with matrix x = right, by an LU factor; infinite or NaN where there is none.
+
+    It is differentiable in both and linear in `right`: its derivatives are solves again.
+    """
+    if matrix.shape[0] == 1:
+        return right / matrix[0]
+    if matrix.shape[0] > SMALL:
+        return jnp.linalg.solve(matrix, right)
+
+    def by(one: Array) -> Any:
+        return lambda _, right: eliminate(one, right[:, None])[:, 0]
+
+    return lax.custom_linear_solve(
+        lambda x: jnp.sum(matrix * x, axis=1), right, by(matrix), by(matrix.T)
+    )
+
+
+def inverse(matrix: Inexact[Array, "n n"]) -> Inexact[Array, "n n"]:
+    """The inverse, infinite or NaN where there is none."""
+    unit = jnp.eye(matrix.shape[0], dtype=matrix.dtype)
+    if matrix.shape[0] == 1:
+        return 1 / matrix
+    if matrix.shape[0] > SMALL:
+        return jnp.linalg.solve(matrix, unit)
+
+    def by(one: Array) -> Any:
+        return lambda _, right: eliminate(one, right)
+
+    def product(x: Array) -> Array:
+        return jnp.sum(matrix[:, :, None] * x[None], axis=1)
+
+    return lax.custom_linear_solve(product, unit, by(matrix), by(matrix.T))
+
+
+def add_to_diagonal(
+    matrix: Inexact[Array, "n n *lanes"], number: float
+) -> Inexact[Array, "n n *lanes"]:
+    """A matrix plus a multiple of the unit matrix."""
+    if matrix.shape[0] == 1:
+        return matrix + number
+    # No unit matrix: a kernel takes no arrays that are constants.
+    rows = lax.broadcasted_iota(jnp.int32, matrix.shape, 0)
+    columns = lax.broadcasted_iota(jnp.int32, matrix.shape, 1)
+    return jnp.where(rows == columns, matrix + number, matrix)
+
+
+def solve_in_lanes(
+    matrix: Inexact[Array, "n n *lanes"], right: Inexact[Array, "n *lanes"]
+) -> Inexact[Array, "n *lanes"]:
+    """As `solve`, without derivatives, for many systems side by side."""
+    if matrix.shape[0] <= SMALL:
+        return eliminate(matrix, right[:, None])[:, 0]
+    if matrix.ndim == 2:
+        return jnp.linalg.solve(matrix, right)
+    found = jnp.linalg.solve(jnp.moveaxis(matrix, -1, 0), jnp.moveaxis(right, -1, 0)[..., None])
+    return jnp.moveaxis(found[..., 0], 0, -1)
+
+
+def eliminate(
+    matrix: Inexact[Array, "n n *lanes"], right: Inexact[Array, "n k *lanes"]
+) -> Inexact[Array, "n k *lanes"]:
+    """matrix^-1 right by the elimination of Gauss and Jordan with partial pivoting."""
+    count = matrix.shape[0]
+    if count == 1:
+        return right / matrix
+    rows = lax.broadcasted_iota(jnp.int32, (count, *matrix.shape[2:]), 0)
+
+    def clear(place: Array, table: Array) -> Array:
+        column = lax.dynamic_index_in_dim(table, place, axis=1, keepdims=False)
+        size = jnp.where(rows >= place, jnp.abs(column), -1)
+        # NaN is the largest of all.
+        pivot = jnp.argmax(size, axis=0).astype(jnp.int32)
+        here, there = (rows == place)[:, None], (rows == pivot)[:, None]
+        first = lax.dynamic_index_in_dim(table, place, axis=0)
+        chosen = jnp.sum(jnp.where(there, table, 0), axis=0, keepdims=True)
+        table = jnp.where(here, chosen, jnp.where(there, first, table))
+        column = lax.dynamic_index_in_dim(table, place, axis=1)
+        row = chosen / lax.dynamic_index_in_dim(chosen, place, axis=1)
+        return jnp.where(here, row, table - column * row)
+
+    start = jnp.concatenate([matrix, right], axis=1)
+    return lax.fori_loop(0, count, clear, start)[:, count:]

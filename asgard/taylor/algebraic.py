@@ -1,0 +1,231 @@
+"""Loops of pointwise pieces: each becomes one piece, whose value is a fixed point."""
+
+import dataclasses
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from ..analysis import through
+from ..components import components, edges, in_order
+from ..errors import CircuitError
+from ..fixed_point import FixedPoint
+from ..implicit import fixed_point
+from .net import Piece, Value, Wire
+
+
+@dataclasses.dataclass(frozen=True)
+class Algebraic:
+    """A loop that no register cuts: its name, the wires solved for, and those that say how it went.
+
+    `unknowns` cut all of its cycles, and `guesses` carry the values from which a solve starts.
+    `turns` carries how often the loop was evaluated, `residual` by how much the solution misses,
+    `failed` whether there is none though what the loop reads is finite.
+    """
+
+    name: str
+    unknowns: tuple[Wire, ...]
+    guesses: tuple[Wire, ...]
+    turns: Wire
+    residual: Wire
+    failed: Wire
+
+    @property
+    def facts(self) -> tuple[Wire, ...]:
+        """The wires that say how it went."""
+        return (self.turns, self.residual, self.failed)
+
+
+def contract(
+    pieces: Sequence[Piece], names: Mapping[str, Sequence[Wire]], options: FixedPoint
+) -> tuple[list[Piece], list[Algebraic], dict[Wire, Value]]:
+    """The pieces with each loop of pointwise ones as one; these loops; and what they start from.
+
+    What no register is on is solved as a whole, so a loop is a strongly connected component of the
+    net without its registers and deregisters. `names` are the wires that guesses may name.
+    """
+    guessed = _guessed(names, options)
+    pointwise = [piece for piece in pieces if not piece.sign]
+    found: list[Algebraic] = []
+    starts: dict[Wire, Value] = {}
+    result = [piece for piece in pieces if piece.sign]
+    for component in components(edges(pointwise)):
+        members = [pointwise[place] for place in component.places]
+        if not component.cyclic:
+            result += members
+            continue
+        unknowns = feedback(members, [wire for wire in guessed if _drives(members, wire)])
+        loop = _algebraic(members, unknowns, {loop.name for loop in found})
+        zero = jnp.zeros(())
+        for wire, guess in zip(unknowns, loop.guesses, strict=True):
+            starts[guess] = Value(jnp.asarray(guessed.pop(wire, zero)))
+        found.append(loop)
+        result.append(_piece(members, loop, options))
+    if guessed:
+        idle = [name for name in options.guess if guessed.keys() >= set(names[name])]
+        if idle:
+            raise CircuitError(
+                f"FixedPoint: guess names {', '.join(idle)}, which is on no loop that a fixed "
+                "point solves"
+            )
+    return result, found, starts
+
+
+def distinct(name: str, taken: Collection[str]) -> str:
+    """A name, with a number where it is taken."""
+    found, number = name, 1
+    while found in taken:
+        number += 1
+        found = f"{name} ({number})"
+    return found
+
+
+def feedback(pieces: Sequence[Piece], first: Sequence[Wire] = ()) -> tuple[Wire, ...]:
+    """Few wires that cut every cycle of some pieces: those given, and then greedily.
+
+    The wire with the most readers is cut, in each component that is left, until no cycle is. (The
+    fewest would be a feedback vertex set, which is NP-hard to find.)
+    """
+    # What is a piece's own input is on a cycle that nothing else cuts.
+    own = [wire for piece in pieces for wire in piece.outs if wire in piece.ins]
+    cut = dict.fromkeys([*first, *own])
+    pending = [list(pieces)]
+    while pending:
+        members = [_without(piece, cut) for piece in pending.pop()]
+        for component in components(edges(members)):
+            if not component.cyclic:
+                continue
+            inside = [members[place] for place in component.places]
+            readers: dict[Wire, int] = {wire: 0 for piece in inside for wire in piece.outs}
+            for piece in inside:
+                for wire in set(piece.ins).intersection(readers):
+                    readers[wire] += 1
+            cut[max(readers, key=lambda wire: readers[wire])] = None
+            pending.append(inside)
+    return tuple(cut)
+
+
+def _without(piece: Piece, cut: Collection[Wire]) -> Piece:
+    """The piece without the inputs that are cut."""
+    return dataclasses.replace(piece, ins=tuple(wire for wire in piece.ins if wire not in cut))
+
+
+def _drives(pieces: Sequence[Piece], wire: Wire) -> bool:
+    return any(wire in piece.outs for piece in pieces)
+
+
+def _guessed(names: Mapping[str, Sequence[Wire]], options: FixedPoint) -> dict[Wire, Any]:
+    unknown = [name for name in options.guess if name not in names]
+    if unknown:
+        raise CircuitError(
+            f"FixedPoint: guess names {', '.join(unknown)}; the circuit's named wires are "
+            f"{', '.join(names) or 'none'}"
+        )
+    return {wire: guess for name, guess in options.guess.items() for wire in names[name]}
+
+
+def _algebraic(
+    members: Sequence[Piece], unknowns: tuple[Wire, ...], taken: Collection[str]
+) -> Algebraic:
+    # The name stands for the loop in every run of the compilation, so it has no numbers.
+    own = through([piece.atom for piece in members if piece.atom is not None])
+    name = distinct(own.replace("(<traced>)", ""), taken)
+    first = unknowns[0]
+    return Algebraic(
+        name,
+        unknowns,
+        tuple(("guess", wire) for wire in unknowns),
+        ("turns", first),
+        ("residual", first),
+        ("failed", first),
+    )
+
+
+def _piece(members: Sequence[Piece], loop: Algebraic, options: FixedPoint) -> Piece:
+    """The loop as a pointwise piece: it reads the guesses, and drives the facts, too."""
+    unknowns = loop.unknowns
+    order = {id(piece): place for place, piece in enumerate(members)}
+    cut = [_without(piece, unknowns) for piece in members]
+    places = {piece.outs: order[id(whole)] for piece, whole in zip(cut, members, strict=True)}
+    ordered = [members[places[piece.outs]] for piece in in_order(cut)]
+    driven = {wire for piece in members for wire in piece.outs}
+    ins = tuple(dict.fromkeys(w for piece in members for w in piece.ins if w not in driven))
+    others = tuple(wire for piece in members for wire in piece.outs if wire not in unknowns)
+
+    def body(*values: Array) -> list[Array]:
+        """What the unknowns come to once around the loop, and the other wires."""
+        known = dict(zip((*ins, *unknowns), values, strict=True))
+        found: dict[Wire, Array] = {}
+        for piece in ordered:
+            assert piece.fn is not None
+            results = piece.fn(*({**found, **known}[wire] for wire in piece.ins))
+            found.update(zip(piece.outs, results, strict=True))
+        return [found[wire] for wire in (*unknowns, *others)]
+
+    def run(*values: Array) -> list[Array]:
+        fixed, guess = values[: len(ins)], values[len(ins) :]
+        types = _settled(body, loop, members, fixed, guess)
+        start = [
+            jnp.broadcast_to(value, aval.shape).astype(aval.dtype)
+            for value, aval in zip(guess, types, strict=True)
+        ]
+
+        def cast(*values: Array) -> list[Array]:
+            results = body(*values)
+            for place, aval in enumerate(types):
+                results[place] = results[place].astype(aval.dtype)
+            return results
+
+        found, (turns, residual, converged) = fixed_point(cast, fixed, start, options)
+        numbers = [x for x in jax.tree.leaves([p.atom for p in members]) if eqx.is_inexact_array(x)]
+        finite = [jnp.all(jnp.isfinite(value)) for value in (*fixed, *numbers)]
+        failed = ~converged & jnp.all(jnp.stack(finite)) if finite else ~converged
+        return [*found, turns, residual, failed]
+
+    outs = (*unknowns, *others, *loop.facts)
+    return Piece((*ins, *loop.guesses), outs, run, members=tuple(members))
+
+
+def _settled(
+    body: Callable[..., list[Array]],
+    loop: Algebraic,
+    members: Sequence[Piece],
+    fixed: Sequence[Array],
+    guess: Sequence[Array],
+) -> list[jax.ShapeDtypeStruct]:
+    """The types of the unknowns, found by following them around the loop until they stay.
+
+    They begin as the guess's shapes; where the loop cannot be evaluated on these, as the shapes of
+    what the loop reads.
+    """
+    given = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in fixed]
+    numbers = jax.tree.leaves([piece.atom for piece in members])
+    dtypes = [x.dtype for x in (*given, *numbers)] or [jnp.result_type(float)]
+    dtype = jnp.result_type(*dtypes, *(x.dtype for x in guess if jnp.iscomplexobj(x)))
+    shapes = [tuple(x.shape for x in guess)]
+    if not any(x.shape for x in guess):
+        shapes += [(x.shape,) * len(guess) for x in given if x.shape]
+    fault: Exception | None = None
+    for begin in dict.fromkeys(shapes):
+        types = [jax.ShapeDtypeStruct(shape, dtype) for shape in begin]
+        try:
+            return _follow(body, loop, given, types)
+        except CircuitError as error:
+            fault = fault or error
+    assert fault is not None
+    raise fault
+
+
+def _follow(
+    body: Callable[..., list[Array]], loop: Algebraic, given: Sequence[Any], types: list[Any]
+) -> list[jax.ShapeDtypeStruct]:
+    for _ in range(len(types) + 2):
+        found = jax.eval_shape(body, *given, *types)[: len(types)]
+        after = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in found]
+        if all((a.shape, a.dtype) == (b.shape, b.dtype) for a, b in zip(types, after, strict=True)):
+            return types
+        types = after
+    raise CircuitError(f"the shape of a value in {loop.name} changes with every turn of the loop")
