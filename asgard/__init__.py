@@ -1,6 +1,6 @@
 """Asgard: dynamical systems as typed circuits, in JAX."""
 
-from . import taylor
+from . import statistics, taylor
 from .atoms.arithmetic import Add, Const, Divide, Multiplication, Power, Scalar
 from .atoms.functions import (
     Abs,
@@ -26,6 +26,7 @@ from .atoms.registers import (
     Coordinate,
     Delay,
     Deregister,
+    JumpRegister,
     Register,
     StochasticRegister,
     Substitution,
@@ -33,8 +34,11 @@ from .atoms.registers import (
 )
 from .atoms.wiring import Discard, Id, Permute, Split, Swap, Var
 from .calculi.calculus import Calculus
+from .calculi.discrete import Discrete
 from .calculi.real import Real
+from .calculi.stochastic import Stochastic
 from .circuit import Atom, Block, Circuit, Composition, Monoidal, Trace
+from .ensemble import Ensemble, ensemble
 from .errors import (
     CircuitError,
     DegreeError,

@@ -41,7 +41,8 @@ class FixedPoint(eqx.Module):
     - `damping`: what part of a step is taken, in (0, 1].
     - `guess`: where to start, by the names that `Var` gives wires; 0 elsewhere. Within a simulation
       that is where the first step starts, and later ones start where the solution's Taylor
-      polynomial leads. A guess has the shape of the loop's values where these cannot tell it.
+      polynomial leads, or from the solution before. A guess has the shape of the loop's values
+      where these cannot tell it.
 
     **Raises:** `CircuitError` for an unknown method and numbers out of range.
 

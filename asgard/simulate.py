@@ -27,6 +27,8 @@ def simulate(
     inputs: Sequence[Any] = (),
     calculus: Calculus = Real(),  # noqa: B008 - frozen, and holds no array
     dim: str | None = None,
+    key: Any = None,
+    path: Any = 0,
     state: Any = None,
     throw: bool = True,
 ) -> Trajectory:
@@ -45,6 +47,8 @@ def simulate(
     - `calculus`: what a register does, and how the run is iterated.
     - `dim`: the dimension that is time, needed where the registers name several. The others stay
       coefficient axes, with initial contents and inputs as streams over them.
+    - `key`, `path`: the random key (`jax.random.key(0)`) and the number of the path, under
+      `Stochastic`. Other calculi draw nothing and do not read them.
     - `state`: the `state` of an earlier trajectory, to go on from. `ts[0]` is then that
       trajectory's last time, or one after it. With the same circuit and inputs the run takes the
       steps of one whole run; other parameters or inputs hold from that last time on.
@@ -65,10 +69,11 @@ def simulate(
         raise CircuitError(f"simulate runs a circuit, not {circuit!r}")
     if not isinstance(calculus, Calculus):
         raise CircuitError(f"calculus must be a calculus such as Real(), not {calculus!r}")
-    times = _times(ts)
-    sources = _sources(circuit, inputs)
-    _check_state(times, state)
-    arguments = (circuit, calculus, times, sources, state, dim)
+    times = as_times(ts)
+    sources = as_sources(circuit, inputs)
+    check_state(times, state)
+    number = jnp.asarray(path, jnp.uint32)
+    arguments = (circuit, calculus.settled(times), times, sources, state, dim, key, number)
     trajectory = run_compiled(_compiled, _run, *arguments)
     return trajectory.check() if throw else trajectory
 
@@ -79,7 +84,9 @@ def compile(
     """A circuit as a pure function `fn(inputs, state=None) -> (outputs, state)`.
 
     Under `Real(order=N)` inputs and outputs are streams, as in `series`, and there is no state to
-    carry: what is given is handed back.
+    carry: what is given is handed back. Under `Discrete` they are samples, arrays
+    `[samples, *value]`; the state is carried from one call to the next, so that a sequence can be
+    fed piece by piece for ever, and None starts it.
 
     **Arguments:** `jit=False` gives a function that runs under `jax.disable_jit`, operation by
     operation, so that an error's Python stack shows where it comes from.
@@ -113,8 +120,10 @@ def _run(
     sources: tuple[Any, ...],
     state: Any,
     dim: str | None,
+    key: Any,
+    path: Any,
 ) -> Trajectory:
-    return calculus.simulate(circuit, ts, sources, dim, state)
+    return calculus.simulate(circuit, ts, sources, dim, state, key, path)
 
 
 _compiled = jax.jit(_run, static_argnums=5)
@@ -130,7 +139,8 @@ class _WithArguments(eqx.Module):
         return self.fn(t, self.args)
 
 
-def _sources(circuit: Circuit, inputs: Any) -> tuple[Any, ...]:
+def as_sources(circuit: Circuit, inputs: Any) -> tuple[Any, ...]:
+    """Inputs as arrays, streams, samples and functions of time, one for each wire."""
     if not isinstance(inputs, tuple | list):
         raise CircuitError(
             "inputs must be a tuple with one input for each wire, such as (1.0,), not "
@@ -170,7 +180,8 @@ def _source(place: int, given: Any) -> Any:
     return jax.lax.convert_element_type(array, array.dtype)
 
 
-def _times(ts: Any) -> Array:
+def as_times(ts: Any) -> Array:
+    """Strictly monotone times as an array of floats."""
     try:
         times = jnp.asarray(ts)
     except (TypeError, ValueError) as error:
@@ -191,7 +202,7 @@ def _times(ts: Any) -> Array:
     return jax.lax.convert_element_type(times, times.dtype)
 
 
-def _check_state(times: Array, state: Any) -> None:
+def check_state(times: Array, state: Any) -> None:
     """A state holds arrays, and its run goes on from the time to which it came."""
     if not all(eqx.is_array_like(leaf) for leaf in jax.tree.leaves(state)):
         raise CircuitError(f"state must be the state of an earlier trajectory, not {state!r}")

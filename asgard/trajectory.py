@@ -26,6 +26,8 @@ class Trajectory(eqx.Module):
     - `loops`: the loops that were solved as fixed points, by name. Where there are any, `stats` has
       `iterations`, `residual` and `loop`: of the solve that failed, else the most turns that one
       took and the most that one misses by; `loop` is the number of that loop.
+    - `wires`: what may have ended the run first, by name, and `advice`, what to try then; where
+      given, `stats` has the number of the `wire` that did.
     """
 
     ts: Float[Array, " times"]
@@ -36,6 +38,8 @@ class Trajectory(eqx.Module):
     state: Any
     dense: Any = None
     loops: tuple[str, ...] = eqx.field(static=True, default=())
+    wires: tuple[str, ...] = eqx.field(static=True, default=())
+    advice: str = eqx.field(static=True, default="")
 
     def evaluate(self, ts: Any) -> Any:
         """The output at any times of the run, of `Real(dense=True)`.
@@ -98,4 +102,9 @@ class Trajectory(eqx.Module):
         if name == "not_converged" and not lanes.ndim:
             loop, iterations = int(self.stats["loop"]), int(self.stats["iterations"])
             where += ", " + missed(self.loops[loop], iterations, float(self.stats["residual"]))
-        return f"{name}{where}: {message(name)}"
+        if name != "nonfinite":
+            return f"{name}{where}: {message(name)}"
+        if self.wires and not lanes.ndim:
+            where += f", in {self.wires[int(self.stats['wire'])]}"
+        more = f"; or try {self.advice}" if self.advice else ""
+        return f"{name}{where}: {message(name)}{more}"

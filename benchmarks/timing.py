@@ -2,12 +2,13 @@
 
 import datetime
 import importlib.metadata
+import itertools
 import math
 import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -58,10 +59,21 @@ def duration(seconds: float) -> str:
     raise AssertionError
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """A Markdown table, its numbers to the right."""
-    lines = [header, [":--", *["--:"] * (len(header) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+    return "\n".join(_lines(header, rows))
+
+
+def print_table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Prints a table row by row, as they are measured, and an empty line."""
+    for line in _lines(header, rows):
+        print(line, flush=True)
+    print(flush=True)
+
+
+def _lines(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[str]:
+    for line in itertools.chain([header, [":--", *["--:"] * (len(header) - 1)]], rows):
+        yield f"| {' | '.join(map(str, line))} |"
 
 
 def setting() -> str:

@@ -191,6 +191,62 @@ def by_simulate(circuit, u):
     return ag.Stream(output, "x").evaluate(x=PLACE) if output.ndim else output
 
 
+INCREMENTS = (0.31, -0.22, 0.05, 0.4)
+H = TIME / len(INCREMENTS)
+
+
+def by_stochastic(circuit, u):
+    """The output at `TIME` from four steps of Euler's method with known increments."""
+    handed = {"W": jnp.asarray(INCREMENTS, u.dtype)}
+    calculus = ag.Stochastic(steps=4, noise=handed, fixed_point=ag.FixedPoint("newton"))
+    times = jnp.asarray([0.0, TIME], u.dtype)
+    return ag.simulate(circuit, times, inputs=(u,), calculus=calculus).output[-1]
+
+
+def by_discrete(circuit, u):
+    """The sample after two."""
+    times = jnp.asarray([0.0, 2.0], u.dtype)
+    calculus = ag.Discrete(span=2, fixed_point=ag.FixedPoint("newton"))
+    return ag.simulate(circuit, times, inputs=(u,), calculus=calculus).output[-1]
+
+
+# The solution x = a / 2 of x = a - x, 1 -> 1.
+HALF = (ag.Function(lambda a, x: a - x, 2) >> ag.Split()).trace()
+
+
+def _stochastic(after=ag.Id()):  # noqa: B008 - frozen
+    parts = (ag.Scalar(0.6) >> after >> ag.Register("t", 1.0)) @ ag.StochasticRegister("t", "W")
+    loop = (ag.Split() >> parts >> ag.Add() >> ag.Split()).trace()
+    return (ag.Id() @ loop) >> ag.Multiplication()
+
+
+def _discrete():
+    balance = (ag.Id() @ (ag.Scalar(-0.4) >> HALF)) >> ag.Add()
+    return (balance >> ag.Register("t", 1.0) >> ag.Split()).trace()
+
+
+# Calculi of fixed steps, each with a kind whose steps are known.
+STEPPED = {
+    "stochastic": Kind(
+        _stochastic(),
+        "scalar.factor",
+        lambda p, u: u * np.prod([1 + p * H + dw for dw in INCREMENTS]),
+    ),
+    "stochastic, a loop": Kind(
+        _stochastic(HALF),
+        "scalar.factor",
+        lambda p, u: u * np.prod([1 + p / 2 * H + dw for dw in INCREMENTS]),
+    ),
+    "discrete": Kind(relaxation(0.4), "scalar.factor", lambda p, u: (1 + p) ** 2 + u * (2 + p)),
+    "discrete, a loop": Kind(
+        _discrete(),
+        "scalar.factor",
+        lambda p, u: (1 + p / 2) ** 2 + u * (2 + p / 2),
+    ),
+}
+STEPPED_RUNS = {name: by_discrete if "discrete" in name else by_stochastic for name in STEPPED}
+
+
 def _places(circuit):
     return {"x": 3} if "deregister(x)" in str(circuit) else {}
 
@@ -333,7 +389,11 @@ TRANSFORMATIONS = {
 CELLS = [(kind, run, dtype) for kind in KINDS for run in RUNS for dtype in ("float64", "float32")]
 
 
+CELLS += [(name, name, dtype) for name in STEPPED for dtype in ("float64", "float32")]
+
+
 @pytest.mark.parametrize(("kind", "run", "dtype"), CELLS)
 @pytest.mark.parametrize("transformation", TRANSFORMATIONS)
 def test_kinds_of_circuits_have_their_values_under(transformation, kind, run, dtype):
-    TRANSFORMATIONS[transformation](Cell(KINDS[kind], RUNS[run], dtype))
+    cell = Cell((KINDS | STEPPED)[kind], (RUNS | STEPPED_RUNS)[run], dtype)
+    TRANSFORMATIONS[transformation](cell)

@@ -1,6 +1,7 @@
 """The examples run as they stand."""
 
 import importlib.util
+import math
 import re
 import sys
 from pathlib import Path
@@ -10,12 +11,16 @@ import pytest
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
-@pytest.fixture
-def lynx_hare():
-    spec = importlib.util.spec_from_file_location("lynx_hare", EXAMPLES / "lynx_hare.py")
+def loaded(name):
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture
+def lynx_hare():
+    return loaded("lynx_hare")
 
 
 def test_lynx_hare_reaches_the_published_errors_and_draws(lynx_hare, tmp_path, capsys):
@@ -35,3 +40,13 @@ def test_lynx_hare_says_that_matplotlib_is_missing(lynx_hare, tmp_path, capsys, 
     assert "5.80" in captured.out
     assert "matplotlib" in captured.err
     assert not output.exists()
+
+
+def test_one_circuit_runs_under_three_calculi(capsys):
+    assert loaded("three_calculi").main() == 0
+    *_, last = capsys.readouterr().out.splitlines()
+    time, real, discrete, mean, _ = map(float, last.split())
+    assert time == 5
+    assert abs(real - math.exp(0.5)) < 1e-6
+    assert abs(discrete - 1.1**5) < 1e-6
+    assert abs(mean - math.exp(0.5)) < 0.02

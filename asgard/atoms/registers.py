@@ -13,8 +13,9 @@ from jaxtyping import Array, Inexact
 
 from ..circuit import Atom, Circuit
 from ..errors import CircuitError, DegreeError, DimensionError
-from ..fields import as_number, check_name, number_text
+from ..fields import as_number, check_count, check_name, number_text
 from ..stream import Stream
+from .functions import Function
 
 
 class State(Atom):
@@ -69,6 +70,50 @@ class StochasticRegister(State):
 
     def text(self) -> str:
         return _with_initial("stochastic_register", f"{self.dim}, {self.noise}", self.initial)
+
+
+def _as_size(value: Any) -> Any:
+    """A function as one whose arrays are leaves; a number or array as it stands."""
+    return Function(value, 1, 1) if callable(value) else as_number(value)
+
+
+class JumpRegister(State):
+    """The integral along `dim` against the compound Poisson process named `noise`.
+
+    What comes in on the first wire is multiplied by the size of each jump, at its value before the
+    jump. Each component of a wire jumps by itself. `rate` and `size` are parameters of the circuit;
+    a run takes the number of jumps in a step as it finds it, so it has no derivative to the rate.
+
+    **Arguments:**
+
+    - `rate`: how many jumps to expect in a unit of time; None takes the rate from a second input
+      wire, so that it may depend on the state.
+    - `size`: the size of a jump, a number; or a function of a standard normal variable, such as
+      `lambda z: jnp.expm1(mean + deviation * z)` for the jumps of Merton's model.
+    - `most`: how many jumps a step can hold. A path that has more in one step ends there.
+    """
+
+    dim: str = eqx.field(static=True)
+    rate: Inexact[Array, "..."] | None = eqx.field(
+        converter=lambda value: None if value is None else as_number(value)
+    )
+    size: Inexact[Array, "..."] | Function = eqx.field(converter=_as_size)
+    noise: str = eqx.field(static=True)
+    initial: Inexact[Array, "..."] | Stream = eqx.field(converter=as_number, default=0.0)
+    most: int = eqx.field(static=True, default=4)
+    delay = 1
+
+    def __check_init__(self):
+        check_name("JumpRegister", "noise", self.noise)
+        check_count("JumpRegister", "most", self.most, least=1)
+
+    @property
+    def n_in(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return 2 if self.rate is None else 1
+
+
+# The state atoms that integrate against a noise, which `noise="off"` leaves at their initial value.
+NOISY = StochasticRegister | JumpRegister
 
 
 class Delay(State):

@@ -19,9 +19,20 @@ class Calculus(eqx.Module):
     A calculus is a frozen pytree like a circuit: what is static recompiles, numbers do not.
     """
 
+    def settled(self, ts: Array) -> "Calculus":
+        """The calculus with what it takes from known times made static; called before a trace."""
+        return self
+
     @abc.abstractmethod
     def simulate(
-        self, circuit: Circuit, ts: Array, inputs: tuple[Any, ...], dim: str | None, state: Any
+        self,
+        circuit: Circuit,
+        ts: Array,
+        inputs: tuple[Any, ...],
+        dim: str | None,
+        state: Any,
+        key: Any,
+        path: Any,
     ) -> "Trajectory":
         """Runs a circuit over times, inside a trace; arguments as those of `asgard.simulate`."""
 

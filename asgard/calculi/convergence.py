@@ -1,10 +1,15 @@
 """Whether the fixed points of a run were found, as its status and stats say it.
 
-Inside a run a solve that does not converge gives NaN, at which the run stops. Afterwards the loops
-are evaluated once more, at the saved states and where the run stopped, and asked how it went.
+Inside a run a solve that does not converge gives NaN, at which the run stops. Under `Real` the
+loops are afterwards evaluated once more, at the saved states and where the run stopped, and asked
+how it went; calculi of fixed steps ask as they go.
 """
 
+import functools
+from typing import Any
+
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
@@ -49,11 +54,20 @@ def judge(
     good = jnp.minimum(found, jnp.argmax(jnp.append(rows[:count], True)))
     status = Status.where(jnp.any(rows), Status.not_converged, status)
     # Of those that failed, or else of all.
-    counted = jnp.where(jnp.any(rows), failed, saved[:, None])
+    return good, status, facts(solves, jnp.where(jnp.any(rows), failed, saved[:, None]))
+
+
+def facts(solves: Solves, counted: Array) -> dict[str, Array]:
+    """What the stats say of the solves that count, `[points, loops]`."""
     residual = jnp.where(jnp.isnan(solves.residual), jnp.inf, solves.residual)
     residual = jnp.max(jnp.where(counted, residual, 0), axis=0)
     turns = jnp.max(jnp.where(counted, solves.turns, 0))
     # Where all miss by nothing, the one that took longest would do as well: the first is named.
-    worst = jnp.argmax(jnp.where(jnp.any(counted, axis=0), residual, -1))
-    stats = {"iterations": turns, "residual": residual[worst], "loop": worst}
-    return good, status, stats
+    place = jnp.argmax(jnp.where(jnp.any(counted, axis=0), residual, -1))
+    return {"iterations": turns, "residual": residual[place], "loop": place}
+
+
+def worst(first: Any, *others: Any) -> Any:
+    """Of the solves of the same loops at some points the most turns, the most that one misses by,
+    and whether any failed; None where there are no loops."""
+    return jax.tree.map(lambda *x: functools.reduce(jnp.maximum, x), first, *others)

@@ -106,7 +106,14 @@ class Real(Calculus):
                 raise CircuitError(f"Real: order must be a count, not {number!r}")
 
     def simulate(
-        self, circuit: Circuit, ts: Array, inputs: tuple[Any, ...], dim: str | None, state: Any
+        self,
+        circuit: Circuit,
+        ts: Array,
+        inputs: tuple[Any, ...],
+        dim: str | None,
+        state: Any,
+        key: Any = None,
+        path: Any = 0,
     ) -> Trajectory:
         trajectory = _simulation(circuit, self, ts, inputs, dim).trajectory(state)
         if not self.dense:

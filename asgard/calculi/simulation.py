@@ -10,27 +10,23 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from ..analysis import check_loops
-from ..atoms.functions import Function
-from ..atoms.registers import Register, State, Substitution
-from ..circuit import Circuit, brief
-from ..components import edges, lags, orders_read
-from ..errors import CircuitError, DimensionError, LoopError
+from ..atoms.registers import Register
+from ..circuit import Circuit
+from ..components import orders_read
+from ..errors import CircuitError
 from ..fixed_point import FixedPoint
-from ..graph import Graph, flatten
 from ..layout import Layout
-from ..samples import Samples
-from ..series import at_zero, centers, coordinate, fitted
+from ..series import at_zero, coordinate
 from ..status import Status
-from ..stream import Stream
 from ..taylor.algebraic import Algebraic
-from ..taylor.evaluate import evaluate, needed
-from ..taylor.net import Frame, Piece, Value, Wire, promote, wire_dims
-from ..taylor.network import Network, call, coordinate_wire, initial_wire, network, stream_value
+from ..taylor.evaluate import evaluate
+from ..taylor.net import Frame, Value, Wire, promote, wire_dims
+from ..taylor.network import coordinate_wire, initial_wire
 from ..trajectory import Trajectory
 from . import integral
 from .adaptive import Pause, beside, resume, start
 from .convergence import Solves, ends, judge
+from .cut import Cut, only
 from .path import Path
 from .runs import Run
 from .system import Control, Point, System, horner
@@ -66,7 +62,7 @@ class Options:
         return order
 
 
-class Simulation:
+class Simulation(Cut):
     """A circuit cut at its registers along time: the system to integrate, and what to read off."""
 
     def __init__(
@@ -77,33 +73,24 @@ class Simulation:
         inputs: tuple[Any, ...],
         dim: str | None,
     ):
-        self.options, self.ts, self.ts_given = options, ts, ts
-        self.graph = flatten(circuit)
-        self.dim = time_dimension(self.graph, dim)
-        # A name that several wires bear names none of them.
-        self.named = {n: wires[0] for n, wires in self.graph.names.items() if len(wires) == 1}
-        self.nodes = self.graph.needed((*self.graph.outputs, *self.named.values()))
-        self.known: dict[Wire, Value] = {}
-        self.sources: list[Piece] = []
-        self.stops = [] if options.breakpoints is None else [options.breakpoints]
-        for wire, source in zip(self.graph.inputs, inputs, strict=True):
-            self._connect(wire, source)
-        self.orders = self._orders()
-        self.dims = tuple(self.orders)
-        self._check()
-        self.net = self._network()
-        self.known |= self.net.initials
-        self.known = {wire: fitted(value, self.orders) for wire, value in self.known.items()}
-        self.centers = self._centers(inputs)
+        self.options, self.ts_given = options, ts
+        orders = options.orders if isinstance(options.orders, Mapping) else {}
+        super().__init__(
+            *(circuit, ts, inputs, dim),
+            calculus="Real",
+            noise=options.noise,
+            orders=orders,
+            fixed_point=options.fixed_point,
+        )
+        if options.breakpoints is not None:
+            self.stops.append(options.breakpoints)
         self.registers = {
             node.outs[0]: node.ins[0]
             for node in self.nodes
             if isinstance(node.atom, Register) and node.atom.dim == self.dim
         }
-        inside = needed(self.net.pieces, self.known, list(self.registers))
-        driven = {wire for piece in inside for wire in piece.outs}
         # The loops that the state depends on: the state keeps where each of their solves starts.
-        self.warm = [loop for loop in self.net.loops if driven.issuperset(loop.unknowns)]
+        self.warm = self.loops_behind(self.registers)
         # Time runs in the precision of the state.
         self.ts = ts.astype(jnp.finfo(self.dtype).dtype)
         depends = wire_dims(self.net.pieces, self._known_at(self.ts[0], {}, 0), self.dims)
@@ -140,7 +127,7 @@ class Simulation:
             # Derivatives at a row without a solution would be NaN, whatever their weight.
             times = jnp.where(good, times, times[0])
             states = jnp.where(good[:, None], states, states[0])
-        outputs, named = self._only(good, jax.vmap(self._outputs)(times, states))
+        outputs, named = only(good, jax.vmap(self._outputs)(times, states))
         return Trajectory(self.ts_given, outputs, named, status, counts, pause, dense, loops)
 
     def _run(self, state: Any) -> tuple[Run, Array]:
@@ -161,7 +148,7 @@ class Simulation:
         direction = self._direction()
         inside = (direction * (times - first) >= 0) & (direction * (reached - times) >= 0)
         if path is None:
-            return self._only(inside, jax.vmap(self._outputs)(times, jnp.zeros((len(times), 0)))[0])
+            return only(inside, jax.vmap(self._outputs)(times, jnp.zeros((len(times), 0)))[0])
         starts = jnp.where(jnp.arange(path.time.shape[0]) < rows, direction * path.time, jnp.inf)
 
         def one(time: Array) -> tuple[Array, ...]:
@@ -171,16 +158,7 @@ class Simulation:
             state = horner(self._expand(start, state), time - start - late)
             return self._outputs(time, state)[0]
 
-        return self._only(inside & (rows > 0), jax.vmap(one)(times))
-
-    def _only(self, chosen: Array, outputs: Any) -> Any:
-        """The chosen rows of the outputs, NaN for the others."""
-
-        def mask(array: Array) -> Array:
-            masked = jnp.where(chosen.reshape((-1,) + (1,) * (array.ndim - 1)), array, jnp.nan)
-            return jax.lax.convert_element_type(masked, array.dtype)
-
-        return jax.tree.map(mask, outputs)
+        return only(inside & (rows > 0), jax.vmap(one)(times))
 
     @property
     def dtype(self) -> Any:
@@ -282,10 +260,6 @@ class Simulation:
             known[coordinate_wire(dim)] = coordinate(dim, center, max(along, least))
         return known
 
-    def _state_shape(self, wire: Wire) -> tuple[int, ...]:
-        axes = tuple(self.orders[dim] + 1 for dim in self.rest[wire])
-        return (*axes, *self.net.avals[wire].shape)
-
     def _split(self, y: Array) -> dict[Wire, Value]:
         """The contents of the registers along time, from the flat state."""
         contents: dict[Wire, Value] = {}
@@ -315,19 +289,8 @@ class Simulation:
         """The registers' initial contents, at the first time."""
         flat = []
         for wire in self.registers:
-            value = promote(self.known[initial_wire(wire)], self.rest[wire], self._frame(0))
-            # A value of fewer axes than the wire's is one value for all of them.
-            count = len(self.rest[wire])
-            missing = len(self._state_shape(wire)) - value.array.ndim
-            array = jnp.expand_dims(value.array, range(count, count + missing))
-            flat.append(jnp.broadcast_to(array, self._state_shape(wire)).reshape(-1))
-        for loop in self.warm:
-            avals = [self.net.avals[wire] for wire in loop.unknowns]
-            guesses = [
-                jnp.broadcast_to(self.known[wire].array, aval.shape).astype(aval.dtype)
-                for wire, aval in zip(loop.guesses, avals, strict=True)
-            ]
-            flat.append(self._layout(loop).pack(guesses))
+            flat.append(self._initial(wire, self.known[initial_wire(wire)]).reshape(-1))
+        flat += [self._layout(loop).pack(self.guess(loop)) for loop in self.warm]
         return start(self._first_time(), jnp.concatenate(flat, dtype=self.dtype))
 
     def _first_time(self) -> Array:
@@ -374,137 +337,3 @@ class Simulation:
         """The times that no step passes, in order: those asked for, and those of samples."""
         stops = [stop.astype(self.ts.dtype) for stop in self.stops]
         return jnp.sort(jnp.concatenate(stops)) if stops else jnp.zeros(0, self.ts.dtype)
-
-    def _connect(self, wire: int, source: Any) -> None:
-        """Drives an input wire by a constant, a function of time, samples, or a stream."""
-        if isinstance(source, Function):
-            time = coordinate_wire(self.dim)
-            self.sources.append(Piece((time,), (wire,), fn=lambda t: call(source, t)))
-        elif isinstance(source, Samples):
-            self._connect_samples(wire, source)
-        elif isinstance(source, Stream) and self.dim in source.dims:
-            self._connect_stream(wire, source)
-        elif isinstance(source, Stream):
-            self.known[wire] = stream_value(source)
-        else:
-            self.known[wire] = Value(source)
-
-    def _connect_samples(self, wire: int, samples: Samples) -> None:
-        """A piecewise polynomial in time, in the precision to which steps are checked."""
-        numbers = jax.tree.leaves([node.atom for node in self.nodes])
-        precision = (jnp.finfo(number.dtype).dtype for number in numbers)
-        interpolant = samples.interpolant(jnp.result_type(samples.values, *precision))
-        self.stops.append(interpolant.origins[1:])
-        time = coordinate_wire(self.dim)
-        self.sources.append(Piece((time,), (wire,), fn=lambda t: (interpolant(t),)))
-
-    def _connect_stream(self, wire: int, stream: Stream) -> None:
-        """A polynomial in time; its coefficients may be series along other dimensions."""
-        value = stream_value(stream)
-        axis = value.dims.index(self.dim)
-        others = tuple(dim for dim in value.dims if dim != self.dim)
-        center = stream.center_of(self.dim)
-        coefficients = []
-        for order, array in enumerate(jnp.moveaxis(value.array, axis, 0)):
-            coefficients.append(("input", wire, order))
-            self.known[coefficients[-1]] = Value(array, others)
-
-        def polynomial(t: Array, *values: Array) -> tuple[Array]:
-            total = values[-1]
-            for value in reversed(values[:-1]):
-                total = total * (t - center) + value
-            return (total,)
-
-        ins = (coordinate_wire(self.dim), *coefficients)
-        self.sources.append(Piece(ins, (wire,), fn=polynomial))
-
-    def _check(self) -> None:
-        """Raises for what the series engine runs, but not over time."""
-        for node in self.nodes:
-            if isinstance(node.atom, Substitution):
-                raise CircuitError(
-                    f"{brief(node.atom)} is for series only, not for simulate", atoms=[node.atom]
-                )
-            own = getattr(node.atom, "dim", None) == self.dim
-            if not own and any(self.dim in stream.dims for stream in node.streams):
-                raise DimensionError(
-                    f"{brief(node.atom)}: the initial content changes along {self.dim}, which is "
-                    "the run's time; series runs it, and so does simulate along another dim",
-                    atoms=[node.atom],
-                )
-        check_loops(self.nodes, self.dims, "Real")
-        if lags(self.nodes, edges(self.nodes), self.dim) is None:
-            raise LoopError(
-                f"along {self.dim} a loop takes as many derivatives as it integrates, or more, so "
-                f"{self.dim} cannot be the run's time: choose another by dim="
-            )
-
-    def _centers(self, inputs: tuple[Any, ...]) -> dict[str, Array]:
-        """The centre along every dimension but time.
-
-        Streams about different centres make every value NaN: no error can be raised in a trace.
-        """
-        others = {dim: order for dim, order in self.orders.items() if dim != self.dim}
-        streams = [source for source in inputs if isinstance(source, Stream)]
-        found, conditions = centers(self.nodes, streams, others)
-        for agrees in conditions.values():
-            self.known = {
-                wire: Value(jnp.where(agrees, value.array, jnp.nan), value.dims)
-                for wire, value in self.known.items()
-            }
-        return found
-
-    def _orders(self) -> dict[str, int]:
-        """The run's dimensions, time first, and the orders of the others."""
-        lengths: dict[str, int] = {}
-        values = list(self.known.values())
-        for node in self.nodes:
-            initial = getattr(node.atom, "initial", None)
-            if isinstance(initial, Stream):
-                values.append(stream_value(initial))
-        for value in values:
-            for axis, dim in enumerate(value.dims):
-                lengths[dim] = max(lengths.get(dim, 0), value.array.shape[axis] - 1)
-        given = self.options.orders if isinstance(self.options.orders, Mapping) else {}
-        dims = (
-            self.dim,
-            *(d for d in dict.fromkeys([*self.graph.dims, *lengths]) if d != self.dim),
-        )
-        unknown = [dim for dim in given if dim not in dims]
-        if unknown:
-            raise DimensionError(
-                f"Real: order names {', '.join(unknown)}; the run's dimensions are "
-                f"{', '.join(dims)}"
-            )
-        return {dim: given.get(dim, lengths.get(dim, 0)) if dim != self.dim else 0 for dim in dims}
-
-    def _network(self) -> Network:
-        avals = {wire: value.aval for wire, value in self.known.items()}
-        scalar = jax.ShapeDtypeStruct((), self.ts.dtype)
-        avals |= {coordinate_wire(dim): scalar for dim in self.dims}
-        options = self.options
-        return network(
-            *(self.graph, self.nodes, avals, "Real", options.noise, self.sources),
-            fixed_point=options.fixed_point,
-        )
-
-
-def time_dimension(graph: Graph, dim: str | None) -> str:
-    """The dimension that is time: the one asked for, or the only one that registers name.
-
-    Raises `DimensionError` where registers name several and none is asked for, or the one asked for
-    is none of the circuit's.
-    """
-    named = tuple(dict.fromkeys(n.atom.dim for n in graph.nodes if isinstance(n.atom, State)))
-    candidates = named or graph.dims
-    if dim is not None:
-        if graph.dims and dim not in graph.dims:
-            raise DimensionError(
-                f"dim={dim!r} is no dimension of the circuit; it has {', '.join(graph.dims)}"
-            )
-        return dim
-    if len(candidates) > 1:
-        raise DimensionError(
-            f"the circuit's registers name {', '.join(candidates)}: say which is time by dim="
-        )
-    return candidates[0] if candidates else "t"

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from ..atoms.registers import Delay, Deregister, Register, StochasticRegister, Substitution
+from ..atoms.registers import NOISY, Delay, Deregister, Register, Substitution
 from ..circuit import Atom, brief
 from ..components import in_order
 from ..errors import CircuitError, DimensionError
@@ -60,8 +60,9 @@ def network(
     """The net of some of a graph's nodes.
 
     **Arguments:** `known` has the types of the input wires and of the coordinates; `calculus` is
-    the name that errors give; `noise="off"` drops stochastic registers' integrals; `sources` are
-    pieces that drive input wires; `fixed_point` says how loops that no register cuts are solved.
+    the name that errors give; `noise="off"` drops the integrals against noise, and "on" makes
+    registers of them; `sources` are pieces that drive input wires; `fixed_point` says how loops
+    that no register cuts are solved.
     """
     pieces: list[Piece] = list(sources)
     initials: dict[Wire, Value] = {}
@@ -69,9 +70,9 @@ def network(
         _check_meaning(node.atom, calculus, noise)
         if isinstance(node.atom, Substitution):
             continue
-        if isinstance(node.atom, Register | StochasticRegister):
+        if isinstance(node.atom, Register | Delay | NOISY):
             initials[initial_wire(node.outs[0])] = _initial(node.atom)
-        pieces.append(_piece(node))
+        pieces.append(_piece(node, noise))
     pieces, loops, guesses = contract(pieces, graph.names, fixed_point)
     initials |= guesses
     avals = _infer(pieces, {**known, **{wire: v.aval for wire, v in initials.items()}})
@@ -114,34 +115,35 @@ def _inexact(atom: Atom, value: Any) -> Array:
 
 
 def _check_meaning(atom: Atom, calculus: str, noise: str) -> None:
-    if isinstance(atom, Delay):
+    if isinstance(atom, Delay) and calculus != "Discrete":
         raise CircuitError(
             f"{brief(atom)}: a unit delay has no meaning under {calculus}; it belongs to Discrete",
             atoms=[atom],
         )
-    if isinstance(atom, StochasticRegister) and noise != "off":
+    if isinstance(atom, NOISY) and noise == "error":
+        drift = "Discrete" if calculus == "Discrete" else "Real"
         raise CircuitError(
             f"{brief(atom)}: an integral against noise has no meaning under {calculus}; run it "
-            'under Stochastic, or its drift alone under Real(noise="off")',
+            f'under Stochastic, or its drift alone under {drift}(noise="off")',
             atoms=[atom],
         )
 
 
-def _piece(node: Node) -> Piece:
+def _piece(node: Node, noise: str) -> Piece:
     atom = node.atom
-    if isinstance(atom, Register):
+    if isinstance(atom, NOISY) and noise == "off":
+        return Piece((initial_wire(node.outs[0]),), node.outs, fn=lambda value: (value,))
+    if isinstance(atom, Register | Delay | NOISY):
         initial = initial_wire(node.outs[0])
         return Piece(node.ins, node.outs, sign=1, dim=atom.dim, initial=initial)
     if isinstance(atom, Deregister):
         return Piece(node.ins, node.outs, sign=-1, dim=atom.dim)
-    if isinstance(atom, StochasticRegister):
-        return Piece((initial_wire(node.outs[0]),), node.outs, fn=lambda value: (value,))
     coordinates = tuple(coordinate_wire(dim) for dim in atom.coordinates)
     ins = (*coordinates, *node.ins)
     return Piece(ins, node.outs, fn=lambda *values: call(atom, *values), atom=atom)
 
 
-def _initial(atom: Register | StochasticRegister) -> Value:
+def _initial(atom: Any) -> Value:
     """The initial content, with a leading coefficient axis for each dimension of a stream."""
     if not isinstance(atom.initial, Stream):
         return Value(atom.initial)

@@ -1,0 +1,143 @@
+"""Random numbers by counting: their source, their law, the bridge between steps."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.stats
+from diffusions import geometric, wiener
+
+import asgard as ag
+from asgard.calculi.noise import Numbers, Source, key_words, normal, sign, threefry, uniform
+from asgard.calculi.noise import wiener as drawn
+
+KEY = jax.random.key(3)
+
+
+def numbers(paths, dtype=jnp.float64, key=KEY):
+    return Numbers(key_words(key), dtype, jnp.asarray(paths, jnp.uint32))
+
+
+def increments(source, process, steps, halvings, area):
+    """What is drawn, in one compilation."""
+    return jax.jit(lambda steps: drawn(source, process, steps, halvings, area))(steps)
+
+
+def steps(count):
+    return jnp.arange(count, dtype=jnp.uint32)
+
+
+def test_threefry_gives_the_known_answers():
+    # The vectors of Random123's kat_vectors for threefry2x32 with 20 rounds.
+    known = [
+        ((0, 0), (0, 0), (0x6B200159, 0x99BA4EFE)),
+        ((0xFFFFFFFF,) * 2, (0xFFFFFFFF,) * 2, (0x1CB996FC, 0xBB002BE7)),
+        ((0x13198A2E, 0x03707344), (0x243F6A88, 0x85A308D3), (0xC4923A9C, 0x483DF7A0)),
+    ]
+    for key, counter, expected in known:
+        found = threefry(*(tuple(map(jnp.uint32, pair)) for pair in (key, counter)))
+        assert tuple(map(int, found)) == expected
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+def test_normal_numbers_have_the_normal_law(dtype):
+    source = numbers(range(50_000), dtype)
+    found = source.normals(source.key("W", [0], 2), steps(2), (2,))
+    assert found.dtype == dtype
+    flat = np.asarray(found, np.float64).ravel()
+    assert scipy.stats.kstest(flat, "norm").pvalue > 1e-3
+    # Steps and components are independent: four columns without correlation.
+    columns = np.asarray(found, np.float64)[:, 0].transpose(0, 2, 1).reshape(4, -1)
+    correlation = np.corrcoef(columns)
+    assert np.abs(correlation - np.eye(4)).max() < 4.5 / np.sqrt(50_000)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+def test_extreme_words_give_finite_numbers(dtype):
+    for word in (0, 1, 2**32 - 1):
+        words = jnp.uint32(word), jnp.uint32(word)
+        assert np.isfinite(normal(words, dtype))
+        assert 0 < uniform(words, dtype) < 1
+        assert abs(sign(words, dtype)) == 1
+
+
+@pytest.mark.parametrize("key", [KEY, jax.random.PRNGKey(3), jax.random.key(3, impl="rbg")])
+def test_a_key_of_any_kind_seeds_a_run(key):
+    run = ag.simulate(wiener(), [0.0, 1.0], calculus=ag.Stochastic(steps=4), key=key)
+    other = ag.simulate(wiener(), [0.0, 1.0], calculus=ag.Stochastic(steps=4), key=key, path=1)
+    assert run.output[-1] != other.output[-1]
+
+
+def test_a_number_depends_on_nothing_but_its_own_path_step_component_and_source():
+    alone = numbers([7])
+    among = numbers(range(20))
+    for size in (1, 3):
+        first = increments(alone, Source("W", (size,)), jnp.uint32([4]), 0, False)[0]
+        second = increments(among, Source("W", (size,)), steps(9), 0, False)[0]
+        np.testing.assert_array_equal(first[0, 0], second[4, 7])
+    other = increments(among, Source("V", (3,)), steps(9), 0, False)[0]
+    assert not np.any(other == second)
+
+
+def test_halves_of_a_step_add_up_to_it():
+    source, size = numbers(range(5)), Source("W", ())
+    whole, area = increments(source, size, steps(3), 0, True)
+    for halvings in (1, 3):
+        parts, areas = increments(source, size, steps(3), halvings, True)
+        parts = parts.reshape(3, 2**halvings, -1)
+        areas = areas.reshape(3, 2**halvings, -1)
+        np.testing.assert_allclose(parts.sum(1), whole, rtol=1e-12, atol=1e-14)
+        # The integral of the path over the step, by those over its parts.
+        length = 2.0**-halvings
+        before = np.cumsum(parts, axis=1) - parts
+        integral = (length * (before + parts / 2 + areas)).sum(1)
+        np.testing.assert_allclose(integral, whole / 2 + area, rtol=1e-12, atol=1e-14)
+
+
+def test_parts_of_a_step_are_independent_with_the_variances_of_their_length():
+    paths, halvings = 40_000, 2
+    w, h = increments(numbers(range(paths)), Source("W", ()), steps(1), halvings, True)
+    found = np.cov(np.concatenate([w, h]))
+    expected = np.diag(np.repeat([1 / 4, 1 / 48], 4))
+    scale = np.sqrt(np.outer(np.diag(expected), np.diag(expected)))
+    assert np.abs((found - expected) / scale).max() < 4.5 * np.sqrt(2 / paths)
+
+
+def test_a_path_runs_at_half_the_step():
+    circuit = wiener() @ geometric()
+    ends = []
+    for halvings in (0, 5):
+        calculus = ag.Stochastic(steps=4, halvings=halvings, method="milstein")
+        run = ag.ensemble(circuit, [0.0, 1.0], calculus=calculus, key=KEY, paths=100, tile=100)
+        ends.append([out[:, -1] for out in run.outputs])
+    exact = np.exp((0.1 - 0.045) + 0.3 * ends[0][0])
+    for w, _ in ends:
+        np.testing.assert_allclose(w, ends[0][0], rtol=1e-10)
+    errors = [np.mean(np.abs(x - exact)) for _, x in ends]
+    assert errors[1] < errors[0] / 16
+
+
+def test_correlated_sources_have_their_correlation():
+    calculus = ag.Stochastic(steps=1, correlation={("W", "V"): -0.7, ("V", "U"): 0.2})
+    circuit = wiener("W") @ wiener("V") @ wiener("U")
+    run = ag.ensemble(circuit, [0.0, 1.0], calculus=calculus, key=KEY, paths=50_000)
+    found = np.corrcoef([out[:, -1] for out in run.outputs])
+    expected = np.array([[1, -0.7, 0], [-0.7, 1, 0.2], [0, 0.2, 1]])
+    assert np.abs(found - expected).max() < 4.5 / np.sqrt(50_000)
+
+
+def test_registers_that_name_one_noise_share_it():
+    circuit = wiener() @ (ag.Const(2.0) >> ag.StochasticRegister("t", "W"))
+    run = ag.simulate(circuit, [0.0, 1.0], calculus=ag.Stochastic(steps=9), key=KEY)
+    np.testing.assert_allclose(run.outputs[1], 2 * run.outputs[0], rtol=1e-14)
+
+
+def test_handed_increments_are_what_is_integrated():
+    steps = np.random.default_rng(0).normal(size=6)
+    calculus = ag.Stochastic(steps=3, noise={"W": steps})
+    run = ag.simulate(wiener(), [0.0, 0.3, 1.0], calculus=calculus)
+    np.testing.assert_allclose(run.output, [0, steps[:3].sum(), steps.sum()], rtol=1e-14)
+    opposite = ag.simulate(
+        wiener(), [0.0, 0.3, 1.0], calculus=ag.Stochastic(steps=3, noise={"W": -steps})
+    )
+    np.testing.assert_array_equal(opposite.output, -run.output)

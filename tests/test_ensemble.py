@@ -1,0 +1,337 @@
+"""Ensembles: paths by their bits, statistics in the memory of a tile, failures as data."""
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from diffusions import geometric, wiener
+
+import asgard as ag
+from asgard import statistics
+
+KEY = jax.random.key(7)
+TS = [0.0, 0.5, 1.0]
+CALCULUS = ag.Stochastic(steps=5)
+TILE = 64
+
+
+def run(paths, circuit=None, **options):
+    circuit = geometric() if circuit is None else circuit
+    options = {"calculus": CALCULUS, "key": KEY, "tile": TILE} | options
+    return ag.ensemble(circuit, options.pop("ts", TS), paths=paths, **options)
+
+
+def test_a_path_is_that_of_simulate():
+    many = run(9)
+    for path in (0, 8):
+        one = ag.simulate(geometric(), TS, calculus=CALCULUS, key=KEY, path=path)
+        np.testing.assert_allclose(many.output[path], one.output, rtol=1e-14)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_path_has_the_same_bits_among_any_number(dtype):
+    circuit = jax.tree.map(lambda leaf: leaf.astype(dtype), geometric())
+    many, few = (run(paths, circuit).output for paths in (10_003, 1000))
+    assert many.dtype == dtype
+    np.testing.assert_array_equal(few, many[:1000])
+    np.testing.assert_array_equal(run(1, circuit).output, many[:1])
+
+
+def test_everything_runs_in_single_precision_alone():
+    with jax.enable_x64(False):
+        reduce = statistics.Mean(), statistics.Quantiles(0.0, 4.0)
+        mean, quantiles = run(100, reduce=reduce, tile=32).statistics
+        stored = run(100, tile=32).output
+        assert mean.dtype == quantiles.dtype == stored.dtype == "float32"
+        np.testing.assert_allclose(mean, stored.mean(0), rtol=1e-6)
+
+
+def test_paths_go_on_in_time_to_the_same_bits(stored, tmp_path):
+    half = run(MANY, ts=TS[:2])
+    eqx.tree_serialise_leaves(tmp_path / "state", half.state)
+    blank = jax.tree.map(jnp.zeros_like, half.state)
+    state = eqx.tree_deserialise_leaves(tmp_path / "state", blank)
+    rest = run(MANY, ts=TS[1:], state=state)
+    np.testing.assert_array_equal(rest.output, stored[:, 1:])
+
+
+STATISTICS = {
+    "mean": statistics.Mean(),
+    "variance": statistics.Variance(),
+    "covariance": statistics.Covariance(),
+    "min": statistics.Min(),
+    "max": statistics.Max(),
+    "histogram": statistics.Histogram(0.5, 2.0, 30),
+    "quantiles": statistics.Quantiles(0.0, 4.0, 4000, probabilities=[0.1, 0.5]),
+}
+
+
+MANY = 20 * TILE + 9
+
+
+@pytest.fixture(scope="module")
+def stored():
+    return np.asarray(run(MANY).output)
+
+
+@pytest.fixture(scope="module")
+def reduced():
+    return run(MANY, reduce=STATISTICS)
+
+
+def test_statistics_are_those_of_the_stored_paths(stored, reduced):
+    x, found = stored, reduced.statistics
+    np.testing.assert_allclose(found["mean"], x.mean(0), rtol=1e-12)
+    np.testing.assert_allclose(found["variance"], x.var(0, ddof=1), rtol=1e-11, atol=1e-25)
+    np.testing.assert_allclose(found["covariance"], np.cov(x.T), rtol=1e-11, atol=1e-18)
+    np.testing.assert_array_equal(found["min"], x.min(0))
+    np.testing.assert_array_equal(found["max"], x.max(0))
+    counts = np.histogram(x[:, 2], bins=30, range=(0.5, 2.0))[0]
+    np.testing.assert_array_equal(found["histogram"][2, 1:-1], counts)
+    assert found["histogram"][2].sum() == MANY
+    exact = np.quantile(x, [0.1, 0.5], axis=0).T
+    np.testing.assert_allclose(found["quantiles"], exact, atol=3e-3)
+
+
+def test_an_interrupted_reduction_resumes_to_the_same_bits(reduced, tmp_path):
+    state = None
+    for paths in (5 * TILE + 13, MANY):
+        part = run(paths, reduce=STATISTICS, state=state)
+        eqx.tree_serialise_leaves(tmp_path / "state", part.state)
+        blank = jax.tree.map(jnp.zeros_like, part.state)
+        state = eqx.tree_deserialise_leaves(tmp_path / "state", blank)
+    for found, expected in zip(
+        jax.tree.leaves(part.statistics), jax.tree.leaves(reduced.statistics), strict=True
+    ):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_a_reduction_of_ones_own_and_a_function_of_the_outputs(stored):
+    class Product(statistics.Reduction):
+        of = staticmethod(lambda x: 1 + x[-1] / 1000)
+
+        def tile(self, values, alive):
+            return jnp.prod(jnp.where(alive, values, 1))
+
+        def merge(self, first, second):
+            return first * second
+
+    found = run(MANY, reduce=(Product(), statistics.Mean(of=lambda x: jnp.max(x)))).statistics
+    x = stored
+    np.testing.assert_allclose(found[0], np.prod(1 + x[:, -1] / 1000), rtol=1e-12)
+    np.testing.assert_allclose(found[1], x.max(1).mean(), rtol=1e-13)
+
+
+def test_the_memory_of_a_reduction_is_that_of_a_tile():
+    def memory(paths, steps):
+        def reduced(circuit):
+            calculus = ag.Stochastic(steps=steps)
+            return run(paths, circuit, calculus=calculus, reduce=statistics.Mean()).statistics
+
+        compiled = jax.jit(reduced).lower(geometric()).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    least = memory(TILE, 16)
+    assert memory(TILE, 16_000) < 1.1 * least
+    # A number for each tile.
+    assert memory(10**6, 16) < 1.1 * least + 8 * 10**6 / TILE
+
+
+def explosive():
+    """x = W, up to 3.9, which few paths reach and none survives."""
+    burst = ag.Function(lambda x: jnp.where(x > 3.9, jnp.inf, 0.0), 1) >> ag.Register("t")
+    loop = burst >> (ag.Id() @ wiener()) >> ag.Add() >> ag.Var("x") >> ag.Split()
+    return loop.trace()
+
+
+def test_one_bad_path_is_named_and_leaves_the_others_untouched():
+    calculus = ag.Stochastic(steps=40)
+    options = {"ts": [0.0, 1.0], "calculus": calculus, "tile": 8192}
+    paths = 10**5
+    found = run(paths, explosive(), throw=False, **options)
+    plain = run(paths, wiener(), **options)
+    bad = np.flatnonzero(found.first_bad >= 0)
+    assert 0 < len(bad) < 20
+    assert int(found.failed) == len(bad)
+    assert int(found.survivors) == paths - len(bad)
+    assert np.isnan(found.output[bad, -1]).all()
+    quiet = np.abs(found.output[:, -1] - plain.output[:, -1]) == 0
+    assert quiet.sum() > paths - 100
+    with pytest.raises(ag.SimulationError, match=f"{len(bad)} of {paths} paths.*path {bad[0]} at"):
+        found.check()
+    mean = run(paths, explosive(), throw=False, reduce=statistics.Mean(), **options)
+    assert int(mean.failed) == len(bad)
+    expected = np.delete(np.asarray(found.output), bad, axis=0).mean(0)
+    np.testing.assert_allclose(mean.statistics, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_a_path_that_ends_at_an_output_says_the_step_before():
+    circuit = wiener() >> ag.Split() >> (ag.Id() @ ag.Function(lambda w: jnp.log(0.5 - w), 1))
+    found = run(200, circuit, throw=False)
+    plain = run(200, wiener()).output
+    early, late = (np.asarray(plain[:, place] >= 0.5) for place in (1, 2))
+    np.testing.assert_array_equal(found.first_bad, np.where(early, 4, np.where(late, 9, -1)))
+    with pytest.raises(ag.SimulationError, match=r"step [49], in output 1;"):
+        found.check()
+
+
+def test_gradients_of_a_mean_are_those_of_its_paths():
+    steps = np.random.default_rng(1).normal(size=(150, 10)) / 4
+
+    def mean(circuit):
+        of = statistics.Mean(of=lambda x: x[-1])
+        calculus = ag.Stochastic(steps=5, noise={"W": steps})
+        return run(150, circuit, calculus=calculus, reduce=of).statistics
+
+    def by_hand(numbers):
+        mu, sigma, initial = numbers
+        return initial * jnp.prod(1 + mu / 10 + sigma * steps, axis=1).mean()
+
+    found = ag.parameters(jax.grad(mean)(geometric()))
+    expected = jax.grad(by_hand)(jnp.array([0.1, 0.3, 1.0]))
+    names = ("scalar[0].factor", "scalar[1].factor", "register.initial")
+    for name, value in zip(names, expected, strict=True):
+        np.testing.assert_allclose(found[name], value, rtol=1e-12)
+
+
+def test_increments_are_handed_in_for_each_path():
+    steps = np.random.default_rng(0).normal(size=(70, 10))
+    calculus = ag.Stochastic(steps=5, noise={"W": steps})
+    found = run(70, wiener(), calculus=calculus, tile=32, key=None).output[:, -1]
+    np.testing.assert_allclose(found, steps.sum(1), rtol=1e-12)
+
+
+DEVICES = """
+import re
+import jax, numpy as np, jax.numpy as jnp
+jax.config.update("jax_enable_x64", True)
+import asgard as ag
+from diffusions import geometric
+
+def run(devices, **options):
+    few = jax.devices()[:devices]
+    mesh = jax.make_mesh((devices,), ("paths",), devices=few) if devices else None
+    calculus = ag.Stochastic(steps=5)
+    return ag.ensemble(geometric(), [0.0, 0.5, 1.0], calculus=calculus, key=jax.random.key(7),
+                       paths=1001, tile=64, mesh=mesh, **options)
+
+alone = run(0)
+for devices in (1, 2, 8):
+    np.testing.assert_array_equal(run(devices).output, alone.output)
+few, many = (run(n, reduce=ag.statistics.Variance()).statistics for n in (0, 8))
+np.testing.assert_allclose(few, many, rtol=1e-12, atol=1e-25)
+
+mesh = jax.make_mesh((8,), ("paths",))
+def reduced(circuit):
+    return ag.ensemble(circuit, [0.0, 1.0], calculus=ag.Stochastic(steps=40), key=jax.random.key(7),
+                       paths=10**5, tile=64, mesh=mesh, reduce=ag.statistics.Mean()).statistics
+text = jax.jit(reduced).lower(geometric()).compile().as_text()
+computations = re.split(r"\\n(?=%|ENTRY)", text)
+bodies = set(re.findall(r"(?:body|condition)=%?([\\w.\\-]+)", text))
+collectives = ("all-reduce", "all-gather", "all-to-all", "collective-permute", "reduce-scatter")
+named = {re.match(r"(?:ENTRY )?%?([\\w.\\-]+)", c).group(1): c for c in computations}
+assert bodies and bodies <= set(named), bodies - set(named)
+reached = set()
+pending = list(bodies)
+while pending:
+    name = pending.pop()
+    if name not in reached and name in named:
+        reached.add(name)
+        pending += re.findall(r"(?:calls|to_apply|body|condition)=%?([\\w.\\-]+)", named[name])
+assert not any(word in named[name] for name in reached for word in collectives)
+assert any(word in text for word in collectives)
+print("done")
+"""
+
+
+def python(script, calls):
+    """What Python prints for each of some calls, all at once: arguments and counts of devices."""
+    root = Path(__file__).parent
+    search = f"{root.parent}{os.pathsep}{root}"
+    started = []
+    for arguments, devices in calls:
+        flags = f"--xla_force_host_platform_device_count={devices}"
+        environment = {"PYTHONPATH": search, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+        started.append(
+            subprocess.Popen(
+                [sys.executable, "-c", script, *arguments],
+                env=os.environ | environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+    with contextlib.ExitStack() as stack:
+        for process in started:
+            stack.enter_context(process)
+            stack.callback(process.kill)
+        printed = [process.communicate(timeout=300) for process in started]
+    for process, (_, errors) in zip(started, printed, strict=True):
+        assert process.returncode == 0, errors[-3000:]
+    return [output for output, _ in printed]
+
+
+def test_devices_share_paths_bit_by_bit_and_do_not_talk_in_the_loop():
+    assert python(DEVICES, [((), 8)]) == ["done\n"]
+
+
+PROCESSES = """
+import sys
+import jax
+jax.config.update("jax_enable_x64", True)
+address, number = sys.argv[1:]
+jax.distributed.initialize(address, 2, int(number))
+import asgard as ag
+from diffusions import geometric
+mesh = jax.make_mesh((jax.device_count(),), ("paths",))
+found = ag.ensemble(geometric(), [0.0, 1.0], calculus=ag.Stochastic(steps=5), paths=1000, tile=64,
+                    key=jax.random.key(7), mesh=mesh, reduce=ag.statistics.Variance())
+print(float(found.statistics[-1]), int(found.survivors))
+"""
+
+
+def test_two_processes_give_the_statistics_of_one():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    calls = [((address, name), 1) for name in ("0", "1")]
+    printed = [text.splitlines()[-1] for text in python(PROCESSES, calls)]
+    first, second = ([*map(float, line.split())] for line in printed)
+    alone = run(1000, ts=[0.0, 1.0], reduce=statistics.Variance())
+    assert first == second
+    np.testing.assert_allclose(first, [alone.statistics[-1], 1000], rtol=1e-12)
+
+
+REFUSED = {
+    "no statistic": (lambda: run(5, reduce="mean"), "statistics.Mean"),
+    "no path": (lambda: run(0), "paths"),
+    "another calculus": (lambda: run(5, calculus=ag.Discrete()), "under Stochastic"),
+    "a state of other paths": (lambda: run(5, state=run(6).state), "state"),
+    "a reduced state of other tiles": (
+        lambda: run(5, reduce=statistics.Mean(), state=half().state, tile=9),
+        "tiles of 64",
+    ),
+    "two outputs": (
+        lambda: run(5, geometric() @ wiener(), reduce=statistics.Mean()),
+        "say of what",
+    ),
+}
+
+
+def half():
+    return run(5, reduce=statistics.Mean())
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused_by_name(name):
+    call, words = REFUSED[name]
+    with pytest.raises(ag.CircuitError, match=words):
+        call()
