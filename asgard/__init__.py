@@ -38,17 +38,25 @@ from .calculi.discrete import Discrete
 from .calculi.real import Real
 from .calculi.stochastic import Stochastic
 from .circuit import Atom, Block, Circuit, Composition, Monoidal, Trace
+from .constraints import Bounded, Fixed, Positive
 from .ensemble import Ensemble, ensemble
 from .errors import (
     CircuitError,
     DegreeError,
     DimensionError,
+    FitError,
+    IdentifiabilityWarning,
     LoopError,
     ParseError,
     SimulationError,
 )
 from .fixed_point import FixedPoint
 from .notation.parse import parse
+from .optimize.fit import fit
+from .optimize.least_squares import fit_residuals
+from .optimize.many import FitEnsemble, fit_ensemble
+from .optimize.result import Fit, FitStatus
+from .optimize.sensitivity import Uncertainty, sensitivities, uncertainty
 from .parameters import parameters, update
 from .samples import Samples
 from .series import series

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 import equinox as eqx
 import jax
 
+from .constraints import Constraint, resolved
 from .errors import CircuitError, DegreeError
 from .fields import as_array, check_count, number_text
 
@@ -68,7 +69,7 @@ class Circuit(eqx.Module):
         return Trace(self, wires)
 
     def __str__(self) -> str:
-        return fold(self, lambda part: cast(Part, part).text(), _render_text)
+        return fold(resolved(self), lambda part: cast(Part, part).text(), _render_text)
 
     def __repr__(self) -> str:
         return fold(self, _repr_part, _render_repr)
@@ -149,7 +150,7 @@ class Block(Part):
         degrees = self.__dict__.get("_known_degrees")
         if degrees is None:
             try:
-                wiring = self.circuit()
+                wiring = resolved(self).circuit()
             except RecursionError:
                 raise CircuitError("blocks nest too deep, or a block holds itself") from None
             if not isinstance(wiring, Circuit):
@@ -373,6 +374,6 @@ def _repr_part(part: Circuit) -> str:
 def _repr_value(value: Any) -> str:
     if eqx.is_array(value):
         return number_text(value)
-    if isinstance(value, Circuit | str | int | tuple):
+    if isinstance(value, Circuit | Constraint | str | int | tuple):
         return repr(value)
     return eqx.tree_pformat(value, width=10**6)

@@ -65,6 +65,18 @@ class SimulationError(RuntimeError):
         self.status = status
 
 
+class FitError(RuntimeError):
+    """A fit that failed. `status` says how."""
+
+    def __init__(self, message: str, status: str):
+        super().__init__(message)
+        self.status = status
+
+
+class IdentifiabilityWarning(UserWarning):
+    """Data that hardly tell some numbers of a circuit apart."""
+
+
 def located(message: str, text: str, line: int, column: int) -> str:
     """A message with its place: line and column before it, the line and a caret below it."""
     where = f"line {line}, column {column}: {message}"

@@ -19,6 +19,7 @@ from .atoms.registers import State
 from .atoms.wiring import Var, Wiring
 from .circuit import Atom, Block, Circuit, fold
 from .concrete import is_concrete
+from .constraints import resolved
 from .errors import CircuitError, LoopError
 from .stream import Stream
 
@@ -85,7 +86,7 @@ def flatten(circuit: Circuit) -> Graph:
     Raises `LoopError` where a closed loop with no node in it is read.
     """
     wires = _Wires()
-    ins, outs = wires.expand(circuit)
+    ins, outs = wires.expand(resolved(circuit))
     return wires.resolve(ins, outs)
 
 
@@ -107,7 +108,7 @@ class _Wires:
 
     def _part(self, part: Circuit) -> tuple[list[int], list[int]]:
         if isinstance(part, Block):
-            return self.expand(part.circuit())
+            return self.expand(resolved(part.circuit()))
         if not isinstance(part, Atom):
             raise CircuitError(f"a circuit is built of atoms and blocks, not {type(part).__name__}")
         ins = self.fresh(part.n_in)

@@ -18,14 +18,15 @@ from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 from jax.interpreters import ad
 from jaxtyping import Array
 
-from .elimination import SMALL, add_to_diagonal, solve
 from .fixed_point import FixedPoint
-from .iteration import CONVERGED, DENSE, Control, Equations, Found, iterative_solve, search
+from .iteration import CONVERGED, DENSE, Equations, Found, search
 from .jacobian import jacobian
 from .kernel import LARGEST_SUM, as_kernel
 from .lane_call import Avals, Flags, LaneCall, bind, chosen, in_lanes, inexact, lane_primitive
 from .lanes import run_in_lanes, spread
 from .layout import Layout
+from .linear import SMALL, add_to_diagonal, iterative_solve, solve
+from .rounding import Control
 from .taylor.program import Program, from_jaxpr, trace
 
 # What a solve says besides its values: turns, the largest residual, and whether it converged.

@@ -15,7 +15,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from .elimination import SMALL, add_to_diagonal, eliminate, solve_in_lanes
+from .linear import SMALL, add_to_diagonal, eliminate, iterative_solve, solve_in_lanes
+from .rounding import ROUNDING, Control, Scale, every, largest, norm
 
 # Up to so many unknowns the Jacobian is formed.
 DENSE = 512
@@ -25,31 +26,14 @@ DEPTH = 5
 PATIENCE = 4
 # After so many turns "auto" judges the rate.
 JUDGED = 3
-# Where rounding moves the solution by more than this part of it, and of `rtol`, there is none that
-# can be told: that of a double root, or at infinity.
-UNDETERMINED = 1 / 8  # of half of the digits
-# Steps below so many times the dtype's resolution that fall no more are those of rounding, and, of
-# a wire that is small beside the others, those below so many times the resolution of the largest.
-ROUNDING, SPREAD = 64.0, 4.0
 # Without a fall for so many turns, steps fall no more.
 STAGNANT = 8
 # Below this part of z, Newton's steps are taken whole even if the residual rises: it is near.
 NEAR = 1e-4
-# GMRES starts anew after so many products, so many times at most.
-RESTART, CYCLES = 50, 200
 # A step of Newton's that was halved so often is given up.
 HALVINGS = 24
 
 RUNNING, CONVERGED, FAILED = range(3)
-
-
-class Control(eqx.Module):
-    """The numbers of a `FixedPoint`."""
-
-    rtol: Float[Array, "*lanes"]
-    atol: Float[Array, "*lanes"]
-    damping: Float[Array, "*lanes"]
-    max_steps: Int[Array, "*lanes"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,8 +161,7 @@ class _Turn:
     ):
         self.equations, self.method, self.control = equations, method, control
         self.newton = method in ("auto", "newton") and not only_picard
-        starts = np.searchsorted(equations.wires, np.arange(equations.wires[-1] + 2))
-        self.spans = list(zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True))
+        self.scale = Scale(equations.wires, control)
 
     def run(self, guess: Array) -> Found:
         """The search from a guess, as far as these turns lead."""
@@ -222,7 +205,7 @@ class _Turn:
         waiting = jnp.where(counts | ~proposal.judged, 0, now.waiting + 1)
         best = jnp.where(counts, now.z, now.best)
         # Rounding goes to and fro; equal steps in one direction lead away.
-        stays = self._measure(z - best, best, z) <= waiting / 2 * proposal.size
+        stays = self.scale.measure(z - best, best, z) <= waiting / 2 * proposal.size
         still = (waiting >= STAGNANT) & proposal.rounded & stays
         done = proposal.judged & ((proposal.error <= 1) | still)
         steps = now.steps + 1
@@ -275,17 +258,17 @@ class _Turn:
 
     def _picard(self, now: Search, known: Contraction) -> tuple[Proposal, dict[str, Any]]:
         step = self.control.damping * now.residual
-        size = self._measure(step, now.z, now.z + step)
+        size = self.scale.measure(step, now.z, now.z + step)
         # A slow contraction adds up the roundings of as many turns as it takes.
         part = jnp.where(known.rate < 1, 1 - known.rate, 1)
-        rounded = self._is_rounding(step * part, now.z, now.z + step)
+        rounded = self.scale.is_rounding(step * part, now.z, now.z + step)
         # A rate takes two ratios, as one may be small by chance; those of rounding say nothing.
         ratio = jnp.where(jnp.isfinite(now.size), size / now.size, jnp.inf)
         fresh = ~rounded | ~(known.rate < 1)
         rate = jnp.where(fresh, jnp.maximum(ratio, known.ratio), known.rate)
         # The error after a step of a contraction by `rate` is the sum of all steps to come.
         error = jnp.where(rate < 1, size * rate / (1 - rate), jnp.inf)
-        at_once = (now.steps == 0) & (self._roundings(step, now.z) <= 2)
+        at_once = (now.steps == 0) & (self.scale.roundings(step, now.z) <= 2)
         error = jnp.where((size == 0) | at_once, 0, error)
         failed = ~jnp.isfinite(size)
         proposal = Proposal(step, size, error, ~failed, rounded, failed)
@@ -315,64 +298,64 @@ class _Turn:
         taken = jnp.sum(parts[:, None] * (moves + damping * changes), axis=0)
         step = damping * residual - taken
         after = now.z + step
-        size = self._measure(residual, now.z, now.z + residual)
-        norm = _norm(residual)
-        first = jnp.where(begun, known.first, norm)
-        error = jnp.maximum(size, self._measure(step, now.z, after))
+        size = self.scale.measure(residual, now.z, now.z + residual)
+        missing = norm(residual)
+        first = jnp.where(begun, known.first, missing)
+        error = jnp.maximum(size, self.scale.measure(step, now.z, after))
         # A residual that never falls is that of no fixed point, however large z has become.
-        falls = (norm <= first / 2) | (self._roundings(residual, now.z) <= 2)
+        falls = (missing <= first / 2) | (self.scale.roundings(residual, now.z) <= 2)
         failed = ~(jnp.isfinite(size) & jnp.isfinite(error))
         steepest = self._steepest(moves, changes, now.z)
         gain = jnp.where(steepest > 0, steepest, known.gain)
-        told = falls & self._is_determined(gain)
-        rounded = told & self._is_rounding(step, now.z, after)
+        told = falls & self.scale.is_determined(gain)
+        rounded = told & self.scale.is_rounding(step, now.z, after)
         proposal = Proposal(step, size, jnp.where(told, error, jnp.inf), ~failed, rounded, failed)
         return proposal, {"mixing": Mixing(moves, changes, now.z, residual, first, gain)}
 
     def _newton(self, now: Search, known: Descent) -> tuple[Proposal, dict[str, Any]]:
         """A step from where the residual fell; else half of the last one."""
         assert now.direction is not None
-        norm = _norm(now.residual)
-        finite = jnp.isfinite(norm)
+        missing = norm(now.residual)
+        finite = jnp.isfinite(missing)
         length = jnp.minimum(known.length, 1)
-        falls = norm <= known.norm * (1 - 1e-4 * length)
+        falls = missing <= known.norm * (1 - 1e-4 * length)
         accepts = finite & (falls | known.near)
         half = length / 2
         back = known.base + half * known.direction - now.z
         # At a fixed point there is nothing to solve, be the Jacobian what it may. Where 1 - J is
         # singular, a step of Picard's leads on.
-        regular = _all(jnp.isfinite(now.direction))
+        regular = every(jnp.isfinite(now.direction))
         direction = jnp.where(regular, now.direction, now.residual)
-        direction = jnp.where(norm == 0, 0, direction)
+        direction = jnp.where(missing == 0, 0, direction)
         step = jnp.where(accepts, self.control.damping * direction, back)
         after = now.z + direction
-        size = self._measure(direction, now.z, after)
+        size = self.scale.measure(direction, now.z, after)
         # Steps s that fall fast fall quadratically, the next below s^2 / the one before.
         ratio = size / now.size
         fast = (ratio < 0.1) & (known.length == 1) & jnp.isfinite(now.size)
         error = jnp.where(fast & (self.control.damping == 1), size * ratio, size)
         # A residual of rounding does not fall any more, by however little the step misses.
-        exact = self._roundings(now.residual, now.z) <= 2
-        error = jnp.where(exact & self._is_rounding(direction, now.z, after), 0, error)
+        exact = self.scale.roundings(now.residual, now.z) <= 2
+        error = jnp.where(exact & self.scale.is_rounding(direction, now.z, after), 0, error)
         begun = jnp.isfinite(known.norm)
         move = now.z - known.base
-        tells = begun & (2 * norm <= known.norm) & ~self._is_rounding(move, now.z, now.z)
-        gain = jnp.where(tells, _norm(move) / (known.norm - norm), known.gain)
-        told = self._is_determined(gain)
+        tells = begun & (2 * missing <= known.norm) & ~self.scale.is_rounding(move, now.z, now.z)
+        gain = jnp.where(tells, norm(move) / (known.norm - missing), known.gain)
+        told = self.scale.is_determined(gain)
         error = jnp.where(told, error, jnp.inf)
         halvings = jnp.where(accepts, 0, known.halvings + 1)
         failed = jnp.where(accepts, ~jnp.isfinite(size), ~begun | (halvings > HALVINGS))
-        judged = accepts & ~failed & (regular | (norm == 0))
+        judged = accepts & ~failed & (regular | (missing == 0))
         resolution = float(jnp.finfo(size.dtype).eps)
-        rounded = told & self._is_rounding(now.residual, now.z, now.z)
-        rounded &= self._is_rounding(direction, now.z, after, resolution ** (-1 / 3))
+        rounded = told & self.scale.is_rounding(now.residual, now.z, now.z)
+        rounded &= self.scale.is_rounding(direction, now.z, after, resolution ** (-1 / 3))
         proposal = Proposal(step, size, error, judged, rounded, failed)
         descent = Descent(
             jnp.where(accepts, now.z, known.base),
             jnp.where(accepts, direction, known.direction),
             jnp.where(accepts, self.control.damping, half),
-            jnp.where(accepts, norm, known.norm),
-            accepts & self._is_rounding(direction, now.z, after, NEAR / resolution),
+            jnp.where(accepts, missing, known.norm),
+            accepts & self.scale.is_rounding(direction, now.z, after, NEAR / resolution),
             halvings,
             gain,
         )
@@ -408,83 +391,14 @@ class _Turn:
             newtons=newtons | over,
         )
 
-    def _by_wire(self, values: Array) -> Array:
-        """The largest magnitude on each wire."""
-        sizes = jnp.abs(values)
-        if len(self.spans) == sizes.shape[0]:
-            return sizes
-        return jnp.stack([jnp.max(sizes[a:b], axis=0) for a, b in self.spans])
-
-    def _measure(self, values: Array, before: Array, after: Array) -> Array:
-        """Values in units of the tolerance, for z between two."""
-        resolution = jnp.finfo(values.dtype)
-        scale = self._by_wire(jnp.maximum(jnp.abs(before), jnp.abs(after)))
-        rtol = jnp.maximum(self.control.rtol, resolution.eps)
-        unit = rtol * scale + self.control.atol + resolution.tiny
-        return jnp.max(self._by_wire(values) / unit, axis=0)
-
-    def _roundings(self, values: Array, z: Array) -> Array:
-        """Values in units of the resolution of z on each wire."""
-        resolution = jnp.finfo(values.dtype)
-        unit = resolution.eps * self._by_wire(jnp.abs(z)) + resolution.tiny
-        return jnp.max(self._by_wire(values) / unit, axis=0)
-
     def _steepest(self, moves: Array, changes: Array, z: Array) -> Array:
         """By how much z moved at most for each unit of residual, in moves that are not rounding."""
         size = jnp.max(jnp.abs(moves), axis=1)
-        tells = size > ROUNDING * jnp.finfo(z.dtype).eps * _largest(z)
+        tells = size > ROUNDING * jnp.finfo(z.dtype).eps * largest(z)
         change = jnp.max(jnp.abs(changes), axis=1)
         return jnp.max(jnp.where(tells, size / change, 0), axis=0)
-
-    def _is_determined(self, gain: Array) -> Array:
-        """Whether a residual of rounding tells where the solution is, by how much z moves for each
-        unit of residual."""
-        resolution = jnp.finfo(gain.dtype).eps
-        bound = jnp.maximum(self.control.rtol, UNDETERMINED * resolution**0.5)
-        return ~(gain * resolution > bound)
-
-    def _is_rounding(
-        self, values: Array, before: Array, after: Array, factor: float = ROUNDING
-    ) -> Array:
-        """Whether values are below so many units of resolution of z on each wire.
-
-        A wire may be a difference of large ones, so what these round to is let pass on all.
-        """
-        resolution = jnp.finfo(values.dtype)
-        sizes = jnp.maximum(jnp.abs(before), jnp.abs(after))
-        allowed = factor * self._by_wire(sizes) + SPREAD * _largest(sizes)
-        return _all(self._by_wire(values) <= resolution.eps * allowed + resolution.tiny)
-
-
-def iterative_solve(product: Callable[[Array], Array], right: Array) -> Array:
-    """The x with product(x) = right, by GMRES; NaN where it is not found."""
-    tolerance = float(jnp.finfo(right.dtype).eps) ** (7 / 8)
-    size = _norm(right)
-    # GMRES takes what is small for zero.
-    unit = right / jnp.where(size > 0, size, 1)
-    found, _ = jax.scipy.sparse.linalg.gmres(
-        product, unit, tol=tolerance, restart=RESTART, maxiter=CYCLES
-    )
-    # Restarts lose some digits.
-    solved = _norm(unit - product(found)) <= 1e3 * tolerance
-    return jnp.where(solved, size * found, jnp.nan)
 
 
 def _where(chosen: Array, one: Any, other: Any) -> Any:
     """Of two pytrees that which is chosen, lane by lane."""
     return jax.tree.map(lambda a, b: jnp.where(chosen, a, b), one, other)
-
-
-def _largest(values: Array) -> Array:
-    return jnp.max(jnp.abs(values), axis=0)
-
-
-def _norm(values: Array) -> Array:
-    """The Euclidean norm, of numbers whose squares would leave the dtype's range, too."""
-    largest = _largest(values)
-    unit = jnp.where(largest > 0, largest, 1)
-    return largest * jnp.sqrt(jnp.sum((values / unit) ** 2, axis=0))
-
-
-def _all(flags: Array) -> Array:
-    return jnp.min(flags.astype(jnp.int32), axis=0) > 0

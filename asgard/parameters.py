@@ -13,6 +13,7 @@ from jaxtyping import Array
 
 from .atoms.functions import Function
 from .circuit import Block, Circuit
+from .constraints import constraints, is_constraint
 from .errors import CircuitError
 
 # How many names a message lists.
@@ -25,7 +26,7 @@ def parameters(circuit: Circuit) -> dict[str, Array]:
     An atom's number is named by the atom and the field, `scalar.factor`, and counted where a term
     holds several such atoms: `scalar[0].factor`, `scalar[1].factor`. A block's is named by the
     field alone, after the block's name where the block stands in a term: `rate`, `prey.rate`. What
-    combinators join atoms does not show in the names.
+    combinators join atoms does not show in the names, nor does a constraint on a number.
 
     **Arguments:** `circuit`: any circuit, also under a JAX transformation.
 
@@ -54,8 +55,8 @@ def update(circuit: Circuit, values: Mapping[str, Any]) -> Circuit:
 
     **Returns:** a circuit of the same structure.
 
-    **Raises:** `CircuitError` where a name is unknown, or a value is of another shape or has no
-    place in the array's dtype.
+    **Raises:** `CircuitError` where a name is unknown, or a value is of another shape, has no place
+    in the array's dtype or is out of the bound of a constraint.
 
     ```python
     faster = ag.update(circuit, {"scalar.factor": 3.0})
@@ -67,9 +68,12 @@ def update(circuit: Circuit, values: Mapping[str, Any]) -> Circuit:
     places = {name: place for place, name in enumerate(_names(circuit))}
     for name, value in values.items():
         if name not in places:
-            raise CircuitError(_unknown(name, places))
+            raise CircuitError(unknown(name, places))
         leaves[places[name]] = _converted(name, value, leaves[places[name]])
-    return jax.tree.unflatten(structure, leaves)
+    updated = jax.tree.unflatten(structure, leaves)
+    for constraint in constraints(updated):
+        constraint.check()
+    return updated
 
 
 def _checked(circuit: Any) -> Circuit:
@@ -97,12 +101,16 @@ def _paths(part: Circuit) -> Iterator[str]:
     """The path to each leaf of an atom or block, such as `.layers[0].weight`."""
     if isinstance(part, Function):
         # The leaves of a function are the arrays of what it wraps, wherever they are in there.
-        for path, leaf in jax.tree_util.tree_flatten_with_path(part.fn)[0]:
-            if isinstance(leaf, jax.Array):
+        inside = jax.tree_util.tree_flatten_with_path(part.fn, is_leaf=is_constraint)[0]
+        for path, leaf in inside:
+            if isinstance(leaf, jax.Array) or is_constraint(leaf):
                 yield _path_text(path)
         return
     inside = jax.tree_util.tree_flatten_with_path(
-        part, is_leaf=lambda node: isinstance(node, Circuit) and node is not part
+        part,
+        is_leaf=lambda node: (
+            is_constraint(node) or (isinstance(node, Circuit) and node is not part)
+        ),
     )[0]
     for path, leaf in inside:
         if isinstance(leaf, Circuit):
@@ -130,7 +138,8 @@ def _snake_case(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
 
 
-def _unknown(name: Any, places: Mapping[str, int]) -> str:
+def unknown(name: Any, places: Mapping[str, Any]) -> str:
+    """What to say of a name that no number of a circuit has, with those that it may stand for."""
     near = difflib.get_close_matches(str(name)[:100], places, n=3)
     if near:
         return f"unknown parameter {name!r}; did you mean {' or '.join(near)}?"

@@ -18,17 +18,23 @@ def loaded(name):
     return module
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def lynx_hare():
     return loaded("lynx_hare")
 
 
-def test_lynx_hare_reaches_the_published_errors_and_draws(lynx_hare, tmp_path, capsys):
+def test_lynx_hare_finds_the_optimum_and_draws(lynx_hare, tmp_path, capsys):
     output = tmp_path / "picture.png"
     assert lynx_hare.main(["--output", str(output)]) == 0
     printed = capsys.readouterr().out
-    errors = dict(re.findall(r"root mean square error, (\w+) +([0-9.]+)", printed))
-    assert errors == {"hare": "5.80", "lynx": "4.80"}
+    found = {
+        name: float(value)
+        for name, value in re.findall(r"^  (\w+) +\S+ +(\S+) +\S+$", printed, re.M)
+    }
+    optimum = {"a": 0.54016, "b": 0.027165, "c": 0.79638, "d": 0.023695, "x0": 34.602, "y0": 5.8445}
+    for name, value in optimum.items():
+        assert abs(found[name] / value - 1) < 1e-3
+    assert "0.219234 fitted" in printed
     assert output.read_bytes().startswith(b"\x89PNG")
 
 
@@ -37,9 +43,15 @@ def test_lynx_hare_says_that_matplotlib_is_missing(lynx_hare, tmp_path, capsys, 
     output = tmp_path / "picture.png"
     assert lynx_hare.main(["--output", str(output)]) == 0
     captured = capsys.readouterr()
-    assert "5.80" in captured.out
+    assert "0.219234" in captured.out
     assert "matplotlib" in captured.err
     assert not output.exists()
+
+
+def test_lynx_hare_says_that_optimistix_is_missing(lynx_hare, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "optimistix", None)
+    assert lynx_hare.main(["--output", str(tmp_path / "picture.png")]) == 1
+    assert "asgard[fit]" in capsys.readouterr().err
 
 
 def test_one_circuit_runs_under_three_calculi(capsys):

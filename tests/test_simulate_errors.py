@@ -213,3 +213,23 @@ def test_each_lane_of_a_vmap_has_its_status():
     np.testing.assert_allclose(trajectory.output[:, -1], [1.0, np.nan, -0.5], rtol=1e-7)
     with pytest.raises(ag.SimulationError, match="in 1 of 3 runs"):
         trajectory.check()
+
+
+@pytest.mark.parametrize("max_steps", [50, 16**4])
+def test_steps_that_shrink_to_nothing_end_with_a_status(max_steps):
+    """x' = x / t backward to t = 0: each step is nearly all of what is left of the time."""
+
+    class Line(ag.Atom):
+        n_in = n_out = 1
+        coordinates = ("t",)
+
+        def __call__(self, t, x):
+            return x / t
+
+    circuit = (Line() >> ag.Register("t", 1.0) >> ag.Split()).trace()
+    calculus = ag.Real(max_steps=max_steps)
+    run = ag.simulate(circuit, [1.0, 0.0], calculus=calculus, throw=False)
+    assert run.status == ag.Status.step_size
+    assert run.stats["reached"] < 1e-300
+    assert run.output[0] == 1
+    assert np.isnan(run.output[1])

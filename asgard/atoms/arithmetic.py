@@ -7,9 +7,10 @@ from typing import Any, cast
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Inexact
+from jaxtyping import Array
 
 from ..circuit import Atom
+from ..constraints import Constraint, Number
 from ..fields import as_number, check_count, number_text
 
 
@@ -56,7 +57,7 @@ class Multiplication(Atom):
 class Scalar(Atom):
     """A wire times the number `factor`."""
 
-    factor: Inexact[Array, "..."] = eqx.field(converter=as_number)
+    factor: Number = eqx.field(converter=as_number)
     n_in = 1
     n_out = 1
 
@@ -70,7 +71,7 @@ class Scalar(Atom):
 class Const(Atom):
     """The constant function `value`, in every calculus."""
 
-    value: Inexact[Array, "..."] = eqx.field(converter=as_number)
+    value: Number = eqx.field(converter=as_number)
     n_in = 0
     n_out = 1
 
@@ -102,12 +103,12 @@ class Power(Atom):
     zero.
     """
 
-    exponent: Inexact[Array, "..."] | None
+    exponent: Number | None
     integer: int | None = eqx.field(static=True)
     n_in = 1
     n_out = 1
 
-    def __init__(self, exponent: int | float | jax.Array):
+    def __init__(self, exponent: int | float | jax.Array | Constraint):
         if isinstance(exponent, int) and not isinstance(exponent, bool):
             self.integer, self.exponent = exponent, None
         else:
@@ -124,4 +125,6 @@ class Power(Atom):
         return f"power({number_text(self.exponent)})"
 
     def __repr__(self) -> str:
+        if isinstance(self.exponent, Constraint):
+            return f"Power({self.exponent!r})"
         return f"Power({self.integer if self.exponent is None else number_text(self.exponent)})"

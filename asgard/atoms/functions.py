@@ -10,6 +10,7 @@ import numpy as np
 
 from ..circuit import Atom
 from ..concrete import is_concrete
+from ..constraints import is_constraint
 from ..errors import CircuitError
 from ..fields import check_count
 
@@ -151,8 +152,8 @@ class Function(Atom):
             raise CircuitError(f"Function wraps a callable, not {fn!r}")
         check_count("Function", "n_in", n_in)
         check_count("Function", "n_out", n_out)
-        leaves, treedef = jax.tree.flatten(fn)
-        array = [eqx.is_inexact_array(leaf) for leaf in leaves]
+        leaves, treedef = jax.tree.flatten(fn, is_leaf=is_constraint)
+        array = [eqx.is_inexact_array(leaf) or is_constraint(leaf) for leaf in leaves]
         self.arrays = tuple(leaf for leaf, is_array in zip(leaves, array, strict=True) if is_array)
         rest = tuple(
             _HOLE if is_array else _structural(leaf)

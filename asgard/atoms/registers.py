@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Inexact
 
 from ..circuit import Atom, Circuit
+from ..constraints import Number
 from ..errors import CircuitError, DegreeError, DimensionError
 from ..fields import as_number, check_count, check_name, number_text
 from ..stream import Stream
@@ -40,7 +40,7 @@ class Register(State):
     """
 
     dim: str = eqx.field(static=True)
-    initial: Inexact[Array, "..."] | Stream = eqx.field(converter=as_number, default=0.0)
+    initial: Number | Stream = eqx.field(converter=as_number, default=0.0)
     delay = 1
 
     def text(self) -> str:
@@ -62,7 +62,7 @@ class StochasticRegister(State):
 
     dim: str = eqx.field(static=True)
     noise: str = eqx.field(static=True)
-    initial: Inexact[Array, "..."] | Stream = eqx.field(converter=as_number, default=0.0)
+    initial: Number | Stream = eqx.field(converter=as_number, default=0.0)
     delay = 1
 
     def __check_init__(self):
@@ -94,12 +94,12 @@ class JumpRegister(State):
     """
 
     dim: str = eqx.field(static=True)
-    rate: Inexact[Array, "..."] | None = eqx.field(
+    rate: Number | None = eqx.field(
         converter=lambda value: None if value is None else as_number(value)
     )
-    size: Inexact[Array, "..."] | Function = eqx.field(converter=_as_size)
+    size: Number | Function = eqx.field(converter=_as_size)
     noise: str = eqx.field(static=True)
-    initial: Inexact[Array, "..."] | Stream = eqx.field(converter=as_number, default=0.0)
+    initial: Number | Stream = eqx.field(converter=as_number, default=0.0)
     most: int = eqx.field(static=True, default=4)
     delay = 1
 
@@ -120,7 +120,7 @@ class Delay(State):
     """The unit delay of sequences along `dim`; `initial` comes first."""
 
     dim: str = eqx.field(static=True)
-    initial: Inexact[Array, "..."] = eqx.field(converter=as_number, default=0.0)
+    initial: Number = eqx.field(converter=as_number, default=0.0)
     delay = 1
 
     def text(self) -> str:

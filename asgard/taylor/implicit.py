@@ -15,9 +15,9 @@ from jax import lax
 from jax.extend.core import ClosedJaxpr
 from jaxtyping import Array
 
-from ..elimination import SMALL, add_to_diagonal, inverse
 from ..implicit import FACTS, NUMBERS, Loop
-from ..iteration import DENSE, iterative_solve
+from ..iteration import DENSE
+from ..linear import SMALL, add_to_diagonal, inverse, iterative_solve
 from .inner import Inner
 from .online import Application, Need, Rule
 from .series import Order, Series

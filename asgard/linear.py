@@ -1,16 +1,21 @@
-"""Small linear systems by elementwise operations, so that they fit into one kernel and into lanes.
-
-Larger ones go to LAPACK.
+"""Linear systems: small ones by elementwise operations, so that they fit into one kernel and into
+lanes; larger ones by LAPACK; those that have no matrix by GMRES.
 """
 
+from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Inexact
 
+from .rounding import norm
+
 # Up to so many unknowns elimination by elementwise operations beats a call of LAPACK.
 SMALL = 8
+# GMRES starts anew after so many products, so many times at most.
+RESTART, CYCLES = 50, 200
 
 
 def solve(matrix: Inexact[Array, "n n"], right: Inexact[Array, " n"]) -> Inexact[Array, " n"]:
@@ -96,3 +101,17 @@ def eliminate(
 
     start = jnp.concatenate([matrix, right], axis=1)
     return lax.fori_loop(0, count, clear, start)[:, count:]
+
+
+def iterative_solve(product: Callable[[Array], Array], right: Array) -> Array:
+    """The x with product(x) = right, by GMRES; NaN where it is not found."""
+    tolerance = float(jnp.finfo(right.dtype).eps) ** (7 / 8)
+    size = norm(right)
+    # GMRES takes what is small for zero.
+    unit = right / jnp.where(size > 0, size, 1)
+    found, _ = jax.scipy.sparse.linalg.gmres(
+        product, unit, tol=tolerance, restart=RESTART, maxiter=CYCLES
+    )
+    # Restarts lose some digits.
+    solved = norm(unit - product(found)) <= 1e3 * tolerance
+    return jnp.where(solved, size * found, jnp.nan)

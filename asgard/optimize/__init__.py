@@ -1,0 +1,1 @@
+"""Fits: the numbers of a circuit moved so that a loss falls, as one compiled program."""

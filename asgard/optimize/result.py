@@ -1,0 +1,63 @@
+"""What a fit returns."""
+
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from ..circuit import Circuit
+from ..concrete import is_concrete
+from ..errors import FitError
+
+
+class FitStatus(eqx.Enumeration):
+    """How a fit ended. Compares with `==` under tracing; each lane of a `vmap` has its own."""
+
+    steps = "all steps were taken"
+    converged = "the tolerance is met"
+    nonfinite = (
+        "the loss or a step is not finite: the run may have failed here (simulate it with this "
+        "circuit to see how); try smaller steps, clipped gradients, optax.apply_if_finite, a "
+        "start that is nearer, or a constraint such as Positive"
+    )
+
+
+class Fit(eqx.Module):
+    """What a fit gives.
+
+    - `circuit`: the circuit where the fit came to; after a failure, where the loss was last finite.
+    - `losses`: the loss before each step, `[steps]`; NaN for steps that were not taken.
+    - `steps`: how many were taken.
+    - `status`: how it ended, a `FitStatus`.
+    - `state`: hands the fit on to a later `fit`.
+    """
+
+    circuit: Circuit
+    losses: Float[Array, "*batch steps"]
+    steps: Int[Array, "*batch"]
+    status: FitStatus
+    state: Any = None
+
+    @property
+    def loss(self) -> Array:
+        """The last loss that was finite, infinity where none was."""
+        seen = jnp.isfinite(self.losses)
+        last = jnp.max(jnp.where(seen, jnp.arange(self.losses.shape[-1]), -1), axis=-1)
+        value = jnp.take_along_axis(self.losses, jnp.maximum(last, 0)[..., None], axis=-1)[..., 0]
+        return jnp.where(last >= 0, value, jnp.inf)
+
+    def check(self) -> "Fit":
+        """Raises `FitError` where the fit failed; returns it otherwise.
+
+        Under a trace there is nothing to check yet, and nothing is raised.
+        """
+        failed = self.status == FitStatus.nonfinite
+        if not is_concrete(failed) or not np.any(failed):
+            return self
+        if np.ndim(failed):
+            where = f"in {int(np.sum(failed))} of {np.size(failed)} fits"
+        else:
+            where = f"at step {int(self.steps)}"
+        raise FitError(f"nonfinite {where}: {FitStatus[FitStatus.nonfinite]}", "nonfinite")
