@@ -119,6 +119,9 @@ def _equations(jaxpr: Any) -> Iterator[Any]:
 
 
 def _lower_as_call(ctx: Any, *operands: Any, jaxpr: ClosedJaxpr) -> Any:
+    # A program that XLA spreads over devices by itself: it would cut a kernel up.
+    if getattr(ctx.module_context.axis_context, "num_devices", 1) not in (1, None):
+        return _lower_inline(ctx, *operands, jaxpr=jaxpr)
     # The jaxpr as it is: a call of a function would trace it once more.
     with by_loops():
         results = mlir.core_call_lowering(ctx, *operands, name=_kernel.name, call_jaxpr=jaxpr)
@@ -135,5 +138,6 @@ def _inline(*operands: Any, jaxpr: ClosedJaxpr) -> list[Any]:
 
 _kernel.def_abstract_eval(lambda *_, jaxpr: jaxpr.out_avals)
 _kernel.def_impl(_inline)
-mlir.register_lowering(_kernel, mlir.lower_fun(_inline, multiple_results=True))
+_lower_inline = mlir.lower_fun(_inline, multiple_results=True)
+mlir.register_lowering(_kernel, _lower_inline)
 mlir.register_lowering(_kernel, _lower_as_call, platform="cpu")
