@@ -9,9 +9,11 @@ from typing import Any, ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 
 from ..circuit import Atom, Circuit
-from ..constraints import Number
+from ..concrete import is_concrete
+from ..constraints import Constraint, Number
 from ..errors import CircuitError, DegreeError, DimensionError
 from ..fields import as_number, check_count, check_name, number_text
 from ..stream import Stream
@@ -86,8 +88,8 @@ class JumpRegister(State):
 
     **Arguments:**
 
-    - `rate`: how many jumps to expect in a unit of time; None takes the rate from a second input
-      wire, so that it may depend on the state.
+    - `rate`: how many jumps to expect in a unit of time, at least 0; None takes the rate from a
+      second input wire, so that it may depend on the state: a path where it is negative ends.
     - `size`: the size of a jump, a number; or a function of a standard normal variable, such as
       `lambda z: jnp.expm1(mean + deviation * z)` for the jumps of Merton's model.
     - `most`: how many jumps a step can hold. A path that has more in one step ends there.
@@ -106,6 +108,11 @@ class JumpRegister(State):
     def __check_init__(self):
         check_name("JumpRegister", "noise", self.noise)
         check_count("JumpRegister", "most", self.most, least=1)
+        rate = self.rate.value if isinstance(self.rate, Constraint) else self.rate
+        if rate is not None and is_concrete(rate):
+            known = np.asarray(rate)
+            if not np.all(np.isfinite(known) & (np.real(known) >= 0)):
+                raise CircuitError(f"JumpRegister: rate must be at least 0 and finite, not {rate}")
 
     @property
     def n_in(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]

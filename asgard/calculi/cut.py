@@ -72,6 +72,10 @@ class Cut:
         driven = {wire for piece in inside for wire in piece.outs}
         return [loop for loop in self.net.loops if driven.issuperset(loop.unknowns)]
 
+    def held_at(self, t: Array) -> Array:
+        """Where held samples are read for their value at a time."""
+        return t
+
     def guess(self, loop: Algebraic) -> list[Array]:
         """Where the first solve of a loop starts, of the types of its unknowns."""
         avals = [self.net.avals[wire] for wire in loop.unknowns]
@@ -114,7 +118,8 @@ class Cut:
         interpolant = samples.interpolant(jnp.result_type(samples.values, *precision))
         self.stops.append(interpolant.origins[1:])
         time = coordinate_wire(self.dim)
-        self.sources.append(Piece((time,), (wire,), fn=lambda t: (interpolant(t),)))
+        read_at = self.held_at if samples.kind == "hold" else lambda t: t
+        self.sources.append(Piece((time,), (wire,), fn=lambda t: (interpolant(read_at(t)),)))
 
     def _connect_stream(self, wire: int, stream: Stream) -> None:
         """A polynomial in time; its coefficients may be series along other dimensions."""

@@ -73,6 +73,7 @@ class Pointwise(Cut):
         fixed_point: FixedPoint,
         sampled: bool = False,
     ):
+        self.sampled = sampled
         super().__init__(
             *(circuit, ts, inputs, dim),
             calculus=calculus,
@@ -106,6 +107,16 @@ class Pointwise(Cut):
             self._initial(wire, self.known[initial_wire(wire)]).astype(self.net.avals[wire].dtype)
             for wire in (node.outs[0] for node in self.states)
         )
+
+    def held_at(self, t: Array) -> Array:
+        """A step that begins at a sample's time reads that sample, though it begins beside it.
+
+        The times of steps and those of samples are rounded, each by some last digits of the run's
+        longest time. A run that counts samples rounds nothing.
+        """
+        if self.sampled:
+            return t
+        return t + 4 * jnp.finfo(t.dtype).eps * jnp.max(jnp.abs(self.ts)).astype(t.dtype)
 
     def start(self) -> Guesses:
         """Where the solves of the first step start."""

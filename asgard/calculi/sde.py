@@ -22,8 +22,8 @@ from ..taylor.network import call
 from .noise import COUNT, SIZE, Numbers, Source, label
 from .pointwise import Contents, Feeds, Guesses, Pointwise
 
-# How many terms of the Poisson distribution's tail are summed, past the first.
-_TERMS = 12
+# How many terms of the Poisson distribution's tail are summed, past the first, for means below 1.
+_TERMS = 18
 
 Increments = Mapping[str, Array]
 
@@ -118,7 +118,7 @@ class Equation:
                 rate = feeds.wires[self.cut.states[place].ins[1]]
             mean = jnp.broadcast_to(rate, value.shape).astype(count.dtype) * length
             tails = [poisson_tail(mean, number) for number in range(1, atom.most + 2)]
-            total = jnp.where(count < tails[-1], jnp.nan, jnp.zeros_like(count))
+            total = jnp.where(count >= tails[-1], jnp.zeros_like(count), jnp.nan)
             for tail, size in zip(tails, sizes, strict=False):
                 total = total + jnp.where(count < tail, self._size(atom, size), 0)
             found[place] = value * total.astype(value.dtype)
@@ -191,11 +191,24 @@ def noise_of(node: Node) -> str:
 
 
 def poisson_tail(mean: Array, least: int) -> Array:
-    """The probability of at least so many events, exact to rounding for means up to about 2."""
+    """The probability of at least so many events; NaN where the mean is no number of at least 0.
+
+    Below a mean of 1 it is the sum of what it consists of, which may be small; from there on, 1
+    less the probability of fewer events, in logarithms, since their powers overflow.
+    """
+    few, many = jnp.minimum(mean, 1), jnp.maximum(mean, 1)
     total = jnp.ones_like(mean)
     for number in range(least + _TERMS, least, -1):
-        total = 1 + total * mean / number
-    return total * mean**least * jnp.exp(-mean) / math.factorial(least)
+        total = 1 + total * few / number
+    largest = float(jnp.finfo(mean.dtype).max)
+    factorial = min(math.prod(map(float, range(1, least + 1))), largest)
+    total = total * few**least * jnp.exp(-few) / factorial
+    logarithm = jnp.log(many)
+    fewer = sum(
+        jnp.exp(number * logarithm - many - math.lgamma(number + 1)) for number in range(least)
+    )
+    tail = jnp.where(mean < 1, total, 1 - fewer)
+    return jnp.where((mean >= 0) & jnp.isfinite(mean), tail, jnp.nan)
 
 
 def added(contents: Contents, *changes: Contents) -> Contents:

@@ -10,6 +10,7 @@ from diffusions import geometric, wiener
 import asgard as ag
 from asgard.calculi.noise import Numbers, Source, key_words, normal, sign, threefry, uniform
 from asgard.calculi.noise import wiener as drawn
+from asgard.calculi.sde import poisson_tail
 
 KEY = jax.random.key(3)
 
@@ -141,3 +142,17 @@ def test_handed_increments_are_what_is_integrated():
         wiener(), [0.0, 0.3, 1.0], calculus=ag.Stochastic(steps=3, noise={"W": -steps})
     )
     np.testing.assert_array_equal(opposite.output, -run.output)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_tails_of_poissons_law_are_its_own_for_any_mean(dtype):
+    means = np.array([0.0, 1e-3, 0.5, 0.999, 1.0, 2.0, 6.0, 15.0, 50.0, 1000.0], dtype)
+    for least in (1, 2, 5, 13, 40, 200):
+        found = jax.jit(lambda mean, least=least: poisson_tail(mean, least))(means)
+        assert found.dtype == dtype
+        exact = scipy.stats.poisson.sf(least - 1, means.astype(np.float64))
+        # A term is the exponential of numbers as large as the mean and least ln(mean).
+        digits = np.finfo(dtype).eps * (8 + means + least * np.abs(np.log(np.maximum(means, 1))))
+        np.testing.assert_array_less(np.abs(found - exact), 2 * digits + 1e-300)
+    for mean in (np.nan, -0.1, np.inf):
+        assert np.isnan(poisson_tail(jnp.asarray(mean, dtype), 2))
