@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int, Shaped, UInt
 from .calculi.calculus import Calculus
 from .calculi.noise import Words, key_words
 from .calculi.stochastic import ADVICE, Stochastic
-from .calculi.tiles import Failures, Reduced, Tiles, checked, tiles
+from .calculi.tiles import Failures, Reduced, Tiles, checked, key_array, tiles
 from .circuit import Circuit
 from .concrete import is_concrete, run_compiled
 from .errors import CircuitError, SimulationError
@@ -170,14 +170,21 @@ def ensemble(
     if mesh is not None:
         # With axes that shard_map may cut, whichever way the mesh was made.
         mesh = Mesh(mesh.devices, mesh.axis_names)
+    for name, given in calculus.handed.items():
+        if given.ndim == 0 or given.shape[0] != paths:
+            raise CircuitError(
+                f"noise: the increments of {name} must have a row for each of the {paths} paths, "
+                f"[paths, steps, *value], not the shape {given.shape}"
+            )
     times = as_times(ts)
     reductions, structure = jax.tree.flatten(reduce, is_leaf=is_reduction)
     if not all(map(is_reduction, reductions)):
         raise CircuitError(f"reduce takes statistics such as statistics.Mean(), not {reduce!r}")
-    done = _rounds_done(state, tile, mesh) if reductions else 0
+    words = None if key is None else key_words(key)
+    done = _rounds_done(state, tile, mesh, paths, words) if reductions else 0
     static = (dim, paths, tile, mesh, done)
     arguments = (circuit, calculus.settled(times), times, as_sources(circuit, inputs))
-    arguments += (None if key is None else key_words(key), tuple(reductions), state, *static)
+    arguments += (words, tuple(reductions), state, *static)
     found = run_compiled(_compiled, _run, *arguments)
     if reductions:
         statistics = jax.tree.unflatten(structure, found.statistics)
@@ -228,8 +235,8 @@ def _run(
 _compiled = jax.jit(_run, static_argnums=range(7, 12))
 
 
-def _rounds_done(state: Any, tile: int, mesh: Mesh | None) -> int:
-    """How many rounds of tiles the state of a reduced run holds."""
+def _rounds_done(state: Any, tile: int, mesh: Mesh | None, paths: int, words: Words | None) -> int:
+    """How many rounds of tiles the state of a reduced run holds, which is one of this run's."""
     if state is None:
         return 0
     devices = 1 if mesh is None else mesh.size
@@ -242,4 +249,15 @@ def _rounds_done(state: Any, tile: int, mesh: Mesh | None) -> int:
             f"the state is that of tiles of {int(state.width)} paths on {len(state.started)} "
             f"devices; go on with the same, not with {tile} on {devices}"
         )
-    return int(state.rounds)
+    done = int(state.rounds)
+    if done * tile * devices > paths:
+        raise CircuitError(
+            f"the state holds {done * tile * devices} paths: paths, which counts them, is to be at "
+            f"least that, not {paths}"
+        )
+    given = key_array(words)
+    if is_concrete(given, state.words) and not np.array_equal(given, state.words):
+        raise CircuitError(
+            "the state is that of another key, whose paths do not go with this one's"
+        )
+    return done

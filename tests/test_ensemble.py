@@ -311,6 +311,10 @@ def test_two_processes_give_the_statistics_of_one():
 
 
 REFUSED = {
+    "increments of too few paths": (
+        lambda: run(5, wiener(), calculus=ag.Stochastic(steps=1, noise={"W": np.ones((4, 2))})),
+        "a row for each of the 5 paths",
+    ),
     "no statistic": (lambda: run(5, reduce="mean"), "statistics.Mean"),
     "no path": (lambda: run(0), "paths"),
     "another calculus": (lambda: run(5, calculus=ag.Discrete()), "under Stochastic"),
@@ -318,6 +322,18 @@ REFUSED = {
     "a reduced state of other tiles": (
         lambda: run(5, reduce=statistics.Mean(), state=half().state, tile=9),
         "tiles of 64",
+    ),
+    "a reduced state of more paths": (
+        lambda: run(5, reduce=MEAN, state=whole().state),
+        "holds 64 paths.*not 5",
+    ),
+    "a state of other statistics": (
+        lambda: run(65, reduce=statistics.Variance(), state=whole().state),
+        "other statistics",
+    ),
+    "a state of another key": (
+        lambda: run(65, reduce=MEAN, state=whole().state, key=jax.random.key(8)),
+        "another key",
     ),
     "two outputs": (
         lambda: run(5, geometric() @ wiener(), reduce=statistics.Mean()),
@@ -328,6 +344,14 @@ REFUSED = {
 
 def half():
     return run(5, reduce=statistics.Mean())
+
+
+MEAN = statistics.Mean()
+
+
+def whole():
+    """A reduced run of one full tile."""
+    return run(TILE, reduce=MEAN)
 
 
 @pytest.mark.parametrize("name", REFUSED)

@@ -110,7 +110,8 @@ class Stochastic(Calculus):
     def __check_init__(self):
         if (self.steps is None) == (self.dt is None):
             raise CircuitError("Stochastic: give one of steps and dt")
-        for count in self.steps if isinstance(self.steps, tuple) else (self.steps or 1,):
+        counts = self.steps if isinstance(self.steps, tuple) else (self.steps,)
+        for count in counts if self.dt is None else ():
             check_count("Stochastic", "steps", count, least=1)
         check_count("Stochastic", "halvings", self.halvings)
         if not isinstance(self.fixed_point, FixedPoint):

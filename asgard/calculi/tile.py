@@ -30,7 +30,8 @@ class Paths(eqx.Module):
     """Where the paths of a tile are: what their state atoms hold after so many steps.
 
     `good` counts the steps that each path has taken with finite values; a path that has taken fewer
-    than `taken` has ended. `output` is the place of the output or named wire at which a path ended,
+    than `taken` has ended; `base` counts steps before they are halved, by which noise is drawn.
+    `output` is the place of the output or named wire at which a path ended,
     0 where it was at none. `last` is the time they have come to. `guesses` are where the next
     solves of loops without registers start, and `solves` says how they went: of a path that ended
     at one, the solves of that step, else the worst so far. It is None where there are no loops.
@@ -42,6 +43,7 @@ class Paths(eqx.Module):
     good: Int[Array, " paths"]
     output: Int[Array, " paths"]
     taken: Int[Array, ""]
+    base: Int[Array, ""]
     last: Float[Array, ""]
 
 
@@ -96,7 +98,7 @@ class Tile:
             (cut.begin(), cut.start(), cut.unsolved()),
         )
         none, zero = jnp.zeros(paths, jnp.int32), jnp.zeros((), jnp.int32)
-        return Paths(contents, guesses, solves, none, none, zero, start)
+        return Paths(contents, guesses, solves, none, none, zero, zero, start)
 
     def run(self, ts: Array, start: Paths) -> tuple[Paths, Any]:
         """The paths at the last time, and outputs and named wires at all, `[times, paths, …]`.
@@ -113,7 +115,7 @@ class Tile:
                 begin, (end - begin) / count.astype(ts.dtype), count, paths, start
             )
             found, paths = self._saved(end, paths)
-            return dataclasses.replace(paths, last=end), found
+            return dataclasses.replace(paths, base=paths.base + count, last=end), found
 
         counts = jnp.asarray(self.steps.counts, jnp.int32)
         interval = jax.checkpoint(interval, prevent_cse=False)
@@ -123,14 +125,12 @@ class Tile:
     def _advanced(self, t: Array, h: Array, count: Array, paths: Paths, start: Paths) -> Paths:
         """The paths after an interval of base steps of length h from t."""
         ahead, most = self.steps.ahead, self.steps.most
-        taken, halves = paths.taken, 2**self.steps.halvings
+        base, halves = paths.base, 2**self.steps.halvings
 
         def draw_and_step(number: int) -> Callable[[Paths, Array], Paths]:
             def some(paths: Paths, first: Array) -> Paths:
                 places = first + jnp.arange(number)
-                noise = self._draw(
-                    taken // halves + places, (taken - start.taken) // halves + first
-                )
+                noise = self._draw(base + places, base - start.base + first)
                 place = (places[:, None] * halves + jnp.arange(halves)).reshape(-1)
 
                 def step(paths: Paths, x: tuple[Array, Any]) -> tuple[Paths, None]:
@@ -172,7 +172,14 @@ class Tile:
         solves = _judged(alive, solves, paths.solves)
         # Read off what is kept: read off `after`, XLA would compute that, noise and all, once more.
         good = paths.good + (alive & _sound(contents, solves, alive.shape))
-        return Paths(contents, guesses, solves, good, paths.output, paths.taken + 1, paths.last)
+        return dataclasses.replace(
+            paths,
+            contents=contents,
+            guesses=guesses,
+            solves=solves,
+            good=good,
+            taken=paths.taken + 1,
+        )
 
     def _draw(self, steps: Array, row: Array) -> Any:
         """What some base steps draw, `[halves of steps, paths, …]`, for steps of length 1."""

@@ -17,6 +17,7 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int, UInt
 
 from ..circuit import Circuit
+from ..errors import CircuitError
 from ..status import Status
 from .convergence import facts
 from .noise import Words
@@ -56,6 +57,7 @@ class Reduced(eqx.Module):
     started: Bool[Array, " devices"]
     rounds: Int[Array, ""]
     width: Int[Array, ""]
+    words: UInt[Array, " 2"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +94,7 @@ class Tiles:
                 bad = _bad_steps(start, end)
                 failures = _failures(end, paths, bad, paths < limit)
                 outputs = jax.tree.map(lambda rows: jnp.moveaxis(rows, 0, 1), found)
-                return None, ((outputs, bad, _by_path(end)), (failures, end.taken, end.last))
+                return None, ((outputs, bad, _by_path(end)), (failures, _by_tile(end)))
 
             found = lax.scan(one, None, (numbers[0], jax.tree.map(lambda x: x[0], given)))[1]
             return jax.tree.map(lambda rows: rows[None], found)
@@ -100,8 +102,8 @@ class Tiles:
         kept, others = self._spread(device)(numbers, given, *self._shared())
         kept = jax.tree.map(lambda rows: rows.reshape(-1, *rows.shape[3:])[: self.paths], kept)
         outputs, bad, kept = kept
-        failures, taken, last = jax.tree.map(lambda rows: rows.reshape(-1), others)
-        end = _paths(kept, taken[0], last[0])
+        failures, shared = jax.tree.map(lambda rows: rows.reshape(-1), others)
+        end = _paths(kept, jax.tree.map(lambda rows: rows[0], shared))
         status = jax.vmap(_status)(bad >= 0, _unsolved(end))
         return outputs, end, _folded(failures), bad, status
 
@@ -114,11 +116,12 @@ class Tiles:
         # A round that is not full is run again where more paths are asked for.
         full = self.paths // (self.width * self.devices)
         whole = jnp.broadcast_to(rounds < full, numbers.shape)
-        blank = (
-            self._blank(reductions)
-            if state is None
-            else (*(state.accumulators, state.failures, state.started),)
-        )
+        blank = self._blank(reductions)
+        if state is not None:
+            given = state.accumulators, state.failures, state.started
+            if _types(given) != _types(blank):
+                raise CircuitError("the state is that of other statistics, or of other times")
+            blank = given
 
         def device(rounds: Any, kept: Any, words: Any, ts: Array, limit: Array) -> Any:
             rounds, kept = jax.tree.map(lambda x: x[0], (rounds, kept))
@@ -153,7 +156,7 @@ class Tiles:
             )
         results = [r.result(a) for r, a in zip(reductions, accumulators, strict=True)]
         rounds, width = (jnp.asarray(n, jnp.int32) for n in (full, self.width))
-        state = Reduced(kept[0], kept[1], kept[2], rounds, width)
+        state = Reduced(kept[0], kept[1], kept[2], rounds, width, key_array(self.words))
         return results, state, _folded(present[1])
 
     def _run(
@@ -209,7 +212,7 @@ class Tiles:
             return jnp.broadcast_to(array, shape[:2])
 
         kept = jax.tree.map(rows, _by_path(state))
-        return kept, copies(state.taken), copies(state.last)
+        return kept, jax.tree.map(copies, _by_tile(state))
 
 
 def tiles(
@@ -219,7 +222,10 @@ def tiles(
     inputs: tuple[Any, ...],
     dim: str | None,
 ) -> Callable[[Words | None, Array], Tile]:
-    """What runs the paths of some numbers, with the rows of handed increments that are theirs."""
+    """What runs the paths of some numbers, with the rows of handed increments that are theirs.
+
+    The paths that fill the last tile up have the last row.
+    """
 
     def make(words: Words | None, paths: Array) -> Tile:
         handed = {
@@ -232,15 +238,29 @@ def tiles(
     return make
 
 
+def key_array(words: Words | None) -> Array:
+    """The words of a run's key as one array; zeros where it has none."""
+    return jnp.zeros(2, jnp.uint32) if words is None else jnp.stack(words)
+
+
+def _types(tree: Any) -> Any:
+    leaves, structure = jax.tree.flatten(tree)
+    return structure, [(leaf.shape, leaf.dtype) for leaf in leaves]
+
+
 def _by_path(paths: Paths) -> tuple[Any, ...]:
     """The fields that have a row for each path."""
     return paths.contents, paths.guesses, paths.solves, paths.good, paths.output
 
 
-def _paths(kept: tuple[Any, ...], taken: Array, last: Array) -> Paths:
-    """The inverse of `_by_path`."""
-    contents, guesses, solves, good, output = kept
-    return Paths(contents, guesses, solves, good, output, taken, last)
+def _by_tile(paths: Paths) -> tuple[Array, ...]:
+    """The fields that all paths share."""
+    return paths.taken, paths.base, paths.last
+
+
+def _paths(kept: tuple[Any, ...], shared: tuple[Array, ...]) -> Paths:
+    """The inverse of `_by_path` and `_by_tile`."""
+    return Paths(*kept, *shared)
 
 
 def checked(tile: Tile, state: Any, paths: int) -> Paths | None:

@@ -176,6 +176,16 @@ def test_two_half_runs_equal_one_whole_run():
     np.testing.assert_array_equal(rest.output, whole.output[1:])
 
 
+def test_a_run_goes_on_at_other_halvings_with_the_noise_of_its_own_steps():
+    def run(halvings, ts, state=None):
+        calculus = ag.Stochastic(steps=3, halvings=halvings)
+        return ag.simulate(wiener(), ts, calculus=calculus, key=KEY, state=state)
+
+    whole = run(0, [0.0, 0.5, 1.0]).output
+    rest = run(0, [0.5, 1.0], run(1, [0.0, 0.5]).state).output
+    np.testing.assert_allclose(rest, whole[1:], rtol=1e-13)
+
+
 def test_dt_divides_each_interval_evenly():
     circuit = ag.Const(1.0) >> ag.Register("t") >> ag.Id()
     for ts, steps in (([0.0, 1.0, 2.0], 20), ([0.0, 0.25, 1.0, 1.01], 3 + 8 + 1)):
@@ -271,10 +281,43 @@ def test_a_bad_step_is_named_by_its_time_and_its_wire():
         run.check()
 
 
+def test_a_path_that_must_jump_more_often_than_a_step_holds_ends():
+    # The rate, 40 or none at all, comes by a wire, and a step holds 4.
+    circuit = ag.JumpRegister("t", None, 1.0, "N")
+    for rate in (40.0, -1.0, jnp.nan):
+        run = ag.simulate(
+            circuit,
+            [0.0, 1.0],
+            inputs=(1.0, rate),
+            calculus=ag.Stochastic(steps=1),
+            key=KEY,
+            throw=False,
+        )
+        assert run.status == ag.Status.nonfinite
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_step_reads_the_held_sample_at_whose_time_it_begins(dtype):
+    values = np.arange(7.0)
+    for end in (0.9, 0.7, 1.1, 3.3, 100.0):
+        for start in (0.0, -0.3, 17.0):
+            at = np.linspace(start, start + end, 8).astype(dtype)
+            inputs = (ag.Samples(values.astype(dtype), at[:-1]),)
+            circuit = jax.tree.map(lambda leaf: leaf.astype(dtype), ag.Register("t"))
+            run = ag.simulate(circuit, at[[0, -1]], inputs=inputs, calculus=ag.Stochastic(steps=7))
+            span = float(at[-1]) - float(at[0])
+            expected = values.sum() * span / 7
+            digits = 16 * np.finfo(dtype).eps * values.sum() * (abs(start) + span)
+            np.testing.assert_allclose(run.output[-1], expected, rtol=0, atol=digits)
+
+
 CIRCUIT = geometric()
 REFUSED = {
+    "a rate below 0": (lambda: ag.JumpRegister("t", -1.0, 1.0, "N"), "rate must be at least 0"),
+    "a rate of NaN": (lambda: ag.JumpRegister("t", np.nan, 1.0, "N"), "rate must be at least 0"),
     "no key": (lambda: run(ag.Stochastic(steps=1), key=None), "give key="),
     "no steps": (lambda: ag.Stochastic(), "one of steps and dt"),
+    "no step": (lambda: ag.Stochastic(steps=0), "steps must be an integer of at least 1"),
     "both": (lambda: ag.Stochastic(steps=1, dt=0.1), "one of steps and dt"),
     "an unknown method": (lambda: ag.Stochastic(steps=1, method="rk4"), "euler, milstein"),
     "Itô by Heun": (lambda: ag.Stochastic(steps=1, method="heun"), "for ito take 'euler'"),
