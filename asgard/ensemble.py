@@ -20,7 +20,7 @@ from .concrete import is_concrete, run_compiled
 from .errors import CircuitError, SimulationError
 from .fields import check_count
 from .fixed_point import missed
-from .simulate import as_sources, as_times
+from .simulate import as_sources, as_times, check_state
 from .statistics import is_reduction
 from .status import Status, message
 
@@ -89,13 +89,21 @@ class Ensemble(eqx.Module):
     def check(self) -> "Ensemble":
         """Raises `SimulationError` where a path failed; returns the ensemble otherwise.
 
-        Under a trace there is nothing to check yet, and nothing is raised.
+        The error has the ensemble as its `ensemble`. Under a trace there is nothing to check yet,
+        and nothing is raised.
         """
         count = self.failures.count
         if not is_concrete(count) or not np.any(np.asarray(count)):
             return self
+        error = self._error()
+        error.ensemble = self
+        raise error
+
+    def _error(self) -> SimulationError:
+        """What the failed paths raise."""
+        count = self.failures.count
         if count.ndim:
-            raise SimulationError(
+            return SimulationError(
                 f"nonfinite in {int(jnp.sum(count))} paths: try {ADVICE}", "nonfinite"
             )
         place, loop = int(self.failures.state), int(self.failures.loop)
@@ -108,7 +116,7 @@ class Ensemble(eqx.Module):
         counts = {"nonfinite": int(count) - int(self.failures.unsolved)}
         counts["not_converged"] = int(self.failures.unsolved)
         several = " and ".join(f"{how} in {n}" for how, n in counts.items() if n)
-        raise SimulationError(
+        return SimulationError(
             f"{several} of {int(self.paths)} paths, the first of them path "
             f"{int(self.failures.path)} at t = {float(self.time_of_failure):.6g}, step "
             f"{int(self.failures.step)}, {where}; its other paths are untouched. With "
@@ -148,7 +156,7 @@ def ensemble(
     - `state`: the `state` of an earlier ensemble. Without `reduce`, its paths go on in time from
       `ts[0]`. With `reduce`, its statistics go on to the paths that are left, to the same bits as
       one run of all `paths`.
-    - `throw`: raise `SimulationError` where a path failed.
+    - `throw`: raise `SimulationError` where a path failed; its `ensemble` is what was found.
 
     **Returns:** an `Ensemble`.
 
@@ -181,6 +189,7 @@ def ensemble(
     if not all(map(is_reduction, reductions)):
         raise CircuitError(f"reduce takes statistics such as statistics.Mean(), not {reduce!r}")
     words = None if key is None else key_words(key)
+    check_state(times, state, calculus.gapless)
     done = _rounds_done(state, tile, mesh, paths, words) if reductions else 0
     static = (dim, paths, tile, mesh, done)
     arguments = (circuit, calculus.settled(times), times, as_sources(circuit, inputs))

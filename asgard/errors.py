@@ -58,11 +58,12 @@ class ParseError(CircuitError):
 
 
 class SimulationError(RuntimeError):
-    """A run that failed. `status` says how."""
+    """A run that failed. `status` says how; `ensemble` is what an ensemble found nevertheless."""
 
     def __init__(self, message: str, status: str):
         super().__init__(message)
         self.status = status
+        self.ensemble: Any = None
 
 
 class FitError(RuntimeError):

@@ -50,8 +50,9 @@ def simulate(
     - `key`, `path`: the random key (`jax.random.key(0)`) and the number of the path, under
       `Stochastic`. Other calculi draw nothing and do not read them.
     - `state`: the `state` of an earlier trajectory, to go on from. `ts[0]` is then that
-      trajectory's last time, or one after it. With the same circuit and inputs the run takes the
-      steps of one whole run; other parameters or inputs hold from that last time on.
+      trajectory's last time, or one after it; under `Discrete` its last one. With the same circuit
+      and inputs the run takes the steps of one whole run; other parameters or inputs hold from that
+      last time on.
     - `throw`: raise `SimulationError` for a run that failed. Where the results are traced nothing
       raises; `trajectory.check()` does later.
 
@@ -71,7 +72,7 @@ def simulate(
         raise CircuitError(f"calculus must be a calculus such as Real(), not {calculus!r}")
     times = as_times(ts)
     sources = as_sources(circuit, inputs)
-    check_state(times, state)
+    check_state(times, state, calculus.gapless)
     number = jnp.asarray(path, jnp.uint32)
     arguments = (circuit, calculus.settled(times), times, sources, state, dim, key, number)
     trajectory = run_compiled(_compiled, _run, *arguments)
@@ -202,7 +203,7 @@ def as_times(ts: Any) -> Array:
     return jax.lax.convert_element_type(times, times.dtype)
 
 
-def check_state(times: Array, state: Any) -> None:
+def check_state(times: Array, state: Any, gapless: bool) -> None:
     """A state holds arrays, and its run goes on from the time to which it came."""
     if not all(eqx.is_array_like(leaf) for leaf in jax.tree.leaves(state)):
         raise CircuitError(f"state must be the state of an earlier trajectory, not {state!r}")
@@ -213,4 +214,9 @@ def check_state(times: Array, state: Any) -> None:
     if direction * (times[0] - last) < 0:
         raise CircuitError(
             f"the state stands at t = {float(last)}, and ts begins behind it, at {float(times[0])}"
+        )
+    if gapless and times[0] != last:
+        raise CircuitError(
+            f"the state stands at sample {float(last):g}, and ts begins at {float(times[0]):g}: a "
+            "sequence goes on at the sample to which it came"
         )

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
+from .concrete import is_concrete
 from .errors import CircuitError
 from .fields import as_inexact, check_count
 
@@ -24,15 +25,22 @@ class Reduction(eqx.Module):
     """A statistic: subclass it with `tile`, `merge` and, where they differ, `result`.
 
     `of` says of what: a function of one path's outputs, each `[times, *value]`, that returns an
-    array. Without it, it is the array of the only output.
+    array; what is no float, such as a truth, becomes one. Without it, it is the array of the only
+    output.
     """
 
     of: eqx.AbstractVar[Callable[..., Any] | None]
 
+    def __check_init__(self):
+        if self.of is not None and not callable(self.of):
+            raise CircuitError(
+                f"{type(self).__name__}: of must be a function of the outputs, not {self.of!r}"
+            )
+
     def values(self, outputs: tuple[Array, ...]) -> Array:
         """What is measured, `[paths, …]`, from outputs `[paths, times, *value]`."""
         if self.of is not None:
-            return jax.vmap(lambda *one: jnp.asarray(self.of(*one)))(*outputs)  # pyright: ignore[reportOptionalCall]
+            return jax.vmap(lambda *one: as_inexact("of", self.of(*one)))(*outputs)  # pyright: ignore[reportOptionalCall]
         if len(outputs) != 1:
             raise CircuitError(
                 f"{type(self).__name__}: the circuit has {len(outputs)} outputs; say of what the "
@@ -145,7 +153,8 @@ class Max(Reduction):
 class Histogram(Reduction):
     """How many paths lie in each of `bins` equal parts of `low` to `high`, `[…, bins + 2]`.
 
-    The first and the last count are of those below and above.
+    The first and the last count are of those below and above. NaN, which `of` may make of a path
+    that has not ended, is counted nowhere.
     """
 
     low: Float[Array, ""] = eqx.field(converter=lambda value: as_inexact("Histogram: low", value))
@@ -154,7 +163,11 @@ class Histogram(Reduction):
     of: Callable[..., Any] | None = eqx.field(static=True, default=None)
 
     def __check_init__(self):
-        check_count(type(self).__name__, "bins", self.bins, least=1)
+        owner = type(self).__name__
+        check_count(owner, "bins", self.bins, least=1)
+        ends = self.low, self.high
+        if is_concrete(*ends) and not -jnp.inf < self.low < self.high < jnp.inf:
+            raise CircuitError(f"{owner}: low must be less than high, not {ends[0]} and {ends[1]}")
 
     def tile(self, values: Array, alive: Array) -> Any:
         flat = values.reshape(values.shape[0], -1)
@@ -162,7 +175,7 @@ class Histogram(Reduction):
         # Clipped before it is made an integer, which a number too large has no place in.
         bins = jnp.floor(jnp.clip(part * self.bins, -1, self.bins)).astype(jnp.int32) + 1
         columns = jnp.arange(flat.shape[1])
-        weights = jnp.broadcast_to(alive[:, None], flat.shape).astype(jnp.uint32)
+        weights = (alive[:, None] & ~jnp.isnan(flat)).astype(jnp.uint32)
         counts = jnp.zeros((flat.shape[1], self.bins + 2), jnp.uint32)
         counts = counts.at[jnp.broadcast_to(columns, flat.shape), bins].add(weights)
         return counts.reshape(*values.shape[1:], self.bins + 2)
@@ -174,7 +187,8 @@ class Histogram(Reduction):
 class Quantiles(Histogram):
     """The quantiles at `probabilities`, `[…, probabilities]`, read off a histogram.
 
-    They are exact to the width of a bin, and NaN where they lie outside of `low` to `high`.
+    They are exact to the width of a bin, and NaN where they lie outside of `low` to `high` and
+    where no path is left.
     """
 
     probabilities: Float[Array, " probabilities"] = eqx.field(
@@ -182,6 +196,11 @@ class Quantiles(Histogram):
         default=(0.05, 0.5, 0.95),
     )
     bins: int = eqx.field(static=True, default=4096)
+
+    def __check_init__(self):
+        given = self.probabilities
+        if is_concrete(given) and not jnp.all((given >= 0) & (given <= 1)):
+            raise CircuitError(f"Quantiles: probabilities must lie in 0 to 1, not be {given}")
 
     def result(self, accumulator: Any) -> Array:
         dtype = self.probabilities.dtype
@@ -192,7 +211,8 @@ class Quantiles(Histogram):
             total, inside = below[-1], below[:-1]
             wanted = self.probabilities * total
             found = jnp.interp(wanted, inside, edges.astype(dtype))
-            return jnp.where((wanted >= inside[0]) & (wanted <= inside[-1]), found, jnp.nan)
+            known = (total > 0) & (wanted >= inside[0]) & (wanted <= inside[-1])
+            return jnp.where(known, found, jnp.nan)
 
         found = jax.vmap(one)(below.reshape(-1, below.shape[-1]))
         return found.reshape(*accumulator.shape[:-1], -1)

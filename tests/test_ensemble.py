@@ -173,6 +173,44 @@ def test_one_bad_path_is_named_and_leaves_the_others_untouched():
     np.testing.assert_allclose(mean.statistics, expected, rtol=1e-9, atol=1e-12)
 
 
+def test_an_error_holds_what_the_other_paths_gave():
+    # A path ends where W is below -1.5 at a saved time, which some are and some are not.
+    circuit = wiener() >> ag.Function(lambda w: jnp.log(w + 1.5), 1)
+    with pytest.raises(ag.SimulationError) as raised:
+        run(100, circuit, reduce=statistics.Mean())
+    found = raised.value.ensemble
+    assert 0 < int(found.survivors) < 100
+    assert np.all(np.isfinite(found.statistics))
+
+
+def test_values_that_are_no_numbers_of_the_histogram():
+    values = jnp.array([[0.5], [jnp.nan], [1.5], [0.7]])
+    alive = jnp.array([True, True, True, False])
+    histogram = statistics.Histogram(0.0, 2.0, 2)
+    np.testing.assert_array_equal(histogram.tile(values, alive), [[0, 1, 1, 0]])
+    quantiles = statistics.Quantiles(0.0, 1.0, 4)
+    none = quantiles.tile(values, jnp.zeros(4, bool))
+    assert np.isnan(quantiles.result(none)).all()
+
+
+def test_a_statistic_of_truths_and_of_whole_numbers(stored):
+    reduce = (
+        statistics.Mean(of=lambda x: x[-1] > 1),
+        statistics.Max(of=lambda x: jnp.asarray(x[-1] * 9, int)),
+    )
+    share, most = run(MANY, reduce=reduce).statistics
+    np.testing.assert_allclose(share, np.mean(stored[:, -1] > 1), rtol=1e-12)
+    assert most == np.floor(stored[:, -1].max() * 9)
+
+
+def test_circuits_without_state_run():
+    held = ag.StochasticRegister("t", "W", 2.0)
+    circuit = ag.Const(1.0) >> held >> (ag.Id() @ ag.Coordinate("t"))
+    found = run(3, circuit, calculus=ag.Stochastic(steps=2, noise="off")).outputs
+    np.testing.assert_array_equal(found[0], np.full((3, 3), 2.0))
+    np.testing.assert_array_equal(found[1], np.tile(TS, (3, 1)))
+
+
 def test_a_path_that_ends_at_an_output_says_the_step_before():
     circuit = wiener() >> ag.Split() >> (ag.Id() @ ag.Function(lambda w: jnp.log(0.5 - w), 1))
     found = run(200, circuit, throw=False)
@@ -318,7 +356,14 @@ REFUSED = {
     "no statistic": (lambda: run(5, reduce="mean"), "statistics.Mean"),
     "no path": (lambda: run(0), "paths"),
     "another calculus": (lambda: run(5, calculus=ag.Discrete()), "under Stochastic"),
-    "a state of other paths": (lambda: run(5, state=run(6).state), "state"),
+    "a state of other paths": (lambda: run(5, ts=[1.0, 2.0], state=run(6).state), "earlier run"),
+    "a state of a later time": (lambda: run(6, state=run(6).state), "ts begins behind it"),
+    "a histogram of nothing": (lambda: statistics.Histogram(2.0, 2.0, 4), "low must be less"),
+    "a histogram backward": (lambda: statistics.Histogram(2.0, 0.0, 4), "low must be less"),
+    "a quantile past all": (
+        lambda: statistics.Quantiles(0.0, 1.0, probabilities=[0.5, 1.1]),
+        "0 to 1",
+    ),
     "a reduced state of other tiles": (
         lambda: run(5, reduce=statistics.Mean(), state=half().state, tile=9),
         "tiles of 64",

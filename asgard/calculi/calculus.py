@@ -2,7 +2,7 @@
 
 import abc
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import equinox as eqx
 from jaxtyping import Array
@@ -18,6 +18,9 @@ class Calculus(eqx.Module):
 
     A calculus is a frozen pytree like a circuit: what is static recompiles, numbers do not.
     """
+
+    # Whether a run goes on at the very time to which its state came, or also after it.
+    gapless: ClassVar[bool] = False
 
     def settled(self, ts: Array) -> "Calculus":
         """The calculus with what it takes from known times made static; called before a trace."""

@@ -55,6 +55,7 @@ class Discrete(Calculus):
     noise: str = eqx.field(static=True, default="error")
     span: int | None = eqx.field(static=True, default=None)
     fixed_point: FixedPoint = eqx.field(default_factory=FixedPoint)
+    gapless = True
 
     def __check_init__(self):
         if self.register not in ("sum", "delay"):

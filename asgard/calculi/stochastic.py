@@ -31,7 +31,7 @@ ADVICE = (
     "that stays in its domain by construction (the logarithm of a price, a truncated variance)"
 )
 
-# How far an interval may exceed a number of steps of `dt`, in parts of one, by rounding.
+# How far an interval may exceed a number of steps of `dt`, in parts of one step, by rounding.
 _SLACK = 1e-6
 
 
@@ -134,8 +134,14 @@ class Stochastic(Calculus):
             raise CircuitError(
                 "Stochastic: dt takes times that are known; where ts is traced, give steps"
             )
-        lengths = np.abs(np.diff(np.asarray(ts, np.float64)))
-        counts = tuple(max(1, int(np.ceil(n - _SLACK))) for n in lengths / self.dt)
+        known = np.asarray(ts, np.float64)
+        numbers = np.abs(np.diff(known)) / self.dt
+        # Each end of an interval is known to half of its last digit, or a little more.
+        rounding = (
+            2 * float(jnp.finfo(ts.dtype).eps) * np.maximum(np.abs(known[1:]), np.abs(known[:-1]))
+        )
+        slack = np.maximum(_SLACK, np.minimum(rounding / self.dt, numbers / 8))
+        counts = tuple(max(1, int(count)) for count in np.ceil(numbers - slack))
         settled = object.__new__(Stochastic)
         for field in dataclasses.fields(self):
             object.__setattr__(settled, field.name, getattr(self, field.name))

@@ -165,7 +165,9 @@ class Tile:
                 after = tuple(part + gained.get(p, 0) for p, part in enumerate(after))
             return after, first.guesses, solves
 
-        after, guesses, solves = jax.vmap(one)(paths.contents, paths.guesses, drawn)
+        # With the count said, since a circuit without state atoms and noise has no array of paths.
+        many = jax.vmap(one, axis_size=paths.good.shape[0])
+        after, guesses, solves = many(paths.contents, paths.guesses, drawn)
         alive = paths.good == paths.taken
         contents = chosen(alive, after, paths.contents)
         guesses = chosen(alive, guesses, paths.guesses)
@@ -217,7 +219,7 @@ class Tile:
             row = self.equation.cut.outputs(t, contents, guesses, {})
             return (row.outputs, row.names), row.solves
 
-        found, solves = jax.vmap(one)(paths.contents, paths.guesses)
+        found, solves = jax.vmap(one, axis_size=paths.good.shape[0])(paths.contents, paths.guesses)
         alive = paths.good == paths.taken
         stays = alive & _sound(found, solves, alive.shape)
         # A path that ends at an output lacks the step that led there.

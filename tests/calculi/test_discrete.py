@@ -247,6 +247,10 @@ REFUSED = {
         lambda: ag.compile(ag.Add() >> ag.Register("n"), DISCRETE)((np.ones(2), np.ones(3)), None),
         "one number of samples",
     ),
+    "a gap after a state": (
+        lambda: simulated(ag.Register("n"), [7, 8], simulated(ag.Register("n")).state),
+        "stands at sample 1, and ts begins at 7",
+    ),
     "a state of another circuit": (
         lambda: ag.compile(ag.Register("n"), DISCRETE)((np.ones(2),), state=np.ones(3)),
         "state",
@@ -254,8 +258,8 @@ REFUSED = {
 }
 
 
-def simulated(circuit, ts=(0, 1)):
-    return ag.simulate(circuit, list(ts), inputs=(1.0,), calculus=DISCRETE)
+def simulated(circuit, ts=(0, 1), state=None):
+    return ag.simulate(circuit, list(ts), inputs=(1.0,), calculus=DISCRETE, state=state)
 
 
 @pytest.mark.parametrize("name", REFUSED)

@@ -194,6 +194,16 @@ def test_dt_divides_each_interval_evenly():
         np.testing.assert_allclose(run.output, ts, rtol=1e-13)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_dt_takes_no_step_more_for_the_rounding_of_times(dtype):
+    for dt, end in ((0.01, 1.0), (0.001, 1.0), (0.1, 100.0), (0.3, 30.0)):
+        ts = np.linspace(0, end, 11, dtype=dtype)
+        steps = ag.Stochastic(dt=dt).settled(jnp.asarray(ts)).steps
+        assert steps == (round(end / 10 / dt),) * 10
+    # What is longer than a whole number of steps by more than that takes one more.
+    assert ag.Stochastic(dt=0.1).settled(jnp.asarray([0, 1.001], dtype)).steps == (11,)
+
+
 def test_uneven_steps_are_those_of_their_intervals():
     circuit = geometric() @ wiener()
     both = ag.simulate(circuit, [0.0, 0.5, 2.0], calculus=ag.Stochastic(steps=(2, 19)), key=KEY)
