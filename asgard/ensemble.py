@@ -176,6 +176,8 @@ def ensemble(
         tile = TILE.get(jax.default_backend(), WIDE_TILE)
     check_count("ensemble", "tile", tile, least=1)
     if mesh is not None:
+        if not isinstance(mesh, Mesh):
+            raise CircuitError(f"ensemble: mesh must be a jax.sharding.Mesh, not {mesh!r}")
         # With axes that shard_map may cut, whichever way the mesh was made.
         mesh = Mesh(mesh.devices, mesh.axis_names)
     for name, given in calculus.handed.items():

@@ -31,10 +31,15 @@ def ornstein_uhlenbeck(theta=1.5, mean=0.4, sigma=0.5, initial=1.0):
     return (ag.Split() >> (drift @ noise) >> ag.Add() >> ag.Split()).trace()
 
 
+def truncated_root(v):
+    """sqrt(v+), with derivative 0 where v is not positive."""
+    return jnp.sqrt(jnp.where(v > 0, v, 1)) * (v > 0)
+
+
 def square_root(kappa=2.0, theta=0.5, sigma=0.6, initial=0.3, noise="W"):
     """Cox, Ingersoll and Ross: dv = kappa (theta - v+) dt + sigma sqrt(v+) dW, fully truncated."""
     drift = ag.Function(lambda v: kappa * (theta - jnp.maximum(v, 0)), 1)
-    root = ag.Function(lambda v: sigma * jnp.sqrt(jnp.maximum(v, 0)), 1)
+    root = ag.Function(lambda v: sigma * truncated_root(v), 1)
     both = (drift >> ag.Register("t", initial)) @ (root >> ag.StochasticRegister("t", noise))
     return (ag.Split() >> both >> ag.Add() >> ag.Split()).trace()
 
@@ -42,7 +47,7 @@ def square_root(kappa=2.0, theta=0.5, sigma=0.6, initial=0.3, noise="W"):
 def heston(rate=0.05, **variance):
     """The logarithm of the price, from 0, whose variance is `square_root(**variance)`."""
     drift = ag.Function(lambda v: rate - jnp.maximum(v, 0) / 2, 1) >> ag.Register("t")
-    root = ag.Function(lambda v: jnp.sqrt(jnp.maximum(v, 0)), 1)
+    root = ag.Function(truncated_root, 1)
     noise = root >> ag.StochasticRegister("t", "S")
     return square_root(noise="V", **variance) >> ag.Split() >> (drift @ noise) >> ag.Add()
 

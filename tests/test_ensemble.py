@@ -404,3 +404,18 @@ def test_refused_by_name(name):
     call, words = REFUSED[name]
     with pytest.raises(ag.CircuitError, match=words):
         call()
+
+
+WRONG_TYPES = {
+    "a statistic of a number": (lambda: statistics.Mean(of=3), "function of the outputs"),
+    "a mesh by name": (lambda: run(5, mesh="x"), "mesh must be"),
+    "a key by name": (lambda: run(5, key="x"), "must be a JAX key"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_TYPES)
+@pytest.mark.usefixtures("unchecked")
+def test_what_is_of_a_wrong_type_is_refused_by_name(name):
+    call, words = WRONG_TYPES[name]
+    with pytest.raises(ag.CircuitError, match=words):
+        call()

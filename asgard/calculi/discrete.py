@@ -263,6 +263,8 @@ def _samples(circuit: Circuit, inputs: Any) -> tuple[Inexact[Array, "samples ...
         raise CircuitError(
             f"inputs are arrays [samples, *value] with one number of samples, not {shapes}"
         )
+    if len(arrays[0]) == 0:
+        raise CircuitError("a chunk has at least one sample")
     return arrays
 
 

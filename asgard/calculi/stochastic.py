@@ -88,6 +88,11 @@ class Stochastic(Calculus):
         self.steps = tuple(steps) if isinstance(steps, list) else steps
         self.dt = None if dt is None else _step_length(dt)
         self.method, self.interpretation = method, interpretation
+        if not isinstance(correlation, Mapping | None):
+            raise CircuitError(
+                'Stochastic: correlation is a dictionary such as {("W", "V"): 0.5}, not '
+                f"{correlation!r}"
+            )
         self.pairs = tuple(correlation or ())
         self.correlations = tuple(
             as_inexact(f"Stochastic: the correlation of {pair}", value)
@@ -100,7 +105,7 @@ class Stochastic(Calculus):
                 name: as_inexact(f"Stochastic: the increments of {name}", value)
                 for name, value in noise.items()
             }
-        elif noise not in (None, "off"):
+        elif noise is not None and not self.drift_only:
             raise CircuitError(
                 f'Stochastic: noise must be "off" or increments by name, not {noise!r}'
             )
@@ -128,6 +133,11 @@ class Stochastic(Calculus):
             )
 
     def settled(self, ts: Array) -> "Stochastic":
+        if not self.drift_only and is_concrete(ts) and ts[-1] < ts[0]:
+            raise CircuitError(
+                'Stochastic: ts must increase, since noise has no way back; noise="off" runs the '
+                "drift alone along decreasing times"
+            )
         if self.dt is None:
             return self
         if not is_concrete(ts):

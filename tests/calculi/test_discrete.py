@@ -243,6 +243,10 @@ REFUSED = {
         lambda: ag.compile(ag.Const(1.0) >> ag.Register("n"), DISCRETE)((), None),
         "without inputs",
     ),
+    "an empty chunk": (
+        lambda: ag.compile(ag.Register("n"), DISCRETE)((np.zeros(0),), None),
+        "at least one sample",
+    ),
     "chunks of two lengths": (
         lambda: ag.compile(ag.Add() >> ag.Register("n"), DISCRETE)((np.ones(2), np.ones(3)), None),
         "one number of samples",

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from diffusions import GROWTH, geometric, wiener
+from diffusions import GROWTH, geometric, heston, square_root, wiener
 
 import asgard as ag
 
@@ -231,6 +231,25 @@ def test_gradients_are_those_of_the_same_path_by_differences():
         np.testing.assert_allclose(forward[name], slopes[name], rtol=1e-12)
 
 
+def test_a_truncated_variance_ends_no_path_and_has_gradients():
+    # The variance falls below 0 and comes back, with 2 kappa theta < sigma^2.
+    low = square_root(kappa=1.0, theta=0.1, sigma=1.0, initial=0.1)
+    calculus = ag.Stochastic(steps=20, method="milstein")
+    run = ag.ensemble(low, [0.0, 1.0], calculus=calculus, key=KEY, paths=64, tile=64)
+    assert int(run.failed) == 0
+
+    def end(circuit):
+        calculus = ag.Stochastic(steps=20)
+        run = ag.ensemble(circuit, [0.0, 1.0], calculus=calculus, key=KEY, paths=64, tile=64)
+        return jnp.mean(run.output[:, -1])
+
+    circuit = heston(kappa=1.0, theta=0.1, sigma=1.0, initial=0.1)
+    (name,) = (n for n, value in ag.parameters(circuit).items() if value == 0.1)
+    run = jax.jit(jax.value_and_grad(lambda v: end(ag.update(circuit, {name: v}))))
+    (up, _), (_, slope), (down, _) = (run(0.1 + s) for s in (1e-7, 0.0, -1e-7))
+    np.testing.assert_allclose(slope, (up - down) / 2e-7, rtol=1e-5)
+
+
 def test_reverse_mode_keeps_few_of_many_steps():
     def end(circuit, steps):
         calculus = ag.Stochastic(steps=steps)
@@ -373,6 +392,34 @@ REFUSED = {
         "give steps",
     ),
 }
+
+
+WRONG_TYPES = {
+    "a path below 0": (lambda: numbered(-1), "number of a path"),
+    "a path past all": (lambda: numbered(2**32), "number of a path"),
+    "several paths": (lambda: numbered(np.arange(2)), "number of a path"),
+    "half a path": (lambda: numbered(1.5), "number of a path"),
+    "a true path": (lambda: numbered(True), "number of a path"),
+    "a text as key": (lambda: run(ag.Stochastic(steps=1), key="x"), "must be a JAX key"),
+    "a number as key": (lambda: run(ag.Stochastic(steps=1), key=np.zeros(3)), "must be a JAX key"),
+    "one correlation": (lambda: ag.Stochastic(steps=1, correlation=0.5), "is a dictionary"),
+    "noise without a name": (lambda: ag.Stochastic(steps=1, noise=np.zeros(3)), "by name"),
+    "decreasing times": (lambda: run(ag.Stochastic(steps=1), ts=(1.0, 0.0)), "ts must increase"),
+}
+
+
+def numbered(path):
+    return ag.simulate(
+        wiener(), [0.0, 1.0], calculus=ag.Stochastic(steps=1), key=KEY, path=path, throw=False
+    )
+
+
+@pytest.mark.parametrize("name", WRONG_TYPES)
+@pytest.mark.usefixtures("unchecked")
+def test_what_is_of_a_wrong_type_is_refused_by_name(name):
+    call, words = WRONG_TYPES[name]
+    with pytest.raises(ag.CircuitError, match=words):
+        call()
 
 
 def run(calculus, circuit=CIRCUIT, ts=(0.0, 1.0), key=KEY):
