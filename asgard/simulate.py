@@ -221,13 +221,15 @@ def check_state(times: Array, state: Any, gapless: bool) -> None:
     last = getattr(state, "last", None)
     if last is None or not is_concrete(last, times):
         return
-    direction = -1.0 if times[-1] < times[0] else 1.0
-    if direction * (times[0] - last) < 0:
+    # With NumPy: in a trace, JAX would make traced truths even of known numbers.
+    known, came = np.asarray(times), np.asarray(last)
+    direction = -1.0 if known[-1] < known[0] else 1.0
+    if direction * (known[0] - came) < 0:
         raise CircuitError(
-            f"the state stands at t = {float(last)}, and ts begins behind it, at {float(times[0])}"
+            f"the state stands at t = {float(came)}, and ts begins behind it, at {float(known[0])}"
         )
-    if gapless and times[0] != last:
+    if gapless and known[0] != came:
         raise CircuitError(
-            f"the state stands at sample {float(last):g}, and ts begins at {float(times[0]):g}: a "
+            f"the state stands at sample {float(came):g}, and ts begins at {float(known[0]):g}: a "
             "sequence goes on at the sample to which it came"
         )

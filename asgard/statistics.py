@@ -13,6 +13,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
@@ -166,7 +167,7 @@ class Histogram(Reduction):
         owner = type(self).__name__
         check_count(owner, "bins", self.bins, least=1)
         ends = self.low, self.high
-        if is_concrete(*ends) and not -jnp.inf < self.low < self.high < jnp.inf:
+        if is_concrete(*ends) and not -np.inf < np.asarray(ends[0]) < np.asarray(ends[1]) < np.inf:
             raise CircuitError(f"{owner}: low must be less than high, not {ends[0]} and {ends[1]}")
 
     def tile(self, values: Array, alive: Array) -> Any:
@@ -199,7 +200,7 @@ class Quantiles(Histogram):
 
     def __check_init__(self):
         given = self.probabilities
-        if is_concrete(given) and not jnp.all((given >= 0) & (given <= 1)):
+        if is_concrete(given) and not np.all((np.asarray(given) >= 0) & (np.asarray(given) <= 1)):
             raise CircuitError(f"Quantiles: probabilities must lie in 0 to 1, not be {given}")
 
     def result(self, accumulator: Any) -> Array:

@@ -211,6 +211,17 @@ def test_circuits_without_state_run():
     np.testing.assert_array_equal(found[1], np.tile(TS, (3, 1)))
 
 
+def test_a_statistic_and_a_continued_run_are_checked_in_a_trace():
+    state = run(5, ts=TS[:2]).state
+
+    @jax.jit
+    def rest(factor):
+        statistics.Quantiles(0.0, 2.0, probabilities=[0.5])
+        return factor * run(5, ts=TS[1:], state=state).output
+
+    np.testing.assert_allclose(rest(1.0), run(5).output[:, 1:], rtol=1e-14)
+
+
 def test_a_path_that_ends_at_an_output_says_the_step_before():
     circuit = wiener() >> ag.Split() >> (ag.Id() @ ag.Function(lambda w: jnp.log(0.5 - w), 1))
     found = run(200, circuit, throw=False)

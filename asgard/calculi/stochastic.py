@@ -133,7 +133,7 @@ class Stochastic(Calculus):
             )
 
     def settled(self, ts: Array) -> "Stochastic":
-        if not self.drift_only and is_concrete(ts) and ts[-1] < ts[0]:
+        if not self.drift_only and is_concrete(ts) and np.asarray(ts)[-1] < np.asarray(ts)[0]:
             raise CircuitError(
                 'Stochastic: ts must increase, since noise has no way back; noise="off" runs the '
                 "drift alone along decreasing times"
