@@ -49,6 +49,8 @@ class Constraint(eqx.Module):
         return self.value
 
     def _refuse_unless(self, holds: Any, bound: str) -> None:
+        if jnp.iscomplexobj(self.value):
+            raise CircuitError(f"{type(self).__name__}: the number must be real, not complex")
         if is_concrete(holds) and not np.all(holds):
             shown = number_text(self.value) if self.value.ndim == 0 else np.asarray(self.value)
             raise CircuitError(f"{type(self).__name__}: the number must be {bound}, not {shown}")
@@ -99,7 +101,7 @@ class Bounded(Constraint):
         self.value = as_number(value)
         try:
             self.low, self.high = float(low), float(high)
-        except TypeError as error:
+        except (TypeError, ValueError) as error:
             raise CircuitError("Bounded: low and high must be numbers, the same for all") from error
         if not (self.low < self.high and np.isfinite([self.low, self.high]).all()):
             raise CircuitError(
@@ -118,8 +120,11 @@ class Bounded(Constraint):
         value = self.low + (self.high - self.low) * jax.nn.sigmoid(free)
         # Not the bounds themselves, or what a fit found could not be where another one starts.
         low, high = (jnp.asarray(bound, free.dtype) for bound in (self.low, self.high))
-        inside = jnp.clip(value, jnp.nextafter(low, high), jnp.nextafter(high, low))
-        return Bounded(inside, self.low, self.high)
+        # Beside 0 is the least normal number, since some backends take those below for 0.
+        tiny = jnp.finfo(free.dtype).tiny
+        least = jnp.maximum(jnp.nextafter(low, high), low + tiny)
+        most = jnp.minimum(jnp.nextafter(high, low), high - tiny)
+        return Bounded(jnp.clip(value, least, most), self.low, self.high)
 
     def __repr__(self) -> str:
         return f"Bounded({number_text(self.value)}, {self.low}, {self.high})"

@@ -1,6 +1,7 @@
 """`ensemble`: many paths of a stochastic circuit, tile by tile and device by device."""
 
 import dataclasses
+import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -172,6 +173,8 @@ def ensemble(
     if not isinstance(calculus, Stochastic):
         raise CircuitError(f"ensemble runs under Stochastic, not {calculus!r}")
     check_count("ensemble", "paths", paths, least=1)
+    if paths >= 2**32:
+        raise CircuitError(f"ensemble: paths are counted in 32 bits; {paths} are too many")
     if tile is None:
         tile = TILE.get(jax.default_backend(), WIDE_TILE)
     check_count("ensemble", "tile", tile, least=1)
@@ -192,14 +195,16 @@ def ensemble(
         raise CircuitError(f"reduce takes statistics such as statistics.Mean(), not {reduce!r}")
     words = None if key is None else key_words(key)
     check_state(times, state, calculus.gapless)
-    done = _rounds_done(state, tile, mesh, paths, words) if reductions else 0
+    calculus, sources = calculus.settled(times), as_sources(circuit, inputs)
+    digest = _digest(circuit, calculus, (times, sources, reductions))
+    done = _rounds_done(state, tile, mesh, paths, words, digest) if reductions else 0
     static = (dim, paths, tile, mesh, done)
-    arguments = (circuit, calculus.settled(times), times, as_sources(circuit, inputs))
-    arguments += (words, tuple(reductions), state, *static)
+    arguments = (circuit, calculus, times, sources, words, tuple(reductions), state, *static)
     found = run_compiled(_compiled, _run, *arguments)
     if reductions:
         statistics = jax.tree.unflatten(structure, found.statistics)
-        found = dataclasses.replace(found, statistics=statistics)
+        kept = dataclasses.replace(found.state, run=jnp.asarray(digest))
+        found = dataclasses.replace(found, statistics=statistics, state=kept)
     return found.check() if throw else found
 
 
@@ -246,7 +251,32 @@ def _run(
 _compiled = jax.jit(_run, static_argnums=range(7, 12))
 
 
-def _rounds_done(state: Any, tile: int, mesh: Mesh | None, paths: int, words: Words | None) -> int:
+def _digest(circuit: Circuit, calculus: Stochastic, others: Any) -> np.ndarray:
+    """What tells a run from one of other numbers, times, options or statistics; 0 under a trace.
+
+    Functions are not told apart, since they have no name that another process would know.
+    """
+    # Increments that are handed in are those of so many paths, and grow with them.
+    leaves = jax.tree.leaves((circuit, calculus.correlations, others))
+    if not is_concrete(*leaves):
+        return np.zeros(2, np.uint32)
+    kinds = [type(part).__name__ for part in jax.tree.leaves(others, is_leaf=is_reduction)]
+    options = calculus.steps, calculus.method, calculus.interpretation, calculus.pairs
+    options += calculus.halvings, calculus.drift_only
+    digest = hashlib.sha256(f"{circuit} {kinds} {options}".encode())
+    for leaf in map(np.asarray, leaves):
+        digest.update(f"{leaf.dtype}{leaf.shape}".encode() + leaf.tobytes())
+    return np.frombuffer(digest.digest()[:8], np.uint32)
+
+
+def _rounds_done(
+    state: Any,
+    tile: int,
+    mesh: Mesh | None,
+    paths: int,
+    words: Words | None,
+    digest: np.ndarray,
+) -> int:
     """How many rounds of tiles the state of a reduced run holds, which is one of this run's."""
     if state is None:
         return 0
@@ -270,5 +300,10 @@ def _rounds_done(state: Any, tile: int, mesh: Mesh | None, paths: int, words: Wo
     if is_concrete(given, state.words) and not np.array_equal(given, state.words):
         raise CircuitError(
             "the state is that of another key, whose paths do not go with this one's"
+        )
+    known = is_concrete(state.run) and np.any(digest) and np.any(np.asarray(state.run))
+    if known and not np.array_equal(digest, state.run):
+        raise CircuitError(
+            "the state is that of another run: of other numbers, times, options or statistics"
         )
     return done

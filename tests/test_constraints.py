@@ -124,6 +124,16 @@ def test_free_values_are_anything_and_lead_back(make, dtype):
         constraint.at(jnp.full(3, extreme, dtype)).check()
 
 
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+@pytest.mark.parametrize("bounds", [(0.0, 1.0), (-1.0, 0.0), (0.0, 1e-30)])
+def test_a_bound_at_0_is_kept_away_from_too(bounds, dtype):
+    middle = jnp.asarray(sum(bounds) / 2, dtype)
+    for extreme in (-1e4, 1e4):
+        there = jax.jit(lambda free: ag.Bounded(middle, *bounds).at(free))(dtype(extreme))
+        there.check()
+        assert jnp.isfinite(jax.jit(lambda c: c.free())(there))
+
+
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
@@ -136,6 +146,9 @@ def test_free_values_are_anything_and_lead_back(make, dtype):
         (lambda: ag.Bounded(1.0, 0.0, float("inf")), "use Positive"),
         (lambda: ag.Bounded(1.0, [0.0, 1.0], 2.0), "low and high must be numbers"),
         (lambda: ag.Positive("two"), "no number or array"),
+        (lambda: ag.Bounded(0.5, "a", 1.0), "low and high must be numbers"),
+        (lambda: ag.Positive(1j), "must be real"),
+        (lambda: ag.Bounded(1j, 0.0, 1.0), "must be real"),
         (lambda: ag.Scalar(ag.Positive(None)), "None is no number"),
         (lambda: ag.update(ag.Scalar(ag.Positive(1.0)), {"scalar.factor": -1.0}), "above 0"),
     ],

@@ -77,6 +77,12 @@ class Discrete(Calculus):
         numbers = np.asarray(ts)
         if np.any(numbers != np.round(numbers)) or np.any(np.diff(numbers) < 0):
             raise CircuitError("Discrete: ts are sample numbers, integers that increase")
+        limit = 2.0 ** (jnp.finfo(ts.dtype).nmant + 1)
+        if np.any(np.abs(numbers) >= limit):
+            raise CircuitError(
+                f"Discrete: ts has sample numbers of {limit:.0f} or more, which {ts.dtype} does "
+                "not tell apart; use float64, or feed chunks by ag.compile"
+            )
         span = int(numbers[-1] - numbers[0])
         if self.span not in (None, span):
             raise CircuitError(f"Discrete: span is {self.span}, but ts spans {span} samples")

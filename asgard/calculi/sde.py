@@ -124,15 +124,17 @@ class Equation:
             found[place] = value * total.astype(value.dtype)
         return found
 
-    def draw_jumps(self, numbers: Numbers, steps: Array) -> dict[int, Any]:
+    def draw_jumps(self, numbers: Numbers, first: Array, steps: int) -> dict[int, Any]:
         """For each jump register a uniform number and as many normal ones as it can jump."""
         found = {}
         for place, atom in self.jumping:
             shape = self.cut.begin()[place].shape
             name, size = atom.noise, math.prod(shape)
-            count = numbers.uniforms(numbers.key(name, [label(COUNT)], size), steps, shape)[:, 0]
+            key = numbers.key(name, [label(COUNT)], size)
+            count = numbers.uniforms(key, first, steps, shape)[:, 0]
             key = numbers.key(name, [label(SIZE, place=k) for k in range(atom.most)], size)
-            found[place] = count, numbers.normals(key, steps, shape).swapaxes(1, 2)
+            sizes = numbers.normals(key, first, steps, shape).rows(steps)
+            found[place] = count, sizes.swapaxes(1, 2)
         return found
 
     def reads(self, place: int) -> frozenset[int]:
@@ -159,9 +161,15 @@ class Equation:
         return jnp.broadcast_to(atom.size, normal.shape).astype(normal.dtype)
 
     def _sources(self) -> tuple[Source, ...]:
+        shapes = self._shapes(StochasticRegister)
+        self._shapes(JumpRegister)
+        return tuple(Source(name, shape) for name, shape in shapes.items())
+
+    def _shapes(self, kind: type[StochasticRegister | JumpRegister]) -> dict[str, tuple[int, ...]]:
+        """The shape of each noise that registers of a kind name."""
         shapes: dict[str, tuple[int, ...]] = {}
         begin = self.cut.begin()
-        for place, node in self.places(StochasticRegister):
+        for place, node in self.places(kind):
             name, shape = noise_of(node), begin[place].shape
             if shapes.setdefault(name, shape) != shape:
                 raise CircuitError(
@@ -170,7 +178,7 @@ class Equation:
                     "a noise hold values of one shape",
                     atoms=[node.atom],
                 )
-        return tuple(Source(name, shape) for name, shape in shapes.items())
+        return shapes
 
     def _check_mixing(self, names: Sequence[str]) -> None:
         shapes = {source.name: source.shape for source in self.sources}
@@ -185,8 +193,8 @@ class Equation:
 
 
 def noise_of(node: Node) -> str:
-    """The noise that a stochastic register names."""
-    assert isinstance(node.atom, StochasticRegister)
+    """The noise that a register names."""
+    assert isinstance(node.atom, StochasticRegister | JumpRegister)
     return node.atom.noise
 
 

@@ -20,7 +20,7 @@ from ..trajectory import Trajectory
 from .calculus import Calculus
 from .convergence import facts
 from .methods import METHODS
-from .noise import Numbers, Words, key_words
+from .noise import MOST_HALVINGS, Numbers, Words, key_words
 from .pointwise import Pointwise
 from .sde import Equation, Mixing, correlation_matrix
 from .tile import Paths, Steps, Tile, chosen
@@ -119,6 +119,11 @@ class Stochastic(Calculus):
         for count in counts if self.dt is None else ():
             check_count("Stochastic", "steps", count, least=1)
         check_count("Stochastic", "halvings", self.halvings)
+        if self.halvings > MOST_HALVINGS:
+            raise CircuitError(
+                f"Stochastic: halvings must be at most {MOST_HALVINGS}, not {self.halvings}; start "
+                "from more steps"
+            )
         if not isinstance(self.fixed_point, FixedPoint):
             raise CircuitError(
                 f"Stochastic: fixed_point must be a FixedPoint, not {self.fixed_point!r}"
@@ -269,7 +274,7 @@ class Stochastic(Calculus):
                     f"the increments of {name} must be of shape {expected} for each path, not "
                     f"{value.shape[1:]}"
                 )
-            room = [(0, 0), (0, steps.most), *[(0, 0)] * (value.ndim - 2)]
+            room = [(0, 0), (0, steps.most + 1), *[(0, 0)] * (value.ndim - 2)]
             found[name] = jnp.pad(value, room)
         return found
 

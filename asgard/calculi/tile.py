@@ -14,16 +14,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, Int, Shaped
+from jaxtyping import Array, Float, Inexact, Int, Shaped
 
 from .convergence import Solves, worst
 from .methods import Method, Noise
-from .noise import SIGN, Numbers, label, wiener
+from .noise import SIGN, Numbers, Pairs, bridge, increments, label
 from .pointwise import Contents, Guesses
 from .sde import Equation
+from .survivors import of_survivors
 
-# For how many steps noise is drawn at once, at most.
-_AHEAD = 16
+# How many numbers a path draws at once, at most; but for two steps at least, which share a block.
+_AHEAD = 64
 
 
 class Paths(eqx.Module):
@@ -47,6 +48,16 @@ class Paths(eqx.Module):
     last: Float[Array, ""]
 
 
+class Drawn(eqx.Module):
+    """What a step draws, for a step of length 1: increments and space-time Lévy areas by source,
+    signs, and by the place of its register what makes jumps."""
+
+    increments: dict[str, Inexact[Array, "..."]]
+    areas: dict[str, Inexact[Array, "..."]]
+    signs: Inexact[Array, "..."] | None
+    jumps: dict[int, Any]
+
+
 @dataclasses.dataclass(frozen=True)
 class Steps:
     """How time is cut: `counts` base steps in each interval, each halved so many times."""
@@ -62,12 +73,14 @@ class Steps:
     def even(self) -> bool:
         return len(set(self.counts)) <= 1
 
-    @property
-    def ahead(self) -> int:
-        """For how many base steps noise is drawn at once: it divides them where it can."""
-        most = max(1, _AHEAD >> self.halvings)
+    def ahead(self, numbers: int) -> int:
+        """For how many base steps noise is drawn at once, where a path draws so many a step.
+
+        It divides the number of steps where it can.
+        """
+        most = min(self.most, max(1, max(2, _AHEAD // max(1, numbers)) >> self.halvings))
         fitting = [n for n in range(1, most + 1) if self.most % n == 0]
-        return fitting[-1] if fitting and 2 * fitting[-1] > most else min(most, self.most)
+        return fitting[-1] if 2 * fitting[-1] > most else most
 
     def times(self, ts: Array, halves: Array) -> Array:
         """The times after so many steps from the start."""
@@ -124,26 +137,33 @@ class Tile:
 
     def _advanced(self, t: Array, h: Array, count: Array, paths: Paths, start: Paths) -> Paths:
         """The paths after an interval of base steps of length h from t."""
-        ahead, most = self.steps.ahead, self.steps.most
+        ahead, most = self.steps.ahead(self._drawn_a_step), self.steps.most
         base, halves = paths.base, 2**self.steps.halvings
 
         def draw_and_step(number: int) -> Callable[[Paths, Array], Paths]:
+            # XLA makes a loop of one turn none, and then other bits: a second turn does nothing.
+            turns = max(2, number * halves)
+            drawn_for = -(-turns // halves)
+
             def some(paths: Paths, first: Array) -> Paths:
-                places = first + jnp.arange(number)
-                noise = self._draw(base + places, base - start.base + first)
-                place = (places[:, None] * halves + jnp.arange(halves)).reshape(-1)
+                pairs, rows = self._draw(base + first, drawn_for, base - start.base + first)
+                end = jnp.minimum(first + number, count) * halves
 
-                def step(paths: Paths, x: tuple[Array, Any]) -> tuple[Paths, None]:
-                    place, noise = x
-                    args = t, h / halves, place, paths, noise
-                    if self.steps.even:
+                def step(paths: Paths, x: tuple[Array, Drawn]) -> tuple[Paths, None]:
+                    place, drawn = x
+                    own = {name: both.row(place)[0] for name, both in pairs.items()}
+                    drawn = dataclasses.replace(drawn, increments=drawn.increments | own)
+                    place = first * halves + place
+                    args = t, h / halves, place, paths, drawn
+                    if self.steps.even and turns == number * halves:
                         return self._step(*args), None
-                    active = place < count * halves
-                    return lax.cond(active, self._step, lambda *args: args[3], *args), None
+                    return lax.cond(place < end, self._step, lambda *args: args[3], *args), None
 
-                return lax.scan(step, paths, (place, noise))[0]
+                return lax.scan(step, paths, (jnp.arange(turns), rows))[0]
 
-            return some
+            if self.steps.even:
+                return some
+            return lambda paths, first: lax.cond(first < count, some, lambda *a: a[0], paths, first)
 
         whole = most // ahead
         paths = _repeated(draw_and_step(ahead), paths, whole, ahead)
@@ -151,24 +171,32 @@ class Tile:
             paths = draw_and_step(most % ahead)(paths, jnp.asarray(whole * ahead))
         return paths
 
-    def _step(self, t: Array, h: Array, place: Array, paths: Paths, drawn: Any) -> Paths:
+    @property
+    def _drawn_a_step(self) -> int:
+        """How many numbers a path draws for a step."""
+        parts = 2 if self.steps.halvings or self.method.integral else 1
+        begin = self.equation.cut.begin()
+        jumps = sum((1 + atom.most) * begin[place].size for place, atom in self.equation.jumping)
+        return parts * self.equation.size + jumps
+
+    def _step(self, t: Array, h: Array, place: Array, paths: Paths, drawn: Drawn) -> Paths:
         """One step of every path; one that has ended stays as it was."""
         t = t + place.astype(t.dtype) * h
 
-        def one(contents: Contents, guesses: Guesses, drawn: Any) -> Any:
-            noise, jumps = drawn
+        def one(contents: Contents, guesses: Guesses, drawn: Drawn) -> Any:
             first = self.equation.feeds(t, contents, guesses)
-            noise = self._scaled(noise, h)
+            noise = self._scaled(drawn, h)
             after, solves = self.method.step(self.equation, t, h, contents, first, noise)
-            if jumps:
-                gained = self.equation.jumps(first, h, jumps)
+            if drawn.jumps:
+                gained = self.equation.jumps(first, h, drawn.jumps)
                 after = tuple(part + gained.get(p, 0) for p, part in enumerate(after))
             return after, first.guesses, solves
 
-        # With the count said, since a circuit without state atoms and noise has no array of paths.
-        many = jax.vmap(one, axis_size=paths.good.shape[0])
-        after, guesses, solves = many(paths.contents, paths.guesses, drawn)
         alive = paths.good == paths.taken
+        after, guesses, solves = self._of_survivors(
+            *(one, paths, (drawn,), alive),
+            lambda found: _sound(found[0], found[2], alive.shape),
+        )
         contents = chosen(alive, after, paths.contents)
         guesses = chosen(alive, guesses, paths.guesses)
         solves = _judged(alive, solves, paths.solves)
@@ -183,29 +211,37 @@ class Tile:
             taken=paths.taken + 1,
         )
 
-    def _draw(self, steps: Array, row: Array) -> Any:
-        """What some base steps draw, `[halves of steps, paths, …]`, for steps of length 1."""
-        halvings, integral = self.steps.halvings, self.method.integral
-        steps = steps.astype(jnp.uint32)
-        count = steps.shape[0] * 2**halvings
-        increments: dict[str, Array] = {}
-        areas: dict[str, Array | None] = {}
+    def _draw(self, first: Array, number: int, row: Array) -> tuple[dict[str, Pairs], Drawn]:
+        """What base steps from `first` on draw: increments in pairs by source, and all else.
+
+        `row` is the first one's place among the increments that are handed in.
+        """
+        first, halvings = first.astype(jnp.uint32), self.steps.halvings
+        count = number * 2**halvings
+        pairs: dict[str, Pairs] = {}
+        rows: dict[str, Array] = {}
+        areas: dict[str, Array] = {}
         for source in self.equation.sources:
-            if source.name in self.handed:
-                rows = lax.dynamic_slice_in_dim(self.handed[source.name], row, count, axis=1)
-                increments[source.name] = jnp.moveaxis(rows, 1, 0)
-                continue
-            w, area = wiener(self._numbers, source, steps, halvings, integral)
-            increments[source.name], areas[source.name] = w, area
+            name = source.name
+            if name in self.handed:
+                given = lax.dynamic_slice_in_dim(self.handed[name], row, count, axis=1)
+                rows[name] = jnp.moveaxis(given, 1, 0)
+            elif halvings or self.method.integral:
+                rows[name], area = bridge(self._numbers, source, first, number, halvings)
+                areas |= {name: area} if self.method.integral else {}
+            else:
+                pairs[name] = increments(self._numbers, source, first, number)
         signs = None
         if self.method.signs and self.equation.size > 1:
             name = " ".join(source.name for source in self.equation.sources)
             labels = [label(SIGN, halvings, place) for place in range(2**halvings)]
             key = self._numbers.key(name, labels, self.equation.size**2)
-            signs = self._numbers.signs(key, steps, (self.equation.size**2,))
+            signs = self._numbers.signs(key, first, number, (self.equation.size**2,))
             signs = signs.reshape(count, *signs.shape[2:])
-        jumps = self.equation.draw_jumps(self._numbers, steps) if self.equation.jumping else {}
-        return (increments, areas, signs), jumps
+        jumps = {}
+        if self.equation.jumping:
+            jumps = self.equation.draw_jumps(self._numbers, first, number)
+        return pairs, Drawn(rows, areas, signs, jumps)
 
     @property
     def _numbers(self) -> Numbers:
@@ -219,8 +255,10 @@ class Tile:
             row = self.equation.cut.outputs(t, contents, guesses, {})
             return (row.outputs, row.names), row.solves
 
-        found, solves = jax.vmap(one, axis_size=paths.good.shape[0])(paths.contents, paths.guesses)
         alive = paths.good == paths.taken
+        found, solves = self._of_survivors(
+            one, paths, (), alive, lambda found: _sound(found[0], found[1], alive.shape)
+        )
         stays = alive & _sound(found, solves, alive.shape)
         # A path that ends at an output lacks the step that led there.
         good = jnp.where(alive & ~stays, paths.taken - 1, paths.good)
@@ -233,22 +271,30 @@ class Tile:
         nothing = jax.tree.map(lambda row: jnp.full_like(row, jnp.nan), found)
         return chosen(stays, found, nothing), paths
 
-    def _scaled(self, drawn: Any, h: Array) -> Noise:
+    def _of_survivors(
+        self, fn: Any, paths: Paths, drawn: tuple[Any, ...], alive: Array, survive: Any
+    ) -> Any:
+        """fn of each path's contents, guesses and what it drew."""
+        rows = paths.contents, paths.guesses, *drawn
+        still = jax.tree.map(lambda row: jnp.zeros(row.shape[1:], row.dtype), drawn)
+        spare = self.equation.cut.begin(), self.equation.cut.start(), *still
+        return of_survivors(fn, rows, spare, alive, survive)
+
+    def _scaled(self, drawn: Drawn, h: Array) -> Noise:
         """What was drawn for base steps of length 1, for a step of length h."""
-        increments, areas, signs = drawn
         root = jnp.sqrt(h * 2**self.steps.halvings)
 
         def scaled(name: str, value: Array) -> Array:
             return value if name in self.handed else value * root.astype(value.dtype)
 
-        increments = {name: scaled(name, value) for name, value in increments.items()}
+        increments = {name: scaled(name, value) for name, value in drawn.increments.items()}
         if not self.method.integral:
-            return Noise(increments, None, signs)
+            return Noise(increments, None, drawn.signs)
         integrals = {
-            name: h.astype(value.dtype) * (value / 2 + scaled(name, areas[name]))
+            name: h.astype(value.dtype) * (value / 2 + scaled(name, drawn.areas[name]))
             for name, value in increments.items()
         }
-        return Noise(increments, integrals, signs)
+        return Noise(increments, integrals, drawn.signs)
 
 
 def chosen(rows: Array, first: Any, second: Any) -> Any:

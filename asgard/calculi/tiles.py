@@ -22,7 +22,7 @@ from ..status import Status
 from .convergence import facts
 from .noise import Words
 from .stochastic import Stochastic, broken, continued
-from .tile import Paths, Tile
+from .tile import Paths, Tile, chosen
 
 _NONE = np.uint32(2**32 - 1)
 
@@ -49,7 +49,7 @@ class Reduced(eqx.Module):
     """What a reduced run has so far, a row for each device, to go on from with more paths.
 
     The rows hold what full rounds of full tiles gave, so that a run that goes on has the bits of
-    one that was never interrupted.
+    one that was never interrupted. `words` are those of the key, and `run` says of which run it is.
     """
 
     accumulators: Any
@@ -58,6 +58,7 @@ class Reduced(eqx.Module):
     rounds: Int[Array, ""]
     width: Int[Array, ""]
     words: UInt[Array, " 2"]
+    run: UInt[Array, " 2"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,6 +132,10 @@ class Tiles:
                 paths, start, end, (outputs, _) = self._run(number, None, words, ts)
                 alive = (end.good == end.taken) & (paths < limit)
                 outputs = tuple(jnp.moveaxis(rows, 0, 1) for rows in outputs)
+                # Of ended paths a statistic's function makes what has no derivative.
+                one = jnp.argmax(alive)
+                stand_ins = tuple(jnp.where(alive[one], row[one], 1) for row in outputs)
+                outputs = chosen(alive, outputs, stand_ins)
                 new = tuple(r.tile(r.values(outputs), alive) for r in reductions)
                 accumulators, failures, started = present
                 both = tuple(
@@ -156,7 +161,9 @@ class Tiles:
             )
         results = [r.result(a) for r, a in zip(reductions, accumulators, strict=True)]
         rounds, width = (jnp.asarray(n, jnp.int32) for n in (full, self.width))
-        state = Reduced(kept[0], kept[1], kept[2], rounds, width, key_array(self.words))
+        words = key_array(self.words)
+        nothing = jnp.zeros(2, jnp.uint32)
+        state = Reduced(kept[0], kept[1], kept[2], rounds, width, words, nothing)
         return results, state, _folded(present[1])
 
     def _run(

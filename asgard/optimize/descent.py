@@ -7,12 +7,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from ..circuit import Circuit
 from ..errors import CircuitError
 from .free import Free, joined
-from .makeup import Made
+from .makeup import Compiled, Made
 from .result import FitStatus
 
 # Optimisers that know the loss and its gradient where their step ends.
@@ -26,7 +26,7 @@ class State(eqx.Module):
     - `finite`: those of the last loss that was finite.
     - `optimizer`: the state of the optimiser, as optax has it.
     - `count`: the steps since the first start, also over fits that went on from others.
-    - `order`: the order in which examples are taken, with minibatches.
+    - `order`: the order in which examples are taken, with minibatches of `batch`.
     """
 
     free: Free
@@ -34,15 +34,22 @@ class State(eqx.Module):
     optimizer: Any
     count: Int[Array, ""]
     order: Int[Array, " examples"] | None
+    batch: int | None = eqx.field(static=True)
 
 
 class Progress(eqx.Module):
-    """What the loop carries: a fit's state, and what it has recorded."""
+    """What the loop carries: a fit's state, and what it has recorded.
+
+    `loss` is the last one that was finite. After the last step the loss is taken once more, and
+    `judged` says that it was: so that of the circuit which a fit gives is known.
+    """
 
     state: State
     losses: Float[Array, " steps"]
+    loss: Float[Array, ""]
     steps: Int[Array, ""]
     status: FitStatus
+    judged: Bool[Array, ""]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,15 +73,21 @@ class Descent:
     ) -> tuple[Progress, Circuit]:
         """Takes steps up to number `until`, or until the fit ends; gives the circuit there too."""
 
+        most = start.losses.shape[0]
+
         def going(progress: Progress) -> Array:
-            return (progress.steps < until) & (progress.status == FitStatus.steps)
+            last = (progress.steps == most) & ~progress.judged
+            return ((progress.steps < until) | last) & (progress.status == FitStatus.steps)
 
         def body(progress: Progress) -> Progress:
-            state, loss, status = self.step(circuit, args, key, tolerances, progress.state)
-            losses = progress.losses.at[progress.steps].set(loss.astype(progress.losses.dtype))
+            steps, moves = progress.steps, progress.steps < most
+            state, loss, status = self.step(circuit, args, key, tolerances, progress.state, moves)
+            loss = loss.astype(progress.losses.dtype)
+            losses = progress.losses.at[steps].set(loss, mode="drop")
+            loss = jnp.where(jnp.isfinite(loss), loss, progress.loss)
             # A step that met the tolerance, or failed, was not taken.
-            steps = progress.steps + (status == FitStatus.steps)
-            return Progress(state, losses, steps, status)
+            steps = steps + (moves & (status == FitStatus.steps))
+            return Progress(state, losses, loss, steps, status, ~moves)
 
         end = jax.lax.while_loop(going, body, start)
         return end, joined(circuit, end.state.free)
@@ -86,8 +99,12 @@ class Descent:
         key: Array | None,
         tolerances: dict[str, Array],
         state: State,
+        moves: Array,
     ) -> tuple[State, Array, FitStatus]:
-        """One step: where it leads, the loss where it began, and whether the fit goes on."""
+        """One step: where it leads, the loss where it began, and whether the fit goes on.
+
+        Where it does not move, the loss alone is of interest.
+        """
         order, keyword = state.order, {}
         if self.batch is not None and order is not None and key is not None:
             args, order = _minibatch(args, order, key, state.count, self.batch)
@@ -107,27 +124,22 @@ class Descent:
         # An optimiser that skips a gradient that is not finite leaves the numbers as they are.
         still = jnp.all(jnp.array([jnp.all(free[name] == state.free[name]) for name in free]))
         skipped = still & ~_all_finite(gradient)
-        failed = ~_all_finite(free) | ~(jnp.isfinite(loss) | skipped)
-        there = State(free, finite, like(moved, state.optimizer), state.count + 1, order)
-        here = dataclasses.replace(state, free=_where(converged, state.free, finite), finite=finite)
+        failed = moves & ~_all_finite(free) | ~(jnp.isfinite(loss) | moves & skipped)
+        moved = like(moved, state.optimizer)
+        there = State(free, finite, moved, state.count + 1, order, self.batch)
+        stays = converged | ~failed
+        here = dataclasses.replace(state, free=_where(stays, state.free, finite), finite=finite)
         status = FitStatus.where(failed, FitStatus.nonfinite, FitStatus.steps)
         status = FitStatus.where(converged, FitStatus.converged, status)
-        return _where(converged | failed, here, there), loss, status
+        return _where(converged | failed | ~moves, here, there), loss, status
 
     def _loss_and_gradient(self, of: Any, state: State) -> tuple[Array, Free]:
         """The loss and its gradient, from the optimiser where its line search has found them."""
-        searches = [
-            node
-            for node in jax.tree.leaves(
-                state.optimizer, is_leaf=lambda node: isinstance(node, _LINE_SEARCHES)
-            )
-            if isinstance(node, _LINE_SEARCHES) and node.grad is not None
-        ]
-        if len(searches) != 1 or self.draws or self.batch is not None:
+        known = _last(state.optimizer)
+        if getattr(known, "grad", None) is None or self.draws or self.batch is not None:
             loss, gradient = jax.value_and_grad(of)(state.free)
             # Optax steps down the conjugate, where numbers are complex.
             return loss, jax.tree.map(jnp.conj, gradient)
-        known: Any = searches[0]
         shapes = jax.eval_shape(lambda: (known.value, known.grad))
 
         def anew() -> tuple[Array, Free]:
@@ -136,11 +148,17 @@ class Descent:
         return jax.lax.cond(jnp.isfinite(known.value), lambda: (known.value, known.grad), anew)
 
 
-def _advance(problem: Descent, *arguments: Any) -> tuple[Progress, Circuit]:
-    return problem.advance(*arguments)
+advance = Compiled(Descent.advance)
 
 
-advance = jax.jit(_advance, static_argnums=0)
+def _last(state: Any) -> Any:
+    """The state of a line search that is the last of an optimiser's parts.
+
+    What comes after one, or wraps it, changes the step, and then it does not know where that ends.
+    """
+    while type(state) is tuple and state:
+        state = state[-1]
+    return state if isinstance(state, _LINE_SEARCHES) else None
 
 
 def _minibatch(

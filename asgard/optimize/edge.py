@@ -1,9 +1,10 @@
 """What a long fit does between stretches of its compiled loop: report, and save itself."""
 
+import contextlib
 import hashlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,28 +26,28 @@ def in_stretches(
     advance: Advance, start: Progress, steps: int, every: int, report: Any, saved: "Saved | None"
 ) -> tuple[Progress, Any]:
     """Runs a fit, stopping for a report and a checkpoint every so many steps."""
-    shown = _shown(report)
-    progress = start if saved is None else saved.load(start)
-    while True:
-        done = int(progress.steps)
-        progress, circuit = advance(progress, min(steps, done + every))
-        if saved is not None:
-            saved.save(progress)
-        done, going = int(progress.steps), bool(progress.status == FitStatus.steps)
-        if shown is not None:
-            losses = np.asarray(progress.losses)
-            seen = losses[: done + (not going)][-1:]
-            shown(done, steps, float(seen[0]) if len(seen) else float("nan"))
-        if done >= steps or not going:
-            return progress, circuit
+    with _shown(report) as shown:
+        progress = start if saved is None else saved.load(start)
+        while True:
+            done = int(progress.steps)
+            progress, circuit = advance(progress, min(steps, done + every))
+            if saved is not None:
+                saved.save(progress)
+            done, going = int(progress.steps), bool(progress.status == FitStatus.steps)
+            if shown is not None:
+                shown(done, steps, float(progress.loss))
+            if done >= steps or not going:
+                return progress, circuit
 
 
 class Saved:
     """A checkpoint of a fit: a file that knows of which fit it is."""
 
-    def __init__(self, path: str | os.PathLike[str], of: Any):
+    def __init__(self, path: str | os.PathLike[str], of: Any, made: str):
         self.path = Path(path)
-        self.digest = _digest(of)
+        self.digest = _digest(of, made)
+        if not self.path.parent.is_dir():
+            raise CircuitError(f"checkpoint: there is no folder {self.path.parent}")
 
     def load(self, start: Progress) -> Progress:
         """Where the fit stood when it was last saved, or its start where it never was."""
@@ -55,10 +56,15 @@ class Saved:
         with self.path.open("rb") as file:
             if file.read(len(self.digest)) != self.digest:
                 raise CircuitError(
-                    f"{self.path} is the checkpoint of another fit (another start, other data, "
-                    "another optimiser or number of steps): give another path, or remove it"
+                    f"{self.path} is the checkpoint of another fit (another start or loss, other "
+                    "data, another optimiser, key, batch or number of steps): give another path, "
+                    "or remove it"
                 )
-            return _with_keys(eqx.tree_deserialise_leaves(file, _plain(start)), start)
+            try:
+                plain = eqx.tree_deserialise_leaves(file, _plain(start))
+            except Exception as error:
+                raise CircuitError(f"{self.path} is a damaged checkpoint: remove it") from error
+            return _with_keys(plain, start)
 
     def save(self, progress: Progress) -> None:
         """Replaces the file at once, so that an interruption leaves the old or the new one."""
@@ -66,12 +72,14 @@ class Saved:
         with partial.open("wb") as file:
             file.write(self.digest)
             eqx.tree_serialise_leaves(file, _plain(progress))
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(partial, self.path)
 
 
-def _digest(tree: Any) -> bytes:
+def _digest(tree: Any, made: str) -> bytes:
     leaves, structure = jax.tree.flatten(_plain(tree))
-    digest = hashlib.sha256(str(structure).encode())
+    digest = hashlib.sha256(f"{structure}{made}".encode())
     for leaf in leaves:
         array = np.asarray(leaf)
         digest.update(f"{array.dtype}{array.shape}".encode())
@@ -100,26 +108,28 @@ def _with_keys(tree: Any, like: Any) -> Any:
     )
 
 
-def _shown(report: Any) -> Report | None:
-    if report is False:
-        return None
+@contextlib.contextmanager
+def _shown(report: Any) -> Iterator[Report | None]:
     if report is not True:
-        if callable(report):
-            return cast(Report, report)
-        raise CircuitError(f"progress must be True, False or a function, not {report!r}")
+        if report is not False and not callable(report):
+            raise CircuitError(f"progress must be True, False or a function, not {report!r}")
+        yield cast(Report, report) if report else None
+        return
     try:
         from tqdm import tqdm  # pyright: ignore[reportMissingModuleSource]
     except ImportError:
-        return _line
-    bar: Any = None
+        yield _line
+        return
+    with contextlib.ExitStack() as stack:
+        bar: Any = None
 
-    def move(step: int, steps: int, loss: float) -> None:
-        nonlocal bar
-        bar = tqdm(total=steps) if bar is None else bar
-        bar.set_postfix(loss=f"{loss:.6g}", refresh=False)
-        bar.update(step - bar.n)
+        def move(step: int, steps: int, loss: float) -> None:
+            nonlocal bar
+            bar = stack.enter_context(tqdm(total=steps)) if bar is None else bar
+            bar.set_postfix(loss=f"{loss:.6g}", refresh=False)
+            bar.update(step - bar.n)
 
-    return move
+        yield move
 
 
 def _line(step: int, steps: int, loss: float) -> None:

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
@@ -64,7 +65,8 @@ def fit(
       `{"loss": …, "gradient": …}` with one or both, of which the first that is met ends the fit.
     - `key`: a JAX key, for a loss or minibatches that draw.
     - `batch`: how many examples a step takes. The examples are along the first axis of all arrays
-      of `args`, in a new random order each time all have been taken.
+      of `args`, in a new random order each epoch; those that make no whole batch are left out of
+      one.
     - `progress`: True shows a bar (with tqdm) or lines; a function is called with the step, the
       number of steps and the loss. Nothing is shown where the fit is traced.
     - `throw`: raise `FitError` where the loss or a step is not finite. Where results are traced
@@ -106,9 +108,10 @@ def fit(
     elif checkpoint is None and progress is False:
         end, fitted = stretch(start, steps)
     else:
-        saved = None if checkpoint is None else Saved(checkpoint, (fixed, start))
+        made = problem.loss.fingerprint(), problem.update.fingerprint(), draws, batch
+        saved = None if checkpoint is None else Saved(checkpoint, (fixed, start), str(made))
         end, fitted = in_stretches(stretch, start, steps, every, progress, saved)
-    found = Fit(fitted, end.losses, end.steps, end.status, end.state)
+    found = Fit(fitted, end.losses, end.loss, end.steps, end.status, end.state)
     return found.check() if throw else found
 
 
@@ -117,13 +120,16 @@ def arrays(args: Any) -> tuple[Any, ...]:
     if not isinstance(args, tuple | list):
         raise CircuitError(f"args must be a tuple, such as (ts, data), not {type(args).__name__}")
     try:
-        return jax.tree.map(jnp.asarray, tuple(args))
+        # Without weak types: 0.5 and an array of it are one to a compilation.
+        return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.asarray(leaf).dtype), tuple(args))
     except (TypeError, ValueError) as error:
         raise CircuitError(f"args must hold numbers and arrays: {error}") from error
 
 
 def update_of(optimizer: Any) -> Made:
     """The update of an optimiser. What its state holds is traced, so only this is compiled in."""
+    if isinstance(optimizer, optax.MultiSteps):
+        optimizer = optimizer.gradient_transformation()
     if not isinstance(optimizer, optax.GradientTransformation):
         raise CircuitError(f"optimizer must be one of optax, such as adam(0.01): {optimizer!r}")
     return Made(optax.with_extra_args_support(optimizer).update)
@@ -142,6 +148,8 @@ def draws_from(loss: Any, key: Array | None, batch: Any) -> bool:
     if key is None and (draws or batch is not None):
         what = "the loss takes a key" if draws else "minibatches are drawn"
         raise CircuitError(f"{what}: give one, such as key=jax.random.key(0)")
+    if key is not None:
+        check_key(key)
     if key is not None and not draws and batch is None:
         raise CircuitError(
             "a key is given, but the loss has no argument key, and there is no batch"
@@ -149,11 +157,21 @@ def draws_from(loss: Any, key: Array | None, batch: Any) -> bool:
     return draws
 
 
+def check_key(key: Any) -> None:
+    """Raises where a key is none of JAX, or more than one."""
+    typed = eqx.is_array(key) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+    raw = eqx.is_array(key) and key.dtype == jnp.uint32 and key.ndim > 0
+    if not (typed or raw) or (key.ndim if typed else key.ndim - 1):
+        raise CircuitError(f"key must be one JAX key, such as jax.random.key(0), not {key!r:.60}")
+
+
 def _order(args: tuple[Any, ...], batch: int | None) -> Array | None:
     """The examples in the order given, where there are minibatches."""
     if batch is None:
         return None
     sizes = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(args)}
+    if not sizes:
+        raise CircuitError("with batch, the examples are in args, but there are none")
     if len(sizes) != 1 or sizes == {()}:
         raise CircuitError(
             "with batch, the first axis of each array of args counts the examples; they have "
@@ -174,10 +192,18 @@ def tolerances(tol: Any) -> dict[str, Array]:
     for name in named:
         if name not in ("loss", "gradient"):
             raise CircuitError(f'tol is for "loss" and "gradient", not for {name!r}')
+    return {name: tolerance(value) for name, value in named.items()}
+
+
+def tolerance(tol: Any) -> Array:
+    """One number, as an array."""
     try:
-        return {name: jnp.asarray(value, float) for name, value in named.items()}
+        number = jnp.asarray(tol, float)
     except (TypeError, ValueError) as error:
-        raise CircuitError(f"tol must be a number, or numbers by name, not {tol!r}") from error
+        raise CircuitError(f"tol must be a number, not {tol!r}") from error
+    if number.shape != ():
+        raise CircuitError(f"tol must be one number, not of shape {number.shape}")
+    return number
 
 
 def begin(
@@ -193,14 +219,17 @@ def begin(
     if state is None:
         began = jax.tree.map(jnp.asarray, optimizer.init(free))
         # Without weak types, which a fit that goes on from this one would not have.
-        state = State(free, free, like(began, began), jnp.zeros((), int), order)
+        state = State(free, free, like(began, began), jnp.zeros((), int), order, batch)
     else:
-        _check_state(state, optimizer, free, order)
+        _check_state(state, optimizer, free, order, batch)
     losses = jnp.full(steps, jnp.nan, jnp.result_type(float))
-    return Progress(state, losses, jnp.zeros((), int), FitStatus.steps)
+    loss, judged = jnp.asarray(jnp.inf, losses.dtype), jnp.asarray(False)
+    return Progress(state, losses, loss, jnp.zeros((), int), FitStatus.steps, judged)
 
 
-def _check_state(state: Any, optimizer: Any, free: Free, order: Array | None) -> None:
+def _check_state(
+    state: Any, optimizer: Any, free: Free, order: Array | None, batch: int | None
+) -> None:
     if not isinstance(state, State):
         raise CircuitError(f"state must be the state of an earlier fit, not {state!r:.60}")
 
@@ -208,7 +237,8 @@ def _check_state(state: Any, optimizer: Any, free: Free, order: Array | None) ->
         return jax.tree.map(lambda leaf: (jnp.shape(leaf), jnp.result_type(leaf).name), tree)
 
     given = (state.free, state.optimizer, state.order)
-    if shapes(given) != shapes((free, jax.eval_shape(optimizer.init, free), order)):
+    expected = free, jax.eval_shape(optimizer.init, free), order
+    if state.batch != batch or shapes(given) != shapes(expected):
         raise CircuitError(
             "the state is that of a fit of another circuit, other trainable numbers, another "
             "optimiser or other minibatches"

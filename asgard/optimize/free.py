@@ -1,6 +1,6 @@
 """The numbers of a circuit that a fit moves, and their free values by name."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
@@ -23,8 +23,9 @@ Free = dict[str, Array]
 def chosen(circuit: Any, trainable: Trainable) -> Chosen:
     """Which numbers a fit moves, of a circuit whose constraints hold.
 
-    `trainable` is None for all but those that are `Fixed`, names as in `parameters`, a function
-    `(name, value) -> bool`, or a pytree of the circuit's structure with a bool for each number.
+    `trainable` is None for all but those that are `Fixed`, names as in `parameters`, a dictionary
+    from names to bools, a function `(name, value) -> bool`, or a pytree of the circuit's structure
+    with a bool for each number.
     """
     if not isinstance(circuit, Circuit):
         raise CircuitError(f"a fit takes a circuit, not {circuit!r}")
@@ -51,6 +52,11 @@ def _wanted(circuit: Circuit, trainable: Trainable, numbers: dict[str, Array]) -
         return [bool(want) for want in wanted]
     if isinstance(trainable, Callable) and not isinstance(trainable, Circuit):
         return [bool(trainable(name, value)) for name, value in numbers.items()]
+    if isinstance(trainable, Mapping):
+        if not all(isinstance(want, bool | np.bool_) for want in trainable.values()):
+            raise CircuitError("trainable, as a dictionary by name, holds True or False")
+        known(trainable, numbers)
+        return [bool(trainable.get(name, False)) for name in numbers]
     names = {trainable} if isinstance(trainable, str) else trainable
     if not isinstance(names, Iterable) or isinstance(names, Circuit):
         raise CircuitError(
@@ -58,10 +64,15 @@ def _wanted(circuit: Circuit, trainable: Trainable, numbers: dict[str, Array]) -
             f"pytree of the circuit's structure with True and False, not {trainable!r:.60}"
         )
     names = set(names)
+    known(names, numbers)
+    return [name in names for name in numbers]
+
+
+def known(names: Iterable[Any], numbers: dict[str, Array]) -> None:
+    """Raises where a circuit has no number of one of the names."""
     for name in names:
         if name not in numbers:
             raise CircuitError(unknown(name, numbers))
-    return [name in names for name in numbers]
 
 
 def free_values(circuit: Circuit, moved: Chosen) -> Free:

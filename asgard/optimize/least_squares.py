@@ -13,9 +13,10 @@ from jaxtyping import Array
 from ..circuit import Circuit
 from ..errors import CircuitError
 from ..fields import check_count
-from .fit import arrays
+from .descent import like
+from .fit import arrays, tolerance
 from .free import Free, Trainable, chosen, free_values, joined
-from .makeup import Made
+from .makeup import Compiled, Made
 from .result import Fit, FitStatus
 
 METHODS = ("levenberg_marquardt", "gauss_newton")
@@ -73,8 +74,8 @@ def fit_residuals(
             'fit_residuals needs the package optimistix: pip install "asgard[fit]"'
         ) from error
     problem = _Problem(Made(residuals), moved, method, steps)
-    tolerance = None if tol is None else jnp.asarray(tol, float)
-    found = _solve(problem, circuit, arrays(args), tolerance)
+    tol = None if tol is None else tolerance(tol)
+    found = _solve(problem, circuit, arrays(args), tol)
     return found.check() if throw else found
 
 
@@ -103,6 +104,7 @@ class _Iteration(eqx.Module):
     free: Free
     solver: Any
     losses: Array
+    loss: Array
     steps: Array
     status: FitStatus
 
@@ -110,16 +112,27 @@ class _Iteration(eqx.Module):
 def _run(problem: _Problem, circuit: Circuit, args: tuple[Any, ...], tol: Array | None) -> Fit:
     import optimistix
 
-    free = free_values(circuit, problem.moved)
+    given = free_values(circuit, problem.moved)
+    if any(jnp.iscomplexobj(value) for value in given.values()):
+        raise CircuitError("fit_residuals moves real numbers: for complex ones use fit")
+    # In one dtype, as the solver takes it; the circuit keeps its own.
+    dtype = jnp.result_type(float)
+    free = {name: value.astype(dtype) for name, value in given.items()}
 
-    def of(free: Free, _: Any) -> tuple[Array, None]:
-        return flat(problem.residuals.value(joined(circuit, free), *args)), None
+    def residuals(free: Free) -> Array:
+        return flat(problem.residuals.value(joined(circuit, like(free, given)), *args))
 
     # Traced once, and not at each place at which the solver calls it.
-    of = eqx.filter_closure_convert(of, free, None)
-    shape = jax.eval_shape(of, free, None)[0]
+    residuals = eqx.filter_closure_convert(residuals, free)
+    own = jax.eval_shape(residuals, free)
+    shape = jax.ShapeDtypeStruct(own.shape, dtype)
+
+    def of(free: Free, _: Any) -> tuple[Array, None]:
+        return residuals(free).astype(dtype), None
+
     if tol is None:
-        tol = jnp.sqrt(jnp.finfo(shape.dtype).eps)
+        coarsest = max(jnp.finfo(array.dtype).eps for array in (own, *given.values()))
+        tol = jnp.sqrt(jnp.asarray(coarsest, dtype))
     solver = problem.solver(jnp.asarray(tol, shape.dtype))
     began = solver.init(of, free, None, {}, shape, None, frozenset())
     # The state of the solver holds a program, besides arrays that the loop carries.
@@ -137,17 +150,19 @@ def _run(problem: _Problem, circuit: Circuit, args: tuple[Any, ...], tol: Array 
         status = FitStatus.where(done, FitStatus.converged, FitStatus.steps)
         status = FitStatus.where(failed, FitStatus.nonfinite, status)
         free = jax.tree.map(lambda new, old: jnp.where(failed, old, new), free, iteration.free)
-        losses = iteration.losses.at[iteration.steps].set(loss.astype(iteration.losses.dtype))
+        losses = iteration.losses.at[iteration.steps].set(loss)
+        loss = jnp.where(jnp.isfinite(loss), loss, iteration.loss)
         held = eqx.filter(state, eqx.is_array)
-        return _Iteration(free, held, losses, iteration.steps + 1, status)
+        return _Iteration(free, held, losses, loss, iteration.steps + 1, status)
 
-    losses = jnp.full(problem.steps, jnp.nan, jnp.result_type(float))
-    start = _Iteration(free, dynamic, losses, jnp.zeros((), int), FitStatus.steps)
+    losses, loss = jnp.full(problem.steps, jnp.nan, dtype), jnp.asarray(jnp.inf, dtype)
+    start = _Iteration(free, dynamic, losses, loss, jnp.zeros((), int), FitStatus.steps)
     end = jax.lax.while_loop(going, body, start)
-    return Fit(joined(circuit, end.free), end.losses, end.steps, end.status)
+    fitted = joined(circuit, like(end.free, given))
+    return Fit(fitted, end.losses, end.loss, end.steps, end.status)
 
 
-_solve = jax.jit(_run, static_argnums=0)
+_solve = Compiled(_run)
 
 
 def flat(residuals: Any) -> Array:

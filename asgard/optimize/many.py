@@ -18,7 +18,7 @@ from ..fields import check_count
 from .descent import Descent
 from .fit import arrays, begin, draws_from, tolerances, update_of
 from .free import Trainable, chosen, free_values
-from .makeup import Made
+from .makeup import Compiled, Made
 from .result import Fit, FitStatus
 
 
@@ -64,7 +64,7 @@ def fit_ensemble(
     **Arguments:** those of `fit`, and
 
     - `circuits`: circuits of one structure, or one circuit whose arrays have the starts as their
-      first axis.
+      first axis, which values handed to a function `trainable` have too.
     - `key`: start i draws from `jax.random.fold_in(key, i)`.
     - `agreement`: how far above the least loss another one may be to agree with it, relative to it.
       A loss that fell by all but the square root of the dtype's resolution counts as 0.
@@ -82,6 +82,10 @@ def fit_ensemble(
     ag.fit_ensemble(starts, loss, optimizer=optax.adam(0.05), steps=500).best.circuit
     ```
     """
+    if not (mesh is None or isinstance(mesh, Mesh)):
+        raise CircuitError(f"fit_ensemble: mesh must be a jax.sharding.Mesh, not {mesh!r}")
+    if not isinstance(agreement, int | float) or not agreement >= 0:
+        raise CircuitError(f"fit_ensemble: agreement must be at least 0, not {agreement!r}")
     stacked = _stacked(circuits)
     moved = chosen(stacked, trainable)
     check_count("fit_ensemble", "steps", steps, least=1)
@@ -98,14 +102,16 @@ def fit_ensemble(
     end, fitted = _first(
         _compiled(problem, mesh, _padded((stacked, keys, starts), mesh), shared), count
     )
-    every = Fit(fitted, end.losses, end.steps, end.status, end.state)
-    losses = jnp.where(every.status == FitStatus.nonfinite, jnp.inf, every.loss)
+    every = Fit(fitted, end.losses, end.loss, end.steps, end.status, end.state)
+    failed = every.status == FitStatus.nonfinite
+    losses = jnp.where(failed, jnp.inf, every.loss)
     place = jnp.argmin(losses)
     best = jax.tree.map(lambda leaf: leaf[place], every)
     floor = jnp.sqrt(jnp.finfo(losses.dtype).eps) * jnp.max(
         jnp.where(jnp.isfinite(every.losses[:, :1]), every.losses[:, :1], 0), initial=0
     )
-    agree = jnp.sum(losses <= losses[place] + agreement * jnp.abs(losses[place]) + floor)
+    near = losses <= losses[place] + agreement * jnp.abs(losses[place]) + floor
+    agree = jnp.sum(near & ~failed)
     found = FitEnsemble(best, every, agree)
     return found.check() if throw else found
 
@@ -160,7 +166,7 @@ def _run(problem: Descent, mesh: Mesh | None, own: Any, shared: Any) -> Any:
     return over_devices(own, shared)
 
 
-_compiled = jax.jit(_run, static_argnums=(0, 1))
+_compiled = Compiled(_run, 1)
 
 
 def _padded(tree: Any, mesh: Mesh | None) -> Any:

@@ -3,7 +3,6 @@
 from typing import Any
 
 import equinox as eqx
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
@@ -29,6 +28,8 @@ class Fit(eqx.Module):
 
     - `circuit`: the circuit where the fit came to; after a failure, where the loss was last finite.
     - `losses`: the loss before each step, `[steps]`; NaN for steps that were not taken.
+    - `loss`: the loss of `circuit`, infinite where none was finite. With noise and minibatches it
+      is that of the draw of the next step.
     - `steps`: how many were taken.
     - `status`: how it ended, a `FitStatus`.
     - `state`: hands the fit on to a later `fit`.
@@ -36,17 +37,10 @@ class Fit(eqx.Module):
 
     circuit: Circuit
     losses: Float[Array, "*batch steps"]
+    loss: Float[Array, "*batch"]
     steps: Int[Array, "*batch"]
     status: FitStatus
     state: Any = None
-
-    @property
-    def loss(self) -> Array:
-        """The last loss that was finite, infinity where none was."""
-        seen = jnp.isfinite(self.losses)
-        last = jnp.max(jnp.where(seen, jnp.arange(self.losses.shape[-1]), -1), axis=-1)
-        value = jnp.take_along_axis(self.losses, jnp.maximum(last, 0)[..., None], axis=-1)[..., 0]
-        return jnp.where(last >= 0, value, jnp.inf)
 
     def check(self) -> "Fit":
         """Raises `FitError` where the fit failed; returns it otherwise.

@@ -18,7 +18,7 @@ from ..parameters import parameters
 from .fit import arrays
 from .free import Chosen, Trainable, chosen
 from .least_squares import flat
-from .makeup import Made
+from .makeup import Compiled, Made
 
 
 def sensitivities(
@@ -133,9 +133,21 @@ class _Question:
             value = fn(_with(circuit, numbers))
             return value, value
 
-        values = sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(of, numbers)[0]))
+        given = jax.tree.leaves(jax.eval_shape(of, numbers)[0])
+        if not given or not all(jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf in given):
+            raise CircuitError(
+                "what has derivatives are arrays of floating-point numbers: return such"
+            )
+        if any(map(jnp.iscomplexobj, numbers.values())):
+            raise CircuitError("sensitivities are in real numbers; fix those that are complex")
+        values = sum(leaf.size for leaf in given)
         count = sum(number.size for number in numbers.values())
-        mode = jax.jacfwd if count <= values else jax.jacrev
+        mode = (
+            jax.jacfwd
+            if count <= values
+            or not all(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in given)
+            else jax.jacrev
+        )
         slopes, value = mode(of, has_aux=True)(numbers)
         names = jax.tree.structure(numbers)
         return value, jax.tree.transpose(jax.tree.structure(value), names, slopes)
@@ -153,7 +165,7 @@ def _sensitivities(question: _Question, circuit: Circuit, args: tuple[Any, ...])
     return question.answer(circuit, lambda circuit: question.fn.value(circuit, *args))[1]
 
 
-_compiled = jax.jit(_sensitivities, static_argnums=0)
+_compiled = Compiled(_sensitivities)
 
 
 def _judge(
@@ -176,24 +188,29 @@ def _judge(
             "numbers: there must be more residuals than numbers"
         )
     lengths = jnp.linalg.norm(jacobian, axis=0)
-    # A number that changes nothing keeps its column of zeros.
-    scale = jnp.where(lengths > 0, lengths, 1)
+    # A number that changes nothing has a column of zeros, the last singular values, and no part in
+    # what is told of the others.
+    told = lengths > 0
+    scale = jnp.where(told, lengths, 1)
     _, singular, directions = jnp.linalg.svd(jacobian / scale, full_matrices=False)
-    roots = directions.T / singular / scale[:, None]
-    covariance = jnp.sum(residuals**2) / spare * (roots @ roots.T)
-    errors = jnp.sqrt(jnp.diagonal(covariance))
+    blind = jnp.arange(told.size) >= jnp.sum(told)
+    roots = directions.T / jnp.where(blind, jnp.inf, singular) / scale[:, None]
+    inverse = jnp.where(told & told[:, None], roots @ roots.T, jnp.nan)
+    inverse = jnp.where(jnp.diag(~told), jnp.inf, inverse)
+    spread = jnp.sqrt(jnp.diagonal(inverse))
+    variance = jnp.sum(residuals**2) / spare
     found = Uncertainty(
         names=_entries(numbers),
         values=jnp.concatenate([jnp.ravel(value) for value in numbers.values()]),
-        standard_errors=errors,
-        covariance=covariance,
-        correlation=covariance / jnp.outer(errors, errors),
+        standard_errors=jnp.where(told, jnp.sqrt(variance) * spread, jnp.inf),
+        covariance=jnp.where(jnp.diag(~told), jnp.inf, variance * inverse),
+        correlation=inverse / jnp.outer(spread, spread),
         condition=singular[0] / singular[-1],
     )
     return found, directions[-1]
 
 
-_judged = jax.jit(_judge, static_argnums=0)
+_judged = Compiled(_judge)
 
 
 def _entries(numbers: dict[str, Array]) -> tuple[str, ...]:
@@ -212,14 +229,26 @@ def _warn(found: Uncertainty, weakest: Array) -> None:
     if found.condition.ndim:
         warnings.warn("some fits hardly tell their numbers apart", IdentifiabilityWarning, 3)
         return
+    if bool(jnp.isnan(found.condition)):
+        warnings.warn(
+            "the residuals, or their derivatives, are not finite: nothing is known of the numbers",
+            IdentifiabilityWarning,
+            stacklevel=3,
+        )
+        return
     parts = np.abs(np.asarray(weakest))
     names = [
         name for name, part in zip(found.names, parts, strict=True) if part > 0.1 * parts.max()
     ]
+    told = (
+        f"hardly tell {', '.join(names)} apart"
+        if names[1:]
+        else f"say next to nothing of {names[0]}"
+    )
     warnings.warn(
-        f"the residuals hardly tell {', '.join(names)} apart (condition number "
-        f"{float(found.condition):.2g}): their standard errors mean little; fix some of them "
-        "(trainable, Fixed), or take data that tell them apart",
+        f"the residuals {told} (condition number {float(found.condition):.2g}): standard errors "
+        "mean little there; fix some of these numbers (trainable, Fixed), or take data that tell "
+        "more of them",
         IdentifiabilityWarning,
         stacklevel=3,
     )

@@ -2,14 +2,16 @@
 
 import jax
 import jax.numpy as jnp
+import mpmath as mp
 import numpy as np
 import pytest
 import scipy.stats
 from diffusions import geometric, wiener
 
 import asgard as ag
-from asgard.calculi.noise import Numbers, Source, key_words, normal, sign, threefry, uniform
-from asgard.calculi.noise import wiener as drawn
+from asgard.calculi.noise import Numbers, Source, bridge, key_words, sign, threefry, uniform
+from asgard.calculi.noise import increments as draw
+from asgard.calculi.normal import normal_pair
 from asgard.calculi.sde import poisson_tail
 
 KEY = jax.random.key(3)
@@ -19,13 +21,15 @@ def numbers(paths, dtype=jnp.float64, key=KEY):
     return Numbers(key_words(key), dtype, jnp.asarray(paths, jnp.uint32))
 
 
-def increments(source, process, steps, halvings, area):
-    """What is drawn, in one compilation."""
-    return jax.jit(lambda steps: drawn(source, process, steps, halvings, area))(steps)
+def increments(source, process, first, count):
+    """The increments of steps, in one compilation."""
+    rows = jax.jit(lambda first: draw(source, process, first, count).rows(count)[:, 0])
+    return np.asarray(rows(jnp.uint32(first)))
 
 
-def steps(count):
-    return jnp.arange(count, dtype=jnp.uint32)
+def bridged(source, process, count, halvings):
+    """Increments and areas of steps from 0 on, halved, in one compilation."""
+    return jax.jit(lambda first: bridge(source, process, first, count, halvings))(jnp.uint32(0))
 
 
 def test_threefry_gives_the_known_answers():
@@ -43,7 +47,7 @@ def test_threefry_gives_the_known_answers():
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
 def test_normal_numbers_have_the_normal_law(dtype):
     source = numbers(range(50_000), dtype)
-    found = source.normals(source.key("W", [0], 2), steps(2), (2,))
+    found = source.normals(source.key("W", [0], 2), jnp.uint32(0), 2, (2,)).rows(2)
     assert found.dtype == dtype
     flat = np.asarray(found, np.float64).ravel()
     assert scipy.stats.kstest(flat, "norm").pvalue > 1e-3
@@ -57,7 +61,7 @@ def test_normal_numbers_have_the_normal_law(dtype):
 def test_extreme_words_give_finite_numbers(dtype):
     for word in (0, 1, 2**32 - 1):
         words = jnp.uint32(word), jnp.uint32(word)
-        assert np.isfinite(normal(words, dtype))
+        assert np.all(np.isfinite(normal_pair(words, dtype)))
         assert 0 < uniform(words, dtype) < 1
         assert abs(sign(words, dtype)) == 1
 
@@ -73,18 +77,43 @@ def test_a_number_depends_on_nothing_but_its_own_path_step_component_and_source(
     alone = numbers([7])
     among = numbers(range(20))
     for size in (1, 3):
-        first = increments(alone, Source("W", (size,)), jnp.uint32([4]), 0, False)[0]
-        second = increments(among, Source("W", (size,)), steps(9), 0, False)[0]
-        np.testing.assert_array_equal(first[0, 0], second[4, 7])
-    other = increments(among, Source("V", (3,)), steps(9), 0, False)[0]
+        second = increments(among, Source("W", (size,)), 0, 9)
+        for step in (4, 5):
+            first = increments(alone, Source("W", (size,)), step, 1)
+            np.testing.assert_array_equal(first[0, 0], second[step, 7])
+        np.testing.assert_array_equal(increments(among, Source("W", (size,)), 3, 5), second[3:8])
+    other = increments(among, Source("V", (3,)), 0, 9)
     assert not np.any(other == second)
+
+
+def test_float32_draws_the_numbers_of_float64():
+    rows = [increments(numbers(range(5_000), t), Source("W", ()), 0, 9) for t in ("f4", "f8")]
+    np.testing.assert_allclose(*rows, rtol=8 * np.finfo("f4").eps, atol=2e-7)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_normal_pairs_are_those_of_box_and_muller_to_the_last_digits(dtype):
+    random = np.random.default_rng(0).integers(0, 2**32, 400, dtype=np.uint32)
+    edges = np.uint32(2**32 * np.append(np.arange(16) / 16, np.sqrt(0.5)))
+    words = np.concatenate([random, *(edges + np.uint32(k) for k in range(3)), ~random[:4] >> 20])
+    radii, angles = words, np.roll(words, 7)
+    found = normal_pair((jnp.asarray(radii), jnp.asarray(angles)), jnp.dtype(dtype))
+    with mp.workdps(30):
+        lengths = [mp.sqrt(-2 * mp.log((int(r) + mp.mpf(0.5)) / 2**32)) for r in radii]
+        turns = [2 * mp.pi * int(a) / mp.mpf(2**32) for a in angles]
+        for values, of in zip(found, (mp.cos, mp.sin), strict=True):
+            exact = [length * of(turn) for length, turn in zip(lengths, turns, strict=True)]
+            errors = [abs(mp.mpf(float(x)) - y) for x, y in zip(values, exact, strict=True)]
+            bound = 4 * np.finfo(dtype).eps * np.array(lengths, float)
+            assert np.all(np.array(errors, float) <= bound)
 
 
 def test_halves_of_a_step_add_up_to_it():
     source, size = numbers(range(5)), Source("W", ())
-    whole, area = increments(source, size, steps(3), 0, True)
+    whole, area = bridged(source, size, 3, 0)
+    np.testing.assert_allclose(whole, increments(source, size, 0, 3), rtol=1e-14, atol=1e-15)
     for halvings in (1, 3):
-        parts, areas = increments(source, size, steps(3), halvings, True)
+        parts, areas = bridged(source, size, 3, halvings)
         parts = parts.reshape(3, 2**halvings, -1)
         areas = areas.reshape(3, 2**halvings, -1)
         np.testing.assert_allclose(parts.sum(1), whole, rtol=1e-12, atol=1e-14)
@@ -97,7 +126,7 @@ def test_halves_of_a_step_add_up_to_it():
 
 def test_parts_of_a_step_are_independent_with_the_variances_of_their_length():
     paths, halvings = 40_000, 2
-    w, h = increments(numbers(range(paths)), Source("W", ()), steps(1), halvings, True)
+    w, h = bridged(numbers(range(paths)), Source("W", ()), 1, halvings)
     found = np.cov(np.concatenate([w, h]))
     expected = np.diag(np.repeat([1 / 4, 1 / 48], 4))
     scale = np.sqrt(np.outer(np.diag(expected), np.diag(expected)))

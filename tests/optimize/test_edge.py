@@ -1,13 +1,14 @@
 """Long fits: progress, checkpoints, and what an interruption loses."""
 
+import subprocess
 import sys
-import types
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import tqdm
 
 import asgard as ag
 
@@ -21,11 +22,15 @@ def loss(circuit, data, key):
     return (numbers["scalar.factor"] - target) ** 2 + numbers["const.value"] ** 2
 
 
-def fitted(circuit=START, data=DATA, **options):
-    # Noise of optax, so that the optimiser's state holds a key.
-    optimizer = optax.chain(optax.add_noise(0.01, 0.5, key=jax.random.key(3)), optax.adam(0.1))
-    options = {"optimizer": optimizer, "steps": 25, "batch": 4, "every": 4} | options
-    return ag.fit(circuit, loss, args=(data,), key=jax.random.key(1), **options)
+def noisy(optimizer):
+    """With noise of optax, so that the optimiser's state holds a key."""
+    return optax.chain(optax.add_noise(0.01, 0.5, key=jax.random.key(3)), optimizer)
+
+
+def fitted(circuit=START, data=DATA, loss=loss, **options):
+    defaults = {"optimizer": noisy(optax.adam(0.1)), "steps": 25, "batch": 4, "every": 4}
+    options = defaults | {"key": jax.random.key(1)} | options
+    return ag.fit(circuit, loss, args=(data,), **options)
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +62,8 @@ def test_progress_is_told_every_so_many_steps_and_changes_nothing(whole):
     assert same(fitted(progress=lambda *now: told.append(now)), whole)
     assert [step for step, _, _ in told] == [4, 8, 12, 16, 20, 24, 25]
     assert {steps for _, steps, _ in told} == {25}
-    np.testing.assert_array_equal([loss for _, _, loss in told], whole.losses[np.r_[3:24:4, 24]])
+    losses = [loss for _, _, loss in told]
+    np.testing.assert_array_equal(losses, [*whole.losses[3:24:4], whole.loss])
 
 
 def test_progress_without_tqdm_is_lines(monkeypatch, capsys):
@@ -67,25 +73,19 @@ def test_progress_without_tqdm_is_lines(monkeypatch, capsys):
     assert [line[: line.index(":")] for line in lines] == ["step 4 of 6", "step 6 of 6"]
 
 
-def test_progress_with_tqdm_is_a_bar(monkeypatch):
-    calls = []
+def test_progress_with_tqdm_is_a_bar_that_is_closed(monkeypatch):
+    bars = []
 
-    class Bar:
-        n = 0
+    class Bar(tqdm.tqdm):
+        def __init__(self, *args, **options):
+            super().__init__(*args, **options)
+            bars.append(self)
 
-        def __init__(self, total):
-            calls.append(total)
-
-        def update(self, steps):
-            self.n += steps
-            calls.append(steps)
-
-        def set_postfix(self, loss, refresh):
-            calls.append(bool(float(loss)))
-
-    monkeypatch.setitem(sys.modules, "tqdm", types.SimpleNamespace(tqdm=Bar))
-    fitted(progress=True, steps=6)
-    assert calls == [6, True, 4, True, 2]
+    monkeypatch.setattr(tqdm, "tqdm", Bar)
+    found = fitted(progress=True, steps=6)
+    (bar,) = bars
+    assert (bar.n, bar.total, bar.postfix) == (6, 6, f"loss={float(found.loss):.6g}")
+    assert bar.disable  # as it is once closed
 
 
 def test_a_fit_that_ends_early_reports_its_last_loss():
@@ -126,15 +126,63 @@ def test_a_finished_fit_is_read_from_its_checkpoint(whole, tmp_path):
         {"circuit": ag.update(START, {"scalar.factor": 2.0})},
         {"steps": 26},
         {"optimizer": optax.sgd(0.1)},
+        {"optimizer": noisy(optax.adam(0.2))},
         {"trainable": "const.value"},
+        {"batch": 5},
+        {"loss": lambda circuit, data, key: loss(circuit, data, key) + 1.0},
+        {"key": jax.random.key(2)},
     ],
-    ids=["data", "start", "steps", "optimiser", "trainable"],
+    ids=["data", "start", "steps", "optimiser", "rate", "trainable", "batch", "loss", "key"],
 )
 def test_the_checkpoint_of_another_fit_is_refused(options, tmp_path):
     path = tmp_path / "fit"
     fitted(checkpoint=path)
     with pytest.raises(ag.CircuitError, match="checkpoint of another fit"):
         fitted(checkpoint=path, **options)
+
+
+@pytest.mark.parametrize("kept", [0, 40, 200])
+def test_a_damaged_checkpoint_is_refused(kept, tmp_path):
+    path = tmp_path / "fit"
+    fitted(checkpoint=path, steps=4)
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(ag.CircuitError, match=r"damaged|another fit"):
+        fitted(checkpoint=path, steps=4)
+
+
+def test_a_folder_that_is_not_there_is_an_error_before_the_first_step(tmp_path):
+    told = []
+    with pytest.raises(ag.CircuitError, match="no folder"):
+        fitted(checkpoint=tmp_path / "none" / "fit", progress=lambda *now: told.append(now))
+    assert told == []
+
+
+def test_another_process_goes_on_to_the_same_bits(tmp_path):
+    code = """
+import sys, jax, jax.numpy as jnp, optax, asgard as ag
+jax.config.update("jax_enable_x64", True)
+
+def loss(circuit, data):
+    return jnp.mean((circuit.factor - jnp.sin(data)) ** 2)
+
+def report(step, steps, value):
+    if step == int(sys.argv[2]):
+        raise SystemExit
+
+found = ag.fit(
+    ag.Scalar(3.0), loss, args=(jnp.arange(9.0),), optimizer=optax.adam(0.1), steps=30,
+    progress=report, checkpoint=sys.argv[1] or None, every=10,
+)
+print(found.losses.tobytes().hex(), found.circuit.factor.tobytes().hex())
+"""
+    path = str(tmp_path / "fit")
+    runs = [("", "-1"), (path, "10"), (path, "20"), (path, "-1")]
+    first, *broken, last = (
+        subprocess.run([sys.executable, "-c", code, *run], capture_output=True, check=True).stdout
+        for run in runs
+    )
+    assert broken == [b"", b""]
+    assert first == last != b""
 
 
 def test_under_a_transformation_nothing_is_saved_or_shown(tmp_path, whole):

@@ -45,7 +45,8 @@ def test_steps_are_those_of_a_loop_by_hand():
     np.testing.assert_allclose(place(found.circuit), place(circuit), rtol=1e-13)
     assert found.steps == 7
     assert found.status == ag.FitStatus.steps
-    assert found.loss == found.losses[-1]
+    # The loss of the circuit that comes back, which no step starts from.
+    np.testing.assert_allclose(found.loss, bowl(circuit), rtol=1e-13)
 
 
 @pytest.mark.parametrize(
@@ -79,6 +80,26 @@ def test_clipping_bounds_a_step():
     np.testing.assert_allclose(moved, 0.25, rtol=1e-13)
 
 
+@pytest.mark.parametrize("after", [optax.scale(0.5), optax.clip(0.3)], ids=["scaled", "clipped"])
+def test_what_comes_after_a_line_search_changes_its_step_and_not_the_losses(after):
+    optimizer = optax.chain(optax.lbfgs(), after)
+    free, losses = ag.parameters(PLANE), []
+    state = optimizer.init(free)
+
+    def of(free):
+        return bowl(ag.update(PLANE, free))
+
+    for _ in range(6):
+        loss, slope = jax.value_and_grad(of)(free)
+        known = {"value": loss, "grad": slope, "value_fn": of}
+        updates, state = optimizer.update(slope, state, free, **known)
+        free = optax.apply_updates(free, updates)
+        losses.append(loss)
+    found = fitted(optimizer=optimizer, steps=6)
+    np.testing.assert_allclose(found.losses, losses, rtol=1e-12)
+    assert losses[-1] < losses[0] / 2
+
+
 def test_a_line_search_evaluates_no_loss_twice():
     calls = []
 
@@ -102,8 +123,10 @@ def test_a_line_search_evaluates_no_loss_twice():
         "const.value",
         lambda name, value: name.startswith("const") and value.shape == (),
         jax.tree.unflatten(jax.tree.structure(PLANE), [False, True]),
+        {"scalar.factor": False, "const.value": True},
+        {"const.value": True},
     ],
-    ids=["names", "name", "predicate", "pytree"],
+    ids=["names", "name", "predicate", "pytree", "dictionary", "part of one"],
 )
 def test_only_what_is_trainable_moves(trainable):
     found = fitted(trainable=trainable, steps=200)
@@ -172,6 +195,21 @@ def test_a_loss_that_is_not_finite_ends_the_fit_where_it_last_was():
     assert error.value.status == "nonfinite"
 
 
+def test_the_last_step_is_judged_like_the_others():
+    steps = int(fitted(loss=cliff, steps=50, throw=False).steps)
+    found = fitted(loss=cliff, steps=steps, throw=False)
+    assert found.status == ag.FitStatus.nonfinite
+    assert found.steps == steps
+    assert cliff(found.circuit) == found.loss == found.losses[-1]
+    assert fitted(loss=cliff, steps=steps - 1).status == ag.FitStatus.steps
+
+
+def test_a_last_step_that_meets_the_tolerance_says_so():
+    steps = int(fitted(steps=300, tol=1e-3).steps)
+    found = fitted(steps=steps, tol=1e-3)
+    assert (found.status, found.steps) == (ag.FitStatus.converged, steps)
+
+
 def test_a_gradient_that_is_not_finite_ends_the_fit_or_is_skipped():
     def spiked(circuit, key):
         # One step in three or so has a gradient that is not finite.
@@ -215,6 +253,17 @@ def test_minibatches_take_every_example_once_an_epoch():
     assert all(number.bit_count() == 4 for number in drawn.tolist())
     assert drawn[:3].sum() == drawn[3:].sum() == 2**12 - 1
     assert set(drawn[:3]) != set(drawn[3:])
+
+
+def test_examples_that_make_no_whole_batch_are_left_out_of_an_epoch():
+    data = 2.0 ** jnp.arange(10)
+    options = {"args": (data,), "batch": 3, "key": jax.random.key(3), "steps": 12}
+    drawn = fitted(loss=lambda c, data: jnp.sum(data) + 0 * bowl(c), **options).losses
+    epochs = np.asarray(drawn, int).reshape(4, 3)
+    left = (2**10 - 1) - epochs.sum(axis=1)
+    assert all(number.bit_count() == 3 for number in epochs.ravel().tolist())
+    assert all(number.bit_count() == 1 for number in left.tolist())
+    assert len(set(left)) > 1
 
 
 def test_each_step_draws_anew_and_the_same_key_draws_the_same():
@@ -278,7 +327,7 @@ def test_a_fit_is_one_compilation_whatever_its_numbers():
             **options,
         )
 
-    before = advance._cache_size()
+    before = advance.jitted._cache_size()
     traced = []
 
     def counted(circuit, ts, data):
@@ -287,15 +336,15 @@ def test_a_fit_is_one_compilation_whatever_its_numbers():
 
     ag.fit(decay(), counted, args=(ts, ts), optimizer=optax.sgd(0.1), steps=4)
     assert traced == [1]
-    assert advance._cache_size() == before + 1
+    assert advance.jitted._cache_size() == before + 1
     data, other_data = jnp.exp(-ts), jnp.exp(-2 * ts)
     first = run(0.5, 0.1, data)
-    assert advance._cache_size() == before + 2
+    assert advance.jitted._cache_size() == before + 2
     COMPILED.clear()
     second = run(0.7, 0.2, other_data)
     third = run(0.7, 0.2, other_data, state=first.state)
     assert COMPILED == []
-    assert advance._cache_size() == before + 2
+    assert advance.jitted._cache_size() == before + 2
     assert len({float(fit.loss) for fit in (first, second, third)}) == 3
 
 
@@ -343,6 +392,11 @@ def test_a_fit_calls_nothing_on_the_host():
     assert [name for name in names(calling, **options) if "callback" in name]
 
 
+BATCHES = {"batch": 2, "key": jax.random.key(0), "args": (np.ones(4),)}
+BATCHES["loss"] = lambda c, x: bowl(c) + 0 * jnp.sum(x)
+BATCHED = fitted(**BATCHES)
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [
@@ -361,6 +415,12 @@ def test_a_fit_calls_nothing_on_the_host():
         ({"trainable": PLANE}, "True or False for each"),
         ({"tol": {"los": 1.0}}, 'for "loss" and "gradient"'),
         ({"tol": "small"}, "tol must be a number"),
+        ({"tol": [1.0, 2.0]}, "tol must be one number"),
+        ({"trainable": {"scalar.factor": 1}}, "True or False"),
+        ({"trainable": {"scalar.facto": True}}, "did you mean scalar.factor"),
+        ({"loss": lambda c, key: bowl(c), "key": 3}, "one JAX key"),
+        ({"loss": lambda c, key: bowl(c), "key": jax.random.split(jax.random.key(0))}, "one JAX"),
+        ({"batch": 2, "key": jax.random.key(0)}, "there are none"),
         ({"args": jnp.ones(3)}, "args must be a tuple"),
         ({"args": ("data",)}, "numbers and arrays"),
         ({"key": jax.random.key(0)}, "no argument key"),
@@ -375,6 +435,7 @@ def test_a_fit_calls_nothing_on_the_host():
         ({"state": 3}, "state of an earlier fit"),
         ({"state": fitted(optimizer=optax.adam(0.1)).state}, "another optimiser"),
         ({"state": fitted(trainable="const.value").state}, "other trainable numbers"),
+        ({"state": BATCHED.state} | BATCHES | {"batch": 3}, "other minibatches"),
         ({"progress": "yes"}, "progress must be"),
         ({"every": 0}, "every must be an integer"),
     ],

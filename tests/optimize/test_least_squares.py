@@ -41,6 +41,17 @@ def test_a_line_is_that_of_linear_regression(method):
     np.testing.assert_allclose(found.losses[0], np.sum((-2 + 5 * X - Y) ** 2), rtol=1e-12)
 
 
+@pytest.mark.parametrize("method", ["levenberg_marquardt", "gauss_newton"])
+@pytest.mark.parametrize("dtypes", [("f4", "f4"), ("f4", "f8")], ids=["single", "mixed"])
+def test_numbers_keep_the_dtype_that_they_have(dtypes, method):
+    factor, value = (np.dtype(dtype).type(x) for dtype, x in zip(dtypes, (5, -2), strict=True))
+    circuit = ag.Scalar(factor) >> ag.Const(value) @ ag.Id()
+    found = fitted(circuit, args=(X.astype("f4"), Y.astype("f4")), method=method)
+    assert found.status == ag.FitStatus.converged
+    assert tuple(x.dtype for x in ag.parameters(found.circuit).values()) == dtypes
+    np.testing.assert_allclose(place(found.circuit), np.polyfit(X, Y, 1), rtol=1e-3)
+
+
 def test_constraints_trainable_numbers_and_pytrees_of_residuals():
     circuit = ag.Scalar(ag.Bounded(-1.0, -1.5, 0.0)) >> ag.Const(ag.Fixed(0.3)) @ ag.Id()
 
@@ -57,10 +68,10 @@ def test_constraints_trainable_numbers_and_pytrees_of_residuals():
 
 def test_other_numbers_and_data_do_not_compile_again():
     fitted()
-    before = _solve._cache_size()
+    before = _solve.jitted._cache_size()
     fitted(ag.Scalar(1.0) >> ag.Const(0.5) @ ag.Id(), args=(2 * X, Y + 1), tol=None)
     fitted(residuals=line)
-    assert _solve._cache_size() == before
+    assert _solve.jitted._cache_size() == before
 
 
 def test_it_calls_nothing_on_the_host():
@@ -106,6 +117,9 @@ def test_without_optimistix_the_extra_is_named(monkeypatch):
         ({"residuals": lambda c, x, y: jnp.arange(3)}, "real numbers, not 3 of int"),
         ({"residuals": lambda c, x, y: []}, "residuals must be arrays"),
         ({"trainable": "const.valu"}, "did you mean const.value"),
+        ({"tol": "x"}, "tol must be a number"),
+        ({"tol": [1.0, 2.0]}, "tol must be one number"),
+        ({"circuit": ag.Scalar(1j) >> ag.Const(1.0) @ ag.Id()}, "moves real numbers"),
     ],
 )
 def test_what_is_wrong_is_said_before_anything_runs(options, says, unchecked):

@@ -63,11 +63,11 @@ def test_each_fit_is_that_of_its_start_alone(found):
 
 
 def test_starts_stacked_in_one_circuit_are_the_same_and_compile_no_second_time(found):
-    before = _compiled._cache_size()
+    before = _compiled.jitted._cache_size()
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *starts())
     again = fitted(stacked)
     np.testing.assert_array_equal(again.all.losses, found.all.losses)
-    assert _compiled._cache_size() == before
+    assert _compiled.jitted._cache_size() == before
 
 
 def test_starts_end_each_at_its_own_step():
@@ -103,7 +103,9 @@ def test_failed_starts_are_never_the_best_and_only_all_of_them_raise():
         found.all.check()
     with pytest.raises(ag.FitError, match="all 2 fits failed"):
         ag.fit_ensemble(starts()[:2], broken, **options)
-    assert ag.fit_ensemble(starts()[:2], broken, **options, throw=False).all.steps.shape == (2,)
+    none = ag.fit_ensemble(starts()[:2], broken, **options, throw=False)
+    assert none.all.steps.shape == (2,)
+    assert none.agree == 0
 
 
 def test_a_mesh_of_one_device_changes_nothing(found):
@@ -156,3 +158,9 @@ def test_devices_share_the_starts_and_do_not_wait_for_one_another(found):
 def test_starts_that_do_not_go_together_are_refused(circuits, says, unchecked):
     with pytest.raises(ag.CircuitError, match=says):
         fitted(circuits)
+
+
+@pytest.mark.parametrize("options", [{"mesh": "x"}, {"agreement": "x"}, {"agreement": -1.0}])
+def test_a_mesh_and_an_agreement_of_a_wrong_kind_are_refused(options, unchecked):
+    with pytest.raises(ag.CircuitError, match=f"{next(iter(options))} must be"):
+        fitted(starts(), **options)

@@ -73,6 +73,11 @@ def test_functions_of_several_arrays_and_only_some_numbers():
     np.testing.assert_allclose(found["register.initial"]["mean"], mean, rtol=1e-7)
 
 
+def test_complex_values_have_sensitivities():
+    found = ag.sensitivities(ag.Scalar(2.0), lambda c: jnp.exp(1j * c.factor))
+    np.testing.assert_allclose(found["scalar.factor"], 1j * np.exp(2j), rtol=1e-14)
+
+
 X = np.linspace(0.0, 4.0, 15)
 Y = 2.0 + 0.7 * X + 0.3 * np.cos(11 * X)
 LINE = ag.Scalar(1.0) >> ag.Const(1.0) @ ag.Id()
@@ -128,6 +133,37 @@ def test_numbers_that_cannot_be_told_apart_are_named():
     assert known.condition < 10
 
 
+def test_a_number_of_which_nothing_is_told_leaves_the_others_known():
+    def slope_only(circuit, x, y):
+        return line(circuit, x, y) - ag.parameters(circuit)["const.value"]
+
+    with pytest.warns(ag.IdentifiabilityWarning, match="say next to nothing of const.value"):
+        found = ag.uncertainty(LINE, slope_only, args=(X, Y))
+    alone = ag.uncertainty(LINE, slope_only, args=(X, Y), trainable="scalar.factor")
+    residual = np.sum((X - Y) ** 2)
+    np.testing.assert_allclose(
+        alone["scalar.factor"], np.sqrt(residual / (14 * np.sum(X**2))), rtol=1e-12
+    )
+    # One degree of freedom less is left.
+    np.testing.assert_allclose(
+        found["scalar.factor"], alone["scalar.factor"] * np.sqrt(14 / 13), rtol=1e-12
+    )
+    assert np.isposinf(found["const.value"])
+    np.testing.assert_allclose(found.correlation, [[1, np.nan], [np.nan, np.nan]])
+
+
+def test_a_perfect_fit_has_correlations():
+    found = ag.uncertainty(LINE, line, args=(X, 1.0 + X))
+    np.testing.assert_array_equal(found.standard_errors, [0.0, 0.0])
+    correlation = -X.mean() / np.sqrt(np.mean(X**2))
+    np.testing.assert_allclose(found.correlation, [[1, correlation], [correlation, 1]], rtol=1e-9)
+
+
+def test_residuals_that_are_not_finite_are_said_to_be():
+    with pytest.warns(ag.IdentifiabilityWarning, match="not finite"):
+        ag.uncertainty(LINE, lambda c: jnp.nan * line(c, X, Y))
+
+
 def test_under_a_trace_nothing_is_said():
     product = ag.Scalar(2.0) >> ag.Scalar(3.0)
 
@@ -160,5 +196,9 @@ def test_what_is_wrong_is_said(unchecked):
         ag.uncertainty(LINE, 3)
     with pytest.raises(ag.CircuitError, match="a function of the circuit"):
         ag.sensitivities(LINE, 3)
+    with pytest.raises(ag.CircuitError, match="arrays of floating-point numbers"):
+        ag.sensitivities(LINE, lambda c: None)
+    with pytest.raises(ag.CircuitError, match="in real numbers"):
+        ag.sensitivities(ag.Const(1j), lambda c: jnp.abs(c.value))
     with pytest.raises(ag.CircuitError, match="nothing to fit"):
         ag.sensitivities(ag.Id(), lambda c: jnp.ones(3))

@@ -1,0 +1,82 @@
+"""What is done for many paths at once, of which some may end by it, with derivatives of the others.
+
+The cotangent of a path that ends is 0, but its derivatives may be infinite, and 0 times infinity is
+NaN: also in the sums over paths that the cotangents of a circuit's numbers are.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
+from jaxtyping import Array, Bool
+
+
+def of_survivors(
+    fn: Callable[..., Any],
+    rows: Any,
+    spare: Any,
+    alive: Bool[Array, " paths"],
+    survive: Callable[[Any], Bool[Array, " paths"]],
+) -> Any:
+    """fn of the row of each path, mapped; derivatives are taken of those that survive alone.
+
+    Those are alive before, and `survive` says so of what comes out. The derivatives of others are
+    0: in their place they are taken at a row that survives. Where none does, none are taken; a
+    batch takes them all the same, and at `spare`, which is one row.
+    """
+    leaves, structure = jax.tree.flatten(rows)
+    (count,) = alive.shape
+    mapped = jax.vmap(lambda *row: fn(*jax.tree.unflatten(structure, row)), axis_size=count)
+    closed, types = jax.make_jaxpr(mapped, return_shape=True)(*leaves)
+    results = jax.tree.structure(types)
+    # What fn closes over has derivatives too, so all of it is an argument.
+    outside, inside = closed.jaxpr.constvars, closed.jaxpr.invars
+    jaxpr = closed.jaxpr.replace(constvars=(), invars=(*outside, *inside))
+    evaluate = jaxpr_as_fun(ClosedJaxpr(jaxpr, ()))
+
+    @jax.custom_jvp
+    def run(constants: Any, leaves: Any, spare: Any, alive: Array) -> list[Array]:
+        del spare, alive
+        return evaluate(*constants, *leaves)
+
+    @run.defjvp
+    def _(primals: Any, tangents: Any) -> Any:
+        constants, leaves, spare, alive = primals
+        found = run(*primals)
+        good = alive & survive(jax.tree.unflatten(results, found))
+        one = jnp.argmax(good)
+
+        def sound(row: Array, other: Array) -> Array:
+            return _where(good, row, jnp.where(good[one], row[one], other))
+
+        at = (*constants, *map(sound, leaves, spare))
+        dots = [*tangents[0], *tangents[1]]
+        places = [place for place, dot in enumerate(dots) if dot.dtype != jax.dtypes.float0]
+
+        def moved(moving: list[Array]) -> list[Array]:
+            for place, dot in zip(places, moving, strict=True):
+                dots[place] = dot
+            out = jax.jvp(evaluate, at, tuple(dots))[1]
+            kept = (dot for dot in out if dot.dtype != jax.dtypes.float0)
+            return [_where(good, dot, jnp.zeros_like(dot)) for dot in kept]
+
+        def still(moving: list[Array]) -> list[Array]:
+            del moving
+            return [jnp.zeros_like(x) for x in found if jnp.issubdtype(x.dtype, jnp.inexact)]
+
+        moving = iter(jax.lax.cond(good[one], moved, still, [dots[place] for place in places]))
+        return found, [
+            next(moving)
+            if jnp.issubdtype(x.dtype, jnp.inexact)
+            else np.zeros(x.shape, jax.dtypes.float0)
+            for x in found
+        ]
+
+    return jax.tree.unflatten(results, run(closed.consts, leaves, jax.tree.leaves(spare), alive))
+
+
+def _where(good: Array, first: Array, second: Array) -> Array:
+    return jnp.where(good.reshape(-1, *(1,) * (first.ndim - 1)), first, second)
