@@ -67,11 +67,12 @@ class SimulationError(RuntimeError):
 
 
 class FitError(RuntimeError):
-    """A fit that failed. `status` says how."""
+    """A fit that failed. `status` says how; `fit` is what it found nevertheless."""
 
     def __init__(self, message: str, status: str):
         super().__init__(message)
         self.status = status
+        self.fit: Any = None
 
 
 class IdentifiabilityWarning(UserWarning):

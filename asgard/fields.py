@@ -61,6 +61,11 @@ def as_array(owner: str, leaf: Any) -> jax.Array:
     if isinstance(leaf, bool | int | float | complex):
         kind = complex if isinstance(leaf, complex) else float
         return jnp.asarray(leaf, dtype=jnp.result_type(kind))
+    if callable(leaf):
+        raise CircuitError(
+            f"{owner} holds {leaf!r}, which is no number or array: a function or a network is a "
+            "circuit as Function(it, n_in), which may be a field and keeps its weights apart"
+        )
     raise CircuitError(
         f"{owner} holds {leaf!r}, which is no number or array; declare the field with "
         "equinox.field(static=True) if it is part of the circuit's structure"

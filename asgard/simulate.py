@@ -1,5 +1,6 @@
 """`simulate` and `compile`: a circuit run over time."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from .circuit import Circuit, brief
 from .concrete import is_concrete, run_compiled
 from .errors import CircuitError, DegreeError
 from .samples import Samples
+from .status import Status
 from .stream import Stream
 from .trajectory import Trajectory
 
@@ -77,6 +79,8 @@ def simulate(
     number = jnp.asarray(path, jnp.uint32)
     arguments = (circuit, calculus.settled(times), times, sources, state, dim, key, number)
     trajectory = run_compiled(_compiled, _run, *arguments)
+    if not is_concrete(times):
+        trajectory = _ordered(trajectory, times)
     return trajectory.check() if throw else trajectory
 
 
@@ -113,6 +117,18 @@ def compile(
             return run(inputs, state)
 
     return slowly
+
+
+def _ordered(trajectory: Trajectory, ts: Array) -> Trajectory:
+    """The trajectory, failed where its times are not in order, as is known only when it runs."""
+    steps = jnp.diff(ts)
+    good = jnp.all(steps > 0) | jnp.all(steps < 0)
+    outputs, names = jax.tree.map(
+        lambda rows: jnp.where(good, rows, jnp.full_like(rows, jnp.nan)),
+        (trajectory.outputs, trajectory.names),
+    )
+    status = Status.where(good, trajectory.status, Status.times)
+    return dataclasses.replace(trajectory, outputs=outputs, names=names, status=status)
 
 
 def _run(

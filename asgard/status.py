@@ -23,6 +23,10 @@ class Status(eqx.Enumeration):
         "a jump here; declare jumps in time as breakpoints, or end the run before it (or rtol is "
         "past what the dtype can meet)"
     )
+    times = (
+        "the times, which were traced when the run was compiled, are not strictly monotone: sort "
+        "them, and take each once"
+    )
     not_converged = (
         "a loop that no register cuts has no fixed point that was found: it may have none (a gain "
         "of exactly 1), or start too far from it; try FixedPoint with a guess for one of its "

@@ -86,7 +86,7 @@ class Trajectory(eqx.Module):
         failed = self.status != Status.ok
         if not is_concrete(failed) or not bool(jnp.any(failed)):
             return self
-        for name in ("max_steps", "nonfinite", "step_size", "not_converged"):
+        for name in ("times", "max_steps", "nonfinite", "step_size", "not_converged"):
             lanes = self.status == getattr(Status, name)
             if bool(jnp.any(lanes)):
                 raise SimulationError(self._message(name, lanes), name)
@@ -102,6 +102,8 @@ class Trajectory(eqx.Module):
         if name == "not_converged" and not lanes.ndim:
             loop, iterations = int(self.stats["loop"]), int(self.stats["iterations"])
             where += ", " + missed(self.loops[loop], iterations, float(self.stats["residual"]))
+        if name == "times":
+            where = where if lanes.ndim else ""
         if name != "nonfinite":
             return f"{name}{where}: {message(name)}"
         if self.wires and not lanes.ndim:

@@ -246,6 +246,19 @@ def memory(steps: Sequence[int]) -> Iterator[list[str]]:
         yield [f"{count:,}", f"{analysis.temp_size_in_bytes / 1e6:.2f} MB"]
 
 
+def many() -> list[str]:
+    """A run of 10⁸ paths in the memory of a tile."""
+    paths = 10**8
+    with jax.enable_x64(False):
+        run = ours(gbm, "float32", paths)
+        jax.block_until_ready(ours(gbm, "float32", FEW)(jax.random.key(0)))
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        seconds = timing.timed(lambda: run(jax.random.key(0)))
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1e3
+    number = f"{seconds / paths / STEPS * 1e9:.2f} ns"
+    return ["gbm, float32", timing.duration(seconds), number, f"{grown:.0f} MB more"]
+
+
 def main() -> None:
     """Prints the tables."""
     print(f"{timing.setting()}, {peers.versions('diffrax')}, NumPy {np.__version__}", end="\n\n")
@@ -253,7 +266,8 @@ def main() -> None:
     header += ["than its virtual tree", "than NumPy"]
     header += ["processor time", "of the limit", "times less than diffrax"]
     timing.print_table(header, comparisons())
-    timing.print_table(["steps, 10⁶ paths", "memory"], memory((10, 500, 50_000)))
+    timing.print_table(["steps, 10⁶ paths", "memory"], memory((500, 5_000, 50_000)))
+    timing.print_table(["10⁸ paths, 500 steps", "time", "a number", "memory"], [many()])
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     print(f"Peak memory of the process, peers included: {peak:.1f} GB.")
 

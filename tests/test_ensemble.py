@@ -514,6 +514,19 @@ REFUSED = {
         lambda: run(65, reduce=MEAN, state=whole().state, key=jax.random.key(8)),
         "another key",
     ),
+    "a state of other numbers": (
+        lambda: run(65, geometric(0.2), reduce=MEAN, state=whole().state),
+        "another run",
+    ),
+    "a state of other steps": (
+        lambda: run(65, calculus=ag.Stochastic(steps=6), reduce=MEAN, state=whole().state),
+        "another run",
+    ),
+    "a state of other times": (
+        lambda: run(65, ts=[0.0, 0.5, 1.1], reduce=MEAN, state=whole().state),
+        "another run",
+    ),
+    "too many paths": (lambda: run(2**32, reduce=MEAN), "too many"),
     "two outputs": (
         lambda: run(5, geometric() @ wiener(), reduce=statistics.Mean()),
         "say of what",

@@ -6,7 +6,12 @@ import re
 import sys
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
+
+import asgard as ag
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -35,7 +40,26 @@ def test_lynx_hare_finds_the_optimum_and_draws(lynx_hare, tmp_path, capsys):
     for name, value in optimum.items():
         assert abs(found[name] / value - 1) < 1e-3
     assert "0.219234 fitted" in printed
+    assert "picture" in printed
     assert output.read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_band_of_lynx_hare_is_the_spread_of_what_numbers_within_their_errors_give(lynx_hare):
+    years, *species = np.loadtxt(lynx_hare.RECORDS, delimiter=",", skiprows=1, unpack=True)
+    ts, records = jnp.asarray(years), jnp.stack(species)
+    circuit = lynx_hare.fitted(ts, records).circuit
+    known = ag.uncertainty(circuit, lynx_hare.residuals, args=(ts, records))
+    # A hundredth of the errors, within which logarithms are linear in the numbers.
+    drawn = np.random.default_rng(0).multivariate_normal(np.zeros(6), known.covariance, size=800)
+
+    def moved(step):
+        numbers = dict(zip(known.names, known.values + step / 100, strict=True))
+        return lynx_hare.logarithms(ag.update(circuit, numbers), ts)
+
+    spread = 100 * np.std(jax.jit(jax.vmap(moved))(drawn), axis=0)
+    found = lynx_hare.band(circuit, ts, known.covariance)
+    # The spread of 800 numbers is known to 1 / sqrt(1600), of which four.
+    np.testing.assert_allclose(found, spread, rtol=0.1)
 
 
 def test_lynx_hare_says_that_matplotlib_is_missing(lynx_hare, tmp_path, capsys, monkeypatch):

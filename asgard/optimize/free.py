@@ -34,6 +34,10 @@ def chosen(circuit: Any, trainable: Trainable) -> Chosen:
     numbers = parameters(circuit)
     wanted = _wanted(circuit, trainable, numbers)
     leaves = jax.tree.leaves(circuit, is_leaf=is_constraint)
+    if isinstance(trainable, str | Iterable) and not isinstance(trainable, Circuit):
+        for name, want, leaf in zip(numbers, wanted, leaves, strict=True):
+            if want and isinstance(leaf, Fixed):
+                raise CircuitError(f"trainable names {name}, which is Fixed")
     moved = tuple(
         want and not isinstance(leaf, Fixed) for want, leaf in zip(wanted, leaves, strict=True)
     )
@@ -51,7 +55,12 @@ def _wanted(circuit: Circuit, trainable: Trainable, numbers: dict[str, Array]) -
             raise CircuitError("trainable, as a pytree, holds True or False for each number")
         return [bool(want) for want in wanted]
     if isinstance(trainable, Callable) and not isinstance(trainable, Circuit):
-        return [bool(trainable(name, value)) for name, value in numbers.items()]
+        try:
+            return [bool(trainable(name, value)) for name, value in numbers.items()]
+        except jax.errors.ConcretizationTypeError as error:
+            raise CircuitError(
+                "trainable: in a JAX transformation numbers are not known; choose them by name"
+            ) from error
     if isinstance(trainable, Mapping):
         if not all(isinstance(want, bool | np.bool_) for want in trainable.values()):
             raise CircuitError("trainable, as a dictionary by name, holds True or False")

@@ -125,6 +125,12 @@ def _run(problem: _Problem, circuit: Circuit, args: tuple[Any, ...], tol: Array 
     # Traced once, and not at each place at which the solver calls it.
     residuals = eqx.filter_closure_convert(residuals, free)
     own = jax.eval_shape(residuals, free)
+    count = sum(value.size for value in given.values())
+    if own.size < count:
+        raise CircuitError(
+            f"{own.size} residual{'s'[: own.size != 1]} for {count} numbers: return all residuals, "
+            "not their sum of squares, or make fewer numbers trainable"
+        )
     shape = jax.ShapeDtypeStruct(own.shape, dtype)
 
     def of(free: Free, _: Any) -> tuple[Array, None]:

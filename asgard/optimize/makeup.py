@@ -25,7 +25,10 @@ from ..concrete import is_concrete
 _GLOBAL = ("LOAD_GLOBAL", "LOAD_NAME")
 
 # Packages whose functions read no globals that change.
-_SETTLED = ("asgard", "equinox", "jax", "jaxlib", "lineax", "numpy", "optax", "optimistix")
+_SETTLED = (
+    *("asgard", "builtins", "equinox", "jax", "jaxlib", "jaxtyping", "lineax", "math", "numpy"),
+    *("optax", "optimistix", "scipy"),
+)
 
 
 class Made:
@@ -107,17 +110,24 @@ def makeup(value: Any, around: tuple[Any, ...] = ()) -> Hashable:
         return type(value), repr(value)
     if isinstance(value, eqx.Module):
         return _module(value, (*around, value))
-    return _object(value)
+    return _object(value, (*around, value))
 
 
 def _function(value: types.FunctionType, around: tuple[Any, ...]) -> Hashable:
     held = [value.__defaults__, value.__kwdefaults__, *map(_content, value.__closure__ or ())]
-    names: list[str] = []
-    if str(value.__module__).partition(".")[0] not in _SETTLED:
-        names = [name for name in _globals_of(value.__code__) if name in value.__globals__]
-    read = tuple((name, _global(value.__globals__[name], around)) for name in names)
     parts = tuple(makeup(each, around) for each in held)
-    return value.__code__, _Itself(value.__globals__), parts, read
+    if _is_settled(value.__module__):
+        return value.__code__, _Itself(value.__globals__), parts
+    names = [name for name in _looked_up(value.__code__) if name in value.__globals__]
+    read = [(name, _global(value.__globals__[name], around)) for name in names]
+    for owner in (value.__globals__[name] for name in names):
+        # What a module or a class of the user's holds now, of the names that the code has.
+        if isinstance(owner, types.ModuleType | type) and not _is_settled(
+            getattr(owner, "__module__", owner.__name__)
+        ):
+            held = [name for name in _attributes(value.__code__) if name in vars(owner)]
+            read += [(name, _global(vars(owner)[name], around)) for name in held]
+    return value.__code__, _Itself(value.__globals__), parts, tuple(read)
 
 
 def _global(value: Any, around: tuple[Any, ...]) -> Hashable:
@@ -127,14 +137,25 @@ def _global(value: Any, around: tuple[Any, ...]) -> Hashable:
     return makeup(value, around)
 
 
+def _is_settled(module: Any) -> bool:
+    return str(module).partition(".")[0] in _SETTLED
+
+
 @functools.lru_cache(maxsize=4096)
-def _globals_of(code: types.CodeType) -> tuple[str, ...]:
+def _looked_up(code: types.CodeType) -> tuple[str, ...]:
     """The names that code, and the code within it, looks up outside of functions."""
     names = {step.argval for step in dis.get_instructions(code) if step.opname in _GLOBAL}
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            names |= {*_globals_of(constant)}
-    return tuple(sorted(names))
+    return tuple(sorted(names.union(*map(_looked_up, _within(code)))))
+
+
+@functools.lru_cache(maxsize=4096)
+def _attributes(code: types.CodeType) -> tuple[str, ...]:
+    """The names of attributes, and others, that code and the code within it has."""
+    return tuple(sorted({*code.co_names}.union(*map(_attributes, _within(code)))))
+
+
+def _within(code: types.CodeType) -> list[types.CodeType]:
+    return [constant for constant in code.co_consts if isinstance(constant, types.CodeType)]
 
 
 def _module(value: eqx.Module, around: tuple[Any, ...]) -> Hashable:
@@ -147,14 +168,15 @@ def _module(value: eqx.Module, around: tuple[Any, ...]) -> Hashable:
     return structure, tuple(makeup(leaf, around) for leaf in leaves)
 
 
-def _object(value: Any) -> Hashable:
-    """Any other object: itself, with the numbers and arrays that it holds now."""
+def _object(value: Any, around: tuple[Any, ...]) -> Hashable:
+    """Any other object: itself, with the numbers, arrays and containers that it holds now."""
     if isinstance(value, type | types.ModuleType) or not isinstance(
         held := getattr(value, "__dict__", None), dict
     ):
         return _Itself(value)
-    plain = {name: each for name, each in held.items() if _is_plain(each) or eqx.is_array(each)}
-    return _Itself(value), tuple((name, makeup(each)) for name, each in plain.items())
+    kinds = (np.ndarray, jax.Array, tuple, list, dict)
+    plain = {k: each for k, each in held.items() if _is_plain(each) or isinstance(each, kinds)}
+    return _Itself(value), tuple((name, makeup(each, around)) for name, each in plain.items())
 
 
 def _is_plain(value: Any) -> bool:

@@ -17,9 +17,10 @@ class FitStatus(eqx.Enumeration):
     steps = "all steps were taken"
     converged = "the tolerance is met"
     nonfinite = (
-        "the loss or a step is not finite: the run may have failed here (simulate it with this "
-        "circuit to see how); try smaller steps, clipped gradients, optax.apply_if_finite, a "
-        "start that is nearer, or a constraint such as Positive"
+        "the loss or a step is not finite: a run may have failed (too few max_steps, a "
+        "singularity): simulate it near the error's fit.circuit to see how; or try smaller or "
+        "clipped steps, optax.apply_if_finite, a start that is nearer, or a constraint such as "
+        "Positive"
     )
 
 
@@ -50,8 +51,17 @@ class Fit(eqx.Module):
         failed = self.status == FitStatus.nonfinite
         if not is_concrete(failed) or not np.any(failed):
             return self
+        said = FitStatus[FitStatus.nonfinite]
         if np.ndim(failed):
             where = f"in {int(np.sum(failed))} of {np.size(failed)} fits"
+        elif np.isposinf(self.loss):
+            where = "at the start"
+            said = (
+                "the loss is not finite there: the data may hold NaN, or the run fails (too few "
+                "max_steps, a singularity); simulate the start to see"
+            )
         else:
             where = f"at step {int(self.steps)}"
-        raise FitError(f"nonfinite {where}: {FitStatus[FitStatus.nonfinite]}", "nonfinite")
+        error = FitError(f"nonfinite {where}: {said}", "nonfinite")
+        error.fit = self
+        raise error

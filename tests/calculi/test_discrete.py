@@ -239,6 +239,10 @@ REFUSED = {
         "a sample ahead",
     ),
     "half samples": (lambda: simulated(ag.Register("n"), [0, 0.5]), "sample numbers"),
+    "samples that float32 does not tell apart": (
+        lambda: simulated(ag.Register("n"), np.float32([0, 2**24])),
+        "16777216 or more, which float32",
+    ),
     "no inputs": (
         lambda: ag.compile(ag.Const(1.0) >> ag.Register("n"), DISCRETE)((), None),
         "without inputs",
@@ -263,7 +267,7 @@ REFUSED = {
 
 
 def simulated(circuit, ts=(0, 1), state=None):
-    return ag.simulate(circuit, list(ts), inputs=(1.0,), calculus=DISCRETE, state=state)
+    return ag.simulate(circuit, np.asarray(ts), inputs=(1.0,), calculus=DISCRETE, state=state)
 
 
 @pytest.mark.parametrize("name", REFUSED)

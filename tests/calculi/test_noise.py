@@ -57,6 +57,25 @@ def test_normal_numbers_have_the_normal_law(dtype):
     assert np.abs(correlation - np.eye(4)).max() < 4.5 / np.sqrt(50_000)
 
 
+def test_the_two_numbers_of_a_block_are_independent_and_have_normal_tails():
+    # They share a radius, which shows in no plain correlation.
+    paths = 250_000
+    source = numbers(range(paths), jnp.float32)
+    x = np.asarray(increments(source, Source("W", ()), 0, 4), np.float64)
+    count = x.size
+    for power, moment in ((2, 1), (4, 3), (6, 15), (8, 105)):
+        spread = np.sqrt((np.prod(np.arange(2 * power - 1, 0, -2.0)) - moment**2) / count)
+        assert abs(np.mean(x**power) - moment) < 4 * spread
+    for bound in (3.0, 4.0):
+        share = 2 * scipy.stats.norm.sf(bound)
+        assert abs(np.mean(np.abs(x) > bound) - share) < 4 * np.sqrt(share / count)
+    assert np.abs(x).max() < 6.8
+    for of in (np.abs, np.square, lambda x: x**3, lambda x: np.abs(x) > 2):
+        for first, second in ((0, 1), (2, 3), (1, 2)):
+            pair = np.corrcoef(of(x[first]), of(x[second]))[0, 1]
+            assert abs(pair) < 4.5 / np.sqrt(paths)
+
+
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
 def test_extreme_words_give_finite_numbers(dtype):
     for word in (0, 1, 2**32 - 1):

@@ -193,6 +193,14 @@ def test_a_loss_that_is_not_finite_ends_the_fit_where_it_last_was():
     with pytest.raises(ag.FitError, match=f"nonfinite at step {steps}.*loss") as error:
         fitted(loss=cliff, steps=50)
     assert error.value.status == "nonfinite"
+    np.testing.assert_array_equal(place(error.value.fit.circuit), place(found.circuit))
+    with pytest.raises(ag.FitError, match=r"nonfinite at the start: .* data may hold NaN"):
+        fitted(loss=lambda c: jnp.nan * bowl(c))
+
+
+def test_a_predicate_of_values_is_refused_where_they_are_traced():
+    with pytest.raises(ag.CircuitError, match="choose them by name"):
+        jax.jit(lambda c: fitted(c, trainable=lambda name, value: value > 0).losses)(PLANE)
 
 
 def test_the_last_step_is_judged_like_the_others():
@@ -417,6 +425,11 @@ BATCHED = fitted(**BATCHES)
         ({"tol": "small"}, "tol must be a number"),
         ({"tol": [1.0, 2.0]}, "tol must be one number"),
         ({"trainable": {"scalar.factor": 1}}, "True or False"),
+        (
+            {"circuit": ag.Scalar(ag.Fixed(1.0)) >> ag.Const(1.0) @ ag.Id()}
+            | {"trainable": ["scalar.factor", "const.value"]},
+            "names scalar.factor, which is Fixed",
+        ),
         ({"trainable": {"scalar.facto": True}}, "did you mean scalar.factor"),
         ({"loss": lambda c, key: bowl(c), "key": 3}, "one JAX key"),
         ({"loss": lambda c, key: bowl(c), "key": jax.random.split(jax.random.key(0))}, "one JAX"),

@@ -97,7 +97,7 @@ def test_residuals_that_are_not_finite_end_the_fit():
     found = fitted(residuals=broken, throw=False)
     assert found.status == ag.FitStatus.nonfinite
     np.testing.assert_array_equal(place(found.circuit), place(START))
-    with pytest.raises(ag.FitError, match="nonfinite"):
+    with pytest.raises(ag.FitError, match="nonfinite at the start"):
         fitted(residuals=broken)
 
 
@@ -117,6 +117,7 @@ def test_without_optimistix_the_extra_is_named(monkeypatch):
         ({"residuals": lambda c, x, y: jnp.arange(3)}, "real numbers, not 3 of int"),
         ({"residuals": lambda c, x, y: []}, "residuals must be arrays"),
         ({"trainable": "const.valu"}, "did you mean const.value"),
+        ({"residuals": lambda c, x, y: jnp.sum(line(c, x, y) ** 2)}, "1 residual for 2 numbers"),
         ({"tol": "x"}, "tol must be a number"),
         ({"tol": [1.0, 2.0]}, "tol must be one number"),
         ({"circuit": ag.Scalar(1j) >> ag.Const(1.0) @ ag.Id()}, "moves real numbers"),

@@ -102,6 +102,22 @@ def test_a_function_is_another_once_a_number_of_an_object_that_it_closes_over_ha
     assert first == Made(scaled(holder))
     holder.number = 2.0
     assert first != Made(scaled(holder))
+    holder.table = {"a": [1.0]}
+    second = Made(scaled(holder))
+    holder.table["a"][0] = 2.0
+    assert second != Made(scaled(holder))
+
+
+@pytest.mark.parametrize("kind", [types.ModuleType, lambda name: type(name, (), {})])
+def test_a_function_is_another_once_what_it_reads_of_a_module_or_a_class_has_changed(kind):
+    owner = kind("settings")
+    owner.number = 1.0
+    module = {"__name__": "elsewhere", "settings": owner}
+    exec("def fn(x):\n    return settings.number * x", module)
+    first = Made(module["fn"])
+    assert first == Made(module["fn"])
+    owner.number = 2.0
+    assert first != Made(module["fn"])
 
 
 def test_a_fit_reads_the_globals_of_its_loss_as_they_are_now():
