@@ -1,8 +1,10 @@
 """`ensemble`: many paths of a stochastic circuit, tile by tile and device by device."""
 
 import dataclasses
+import functools
 import hashlib
-from collections.abc import Sequence
+import types
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -21,6 +23,7 @@ from .concrete import is_concrete, run_compiled
 from .errors import CircuitError, SimulationError
 from .fields import check_count
 from .fixed_point import missed
+from .makeup import Made
 from .simulate import as_sources, as_times, check_state
 from .statistics import is_reduction
 from .status import Status, message
@@ -132,7 +135,7 @@ def ensemble(
     *,
     inputs: Sequence[Any] = (),
     calculus: Calculus,
-    key: Any,
+    key: Any = None,
     paths: int,
     reduce: Any = None,
     tile: int | None = None,
@@ -148,7 +151,7 @@ def ensemble(
 
     **Arguments:** those of `simulate`, and
 
-    - `key`: a JAX key of any kind.
+    - `key`: a JAX key of any kind; not needed where nothing is drawn.
     - `paths`: how many.
     - `reduce`: a statistic of `asgard.statistics`, or a tuple or dictionary of them, kept as tiles
       run: outputs are not stored. None stores all outputs.
@@ -157,7 +160,8 @@ def ensemble(
     - `state`: the `state` of an earlier ensemble. Without `reduce`, its paths go on in time from
       `ts[0]`. With `reduce`, its statistics go on to the paths that are left, to the same bits as
       one run of all `paths`.
-    - `throw`: raise `SimulationError` where a path failed; its `ensemble` is what was found.
+    - `throw`: raise `SimulationError` where a path failed, as is done by default; its `ensemble` is
+      what was found.
 
     **Returns:** an `Ensemble`.
 
@@ -252,21 +256,31 @@ _compiled = jax.jit(_run, static_argnums=range(7, 12))
 
 
 def _digest(circuit: Circuit, calculus: Stochastic, others: Any) -> np.ndarray:
-    """What tells a run from one of other numbers, times, options or statistics; 0 under a trace.
-
-    Functions are not told apart, since they have no name that another process would know.
-    """
+    """What tells a run from another one, in this process and in others; 0 under a trace."""
     # Increments that are handed in are those of so many paths, and grow with them.
     leaves = jax.tree.leaves((circuit, calculus.correlations, others))
-    if not is_concrete(*leaves):
+    made = Made(tuple(_functions((circuit, others))))
+    if made.traced or not is_concrete(*leaves):
         return np.zeros(2, np.uint32)
     kinds = [type(part).__name__ for part in jax.tree.leaves(others, is_leaf=is_reduction)]
     options = calculus.steps, calculus.method, calculus.interpretation, calculus.pairs
     options += calculus.halvings, calculus.drift_only
-    digest = hashlib.sha256(f"{circuit} {kinds} {options}".encode())
+    digest = hashlib.sha256(f"{circuit} {kinds} {options} {made.fingerprint()}".encode())
     for leaf in map(np.asarray, leaves):
         digest.update(f"{leaf.dtype}{leaf.shape}".encode() + leaf.tobytes())
     return np.frombuffer(digest.digest()[:8], np.uint32)
+
+
+def _functions(node: Any) -> Iterator[Any]:
+    """The functions in the fields of modules."""
+    if isinstance(node, eqx.Module):
+        for field in dataclasses.fields(node):
+            yield from _functions(getattr(node, field.name))
+    elif isinstance(node, tuple | list):
+        for each in node:
+            yield from _functions(each)
+    elif isinstance(node, types.FunctionType | types.MethodType | functools.partial):
+        yield node
 
 
 def _rounds_done(
@@ -304,6 +318,7 @@ def _rounds_done(
     known = is_concrete(state.run) and np.any(digest) and np.any(np.asarray(state.run))
     if known and not np.array_equal(digest, state.run):
         raise CircuitError(
-            "the state is that of another run: of other numbers, times, options or statistics"
+            "the state is that of another run: of another circuit, other numbers or functions, "
+            "other times, steps, options or statistics"
         )
     return done

@@ -110,7 +110,7 @@ def test_a_sequence_is_fitted():
     start = growth(ag.Positive(0.4), ag.Bounded(0.2, 0.0, 1.0))
     names = {"scalar[1].factor": 0.8, "register.initial": 0.05}
     options = {"args": (jnp.array(data),), "optimizer": optax.lbfgs(), "steps": 60}
-    found = ag.fit(start, loss, trainable=names, **options)
+    found = ag.fit(start, loss, trainable=list(names), **options)
     for name, value in names.items():
         np.testing.assert_allclose(ag.parameters(found.circuit)[name], value, rtol=1e-5)
 

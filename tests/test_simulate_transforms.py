@@ -21,6 +21,18 @@ def decayed(rate, initial, ts):
     return ag.simulate(decay(rate, initial), ts, calculus=CALCULUS).output[-1]
 
 
+def test_times_out_of_order_fail_a_run_under_a_transformation():
+    run = jax.jit(lambda ts: ag.simulate(decay(), ts, calculus=CALCULUS))
+    assert (
+        run(jnp.array([0.0, 0.1, 0.2])).status == run(-jnp.arange(3.0) / 9).status == ag.Status.ok
+    )
+    found = run(jnp.array([0.1, 0.0, 0.2]))
+    assert found.status == ag.Status.times
+    assert np.isnan(found.output).all()
+    with pytest.raises(ag.SimulationError, match=r"^times: .*not strictly monotone"):
+        found.check()
+
+
 @pytest.mark.parametrize("derivative", [jax.grad, jax.jacfwd, jax.jacrev])
 def test_derivatives_to_parameters_initial_values_and_times(derivative):
     rate, initial, ts = 1.5, 2.0, jnp.array([0.25, 0.75])

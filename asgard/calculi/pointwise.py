@@ -54,6 +54,11 @@ class Row:
     solves: Solves | None
 
 
+def _kind(node: Node) -> str:
+    """A state atom as text, without what is not known under a trace."""
+    return brief(node.atom).replace(", <traced>", "")
+
+
 class Pointwise(Cut):
     """What a step reads: `states` are the state atoms along time, in the order of contents.
 
@@ -150,7 +155,7 @@ class Pointwise(Cut):
     def wire_names(self) -> tuple[str, ...]:
         """What to call the state atoms, by the names of their wires or as text, and the outputs."""
         name = {wire: name for name, wire in self.named.items()}
-        states = (name.get(node.outs[0], brief(node.atom)) for node in self.states)
+        states = (name.get(node.outs[0], _kind(node)) for node in self.states)
         return (*states, *self.output_names)
 
     @property

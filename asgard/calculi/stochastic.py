@@ -28,7 +28,9 @@ from .tile import Paths, Steps, Tile, chosen
 # What to try where a path has ended.
 ADVICE = (
     "more steps, a method of higher order or a drift-implicit form of the equation, or a state "
-    "that stays in its domain by construction (the logarithm of a price, a truncated variance)"
+    "that stays in its domain by construction (the logarithm of a price, a truncated variance); at "
+    "a JumpRegister, a larger most, which bounds the jumps of a step, and a rate that is not "
+    "negative"
 )
 
 # How far an interval may exceed a number of steps of `dt`, in parts of one step, by rounding.
@@ -282,9 +284,14 @@ class Stochastic(Calculus):
 def continued(tile: Tile, state: Any, paths: int) -> Paths:
     """A state as one of this run's, with so many paths."""
     begin = tile.begin(jnp.zeros(()), paths)
+    if isinstance(state, Paths) and state.good.shape[0] != paths:
+        raise CircuitError(
+            f"the state must be that of an earlier run of as many paths: it has "
+            f"{state.good.shape[0]}, and {paths} are to run"
+        )
     if not isinstance(state, Paths) or _types(state) != _types(begin):
         raise CircuitError(
-            f"state must be the state of an earlier run of this circuit, not {state!r}"
+            f"state must be the state of an earlier run of this circuit, not {state!r:.60}"
         )
     solves = begin.solves
     if solves is not None and state.solves is not None:
@@ -330,8 +337,8 @@ def _check_method(name: Any, interpretation: Any) -> None:
         others = [m.name for m in METHODS.values() if interpretation in m.interpretations]
         raise CircuitError(
             f'Stochastic: the method "{name}" solves the equation of '
-            f"{METHODS[name].interpretations[0]}; for {interpretation} take "
-            f"{' or '.join(map(repr, others))}"
+            f"{METHODS[name].interpretations[0]}; say so by interpretation=, or for "
+            f"{interpretation} take {' or '.join(map(repr, others))}"
         )
 
 

@@ -11,8 +11,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 from ..circuit import Circuit
 from ..errors import CircuitError
+from ..makeup import Compiled, Made
 from .free import Free, joined
-from .makeup import Compiled, Made
 from .result import FitStatus
 
 # Optimisers that know the loss and its gradient where their step ends.

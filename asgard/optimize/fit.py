@@ -15,10 +15,10 @@ from ..circuit import Circuit
 from ..concrete import is_concrete
 from ..errors import CircuitError
 from ..fields import check_count
+from ..makeup import Made
 from .descent import Descent, Progress, State, advance, like
 from .edge import Report, Saved, in_stretches
 from .free import Free, Trainable, chosen, free_values
-from .makeup import Made
 from .result import Fit, FitStatus
 
 

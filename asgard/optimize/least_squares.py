@@ -13,10 +13,10 @@ from jaxtyping import Array
 from ..circuit import Circuit
 from ..errors import CircuitError
 from ..fields import check_count
+from ..makeup import Compiled, Made
 from .descent import like
 from .fit import arrays, tolerance
 from .free import Free, Trainable, chosen, free_values, joined
-from .makeup import Compiled, Made
 from .result import Fit, FitStatus
 
 METHODS = ("levenberg_marquardt", "gauss_newton")

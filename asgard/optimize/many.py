@@ -15,10 +15,10 @@ from ..circuit import Circuit
 from ..concrete import is_concrete
 from ..errors import CircuitError, FitError
 from ..fields import check_count
+from ..makeup import Compiled, Made
 from .descent import Descent
 from .fit import arrays, begin, draws_from, tolerances, update_of
 from .free import Trainable, chosen, free_values
-from .makeup import Compiled, Made
 from .result import Fit, FitStatus
 
 

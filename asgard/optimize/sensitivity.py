@@ -14,11 +14,11 @@ from jaxtyping import Array, Float
 from ..circuit import Circuit
 from ..concrete import is_concrete
 from ..errors import CircuitError, IdentifiabilityWarning
+from ..makeup import Compiled, Made
 from ..parameters import parameters
 from .fit import arrays
 from .free import Chosen, Trainable, chosen
 from .least_squares import flat
-from .makeup import Compiled, Made
 
 
 def sensitivities(

@@ -355,10 +355,13 @@ REFUSED = {
     "no step": (lambda: ag.Stochastic(steps=0), "steps must be an integer of at least 1"),
     "both": (lambda: ag.Stochastic(steps=1, dt=0.1), "one of steps and dt"),
     "an unknown method": (lambda: ag.Stochastic(steps=1, method="rk4"), "euler, milstein"),
-    "Itô by Heun": (lambda: ag.Stochastic(steps=1, method="heun"), "for ito take 'euler'"),
+    "Itô by Heun": (
+        lambda: ag.Stochastic(steps=1, method="heun"),
+        "interpretation=, or for ito take 'euler'",
+    ),
     "Stratonovich by Euler": (
         lambda: ag.Stochastic(steps=1, interpretation="stratonovich"),
-        "for stratonovich take 'heun'",
+        "or for stratonovich take 'heun'",
     ),
     "multiplicative noise": (
         lambda: run(ag.Stochastic(steps=1, method="additive")),

@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..concrete import is_concrete
+from .concrete import is_concrete
 
 _GLOBAL = ("LOAD_GLOBAL", "LOAD_NAME")
 

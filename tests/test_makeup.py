@@ -13,7 +13,7 @@ import optax
 import pytest
 
 import asgard as ag
-from asgard.optimize.makeup import Made
+from asgard.makeup import Made
 
 
 def scaled(factor, table=()):
@@ -132,7 +132,7 @@ def test_a_fit_reads_the_globals_of_its_loss_as_they_are_now():
 
 def test_a_fingerprint_is_the_same_in_another_process():
     code = (
-        "import optax, asgard.optimize.makeup as m\n"
+        "import optax, asgard.makeup as m\n"
         "def loss(c, k=1): return c.x in {'one', 'two', 'three'} or (lambda: 3.5)\n"
         "print(m.Made((loss, optax.adam(0.1).update)).fingerprint())"
     )
