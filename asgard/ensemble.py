@@ -200,8 +200,10 @@ def ensemble(
     words = None if key is None else key_words(key)
     check_state(times, state, calculus.gapless)
     calculus, sources = calculus.settled(times), as_sources(circuit, inputs)
-    digest = _digest(circuit, calculus, (times, sources, reductions))
-    done = _rounds_done(state, tile, mesh, paths, words, digest) if reductions else 0
+    done, digest = 0, np.zeros(2, np.uint32)
+    if reductions:
+        digest = _digest(circuit, calculus, (times, sources, reductions))
+        done = _rounds_done(state, tile, mesh, paths, words, digest)
     static = (dim, paths, tile, mesh, done)
     arguments = (circuit, calculus, times, sources, words, tuple(reductions), state, *static)
     found = run_compiled(_compiled, _run, *arguments)
