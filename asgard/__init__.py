@@ -1,8 +1,14 @@
 """Asgard: dynamical systems as typed circuits, in JAX."""
 
-from . import statistics, taylor
-from .atoms.arithmetic import Add, Const, Divide, Multiplication, Power, Scalar
-from .atoms.functions import (
+from . import taylor
+from .calculi.calculus import Calculus
+from .calculi.discrete.calculus import Discrete
+from .calculi.real.calculus import Real
+from .calculi.series import series
+from .calculi.stochastic.calculus import Stochastic
+from .calculi.trajectory import Trajectory
+from .circuits.atoms.arithmetic import Add, Const, Divide, Multiplication, Power, Scalar
+from .circuits.atoms.functions import (
     Abs,
     Arccos,
     Arcsin,
@@ -22,7 +28,7 @@ from .atoms.functions import (
     Tan,
     Tanh,
 )
-from .atoms.registers import (
+from .circuits.atoms.registers import (
     Coordinate,
     Delay,
     Deregister,
@@ -32,14 +38,12 @@ from .atoms.registers import (
     Substitution,
     TaylorPolynomial,
 )
-from .atoms.wiring import Discard, Id, Permute, Split, Swap, Var
-from .calculi.calculus import Calculus
-from .calculi.discrete import Discrete
-from .calculi.real import Real
-from .calculi.stochastic import Stochastic
-from .circuit import Atom, Block, Circuit, Composition, Monoidal, Trace
-from .constraints import Bounded, Fixed, Positive
-from .ensemble import Ensemble, ensemble
+from .circuits.atoms.wiring import Discard, Id, Permute, Split, Swap, Var
+from .circuits.circuit import Atom, Block, Circuit, Composition, Monoidal, Trace
+from .circuits.constraints import Bounded, Fixed, Positive
+from .circuits.parameters import parameters, update
+from .circuits.samples import Samples
+from .circuits.stream import Stream
 from .errors import (
     CircuitError,
     DegreeError,
@@ -50,17 +54,14 @@ from .errors import (
     ParseError,
     SimulationError,
 )
-from .fixed_point import FixedPoint
-from .notation.parse import parse
-from .optimize.fit import fit
-from .optimize.least_squares import fit_residuals
-from .optimize.many import FitEnsemble, fit_ensemble
-from .optimize.result import Fit, FitStatus
-from .optimize.sensitivity import Uncertainty, sensitivities, uncertainty
-from .parameters import parameters, update
-from .samples import Samples
-from .series import series
-from .simulate import compile, simulate
+from .fitting.fit import fit
+from .fitting.least_squares import fit_residuals
+from .fitting.many import FitEnsemble, fit_ensemble
+from .fitting.result import Fit, FitStatus
+from .fitting.sensitivity import Uncertainty, sensitivities, uncertainty
+from .fixed_points.options import FixedPoint
+from .language.parse import parse
+from .runs import statistics
+from .runs.ensembles import Ensemble, ensemble
+from .runs.simulation import compile, simulate
 from .status import Status
-from .stream import Stream
-from .trajectory import Trajectory

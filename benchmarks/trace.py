@@ -17,7 +17,7 @@ import timing
 from jax import Array
 
 import asgard as ag
-from asgard.graph import Graph, flatten
+from asgard.circuits.graph import Graph, flatten
 
 ORDERS = (10, 20, 50)
 GROWTH_ORDERS = (20, 40, 80, 160)

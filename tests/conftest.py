@@ -14,7 +14,7 @@ _package = importlib.util.find_spec("asgard")
 assert _package is not None
 _modules = [one.name for one in pkgutil.iter_modules(_package.submodule_search_locations)]
 jaxtyping.install_import_hook(
-    [f"asgard.{name}" for name in _modules if name not in ("taylor", "lanes", "kernel")],
+    [f"asgard.{name}" for name in _modules if name not in ("taylor", "jaxprs")],
     "beartype.beartype",
 )
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from asgard.notation.keywords import KEYWORDS
+from asgard.language.keywords import KEYWORDS
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import equinox as eqx
 from jaxtyping import Array
 
-from ..circuit import Circuit
+from ..circuits.circuit import Circuit
 
 if TYPE_CHECKING:
-    from ..trajectory import Trajectory
+    from .trajectory import Trajectory
 
 
 class Calculus(eqx.Module):

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from ..status import Status
-from .system import Point, horner
+from .real.system import Point, horner
 
 
 class Solves(eqx.Module):

@@ -7,21 +7,21 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from ..analysis import check_loops
-from ..atoms.functions import Function
-from ..atoms.registers import State, Substitution
-from ..circuit import Circuit, brief
-from ..components import edges, lags
+from ..circuits.atoms.functions import Function
+from ..circuits.atoms.registers import State, Substitution
+from ..circuits.circuit import Circuit, brief
+from ..circuits.components import edges, lags
+from ..circuits.graph import Graph, flatten
+from ..circuits.loops import check_loops
+from ..circuits.samples import Samples
+from ..circuits.stream import Stream
 from ..errors import CircuitError, DimensionError, LoopError
-from ..fixed_point import FixedPoint
-from ..graph import Graph, flatten
-from ..samples import Samples
-from ..series import centers, fitted
-from ..stream import Stream
+from ..fixed_points.options import FixedPoint
 from ..taylor.algebraic import Algebraic
 from ..taylor.evaluate import needed
 from ..taylor.net import Frame, Piece, Value, Wire, promote
 from ..taylor.network import Network, call, coordinate_wire, network, stream_value
+from .series import centers, fitted
 
 
 class Cut:

@@ -13,18 +13,18 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
-from ..atoms.registers import NOISY, Deregister, State
-from ..circuit import Circuit, brief
+from ..circuits.atoms.registers import NOISY, Deregister, State
+from ..circuits.circuit import Circuit, brief
+from ..circuits.graph import Node
 from ..errors import CircuitError
-from ..fixed_point import FixedPoint
-from ..graph import Node
-from ..series import at_zero, coordinate
+from ..fixed_points.options import FixedPoint
 from ..taylor.algebraic import Algebraic
 from ..taylor.evaluate import evaluate
 from ..taylor.net import Frame, Value, Wire, promote, wire_dims
 from ..taylor.network import coordinate_wire, initial_wire
 from .convergence import Solves
 from .cut import Cut
+from .series import at_zero, coordinate
 
 Contents = tuple[Array, ...]
 Guesses = tuple[Array, ...]

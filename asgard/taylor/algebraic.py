@@ -9,11 +9,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from ..analysis import through
-from ..components import components, edges, in_order
+from ..circuits.components import components, edges, in_order
+from ..circuits.loops import through
 from ..errors import CircuitError
-from ..fixed_point import FixedPoint
-from ..implicit import fixed_point
+from ..fixed_points.implicit import fixed_point
+from ..fixed_points.options import FixedPoint
 from .net import Piece, Value, Wire
 
 

@@ -15,13 +15,13 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
-from ..circuit import brief
-from ..components import components, edges, lags, loose
+from ..circuits.circuit import brief
+from ..circuits.components import components, edges, lags, loose
 from ..errors import CircuitError
-from .lift import Lifted
+from ..jaxprs.program import trace
+from .lifting import Lifted
 from .net import Frame, Piece, Value, Wire, promote, resize, wire_dims
 from .packing import packed
-from .program import trace
 from .series import Order, with_row
 from .step import Progress, Segment, StepNet
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import jax
 
-from .program import Equation
+from ..jaxprs.program import Equation
 
 
 @dataclasses.dataclass(frozen=True)

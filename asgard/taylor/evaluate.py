@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..components import components, edges, guards, in_order
+from ..circuits.components import components, edges, guards, in_order
 from .along import Group
 from .joining import Joined
 from .net import Frame, Piece, Value, Wire, wire_dims

@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from ..atoms.functions import Function
-from ..concrete import is_concrete, run_compiled
+from ..circuits.atoms.functions import Function
+from ..circuits.fields import as_inexact, as_order
+from ..circuits.stream import Stream
 from ..errors import CircuitError
-from ..fields import as_inexact, as_order
-from ..stream import Stream
+from ..jaxprs.concrete import is_concrete, run_compiled
 from .evaluate import evaluate
 from .net import Frame, Piece, Value, Wire, promote, resize
 from .network import stream_value

@@ -8,13 +8,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from ..atoms.registers import NOISY, Delay, Deregister, Register, Substitution
-from ..circuit import Atom, brief
-from ..components import in_order
+from ..circuits.atoms.registers import NOISY, Delay, Deregister, Register, Substitution
+from ..circuits.circuit import Atom, brief
+from ..circuits.components import in_order
+from ..circuits.graph import Graph, Node
+from ..circuits.stream import Stream
 from ..errors import CircuitError, DimensionError
-from ..fixed_point import FixedPoint
-from ..graph import Graph, Node
-from ..stream import Stream
+from ..fixed_points.options import FixedPoint
 from .algebraic import Algebraic, contract
 from .net import Piece, Value, Wire
 

@@ -18,11 +18,11 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array
 
-from ..concrete import is_concrete
-from ..primitives import ELEMENTWISE
+from ..jaxprs.concrete import is_concrete
+from ..jaxprs.primitives import ELEMENTWISE
+from ..jaxprs.program import Equation, Program, trace
 from .entries import Entries, Entry
-from .program import Equation, Program, trace
-from .rules import BILINEAR, BROADCASTING, FROZEN, LINEAR
+from .rules.table import BILINEAR, BROADCASTING, FROZEN, LINEAR
 
 # How many equations are worth a packed one, and how large a value of theirs may be.
 NARROWEST = 4

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
-from .convolution import convolution, reversed_from
+from ..jaxprs.convolution import convolution, reversed_from
 
 Body = list[Array] | Array  # the coefficients of a series in one of the two forms
 Order = int | Array

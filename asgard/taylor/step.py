@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from .lift import Lifted, Memory
+from .lifting import Lifted, Memory
 from .net import Piece, Value, Wire, resize
 from .series import Body, Order, divide, scale
 

@@ -15,9 +15,9 @@ from jax.scipy import special
 from systems import lorenz, lorenz_96_field, lorenz_96_of_wires, lorenz_of_wires, ode
 
 import asgard as ag
-from asgard.taylor.lift import Lifted
+from asgard.jaxprs.program import trace
+from asgard.taylor.lifting import Lifted
 from asgard.taylor.packing import NARROWEST, packed
-from asgard.taylor.program import trace
 
 SCALAR = jax.ShapeDtypeStruct((), jnp.float64)
 COMPUTING = {"add", "sub", "mul", "div", "neg", "sin", "cos", "exp", "asgard_convolution"}

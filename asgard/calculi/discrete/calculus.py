@@ -1,0 +1,292 @@
+"""The Discrete calculus: wires carry sequences, and a register is the running sum or a delay."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float, Inexact, Int, Shaped
+
+from ...circuits.atoms.registers import Register
+from ...circuits.circuit import Circuit, brief
+from ...circuits.fields import as_inexact, check_count
+from ...circuits.samples import Samples
+from ...errors import CircuitError, DegreeError
+from ...fixed_points.options import FixedPoint
+from ...jaxprs.concrete import is_concrete
+from ...status import Status
+from ...taylor.net import Wire
+from ..calculus import Calculus
+from ..convergence import judge
+from ..cut import only
+from ..pointwise import Contents, Guesses
+from ..trajectory import Trajectory
+from .lookahead import Lookahead, ahead
+
+
+class Discrete(Calculus):
+    """Functions on 0, 1, 2, …: `register` is the sum of the samples before, `delay` the unit delay.
+
+    With "sum" x = x0 + register(g(x)) is the difference equation x[n + 1] - x[n] = g(x[n]), the
+    calculus of finite differences: e^t becomes 2^n. A deregister is the inverse, the difference to
+    the sample after, or that sample under "delay"; an input stays at its last sample. A run is one
+    `lax.scan` over samples.
+
+    **Arguments:**
+
+    - `register`: "sum", or "delay", with which a register shifts by one sample as `Delay` does.
+    - `noise`: "off" runs a circuit with noise by its drift alone; "error" refuses.
+    - `span`: `ts[-1] - ts[0]`, a count; needed only where `ts` is traced.
+    - `fixed_point`: how loops that no register cuts are solved, at every sample.
+
+    **Raises:** `CircuitError` for options out of range.
+
+    ```python
+    growth = (ag.Register("n", 1.0) >> ag.Split()).trace()
+    ag.simulate(growth, [0, 1, 2, 3], calculus=ag.Discrete()).output  # 1, 2, 4, 8
+    ```
+    """
+
+    register: str = eqx.field(static=True, default="sum")
+    noise: str = eqx.field(static=True, default="error")
+    span: int | None = eqx.field(static=True, default=None)
+    fixed_point: FixedPoint = eqx.field(default_factory=FixedPoint)
+    gapless = True
+
+    def __check_init__(self):
+        if self.register not in ("sum", "delay"):
+            raise CircuitError(
+                f'Discrete: register must be "sum" or "delay", not {self.register!r}'
+            )
+        if self.noise not in ("error", "off"):
+            raise CircuitError(f'Discrete: noise must be "error" or "off", not {self.noise!r}')
+        if self.span is not None:
+            check_count("Discrete", "span", self.span)
+        if not isinstance(self.fixed_point, FixedPoint):
+            raise CircuitError(
+                f"Discrete: fixed_point must be a FixedPoint, not {self.fixed_point!r}"
+            )
+
+    def settled(self, ts: Array) -> "Discrete":
+        if not is_concrete(ts):
+            return self
+        numbers = np.asarray(ts)
+        if np.any(numbers != np.round(numbers)) or np.any(np.diff(numbers) < 0):
+            raise CircuitError("Discrete: ts are sample numbers, integers that increase")
+        limit = 2.0 ** (jnp.finfo(ts.dtype).nmant + 1)
+        if np.any(np.abs(numbers) >= limit):
+            raise CircuitError(
+                f"Discrete: ts has sample numbers of {limit:.0f} or more, which {ts.dtype} does "
+                "not tell apart; use float64, or feed chunks by ag.compile"
+            )
+        span = int(numbers[-1] - numbers[0])
+        if self.span not in (None, span):
+            raise CircuitError(f"Discrete: span is {self.span}, but ts spans {span} samples")
+        return dataclasses.replace(self, span=span)
+
+    def simulate(
+        self,
+        circuit: Circuit,
+        ts: Array,
+        inputs: tuple[Any, ...],
+        dim: str | None,
+        state: Any,
+        key: Any = None,
+        path: Any = 0,
+    ) -> Trajectory:
+        if self.span is None:
+            raise CircuitError(
+                "Discrete: where ts is traced, say how far it spans: span=ts[-1] - ts[0]"
+            )
+        first = jnp.round(ts[0]).astype(jnp.int32)
+        sequence = Sequence(self, circuit, ts, inputs, dim)
+        cut, count = sequence.cut, self.span + 1
+        start = sequence.begin(first) if state is None else sequence.checked(state)
+        given = sequence.given(first, count)
+        body = {wire: samples[:-1] for wire, samples in given.items()}
+        end, rows = sequence.run(start, self.span, body)
+        # The last sample is read, and not yet summed: the run goes on from there.
+        last = {wire: samples[-1] for wire, samples in given.items()}
+        row = cut.outputs(sequence.time(end.number), end.contents, end.guesses, last)
+        outputs, names, solves = jax.tree.map(
+            lambda rows, row: jnp.concatenate([rows, row[None]]),
+            rows,
+            (row.outputs, row.names, row.solves),
+        )
+        bad = _bad(outputs, names, count)
+        good = jnp.argmax(jnp.append(bad.any(0), True))
+        wire = jnp.argmax(bad[:, jnp.minimum(good, self.span)])
+        status = Status.where(good < count, Status.nonfinite, Status.ok)
+        stats: dict[str, Array] = {}
+        if solves is not None:
+            # A loop without a solution is what makes the outputs of its own sample NaN.
+            found, status, stats = judge(solves, good + 1, status, count)
+            good = jnp.minimum(good, found)
+        reached = jnp.where(good < count, ts[0] + good.astype(ts.dtype), ts[-1])
+        stats |= {"steps": jnp.minimum(good, self.span), "reached": reached, "wire": wire}
+        outputs, names = only(jnp.arange(count) < good, (outputs, names))
+        places = jnp.round(ts).astype(jnp.int32) - first
+        outputs, names = jax.tree.map(lambda rows: rows[places], (outputs, names))
+        return Trajectory(
+            *(ts, outputs, names, status, stats, dataclasses.replace(end, last=ts[-1])),
+            loops=tuple(loop.name for loop in cut.net.loops),
+            wires=cut.output_names,
+        )
+
+    def compile(self, circuit: Circuit) -> Callable[[Any, Any], tuple[Any, Any]]:
+        def run(inputs: Any, state: Any = None) -> tuple[Any, Any]:
+            return _compiled(circuit, self, _samples(circuit, inputs), state)
+
+        return run
+
+
+class Samplewise(eqx.Module):
+    """What a sequence's state atoms hold before sample `number`; `last` is that as a time.
+
+    `guesses` are where the next solves of loops without registers start.
+    """
+
+    contents: tuple[Shaped[Array, "..."], ...]
+    guesses: tuple[Shaped[Array, "..."], ...]
+    number: Int[Array, ""]
+    last: Float[Array, ""]
+
+
+class Sequence:
+    """A circuit as a scan over samples."""
+
+    def __init__(
+        self,
+        discrete: Discrete,
+        circuit: Circuit,
+        ts: Array,
+        inputs: tuple[Any, ...],
+        dim: str | None,
+    ):
+        self.sums = discrete.register == "sum"
+        self.samples: dict[int, Samples] = {}
+        constants = []
+        for place, source in enumerate(inputs):
+            if isinstance(source, Samples) and source.ts is None:
+                self.samples[place] = source
+                constants.append(jnp.zeros(source.values.shape[1:], source.values.dtype))
+            else:
+                constants.append(source)
+        self.cut = Lookahead(
+            *(circuit, ts, tuple(constants), dim),
+            sums=self.sums,
+            changing=tuple(self.samples),
+            calculus="Discrete",
+            noise=discrete.noise,
+            fixed_point=discrete.fixed_point,
+        )
+
+    def begin(self, number: Array) -> Samplewise:
+        """The state from which a sequence starts."""
+        return Samplewise(self.cut.begin(), self.cut.start(), number, self.time(number))
+
+    def given(self, first: Array, count: int) -> dict[Wire, Array]:
+        """The input wires with samples, from sample number `first` on; their ends are held."""
+        samples = {self.cut.graph.inputs[place]: held for place, held in self.samples.items()}
+        found = {}
+        for wire, later in [*((wire, 0) for wire in samples), *self.cut.inputs_ahead]:
+            values = samples[wire].values
+            numbers = jnp.clip(first + later + jnp.arange(count), 0, values.shape[0] - 1)
+            found[ahead(wire, later)] = values[numbers]
+        return found
+
+    def run(
+        self, start: Samplewise, count: int, given: Mapping[Wire, Array]
+    ) -> tuple[Samplewise, Any]:
+        """So many samples: the state after them, and at each the outputs, the named wires, and how
+        loops were solved."""
+
+        wires = list(given)
+
+        def step(carry: tuple[Contents, Guesses, Array], samples: list[Array]) -> Any:
+            contents, guesses, number = carry
+            given = dict(zip(wires, samples, strict=True))
+            feeds, row = self.cut.sample(self.time(number), contents, guesses, given)
+            after = self._after(contents, feeds.values), feeds.guesses, number + 1
+            return after, (row.outputs, row.names, row.solves)
+
+        carry = (start.contents, start.guesses, start.number)
+        (contents, guesses, number), rows = lax.scan(
+            step, carry, list(given.values()), length=count
+        )
+        return Samplewise(contents, guesses, number, self.time(number)), rows
+
+    def time(self, number: Array) -> Array:
+        """A sample's number as the coordinate."""
+        return number.astype(self.cut.time_dtype)
+
+    def checked(self, state: Any) -> Samplewise:
+        """A state as one of this circuit's."""
+
+        def types(state: Samplewise) -> list[Any]:
+            kept = jax.tree.leaves((state.contents, state.guesses))
+            return [(part.shape, part.dtype) for part in kept]
+
+        begin = self.begin(jnp.zeros((), jnp.int32))
+        if not isinstance(state, Samplewise) or types(state) != types(begin):
+            raise CircuitError(
+                f"state must be the state of an earlier run of this circuit, not {state!r}"
+            )
+        return state
+
+    def _after(self, contents: Contents, sources: Contents) -> Contents:
+        """What the state atoms hold at the next sample."""
+        return tuple(
+            content + source if self.sums and isinstance(node.atom, Register) else source
+            for node, content, source in zip(self.cut.states, contents, sources, strict=True)
+        )
+
+
+def _bad(outputs: tuple[Array, ...], names: Mapping[str, Array], count: int) -> Array:
+    """Where wires are not finite, `[wires, samples]`: the outputs, and then those with names."""
+    wires = (*outputs, *names.values()) or (jnp.zeros(count),)
+    return jnp.stack([jnp.any(~jnp.isfinite(w).reshape(len(w), -1), axis=1) for w in wires])
+
+
+def _samples(circuit: Circuit, inputs: Any) -> tuple[Inexact[Array, "samples ..."], ...]:
+    """One array of samples for each input wire, all of one length."""
+    if not isinstance(inputs, tuple | list) or len(inputs) != circuit.n_in:
+        raise DegreeError(
+            f"{brief(circuit)} takes {circuit.n_in} input{'s'[: circuit.n_in != 1]}: give a tuple "
+            "with an array [samples, *value] for each wire"
+        )
+    if circuit.n_in == 0:
+        raise CircuitError(
+            "a circuit without inputs does not say how many samples to run: use simulate"
+        )
+    arrays = tuple(as_inexact(f"input {place}", given) for place, given in enumerate(inputs))
+    if any(array.ndim == 0 for array in arrays) or len({len(array) for array in arrays}) != 1:
+        shapes = ", ".join(str(array.shape) for array in arrays)
+        raise CircuitError(
+            f"inputs are arrays [samples, *value] with one number of samples, not {shapes}"
+        )
+    if len(arrays[0]) == 0:
+        raise CircuitError("a chunk has at least one sample")
+    return arrays
+
+
+@jax.jit
+def _compiled(
+    circuit: Circuit, discrete: Discrete, inputs: tuple[Array, ...], state: Any
+) -> tuple[Any, Samplewise]:
+    ts = jnp.zeros(1, jnp.result_type(float))
+    sequence = Sequence(discrete, circuit, ts, tuple(map(Samples, inputs)), None)
+    begin = sequence.begin(jnp.zeros((), jnp.int32))
+    start = begin if state is None else sequence.checked(state)
+    if sequence.cut.inputs_ahead:
+        raise CircuitError(
+            "a deregister reads its input a sample ahead, which the end of a chunk does not have: "
+            "run the whole sequence by simulate, or take x - delay(x), the backward difference"
+        )
+    given: dict[Wire, Array] = dict(zip(sequence.cut.graph.inputs, inputs, strict=True))
+    end, (outputs, *_) = sequence.run(start, len(inputs[0]), given)
+    return outputs[0] if len(outputs) == 1 else outputs, end

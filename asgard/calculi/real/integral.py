@@ -1,0 +1,315 @@
+"""The integration of a system as calls that run in lanes, and their derivatives.
+
+A run is one call; its derivatives in forward mode are another, which takes the recorded steps once
+more, and in reverse mode a third, which goes through them backward.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.interpreters import ad
+from jaxtyping import Array, Float
+
+from ...jaxprs.kernel import LARGEST_SUM
+from ...jaxprs.lane_call import (
+    Avals,
+    Flags,
+    LaneCall,
+    bind,
+    chosen,
+    in_lanes,
+    inexact,
+    merge,
+    one_lane,
+)
+from ...jaxprs.primitives import SMOOTH
+from ...jaxprs.program import Program, trace
+from ...status import Status
+from . import path as paths
+from . import runs
+from .path import Path
+from .retake import replay, retake
+from .runs import Problem, Run
+from .sweep import Sweep
+from .system import CHECKS, SMOOTH_CHECKS, Control, Point, System
+
+_CODES = (runs.OUT_OF_STEPS, runs.NONFINITE, runs.NO_STEP)
+_FAILURES = (Status.max_steps, Status.nonfinite, Status.step_size)
+# How many runs of a batch go side by side on the CPU, at most.
+TILE = 64
+
+
+def integrate(
+    system: System,
+    ts: Float[Array, " times"],
+    begin: Point,
+    again: Array,
+    control: Control,
+    order: int,
+    max_steps: int,
+    dense: bool = False,
+    checkpoints: int | None = None,
+) -> Run:
+    """Steps through `ts` from a point at or before `ts[0]`.
+
+    The run ends with the point at the start of the step that covers `ts[-1]`. `again` says that the
+    first step was counted in an earlier run. `order` is that of `system.expand`; `dense` asks for
+    the whole path, `checkpoints` says how many of its points to keep at most for derivatives.
+    """
+    avals = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in (begin.time, begin.state)]
+    expand = trace(lambda t, y: (system.expand(t, y),), *avals)
+    field = trace(lambda t, y: (system.field(t, y),), *avals)
+    expand, first = _with_constants_as_inputs(expand)
+    field, second = _with_constants_as_inputs(field)
+    arguments = (ts, begin, jnp.asarray(again), control, (first, second))
+    flat, leaves = jax.tree.flatten(arguments)
+    rows = paths.rows_of(max_steps) if dense else 0
+    static = system.wires, _checks(field), order, max_steps, rows, checkpoints
+    problem = Problem(expand, field, *static, leaves)
+    call = Integral(problem)
+    return call.run_of(flat, (False,) * len(flat), bind(call, flat))
+
+
+def status(run: Run) -> Status:
+    """How a run ended."""
+    found = Status.ok
+    for number, member in zip(_CODES, _FAILURES, strict=True):
+        found = Status.where(run.status == number, member, found)
+    return found
+
+
+def _with_constants_as_inputs(program: Program) -> tuple[Program, list[Array]]:
+    """The program with what it closes over as further inputs, and the values of these."""
+    numbers = tuple(n for n, value in program.constants.items() if isinstance(value, jax.Array))
+    values = [program.constants[number] for number in numbers]
+    rest = {n: value for n, value in program.constants.items() if n not in numbers}
+    inputs = (*program.inputs, *numbers)
+    return dataclasses.replace(program, inputs=inputs, constants=rest), values
+
+
+def _checks(field: Program) -> tuple[float, ...]:
+    """At which points of a step a field is checked."""
+    names_time = any(field.inputs[0] in equation.ins for equation in field.equations)
+    branches = any(equation.name not in SMOOTH for equation in field.equations)
+    return CHECKS if names_time or branches else SMOOTH_CHECKS
+
+
+class Integral(LaneCall):
+    """A run. Its operands are the leaves of (ts, point, again, control, constants)."""
+
+    def __init__(self, problem: Problem):
+        self.problem = problem
+
+    @property
+    def tile(self) -> int:
+        return max(1, min(TILE, (LARGEST_SUM - 1) // self.problem.largest))
+
+    def outline(self, avals: Avals) -> list[Any]:
+        return jax.tree.leaves(self.types(avals))
+
+    def room(self, avals: Avals) -> list[Any]:
+        run = self.types(avals)
+        return [run.saved, *(run.path.large if run.path is not None else ())]
+
+    def loop(
+        self, room: list[Any], operands: list[Any], laned: Flags, size: int, kernel: bool
+    ) -> list[Array]:
+        arguments, flags = self.arguments(operands), self.arguments(laned)
+        run = runs.run(self.problem, arguments, flags, size, room, scatter=not kernel)
+        return jax.tree.leaves(run)
+
+    def differentiate(
+        self, primals: Sequence[Any], tangents: Sequence[Any], laned: Flags, size: int
+    ) -> tuple[list[Array], list[Any]]:
+        moving = tuple(not isinstance(tangent, ad.Zero) for tangent in tangents)
+        rows = self.problem.rows or paths.rows_of(self.problem.max_steps, self.problem.checkpoints)
+        kept = Integral(dataclasses.replace(self.problem, rows=rows))
+        run = kept.run_of(primals, laned, bind(kept, primals, laned, size))
+        _, _, again, *_ = self.arguments(primals)
+        path = dataclasses.replace(run.path, size=lax.stop_gradient(run.path.size))
+        known = [*primals, *jax.tree.leaves(path), run.count, run.steps + again]
+        flags = (*laned, *(size > 0,) * (len(known) - len(primals)), *chosen(moving, laned))
+        call = Tangent(self.problem, rows, moving)
+        results = run if self.problem.rows else dataclasses.replace(run, path=None)
+        derivatives = bind(call, [*known, *chosen(moving, tangents)], flags, size)
+        return jax.tree.leaves(results), derivatives
+
+    def arguments(self, operands: Sequence[Any]) -> Any:
+        """The operands as what they are of."""
+        return jax.tree.unflatten(self.problem.leaves, operands)
+
+    def run_of(self, operands: Sequence[Any], laned: Flags, results: Sequence[Any]) -> Run:
+        """The results as a run."""
+        types = self.types(one_lane(operands, laned))
+        return jax.tree.unflatten(jax.tree.structure(types), results)
+
+    def types(self, avals: Avals) -> Run:
+        """The types of the results, as a run."""
+        ts, begin, *_ = self.arguments(avals)
+        return jax.eval_shape(functools.partial(runs.blank, self.problem), ts, begin)
+
+
+class _Derivative(LaneCall):
+    """A call about a recorded run.
+
+    Its operands are those of the run, the path, how many states were saved and steps taken, and
+    then those in which it is linear.
+    """
+
+    def __init__(self, problem: Problem, rows: int, moving: Flags):
+        self.problem, self.rows, self.moving = problem, rows, moving
+        self.integral = Integral(problem)
+
+    @property
+    def tile(self) -> int:
+        return self.integral.tile
+
+    @property
+    def known(self) -> int:
+        """How many operands it is not linear in."""
+        return len(self.moving) + _PATH + 2
+
+    def split(self, operands: Sequence[Any]) -> tuple[Any, list[Any], list[Any]]:
+        """The operands of the run, those about it, and the rest."""
+        count = len(self.moving)
+        about = list(operands[count : self.known])
+        return list(operands[:count]), about, list(operands[self.known :])
+
+    def replay(self, known: Sequence[Any]) -> Any:
+        """From the moving operands to the inexact results, and the moving operands."""
+        primals, (*path, _, taken), _ = self.split(known)
+
+        def run(*values: Any) -> list[Any]:
+            arguments = self.integral.arguments(merge(self.moving, values, primals))
+            found = replay(self.problem, arguments, Path(*path), taken)
+            return inexact(jax.tree.leaves(found))
+
+        return run, chosen(self.moving, primals)
+
+
+class Tangent(_Derivative):
+    """The derivatives of a run's inexact results by the tangents of its moving operands."""
+
+    def outline(self, avals: Avals) -> list[Any]:
+        return inexact(self.integral.outline(self.split(avals)[0]))
+
+    def room(self, avals: Avals) -> list[Any]:
+        return 2 * self.integral.room(self.split(avals)[0])
+
+    def loop(
+        self, room: list[Any], operands: list[Any], laned: Flags, size: int, kernel: bool
+    ) -> list[Array]:
+        primals, about, tangents = self.split(operands)
+        flags, *others = self.split(laned)
+        values, tangents = in_lanes(
+            chosen(self.moving, primals), chosen(self.moving, flags), tangents, others[1], size
+        )
+        flags = [f or (moves and size > 0) for f, moves in zip(flags, self.moving, strict=True)]
+        (*path, _, taken), half = about, len(room) // 2
+
+        def run(room: list[Any], values: list[Any]) -> list[Any]:
+            arguments = self.integral.arguments(merge(self.moving, values, primals))
+            found = retake(
+                self.problem,
+                arguments,
+                Path(*path),
+                taken,
+                room,
+                self.integral.arguments(flags),
+                size,
+                scatter=not kernel,
+            )
+            return inexact(jax.tree.leaves(found))
+
+        return jax.jvp(run, (room[:half], values), (room[half:], tangents))[1]
+
+    def plain(self, *operands: Any) -> list[Any]:
+        run, values = self.replay(operands)
+        return jax.jvp(run, values, list(operands[self.known :]))[1]
+
+    def transpose(
+        self, cotangents: Sequence[Any], operands: Sequence[Any], laned: Flags, size: int
+    ) -> list[Array]:
+        given = tuple(not isinstance(cotangent, ad.Zero) for cotangent in cotangents)
+        call = Cotangent(self.problem, self.rows, self.moving, given)
+        flags = (*laned[: self.known], *(size > 0,) * sum(given))
+        return bind(call, [*operands[: self.known], *chosen(given, cotangents)], flags, size)
+
+
+class Cotangent(_Derivative):
+    """The cotangents of a run's moving operands by those of its inexact results that are given."""
+
+    def __init__(self, problem: Problem, rows: int, moving: Flags, given: Flags):
+        super().__init__(problem, rows, moving)
+        self.given = given
+
+    def outline(self, avals: Avals) -> list[Any]:
+        return chosen(self.moving, self.split(avals)[0])
+
+    def room(self, avals: Avals) -> list[Any]:
+        ts, _, _, control, (constants, _) = self.integral.arguments(self.split(avals)[0])
+        return [ts, control.breakpoints, *chosen(self._wanted, constants)]
+
+    @property
+    def _wanted(self) -> tuple[bool, ...]:
+        """Which constants of the expansion move."""
+        return tuple(self.integral.arguments(self.moving)[4][0])
+
+    def loop(
+        self, room: list[Any], operands: list[Any], laned: Flags, size: int, kernel: bool
+    ) -> list[Array]:
+        primals, about, cotangents = self.split(operands)
+        flags, others, more = self.split(laned)
+        counts, cotangents = in_lanes(about[_PATH:], others[_PATH:], cotangents, more, size)
+        arguments = self.integral.arguments(primals)
+        ts, point, _, control, _ = self.integral.arguments(self.moving)
+        sweep = Sweep(
+            problem=dataclasses.replace(self.problem, rows=self.rows),
+            arguments=arguments,
+            laned=self.integral.arguments(flags),
+            size=size,
+            given=self._results(one_lane(primals, flags), cotangents),
+            wanted=self._wanted,
+            timed=any((ts, point.time, point.late, control.breakpoints)),
+            scatter=not kernel,
+        )
+        count, taken = counts
+        found = sweep.run(Path(*about[:_PATH]), others[:_PATH], count, taken, room)
+        (zeros,) = in_lanes(primals, flags, size)
+        _, _, again, control, (first, second) = self.integral.arguments(
+            [jnp.zeros_like(x) for x in zeros]
+        )
+        control = dataclasses.replace(control, breakpoints=found.breakpoints)
+        first = merge(self._wanted, found.constants, first)
+        whole = found.ts, found.point, again, control, (first, second)
+        return chosen(self.moving, jax.tree.leaves(whole))
+
+    def _results(self, avals: Avals, cotangents: Sequence[Any]) -> Run:
+        """The cotangents of all results, None for those that are not given."""
+        leaves, structure = jax.tree.flatten(self.integral.types(avals))
+        rest = iter(merge(self.given, cotangents, [None] * len(self.given)))
+        found = [next(rest) if jnp.issubdtype(leaf.dtype, jnp.inexact) else None for leaf in leaves]
+        return jax.tree.unflatten(structure, found)
+
+    def plain(self, *operands: Any) -> list[Any]:
+        run, values = self.replay(operands)
+        results, back = jax.vjp(run, *values)
+        zeros = [jnp.zeros_like(x) for x in results]
+        return list(back(merge(self.given, operands[self.known :], zeros)))
+
+    def transpose(
+        self, cotangents: Sequence[Any], operands: Sequence[Any], laned: Flags, size: int
+    ) -> list[Array]:
+        call = Tangent(self.problem, self.rows, self.moving)
+        flags = (*laned[: self.known], *(size > 0,) * len(cotangents))
+        given = [ad.instantiate_zeros(cotangent) for cotangent in cotangents]
+        results = bind(call, [*operands[: self.known], *given], flags, size)
+        return chosen(self.given, results)
+
+
+_PATH = len(dataclasses.fields(Path))

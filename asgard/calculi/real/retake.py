@@ -1,0 +1,149 @@
+"""The steps of a run taken once more, at the sizes that it chose, so as to differentiate it.
+
+`retake` is a plain loop, for forward mode, in lanes or not; `replay` a bounded one, of one lane,
+that has derivatives in any mode; `sweep.py` goes through the steps backward.
+"""
+
+import dataclasses
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array
+
+from ...jaxprs.bounded_loop import bounded_while
+from ...jaxprs.lanes import spread
+from . import path as paths
+from . import runs
+from .adaptive import Step, advance, at_number, next_breakpoint
+from .path import Path
+from .runs import Problem, Run
+from .system import Point, System, horner
+
+# How many saved times one turn of the bounded loop reads off a step's polynomial.
+SAVES = 16
+
+
+def retake_step(
+    system: System, point: Point, signed: Array, direction: Array, control: Any
+) -> tuple[Array, Point]:
+    """The polynomial of a step of a size, negative where clipped, and the point at its end."""
+    size = lax.stop_gradient(signed)
+    coefficients = system.expand(point.time, point.state)
+    wall = next_breakpoint(point.time, direction, control)
+    return coefficients, advance(coefficients, point, jnp.abs(size), size < 0, wall, direction)
+
+
+def retake(
+    problem: Problem,
+    arguments: Any,
+    path: Path,
+    taken: Array,
+    room: Any,
+    laned: Any,
+    size: int,
+    scatter: bool,
+) -> Run:
+    """The run of a path of `taken` steps once more, in lanes; `room` as in `runs.run`."""
+    ts, begin, _, control, constants = arguments
+    system = runs.system_of(problem, constants, laned[4], size)
+    if size:
+        begin = jax.tree.map(lambda x, flag: spread((x, flag), size), begin, laned[1])
+    count, direction = ts.shape[0], runs.direction_of(ts)
+    write = runs.scatter_row if scatter else runs.write_row
+
+    def unfinished(run: Run) -> Array:
+        return (run.count < count) & (run.steps < taken)
+
+    def body(run: Run) -> Run:
+        active = unfinished(run)
+        signed = jnp.where(active, at_number(path.size, run.steps), 0)
+        coefficients, end = retake_step(system, run.point, signed, direction, control)
+        step = Step(coefficients, jnp.abs(signed), signed < 0, end, active, active, run.steps)
+        saved, covered = runs.save(run, step, ts, active, write)
+        kept = run.path
+        if kept is not None:
+            kept = paths.add_point(kept, run.point, run.steps, active, write)
+        leaves = active & (covered < count)
+        point = jax.tree.map(lambda new, old: jnp.where(leaves, new, old), end, run.point)
+        return dataclasses.replace(
+            run, point=point, saved=saved, count=covered, steps=run.steps + active, path=kept
+        )
+
+    begun = runs.blank(problem, ts, dataclasses.replace(begin, step=lax.stop_gradient(begin.step)))
+    begun = runs.with_room(eqx.tree_at(lambda run: run.coefficients, begun, None), room)
+    if begun.path is not None:
+        level = jnp.broadcast_to(path.level, begin.time.shape)
+        begun = eqx.tree_at(lambda run: run.path.level, begun, level)
+    run = lax.while_loop(lambda run: jnp.any(unfinished(run)), body, begun)
+    return dataclasses.replace(run, coefficients=system.expand(run.point.time, run.point.state))
+
+
+def replay(problem: Problem, arguments: Any, path: Path, taken: Array) -> Run:
+    """The same for one lane, in a bounded loop.
+
+    Each turn saves several times, and each row once.
+    """
+    ts, begin, _, control, constants = arguments
+    system = runs.system_of(problem, constants, jax.tree.map(lambda _: False, constants), 0)
+    count, direction = ts.shape[0], runs.direction_of(ts)
+    width = min(SAVES, count)
+    padded = jnp.concatenate([ts, jnp.full(width, ts[-1])])
+
+    def unfinished(carry: tuple[Run, Array]) -> Array:
+        return (carry[0].count < count) & (carry[0].steps < taken)
+
+    def body(carry: tuple[Run, Array]) -> tuple[Run, Array]:
+        run, repeated = carry
+        point = run.point
+        coefficients, end = retake_step(system, point, path.size[run.steps], direction, control)
+        places = run.count + jnp.arange(width, dtype=run.count.dtype)
+        times = padded[places]
+        covered = (direction * (times - end.time) <= 0) & (places < count)
+        passed = direction * (times - point.time) >= 0  # not beside a breakpoint at a start
+        offsets = jnp.where(covered & passed, times - point.time - point.late, 0)
+        values = coefficients[0] + jax.vmap(lambda s: horner(coefficients[1:], s) * s)(offsets)
+        # Reverse mode takes each row to be written once: what is not covered goes past the last.
+        rows = jnp.where(covered, places, count + jnp.arange(width, dtype=places.dtype))
+        number = run.count + jnp.sum(covered, dtype=run.count.dtype)
+        following = ts[jnp.minimum(number, count - 1)]
+        # A step that covers more times than one turn saves is taken again for the next ones.
+        stays = (number < count) & (direction * (following - end.time) <= 0)
+        kept = run.path
+        if kept is not None:
+            kept = paths.add_point(
+                kept, point, run.steps, ~repeated, lambda rows, row, x: rows.at[row].set(x)
+            )
+        leaves = ~stays & (number < count)
+        after = dataclasses.replace(
+            run,
+            point=jax.tree.map(lambda new, old: jnp.where(leaves, new, old), end, point),
+            saved=run.saved.at[rows].set(values),
+            count=number,
+            steps=run.steps + leaves,
+            path=kept,
+        )
+        return after, stays
+
+    room = jnp.zeros((count + width, *begin.state.shape), begin.state.dtype)
+    start = dataclasses.replace(runs.blank(problem, ts, begin), saved=room, coefficients=None)
+    if start.path is not None:
+        start = eqx.tree_at(lambda run: run.path.level, start, path.level)
+    turns = problem.max_steps + -(-count // width) + 1
+    run, _ = bounded_while(
+        unfinished,
+        body,
+        (start, jnp.zeros((), bool)),
+        max_steps=turns,
+        buffers=lambda carry: _large(carry[0]),
+    )
+    coefficients = system.expand(run.point.time, run.point.state)
+    saved = jnp.concatenate([run.saved[:count], jnp.zeros_like(room[:1])])
+    return dataclasses.replace(run, saved=saved, coefficients=coefficients)
+
+
+def _large(run: Run) -> list[Any]:
+    path = run.path
+    return [run.saved] if path is None else [run.saved, path.time, path.late, path.state]

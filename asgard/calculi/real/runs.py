@@ -1,0 +1,215 @@
+"""A run of adaptive steps through the times that are saved: a while loop, in lanes or not."""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float, Int
+
+from ...jaxprs.lanes import run_in_lanes, spread
+from ...jaxprs.program import Program
+from . import path as paths
+from .adaptive import Step, at_number, take_step
+from .system import Point, System, horner
+
+# How a run stands, in numbers.
+OK, OUT_OF_STEPS, NONFINITE, NO_STEP = range(4)
+
+
+class Run(eqx.Module):
+    """A run: the point at the start of its last step, that step's polynomial, and what is saved.
+
+    `saved` holds the states at the first `count` times; what lies past them is of no meaning, and
+    its last row is for what is not saved.
+    `steps` are those taken, `rejected` the sizes refused, `smallest` the smallest step, and `path`
+    has the starts of steps, from the one that was counted in an earlier run on.
+    """
+
+    point: Point
+    coefficients: Any  # [orders, state, *lanes]; None while the loop runs
+    saved: Any  # [times + 1, state, *lanes]
+    count: Int[Array, "*lanes"]
+    status: Int[Array, "*lanes"]
+    steps: Int[Array, "*lanes"]
+    rejected: Int[Array, "*lanes"]
+    smallest: Float[Array, "*lanes"]
+    path: Any  # a Path where it is asked for, else None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Problem:
+    """What of a run is static: the system's programs, and how the arguments are laid out.
+
+    `leaves` is the structure of (ts, point, again, control, constants); `expand` and `field` take
+    time, state and the constants; `rows` is how many points the path keeps, 0 for no path, and
+    `checkpoints` how many to keep at most to differentiate by, None for all.
+    """
+
+    expand: Program
+    field: Program
+    wires: np.ndarray
+    checks: tuple[float, ...]
+    order: int
+    max_steps: int
+    rows: int
+    checkpoints: int | None
+    leaves: Any
+
+    @property
+    def largest(self) -> int:
+        """How many numbers the largest array of an expansion has, for one lane."""
+        return max(math.prod(aval.shape) for aval in self.expand.avals.values())
+
+
+def system_of(problem: Problem, constants: Any, laned: Any, size: int) -> System:
+    """The system on values with `size` lanes, or none where it is 0."""
+
+    def run(program: Program, values: list[Array], flags: list[bool], t: Array, y: Array) -> Array:
+        inputs = [(t, size > 0), (y, size > 0), *zip(values, flags, strict=True)]
+        (result,) = run_in_lanes(program, inputs, size)
+        return spread(result, size) if size else result[0]
+
+    return System(
+        functools.partial(run, problem.expand, constants[0], laned[0]),
+        functools.partial(run, problem.field, constants[1], laned[1]),
+        problem.wires,
+        problem.checks,
+        # Side by side, lanes are all that a kernel holds, and a matrix by many vectors is no longer
+        # a matrix by a vector, which is all that it multiplies.
+        one_by_one=size > 0 or any(one.name == "dot_general" for one in problem.field.equations),
+    )
+
+
+def blank(problem: Problem, ts: Array, begin: Point) -> Run:
+    """The run before its first step; its arrays have the types of all runs."""
+    lanes = begin.time.shape
+    zero = jnp.zeros(lanes, jnp.int32)
+    coefficients = jnp.zeros((problem.order + 1, *begin.state.shape), begin.state.dtype)
+    saved = jnp.zeros((ts.shape[0] + 1, *begin.state.shape), begin.state.dtype)
+    infinite = jnp.full(lanes, jnp.inf, ts.dtype)
+    path = paths.blank(problem.rows, problem.max_steps, begin) if problem.rows else None
+    return Run(begin, coefficients, saved, zero, zero + OK, zero, zero, infinite, path)
+
+
+def direction_of(ts: Array) -> Array:
+    return lax.stop_gradient(jnp.where(ts[-1] < ts[0], -1.0, 1.0).astype(ts.dtype))
+
+
+def _status(step: Step) -> Array:
+    refused = jnp.where(step.accepted, OK, NO_STEP)
+    return jnp.where(step.finite, refused, NONFINITE).astype(jnp.int32)
+
+
+def run(problem: Problem, arguments: Any, laned: Any, size: int, room: Any, scatter: bool) -> Run:
+    """The run as a plain loop. `room` is for its saved states and its path."""
+    ts, begin, again, control, constants = arguments
+    system = system_of(problem, constants, laned[4], size)
+    if size:
+        begin = jax.tree.map(lambda x, flag: spread((x, flag), size), begin, laned[1])
+    count, direction = ts.shape[0], direction_of(ts)
+    write = scatter_row if scatter else write_row
+    lanes = begin.time.shape
+    first = jnp.broadcast_to(again, lanes)
+    earlier = first.astype(jnp.int32)
+
+    def unfinished(run: Run) -> Array:
+        return (run.count < count) & (run.status == OK)
+
+    def body(carry: tuple[Run, Array]) -> tuple[Run, Array]:
+        run, first = carry
+        active = unfinished(run)
+        step = take_step(system, run.point, ts[-1], direction, control)
+        status = jnp.where(active, _status(step), run.status)
+        good = active & (status == OK)
+        saved, covered = save(run, step, ts, good, write)
+        path = run.path
+        if path is not None:
+            number = jnp.where(first, 0, run.steps + earlier)
+            signed = jnp.where(step.clipped, -step.size, step.size)
+            path = paths.thinned(path, number, good)
+            path = paths.record(path, run.point, signed, number, good, write)
+        fresh = good & ~first
+        steps = run.steps + fresh
+        status = jnp.where(
+            good & (covered < count) & (steps >= problem.max_steps), OUT_OF_STEPS, status
+        )
+        advance = good & (covered < count)
+        point = jax.tree.map(lambda new, old: jnp.where(advance, new, old), step.after, run.point)
+        after = Run(
+            point,
+            run.coefficients,
+            saved,
+            covered,
+            status,
+            steps,
+            run.rejected + jnp.where(active & ~first, step.rejected, 0),
+            jnp.where(fresh, jnp.minimum(run.smallest, step.size), run.smallest),
+            path,
+        )
+        return after, jnp.zeros_like(first)
+
+    # The polynomials of the steps before the last need not be carried: the last one is found anew.
+    begun = eqx.tree_at(lambda run: run.coefficients, blank(problem, ts, begin), None)
+    begun = with_room(begun, room)
+    run, _ = lax.while_loop(lambda carry: jnp.any(unfinished(carry[0])), body, (begun, first))
+    coefficients = system.expand(run.point.time, run.point.state)
+    return dataclasses.replace(run, coefficients=coefficients)
+
+
+def save(
+    run: Run, step: Step, ts: Array, good: Array, write: Callable[[Array, Array, Array], Array]
+) -> tuple[Array, Array]:
+    """The saved states with all those that a good step covers, and how many there are."""
+    count, direction = ts.shape[0], direction_of(ts)
+
+    def covers(number: Array) -> Array:
+        time = at_number(ts, jnp.minimum(number, count - 1))
+        return good & (number < count) & (direction * (time - step.after.time) <= 0)
+
+    def turn(carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        saved, number = carry
+        covered = covers(number)
+        time = at_number(ts, jnp.minimum(number, count - 1))
+        passed = direction * (time - run.point.time) >= 0  # not beside a breakpoint at a start
+        offset = jnp.where(covered & passed, time - run.point.time - run.point.late, 0)
+        value = step.coefficients[0] + horner(step.coefficients[1:], offset) * offset
+        return write(saved, jnp.where(covered, number, count), value), number + covered
+
+    start = run.saved, run.count
+    return lax.while_loop(lambda carry: jnp.any(covers(carry[1])), turn, start)
+
+
+def with_room(run: Run, room: Sequence[Array]) -> Run:
+    """A run whose large arrays, its saved states and its path, are given."""
+    saved, *path = room
+    run = eqx.tree_at(lambda run: run.saved, run, saved)
+    return eqx.tree_at(lambda run: run.path.large, run, path) if path else run
+
+
+def write_row(saved: Array, row: Array, value: Array) -> Array:
+    """Writes a row, lane after lane where each has its own."""
+    if row.ndim == 0:
+        return lax.dynamic_update_slice_in_dim(saved, value[None], row, axis=0)
+    zeros = [jnp.zeros((), row.dtype)] * (value.ndim - 1)
+
+    def one(lane: Array, saved: Array) -> Array:
+        column = lax.dynamic_slice_in_dim(value, lane, 1, axis=-1)[None]
+        number = lax.dynamic_index_in_dim(row, lane, keepdims=False)
+        return lax.dynamic_update_slice(saved, column, (number, *zeros, lane.astype(row.dtype)))
+
+    return lax.fori_loop(0, row.shape[0], one, saved)
+
+
+def scatter_row(saved: Array, row: Array, value: Array) -> Array:
+    """Writes a row, all lanes at once."""
+    if row.ndim == 0:
+        return lax.dynamic_update_slice_in_dim(saved, value[None], row, axis=0)
+    lanes = jnp.arange(row.shape[0])
+    return saved.at[row, ..., lanes].set(jnp.moveaxis(value, -1, 0))

@@ -1,0 +1,339 @@
+"""One run under `Real`: a circuit cut at its registers along time, and what is read off."""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from ...circuits.atoms.registers import Register
+from ...circuits.circuit import Circuit
+from ...circuits.components import orders_read
+from ...errors import CircuitError
+from ...fixed_points.layout import Layout
+from ...fixed_points.options import FixedPoint
+from ...status import Status
+from ...taylor.algebraic import Algebraic
+from ...taylor.evaluate import evaluate
+from ...taylor.net import Frame, Value, Wire, promote, wire_dims
+from ...taylor.network import coordinate_wire, initial_wire
+from ..convergence import Solves, ends, judge
+from ..cut import Cut, only
+from ..series import at_zero, coordinate
+from ..trajectory import Trajectory
+from . import integral
+from .adaptive import Pause, beside, resume, start
+from .path import Path
+from .runs import Run
+from .system import Control, Point, System, horner
+
+# The default `rtol` in units of the resolution. What is left out at a step's end goes one way, and
+# adds up: over thousands of steps it would pass the sum of roundings, which go either way.
+RTOL = 1 / 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What `Real` says of a run, as its fields do; `orders` a number for time, or by dimension."""
+
+    orders: int | Mapping[str, int] | None
+    rtol: Array | None
+    atol: Array | None
+    max_steps: int
+    max_step: Array | None
+    breakpoints: Array | None
+    noise: str
+    fixed_point: FixedPoint
+    dense: bool = False
+    checkpoints: int | None = None
+
+    def order(self, dim: str, dtype: Any) -> int:
+        """The order of a Taylor step along time in a dtype."""
+        order = self.orders.get(dim) if isinstance(self.orders, Mapping) else self.orders
+        if order is None:
+            # Jorba and Zou, section 3.2: about half the digits' natural logarithm.
+            return 20 if jnp.finfo(dtype).eps < 1e-10 else 9
+        if order < 2:
+            raise CircuitError(f"Real: a Taylor step has an order of 2 or more, not {order}")
+        return order
+
+
+class Simulation(Cut):
+    """A circuit cut at its registers along time: the system to integrate, and what to read off."""
+
+    def __init__(
+        self,
+        options: Options,
+        circuit: Circuit,
+        ts: Array,
+        inputs: tuple[Any, ...],
+        dim: str | None,
+    ):
+        self.options, self.ts_given = options, ts
+        orders = options.orders if isinstance(options.orders, Mapping) else {}
+        super().__init__(
+            *(circuit, ts, inputs, dim),
+            calculus="Real",
+            noise=options.noise,
+            orders=orders,
+            fixed_point=options.fixed_point,
+        )
+        if options.breakpoints is not None:
+            self.stops.append(options.breakpoints)
+        self.registers = {
+            node.outs[0]: node.ins[0]
+            for node in self.nodes
+            if isinstance(node.atom, Register) and node.atom.dim == self.dim
+        }
+        # The loops that the state depends on: the state keeps where each of their solves starts.
+        self.warm = self.loops_behind(self.registers)
+        # Time runs in the precision of the state.
+        self.ts = ts.astype(jnp.finfo(self.dtype).dtype)
+        depends = wire_dims(self.net.pieces, self._known_at(self.ts[0], {}, 0), self.dims)
+        self.rest = {w: tuple(d for d in dims if d != self.dim) for w, dims in depends.items()}
+
+    def trajectory(self, state: Any) -> Trajectory:
+        """Runs, and evaluates the outputs at the saved states."""
+        count = self.ts.shape[0]
+        if self.registers:
+            run, again = self._run(state)
+            path = run.path
+            states, found, status = run.saved[:count], run.count, integral.status(run)
+            counts = {"steps": run.steps, "rejected": run.rejected, "smallest_step": run.smallest}
+            point, coefficients = run.point, run.coefficients
+        else:
+            states, found = jnp.zeros((count, 0), self.dtype), jnp.asarray(count)
+            status = Status.ok
+            path, again = None, False
+            zero, infinite = jnp.zeros((), jnp.int32), jnp.full((), jnp.inf, self.ts.dtype)
+            counts = {"steps": zero, "rejected": zero, "smallest_step": infinite}
+            point, coefficients = start(self.ts[-1], states[0]), jnp.zeros((1, 0), self.dtype)
+        last = jnp.where(found == count, self.ts[-1], point.time)
+        pause = Pause(point, coefficients, last)
+        dense = (path, again + counts["steps"], last) if self.options.dense else None
+        times, loops = self.ts, tuple(loop.name for loop in self.net.loops)
+        counts["reached"] = last
+        if loops:
+            solves = self._solves(times, states, point, coefficients)
+            came, (found, status, more) = found, judge(solves, found, status, count)
+            counts["reached"] = jnp.where(found < came, times[found], last)
+            counts |= more
+        good = jnp.arange(count) < found
+        if loops:
+            # Derivatives at a row without a solution would be NaN, whatever their weight.
+            times = jnp.where(good, times, times[0])
+            states = jnp.where(good[:, None], states, states[0])
+        outputs, named = only(good, jax.vmap(self._outputs)(times, states))
+        return Trajectory(self.ts_given, outputs, named, status, counts, pause, dense, loops)
+
+    def _run(self, state: Any) -> tuple[Run, Array]:
+        """The run, and whether its first step is one that an earlier run counted."""
+        system, control = System(self._expand, self._field, self._wire_numbers()), self._control()
+        point, again = self._begin(), jnp.zeros((), bool)
+        if state is not None:
+            point, again = resume(system, self.ts, self._checked(state), control)
+        order = self.options.order(self.dim, self.dtype)
+        options = self.options
+        static = order, options.max_steps, options.dense, options.checkpoints
+        run = integral.integrate(system, self.ts, point, again, control, *static)
+        return run, again
+
+    def at(self, times: Array, path: Path | None, rows: Array, reached: Array) -> tuple[Array, ...]:
+        """The outputs at any times of a run, from its path of so many rows; NaN outside of it."""
+        times, first, reached = (x.astype(self.ts.dtype) for x in (times, self.ts[0], reached))
+        direction = self._direction()
+        inside = (direction * (times - first) >= 0) & (direction * (reached - times) >= 0)
+        if path is None:
+            return only(inside, jax.vmap(self._outputs)(times, jnp.zeros((len(times), 0)))[0])
+        starts = jnp.where(jnp.arange(path.time.shape[0]) < rows, direction * path.time, jnp.inf)
+
+        def one(time: Array) -> tuple[Array, ...]:
+            row = jnp.searchsorted(starts, direction * time, side="right") - 1
+            row = jnp.clip(row, 0, jnp.maximum(rows - 1, 0))
+            start, late, state = path.time[row], path.late[row], path.state[row]
+            state = horner(self._expand(start, state), time - start - late)
+            return self._outputs(time, state)[0]
+
+        return only(inside & (rows > 0), jax.vmap(one)(times))
+
+    @property
+    def dtype(self) -> Any:
+        """The dtype of the flat state."""
+        if not self.registers:
+            return self.ts.dtype
+        return jnp.result_type(*(self.net.avals[wire].dtype for wire in self.registers))
+
+    def _expand(self, t: Array, y: Array) -> Array:
+        """The Taylor coefficients of the state about (t, y)."""
+        order = self.options.order(self.dim, self.dtype)
+        working = orders_read(self.nodes, {self.dim: order})[self.dim]
+        unknowns = [wire for loop in self.warm for wire in loop.unknowns]
+        values = self._evaluate(t, y, working, [*self.registers, *unknowns])
+        columns = [
+            promote(values[wire], (self.dim, *self.rest[wire]), self._frame(working)).array
+            for wire in self.registers
+        ]
+        flat = [array[: order + 1].reshape(order + 1, -1) for array in columns]
+        flat += [self._unknowns(loop, values, order) for loop in self.warm]
+        return jnp.concatenate(flat, axis=1, dtype=self.dtype)
+
+    def _unknowns(self, loop: Algebraic, values: Mapping[Wire, Value], order: int) -> Array:
+        """The series along time of a loop's unknowns, at order 0 of the other dimensions."""
+        arrays = []
+        for wire in loop.unknowns:
+            array = promote(values[wire], (self.dim, *self.rest[wire]), self._frame(order)).array
+            arrays.append(array[: order + 1][(slice(None), *[0] * len(self.rest[wire]))])
+        return jax.vmap(self._layout(loop).pack)(arrays)
+
+    def _layout(self, loop: Algebraic) -> Layout:
+        return Layout(tuple(self.net.avals[wire] for wire in loop.unknowns))
+
+    def _field(self, t: Array, y: Array) -> Array:
+        """The derivative of the state: what goes into the registers."""
+        values = self._evaluate(t, y, 0, list(dict.fromkeys(self.registers.values())))
+        flat = []
+        for register, source in self.registers.items():
+            array = self._at_zero(values[source], self.rest[register])
+            flat.append(jnp.broadcast_to(array, self._state_shape(register)).reshape(-1))
+        # Guesses are no part of the state that is checked.
+        flat += [jnp.zeros(self._layout(loop).size, self.dtype) for loop in self.warm]
+        return jnp.concatenate(flat, dtype=self.dtype)
+
+    def _solves(self, times: Array, states: Array, point: Point, coefficients: Array) -> Solves:
+        """How the loops were solved at the saved times and, of a run, at its ends."""
+        if self.registers:
+            more = ends(point, coefficients, self._direction())
+            times, states = (
+                jnp.concatenate(pair) for pair in zip((times, states), more, strict=True)
+            )
+
+        def one(t: Array, y: Array) -> Solves:
+            values = self._evaluate(t, y, 0, [w for loop in self.net.loops for w in loop.facts])
+            facts = ([at_zero(values[w]) for w in loop.facts] for loop in self.net.loops)
+            return Solves(*map(jnp.stack, zip(*facts, strict=True)))
+
+        return jax.vmap(one)(*jax.lax.stop_gradient((times, states)))
+
+    def _outputs(self, t: Array, y: Array) -> tuple[tuple[Array, ...], dict[str, Array]]:
+        """The output wires and the named ones at one time, coefficient axes last."""
+        wires = list(dict.fromkeys((*self.graph.outputs, *self.named.values())))
+        values = self._evaluate(t, y, 0, wires)
+
+        def read(wire: Wire) -> Array:
+            rest = self.rest[wire]
+            array = self._at_zero(values[wire], rest)
+            return jnp.moveaxis(array, range(len(rest)), range(-len(rest), 0))
+
+        outputs = tuple(read(wire) for wire in self.graph.outputs)
+        return outputs, {name: read(wire) for name, wire in self.named.items()}
+
+    def _evaluate(
+        self, t: Array, y: Array, order: int, wanted: Sequence[Wire]
+    ) -> dict[Wire, Value]:
+        """Wires about (t, y), to an order along time."""
+        known = self._known_at(t, self._split(y), order)
+        return evaluate(self.net.pieces, known, wanted, self._frame(order))
+
+    def _at_zero(self, value: Value, rest: tuple[str, ...]) -> Array:
+        """The value at order 0 along time, with a coefficient axis for each of `rest`."""
+        if self.dim in value.dims:
+            axis = value.dims.index(self.dim)
+            dims = tuple(dim for dim in value.dims if dim != self.dim)
+            value = Value(jax.lax.index_in_dim(value.array, 0, axis, keepdims=False), dims)
+        return promote(value, rest, self._frame(0)).array
+
+    def _frame(self, order: int) -> Frame:
+        return Frame(self.dims, {**self.orders, self.dim: order}, self.net.avals)
+
+    def _known_at(self, t: Array, contents: Mapping[Wire, Value], order: int) -> dict[Wire, Value]:
+        """What is known of the net when the registers along time hold `contents` at t."""
+        known = {**self.known, **contents}
+        for dim in self.dims:
+            along = order if dim == self.dim else self.orders[dim]
+            center = t if dim == self.dim else self.centers[dim].astype(t.dtype)
+            # Time keeps its slope, which derivatives of what depends on it read.
+            least = 1 if dim == self.dim else 0
+            known[coordinate_wire(dim)] = coordinate(dim, center, max(along, least))
+        return known
+
+    def _split(self, y: Array) -> dict[Wire, Value]:
+        """The contents of the registers along time, from the flat state."""
+        contents: dict[Wire, Value] = {}
+        place = 0
+        for wire in self.registers:
+            shape = self._state_shape(wire)
+            size = math.prod(shape)
+            array = y[place : place + size].reshape(shape)
+            dtype = self.net.avals[wire].dtype
+            real = not jnp.issubdtype(dtype, jnp.complexfloating)
+            array = (array.real if real else array).astype(dtype)
+            contents[initial_wire(wire)] = Value(array, self.rest[wire])
+            place += size
+        for loop in self.warm:
+            layout = self._layout(loop)
+            flat = y[place : place + layout.size]
+            arrays = layout.unpack(flat.real if jnp.iscomplexobj(flat) else flat)
+            contents |= dict(zip(loop.guesses, map(Value, arrays), strict=True))
+            place += layout.size
+        return contents
+
+    def _wire_numbers(self) -> np.ndarray:
+        sizes = [math.prod(self._state_shape(wire)) for wire in self.registers]
+        return np.repeat(np.arange(len(sizes)), sizes)
+
+    def _begin(self) -> Point:
+        """The registers' initial contents, at the first time."""
+        flat = []
+        for wire in self.registers:
+            flat.append(self._initial(wire, self.known[initial_wire(wire)]).reshape(-1))
+        flat += [self._layout(loop).pack(self.guess(loop)) for loop in self.warm]
+        return start(self._first_time(), jnp.concatenate(flat, dtype=self.dtype))
+
+    def _first_time(self) -> Array:
+        """The time of the start, or just past it where a breakpoint stands there."""
+        first = self.ts[0]
+        if not self.stops:
+            return first
+        direction = self._direction()
+        at_start = jnp.any(self._breakpoints() == first)
+        return jnp.where(at_start, beside(first, direction), first)
+
+    def _direction(self) -> Array:
+        return jnp.where(self.ts[-1] < self.ts[0], -1.0, 1.0).astype(self.ts.dtype)
+
+    def _checked(self, state: Any) -> Pause:
+        """A state as one of this run's."""
+        size = len(self._wire_numbers()) + sum(self._layout(loop).size for loop in self.warm)
+        if not isinstance(state, Pause) or state.point.state.shape != (size,):
+            raise CircuitError(
+                f"state must be the state of a trajectory of this circuit, with {size} numbers, "
+                f"not {state!r}"
+            )
+        dtype, time = self.dtype, self.ts.dtype
+        point = state.point
+        point = Point(
+            point.time.astype(time),
+            point.late.astype(time),
+            point.state.astype(dtype),
+            point.remainder.astype(dtype),
+            point.step.astype(time),
+        )
+        return Pause(point, state.coefficients.astype(dtype), state.last.astype(time))
+
+    def _control(self) -> Control:
+        real, dtype = self.options, jnp.finfo(self.dtype).dtype
+        resolution = jnp.finfo(dtype).eps
+        rtol = jnp.asarray(RTOL * resolution if real.rtol is None else real.rtol, dtype)
+        atol = rtol * resolution if real.atol is None else jnp.asarray(real.atol, dtype)
+        time = self.ts.dtype
+        longest = jnp.inf if real.max_step is None else real.max_step
+        return Control(rtol, atol, jnp.asarray(longest, time), self._breakpoints())
+
+    def _breakpoints(self) -> Array:
+        """The times that no step passes, in order: those asked for, and those of samples."""
+        stops = [stop.astype(self.ts.dtype) for stop in self.stops]
+        return jnp.sort(jnp.concatenate(stops)) if stops else jnp.zeros(0, self.ts.dtype)

@@ -1,0 +1,341 @@
+"""A run gone through backward: what the cotangents of its results come to at its arguments.
+
+Each step of the recorded path is taken once more and its derivative transposed (reverse mode by
+checkpoints: Griewank and Walther, *Evaluating Derivatives*, 2nd ed., chapters 3 and 12). Where the
+path was thinned, the steps between two of its points are taken forward first.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array
+
+from ...jaxprs.lane_call import chosen, merge
+from ...jaxprs.lanes import run_in_lanes, spread
+from ...jaxprs.program import Program, trace
+from . import path as paths
+from . import runs
+from .adaptive import at_number, place_of_next
+from .path import Path
+from .retake import retake_step
+from .runs import Problem, Run
+from .system import Point, orders
+
+
+class Found(eqx.Module):
+    """The cotangents so far, each with lanes: of the start of the step at hand, of the saved times,
+    of the breakpoints and of those constants of the expansion that are wanted."""
+
+    point: Point
+    ts: Array
+    breakpoints: Array
+    constants: list[Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class Sweep:
+    """The backward pass of a run.
+
+    `given` holds the cotangents of the results, None for those that are zero; `wanted` says of
+    which constants of the expansion cotangents are asked for, and `timed` whether those of times
+    are. The other fields are those of a run.
+    """
+
+    problem: Problem
+    arguments: Any
+    laned: Any
+    size: int
+    given: Run
+    wanted: tuple[bool, ...]
+    timed: bool
+    scatter: bool
+
+    def run(
+        self, path: Path, flags: Sequence[bool], count: Array, taken: Array, room: list[Array]
+    ) -> Found:
+        """The cotangents of the arguments of a run of `taken` steps that saved `count` states.
+
+        `flags` says which leaves of the path have lanes; `room` is zeros of the shapes of the
+        cotangents of times, breakpoints and constants.
+        """
+        last = taken - 1
+        final = jnp.where(count == self.ts.shape[0], last, -1)
+
+        def segment(carry: tuple[Array, Array, Found]) -> tuple[Array, Array, Found]:
+            row, saved, found = carry
+            starts, base, length = self._forward(path, flags, row, jnp.max(last))
+
+            def back(carry: tuple[Array, Array, Found]) -> tuple[Array, Array, Found]:
+                place, saved, found = carry
+                step = base + place
+                point = jax.tree.map(lambda rows: _row(rows, place), starts)
+                where = step == 0, step <= last, step == final
+                size = self._spread(_row(path.size, step), flags[3])
+                found, saved = self._step(point, size, *where, saved, found)
+                found = self._with_path(found, path, step, step <= last)
+                return place - 1, saved, found
+
+            carry = lax.while_loop(lambda carry: carry[0] >= 0, back, (length - 1, saved, found))
+            return row - 1, *carry[1:]
+
+        begin = jnp.max(last) >> jnp.max(path.level), count - 1, self._nothing_yet(count, room)
+        return lax.while_loop(lambda carry: carry[0] >= 0, segment, begin)[2]
+
+    @property
+    def ts(self) -> Array:
+        """The saved times."""
+        return self.arguments[0]
+
+    def _nothing_yet(self, count: Array, room: list[Array]) -> Found:
+        """Before the last step: what is given of the point at which the run ended."""
+        begin = jax.tree.map(self._spread, self.arguments[1], self.laned[1])
+        point_leaves = jax.tree.leaves(self.given.point, is_leaf=lambda leaf: leaf is None)
+        given = [
+            jnp.zeros_like(x) if dot is None else dot
+            for x, dot in zip(jax.tree.leaves(begin), point_leaves, strict=True)
+        ]
+        if self.given.coefficients is not None:
+            # The polynomial where a failed run stopped is that of no step of its path.
+            given[2] = jnp.where(count == self.ts.shape[0], given[2], jnp.nan)
+        times, stops, *constants = room
+        return Found(Point(*given), times, stops, constants)
+
+    def _spread(self, value: Array, is_laned: bool) -> Array:
+        return spread((value, is_laned), self.size) if self.size else value
+
+    def _forward(
+        self, path: Path, flags: Sequence[bool], row: Array, last: Array
+    ) -> tuple[Point, Array, Array]:
+        """The points from a row of the path to before the next, the first's step, their count."""
+        _, _, _, control, constants = self.arguments
+        level = jnp.max(path.level)
+        base = row << level
+        # Lanes that were thinned less often have the row of that step further on.
+        own = jnp.minimum(base >> path.level, path.rows)
+        rows = zip(path.large[:3], flags[:3], strict=True)
+        time, late, state = (self._spread(_row_of_lane(x, own), flag) for x, flag in rows)
+        first = Point(time, late, state, jnp.zeros_like(state), jnp.zeros_like(time))
+        length = jnp.minimum(1 << level, last - base + 1)
+        depth = 1 << paths.levels(self.problem.rows, self.problem.max_steps)
+        if depth == 1:
+            return jax.tree.map(lambda x: x[None], first), base, length
+        system = runs.system_of(self.problem, constants, self.laned[4], self.size)
+        direction = runs.direction_of(self.ts)
+
+        def put(rows: Point, place: Any, point: Point) -> Point:
+            def update(rows: Array, x: Array) -> Array:
+                return lax.dynamic_update_index_in_dim(rows, x, place, axis=0)
+
+            return jax.tree.map(update, rows, point)
+
+        def forth(carry: tuple[Array, Point, Point]) -> tuple[Array, Point, Point]:
+            place, rows, point = carry
+            size = self._spread(_row(path.size, base + place - 1), flags[3])
+            _, end = retake_step(system, point, size, direction, control)
+            return place + 1, put(rows, place, end), end
+
+        rows = jax.tree.map(lambda x: jnp.zeros((depth, *x.shape), x.dtype), first)
+        start = jnp.ones((), jnp.int32), put(rows, 0, first), first
+        _, rows, _ = lax.while_loop(lambda carry: carry[0] < length, forth, start)
+        return rows, base, length
+
+    def _step(
+        self,
+        point: Point,
+        signed: Array,
+        is_first: Array,
+        active: Array,
+        final: Array,
+        saved: Array,
+        found: Found,
+    ) -> tuple[Found, Array]:
+        """From the end of a step of a signed size to its start.
+
+        `active` says whether the run had the step, `final` whether it stood at its start.
+        """
+        after, clipped = found.point, signed < 0
+        onward, ended = active & ~final, active & final
+        begin = Point(*(jnp.where(onward, x, 0) for x in jax.tree.leaves(after)))
+        extra = Point(*(jnp.where(ended, x, 0) for x in jax.tree.leaves(after)))
+        offset, place = self._offset(point, jnp.abs(signed), clipped)
+        pushed = _curve(self.problem, offset, begin.state)
+        read, moved, before = self._read(point, is_first, active, saved)
+        whole = pushed + read
+        # The polynomial starts at the state, which is counted by itself; but not that of guesses.
+        entry = lax.broadcasted_iota(jnp.int32, whole.shape, 1)
+        counted = (orders(whole) == 0) & (entry < len(self.problem.wires))
+        curve, direct = jnp.where(counted, 0, whole), jnp.where(counted[0], whole[0], 0)
+        if self.given.coefficients is not None:
+            curve += jnp.where(ended, self.given.coefficients, 0)
+        coefficients, time, state, constants = self._pull(point, curve, active)
+        constants = [a + b for a, b in zip(found.constants, constants, strict=True)]
+        state = direct + state + extra.state
+        remainder = begin.state + extra.remainder
+        late, ts, stops = jnp.zeros_like(point.late), found.ts, found.breakpoints
+        if self.timed:
+            across = _along(coefficients, pushed)
+            inside = _along(coefficients, moved) + jnp.where(clipped, across, 0)
+            carried = jnp.where(clipped, 0, begin.time)
+            time = time + carried - inside + extra.time
+            late = carried - inside + extra.late
+            if stops.shape[0]:
+                wall = at_number(stops, place) + jnp.where(clipped, begin.time + across, 0)
+                stops = self._write(stops, place, wall)
+            ts = self._to_times(point, coefficients, is_first, active, saved, ts)
+        earlier = Point(time, late, state, remainder, jnp.zeros_like(point.step))
+        kept = jax.tree.map(lambda new, old: jnp.where(active, new, old), earlier, after)
+        return Found(kept, ts, stops, constants), before
+
+    def _offset(self, point: Point, size: Array, clipped: Array) -> tuple[Array, Array]:
+        """How far a step goes, and which breakpoint is ahead of it."""
+        direction, control = runs.direction_of(self.ts), self.arguments[3]
+        count = control.breakpoints.shape[0]
+        if count == 0:
+            return direction * size, jnp.zeros(size.shape, jnp.int32)
+        place = jnp.clip(place_of_next(point.time, direction, control), 0, count - 1)
+        wall = at_number(control.breakpoints, place)
+        return jnp.where(clipped, wall - point.time - point.late, direction * size), place
+
+    def _covered(self, point: Point, is_first: Array, active: Array, number: Array) -> Any:
+        """Whether the saved time of a number lies in a step, its offset there, its cotangent, and
+        whether the offset moves with the times."""
+        direction = runs.direction_of(self.ts)
+        time = at_number(self.ts, jnp.maximum(number, 0))
+        ahead = direction * (time - point.time)
+        here = active & (number >= 0) & (is_first | (ahead > 0))
+        passed = here & (ahead >= 0)
+        offset = jnp.where(passed, time - point.time - point.late, 0)
+        row = _row_of_lane(self.given.saved, jnp.maximum(number, 0))
+        return here, offset, jnp.where(here, row, 0), passed
+
+    def _read(
+        self, point: Point, is_first: Array, active: Array, number: Array
+    ) -> tuple[Array, Array, Array]:
+        """What the saved states in a step come to at its polynomial, all of it and the part that
+        moves with the step's time, and the number of the last one before it."""
+        shape = (self.problem.order + 1, *point.state.shape)
+        nothing = jnp.zeros(shape, point.state.dtype)
+        if self.given.saved is None:
+            return nothing, nothing, number
+
+        def is_open(carry: tuple[Array, Array, Array]) -> Array:
+            return jnp.any(self._covered(point, is_first, active, carry[2])[0])
+
+        def turn(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+            read, moved, number = carry
+            here, offset, value, passed = self._covered(point, is_first, active, number)
+            curve = _curve(self.problem, offset, value)
+            return read + curve, moved + jnp.where(passed, curve, 0), number - here
+
+        return lax.while_loop(is_open, turn, (nothing, nothing, number))
+
+    def _to_times(
+        self,
+        point: Point,
+        coefficients: Array,
+        is_first: Array,
+        active: Array,
+        number: Array,
+        ts: Array,
+    ) -> Array:
+        """The saved times' cotangents with those in a step."""
+        if self.given.saved is None:
+            return ts
+
+        def is_open(carry: tuple[Array, Array]) -> Array:
+            return jnp.any(self._covered(point, is_first, active, carry[1])[0])
+
+        def turn(carry: tuple[Array, Array]) -> tuple[Array, Array]:
+            ts, number = carry
+            here, offset, value, passed = self._covered(point, is_first, active, number)
+            slope = jnp.where(passed, _along(coefficients, _curve(self.problem, offset, value)), 0)
+            place = jnp.maximum(number, 0)
+            kept = jnp.where(here, slope, at_number(ts, place))
+            return self._write(ts, place, kept), number - here
+
+        return lax.while_loop(is_open, turn, (ts, number))[0]
+
+    def _pull(
+        self, point: Point, curve: Array, active: Array
+    ) -> tuple[Array, Array, Array, list[Array]]:
+        """The polynomial of a step, and what its cotangent comes to at time, state, constants."""
+        program = transposed(self.problem.expand, self.wanted, self.timed)
+        flags, laned = self.laned[4][0], self.size > 0
+        inputs = [(point.time, laned), (point.state, laned)]
+        inputs += list(zip(self.arguments[4][0], flags, strict=True))
+        results = run_in_lanes(program, [*inputs, (curve, laned)], self.size)
+        values = [spread(result, self.size) if laned else result[0] for result in results]
+        values[1:] = [jnp.where(active, value, 0) for value in values[1:]]
+        return values[0], values[1], values[2], values[3:]
+
+    def _with_path(self, found: Found, path: Path, step: Array, active: Array) -> Found:
+        """With the cotangents of the path's row, if a step has one."""
+        given = self.given.path
+        if given is None:
+            return found
+        kept = active & (step & ((1 << path.level) - 1) == 0)
+        row = jnp.minimum(step >> path.level, path.rows)
+        names = ("time", "late", "state")
+        rows = {name: getattr(given, name) for name in names if getattr(given, name) is not None}
+        point = found.point
+        more = {
+            name: getattr(point, name) + jnp.where(kept, _row_of_lane(array, row), 0)
+            for name, array in rows.items()
+        }
+        return dataclasses.replace(found, point=dataclasses.replace(point, **more))
+
+    def _write(self, rows: Array, row: Array, value: Array) -> Array:
+        return (runs.scatter_row if self.scatter else runs.write_row)(rows, row, value)
+
+
+def transposed(expand: Program, wanted: Sequence[bool], timed: bool) -> Program:
+    """From time, state, constants and the coefficients' cotangent to the coefficients and the
+    cotangents of time, state and those of the constants that are wanted."""
+    avals = [expand.avals[number] for number in expand.inputs]
+    moving = (timed, True, *wanted)
+
+    def pull(*values: Array) -> list[Array]:
+        *known, cotangent = values
+
+        def run(*changing: Array) -> Array:
+            inputs = [(x, False) for x in merge(moving, changing, known)]
+            return run_in_lanes(expand, inputs, 0)[0][0]
+
+        coefficients, back = jax.vjp(run, *chosen(moving, known))
+        found = back(cotangent)
+        return [coefficients, *(() if timed else (jnp.zeros_like(known[0]),)), *found]
+
+    return trace(pull, *avals, expand.avals[expand.outputs[0]])
+
+
+def _curve(problem: Problem, offset: Array, cotangent: Array) -> Array:
+    """The coefficients' cotangent from that of the polynomial's value at an offset."""
+
+    def power(carry: Array, _: None) -> tuple[Array, Array]:
+        return carry * offset, carry
+
+    _, powers = lax.scan(power, jnp.ones_like(offset), length=problem.order + 1)
+    return powers[:, None].astype(cotangent.dtype) * cotangent
+
+
+def _along(coefficients: Array, curve: Array) -> Array:
+    """The offset's cotangent, where `curve` is the coefficients'."""
+    slopes = (orders(coefficients) * coefficients)[1:] * curve[:-1]
+    return jnp.sum(jnp.real(slopes), axis=(0, 1))
+
+
+def _row(rows: Array, row: Array) -> Array:
+    return lax.dynamic_index_in_dim(rows, row, keepdims=False, allow_negative_indices=False)
+
+
+def _row_of_lane(rows: Array, row: Array) -> Array:
+    """A row, lane by lane where each has its own."""
+    if row.ndim == 0:
+        return _row(rows, row)
+    places = jnp.broadcast_to(row, (1, *rows.shape[1:]))
+    return jnp.take_along_axis(rows, places, axis=0)[0]

@@ -1,0 +1,112 @@
+"""What a run over time returns."""
+
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Shaped
+
+from ..errors import CircuitError, SimulationError
+from ..fixed_points.options import missed
+from ..jaxprs.concrete import is_concrete
+from ..status import Status, message
+
+
+class Trajectory(eqx.Module):
+    """The outputs of a circuit at the times asked for.
+
+    - `ts`: the times, `[times]`.
+    - `outputs`: one array for each output wire, `[times, *value]`; along the coefficient axes of
+      other dimensions, `[times, *value, *orders]`. NaN from a failure on.
+    - `names`: the wires named by `Var`, likewise; `trajectory["name"]` reads them.
+    - `status`: how the run ended.
+    - `stats`: what the calculus counted.
+    - `state`: hands the run on to a later `simulate`.
+    - `dense`: what `evaluate` reads, of a dense run.
+    - `loops`: the loops that were solved as fixed points, by name. Where there are any, `stats` has
+      `iterations`, `residual` and `loop`: of the solve that failed, else the most turns that one
+      took and the most that one misses by; `loop` is the number of that loop.
+    - `wires`: what may have ended the run first, by name, and `advice`, what to try then; where
+      given, `stats` has the number of the `wire` that did.
+    """
+
+    ts: Float[Array, " times"]
+    outputs: tuple[Shaped[Array, "times ..."], ...]
+    names: dict[str, Shaped[Array, "times ..."]]
+    status: Status
+    stats: dict[str, Array]
+    state: Any
+    dense: Any = None
+    loops: tuple[str, ...] = eqx.field(static=True, default=())
+    wires: tuple[str, ...] = eqx.field(static=True, default=())
+    advice: str = eqx.field(static=True, default="")
+
+    def evaluate(self, ts: Any) -> Any:
+        """The output at any times of the run, of `Real(dense=True)`.
+
+        **Arguments:** `ts`: a time, or times of any shape and order.
+
+        **Returns:** what `outputs` holds, at these times: `[*ts, *value]`, a tuple of them where
+        the circuit has not one output; NaN outside of the run.
+
+        **Raises:** `CircuitError` where the run was not dense.
+        """
+        if self.dense is None:
+            raise CircuitError(
+                "evaluate is for dense runs: simulate with calculus=Real(dense=True)"
+            )
+        times = jnp.asarray(ts, self.ts.dtype)
+        outputs = self.dense(times.reshape(-1))
+        outputs = tuple(out.reshape(*times.shape, *out.shape[1:]) for out in outputs)
+        return outputs[0] if len(outputs) == 1 else outputs
+
+    @property
+    def output(self) -> Array:
+        """The only output. Raises `CircuitError` where there is not exactly one."""
+        if len(self.outputs) != 1:
+            raise CircuitError(
+                f"output is for circuits with one output; this one has {len(self.outputs)}: use "
+                "outputs"
+            )
+        return self.outputs[0]
+
+    def __getitem__(self, name: str) -> Array:
+        if name not in self.names:
+            known = ", ".join(self.names) or "none"
+            raise KeyError(
+                f"no wire, or more than one, is named {name!r}; wires named once: {known}"
+            )
+        return self.names[name]
+
+    def check(self) -> "Trajectory":
+        """Raises `SimulationError` where the run failed; returns the trajectory otherwise.
+
+        Under a trace there is nothing to check yet, and nothing is raised.
+        """
+        failed = self.status != Status.ok
+        if not is_concrete(failed) or not bool(jnp.any(failed)):
+            return self
+        for name in ("times", "max_steps", "nonfinite", "step_size", "not_converged"):
+            lanes = self.status == getattr(Status, name)
+            if bool(jnp.any(lanes)):
+                raise SimulationError(self._message(name, lanes), name)
+        raise AssertionError("a status without a name")
+
+    def _message(self, name: str, lanes: Array) -> str:
+        reached = self.stats.get("reached")
+        where = ""
+        if lanes.ndim:
+            where = f" in {int(jnp.sum(lanes))} of {lanes.size} runs"
+        elif reached is not None:
+            where = f" at t = {float(reached):.6g}, after {int(self.stats['steps'])} steps"
+        if name == "not_converged" and not lanes.ndim:
+            loop, iterations = int(self.stats["loop"]), int(self.stats["iterations"])
+            where += ", " + missed(self.loops[loop], iterations, float(self.stats["residual"]))
+        if name == "times":
+            where = where if lanes.ndim else ""
+        if name != "nonfinite":
+            return f"{name}{where}: {message(name)}"
+        if self.wires and not lanes.ndim:
+            where += f", in {self.wires[int(self.stats['wire'])]}"
+        more = f"; or try {self.advice}" if self.advice else ""
+        return f"{name}{where}: {message(name)}{more}"

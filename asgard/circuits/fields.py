@@ -1,0 +1,94 @@
+"""Numbers, counts, orders and names, as atoms, streams and runs take them."""
+
+import operator
+import re
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from ..errors import CircuitError
+from ..jaxprs.concrete import is_concrete
+
+
+def check_count(owner: str, name: str, count: Any, least: int = 0) -> None:
+    """Raises where `count` is no integer of at least `least`."""
+    if not isinstance(count, int) or isinstance(count, bool) or count < least:
+        raise CircuitError(f"{owner}: {name} must be an integer of at least {least}, not {count!r}")
+
+
+def check_name(owner: str, kind: str, name: Any) -> None:
+    """Raises where `name` is not an identifier, as the text notation needs."""
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_][A-Za-z_0-9]*", name):
+        raise CircuitError(f"{owner}: a {kind} is named by an identifier, not {name!r}")
+
+
+def number_text(value: Any) -> str:
+    """A number in the text notation: the shortest digits that give it back in its dtype."""
+    if not is_concrete(value) or not hasattr(value, "dtype"):
+        return "<traced>"
+    array = np.asarray(value)
+    if array.ndim:
+        return f"<{array.dtype}[{','.join(map(str, array.shape))}]>"
+    return str(array[()])
+
+
+def as_number(value: Any) -> Any:
+    """A list of numbers as an array; a converter for fields that hold one number or array."""
+    if value is None:
+        raise CircuitError("None is no number")
+    if not isinstance(value, list | tuple):
+        return value
+    try:
+        return jnp.asarray(value)
+    except (TypeError, ValueError) as error:
+        raise CircuitError(f"{value!r} is no array of numbers") from error
+
+
+def as_array(owner: str, leaf: Any) -> jax.Array:
+    """A number or array of numbers as an inexact array without weak type.
+
+    Whole numbers become floats, so that every leaf of a circuit has a gradient.
+    """
+    if isinstance(leaf, jax.Array | np.ndarray | np.generic):
+        array = jnp.asarray(leaf)
+        if not jnp.issubdtype(array.dtype, jnp.inexact):
+            return array.astype(jnp.result_type(float))
+        weak = getattr(array.aval, "weak_type", False)
+        return jax.lax.convert_element_type(array, array.dtype) if weak else array
+    if isinstance(leaf, bool | int | float | complex):
+        kind = complex if isinstance(leaf, complex) else float
+        return jnp.asarray(leaf, dtype=jnp.result_type(kind))
+    if callable(leaf):
+        raise CircuitError(
+            f"{owner} holds {leaf!r}, which is no number or array: a function or a network is a "
+            "circuit as Function(it, n_in), which may be a field and keeps its weights apart"
+        )
+    raise CircuitError(
+        f"{owner} holds {leaf!r}, which is no number or array; declare the field with "
+        "equinox.field(static=True) if it is part of the circuit's structure"
+    )
+
+
+def as_inexact(owner: str, value: Any) -> Array:
+    """Numbers as an inexact array; whole ones become floats, and no dtype stays weak."""
+    try:
+        array = jnp.asarray(value)
+    except (TypeError, ValueError) as error:
+        raise CircuitError(f"{owner} must be numbers, not {value!r}") from error
+    if not jnp.issubdtype(array.dtype, jnp.inexact):
+        array = array.astype(jnp.result_type(float))
+    return jax.lax.convert_element_type(array, array.dtype)
+
+
+def as_order(owner: str, number: Any) -> int:
+    """An order of a series as a plain integer, to compile by."""
+    try:
+        order = -1 if isinstance(number, bool) else operator.index(number)
+    except TypeError:
+        order = -1
+    if order < 0:
+        raise CircuitError(f"{owner} must be an integer of at least 0, not {number!r}")
+    return order

@@ -1,0 +1,209 @@
+"""The wiring graph of a circuit: its atoms as nodes, joined by wires.
+
+Forgetting a term's shape leaves this graph, so terms that a law of traced monoidal categories makes
+equal have the same one up to names; `canonical` is the name-free form in which that is compared.
+Wires are numbers. A wire has one source (a node's output or an input of the circuit) and any number
+of readers; wiring atoms only join wires, and blocks are replaced by what they hold.
+"""
+
+import dataclasses
+import functools
+import itertools
+from collections.abc import Hashable, Iterable, Sequence
+
+import equinox as eqx
+import jax
+import numpy as np
+
+from ..errors import CircuitError, LoopError
+from ..jaxprs.concrete import is_concrete
+from .atoms.registers import State
+from .atoms.wiring import Var, Wiring
+from .circuit import Atom, Block, Circuit, fold
+from .constraints import resolved
+from .stream import Stream
+
+
+@dataclasses.dataclass(frozen=True)
+class Node:
+    """An atom with the wires it reads and the wires it drives."""
+
+    atom: Atom
+    ins: tuple[int, ...]
+    outs: tuple[int, ...]
+
+    def delay(self, dim: str) -> int:
+        """What the node adds to the delay of a cycle along `dim`."""
+        return self.atom.delay if isinstance(self.atom, State) and self.atom.dim == dim else 0
+
+    @property
+    def streams(self) -> tuple[Stream, ...]:
+        """The streams that the node holds: an initial content over other dimensions."""
+        initial = getattr(self.atom, "initial", None)
+        return (initial,) if isinstance(self.atom, State) and isinstance(initial, Stream) else ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Graph:
+    """Nodes in order of appearance, the circuit's input and output wires, and wires by name."""
+
+    nodes: tuple[Node, ...]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    names: dict[str, tuple[int, ...]]
+
+    @functools.cached_property
+    def dims(self) -> tuple[str, ...]:
+        """Every dimension that a node names, in order of appearance."""
+        found: dict[str, None] = {}
+        for node in self.nodes:
+            if isinstance(node.atom, State):
+                found[node.atom.dim] = None
+            for stream in node.streams:
+                found.update(dict.fromkeys(stream.dims))
+            found.update(dict.fromkeys(node.atom.coordinates))
+            inner = getattr(node.atom, "dim", None)
+            if inner is not None:
+                found[inner] = None
+        return tuple(found)
+
+    def needed(self, wires: Iterable[int]) -> tuple[Node, ...]:
+        """The nodes that these wires depend on, in their order."""
+        source = {wire: place for place, node in enumerate(self.nodes) for wire in node.outs}
+        pending = list(wires)
+        kept: set[int] = set()
+        while pending:
+            place = source.get(pending.pop())
+            if place is not None and place not in kept:
+                kept.add(place)
+                pending.extend(self.nodes[place].ins)
+        return tuple(self.nodes[place] for place in sorted(kept))
+
+
+def flatten(circuit: Circuit) -> Graph:
+    """The wiring graph of a circuit.
+
+    Raises `LoopError` where a closed loop with no node in it is read.
+    """
+    wires = _Wires()
+    ins, outs = wires.expand(resolved(circuit))
+    return wires.resolve(ins, outs)
+
+
+class _Wires:
+    """Wires under construction. An input port is a wire that is later joined to its source."""
+
+    def __init__(self):
+        self.count = 0
+        self.source: dict[int, int] = {}
+        self.nodes: list[Node] = []
+        self.names: dict[str, list[int]] = {}
+
+    def fresh(self, count: int) -> list[int]:
+        self.count += count
+        return list(range(self.count - count, self.count))
+
+    def expand(self, circuit: Circuit) -> tuple[list[int], list[int]]:
+        return fold(circuit, self._part, self._combine)
+
+    def _part(self, part: Circuit) -> tuple[list[int], list[int]]:
+        if isinstance(part, Block):
+            return self.expand(resolved(part.circuit()))
+        if not isinstance(part, Atom):
+            raise CircuitError(f"a circuit is built of atoms and blocks, not {type(part).__name__}")
+        ins = self.fresh(part.n_in)
+        if isinstance(part, Wiring):
+            if isinstance(part, Var):
+                self.names.setdefault(part.name, []).append(ins[0])
+            return ins, [ins[source] for source in part.sources]
+        outs = self.fresh(part.n_out)
+        self.nodes.append(Node(part, tuple(ins), tuple(outs)))
+        return ins, outs
+
+    def _combine(
+        self, combinator: str, count: int, values: list[tuple[list[int], list[int]]]
+    ) -> tuple[list[int], list[int]]:
+        if combinator == "monoidal":
+            return [w for ins, _ in values for w in ins], [w for _, outs in values for w in outs]
+        if combinator == "composition":
+            for (_, outs), (ins, _) in itertools.pairwise(values):
+                self.source.update(zip(ins, outs, strict=True))
+            return values[0][0], values[-1][1]
+        ins, outs = values[0]
+        self.source.update(zip(ins[-count:], outs[-count:], strict=True))
+        return ins[:-count], outs[:-count]
+
+    def resolve(self, ins: Sequence[int], outs: Sequence[int]) -> Graph:
+        nodes = tuple(
+            Node(node.atom, tuple(self._read(wire) for wire in node.ins), node.outs)
+            for node in self.nodes
+        )
+        names = {
+            name: tuple(dict.fromkeys(self._read(wire) for wire in found))
+            for name, found in self.names.items()
+        }
+        return Graph(nodes, tuple(ins), tuple(self._read(wire) for wire in outs), names)
+
+    def _read(self, wire: int) -> int:
+        """The wire at the end of a chain of joins, which becomes every link's source."""
+        chain = []
+        passed = set()
+        while wire in self.source:
+            if wire in passed:
+                raise LoopError("a closed loop with no atom in it is read: its value is undefined")
+            passed.add(wire)
+            chain.append(wire)
+            wire = self.source[wire]
+        for link in chain:
+            self.source[link] = wire
+        return wire
+
+
+def canonical(circuit: Circuit | Graph) -> Hashable:
+    """The wiring graph up to the names of its wires and the order of its nodes.
+
+    Nodes are numbered as a walk from the outputs back meets them, which is the same for every term
+    of one graph. What no output depends on is left out.
+    """
+    graph = circuit if isinstance(circuit, Graph) else flatten(circuit)
+    sources: dict[int, tuple[int, int]] = {
+        wire: (place, port)
+        for place, node in enumerate(graph.nodes)
+        for port, wire in enumerate(node.outs)
+    }
+    inputs = {wire: place for place, wire in enumerate(graph.inputs)}
+    numbers: dict[int, int] = {}
+    order: list[int] = []
+    pending = list(reversed(graph.outputs))
+    while pending:
+        wire = pending.pop()
+        if wire in sources and sources[wire][0] not in numbers:
+            place = sources[wire][0]
+            numbers[place] = len(order)
+            order.append(place)
+            pending.extend(reversed(graph.nodes[place].ins))
+
+    def name(wire: int) -> tuple[str, int, int]:
+        if wire in inputs:
+            return ("input", inputs[wire], 0)
+        place, port = sources[wire]
+        return ("node", numbers[place], port)
+
+    nodes = tuple(
+        (label(graph.nodes[place].atom), tuple(name(wire) for wire in graph.nodes[place].ins))
+        for place in order
+    )
+    return len(graph.inputs), nodes, tuple(name(wire) for wire in graph.outputs)
+
+
+def label(atom: Atom) -> Hashable:
+    """What makes two nodes alike: the atom's structure, and its numbers where they are known."""
+    leaves, structure = jax.tree.flatten(atom)
+    return structure, tuple(_number(leaf) for leaf in leaves)
+
+
+def _number(leaf: object) -> Hashable:
+    if not eqx.is_array(leaf) or not is_concrete(leaf):
+        return id(leaf)
+    array = np.asarray(leaf)
+    return str(array.dtype), array.shape, array.tobytes()

@@ -1,0 +1,219 @@
+"""The loop of a fit: steps of an optimiser, as one compiled program."""
+
+import dataclasses
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float, Int
+
+from ..circuits.circuit import Circuit
+from ..errors import CircuitError
+from ..jaxprs.makeup import Compiled, Made
+from .free import Free, joined
+from .result import FitStatus
+
+# Optimisers that know the loss and its gradient where their step ends.
+_LINE_SEARCHES = (optax.ScaleByZoomLinesearchState, optax.ScaleByBacktrackingLinesearchState)
+
+
+class State(eqx.Module):
+    """Where a fit stands.
+
+    - `free`: the numbers that the optimiser sees.
+    - `finite`: those of the last loss that was finite.
+    - `optimizer`: the state of the optimiser, as optax has it.
+    - `count`: the steps since the first start, also over fits that went on from others.
+    - `order`: the order in which examples are taken, with minibatches of `batch`.
+    """
+
+    free: Free
+    finite: Free
+    optimizer: Any
+    count: Int[Array, ""]
+    order: Int[Array, " examples"] | None
+    batch: int | None = eqx.field(static=True)
+
+
+class Progress(eqx.Module):
+    """What the loop carries: a fit's state, and what it has recorded.
+
+    `loss` is the last one that was finite. After the last step the loss is taken once more, and
+    `judged` says that it was: so that of the circuit which a fit gives is known.
+    """
+
+    state: State
+    losses: Float[Array, " steps"]
+    loss: Float[Array, ""]
+    steps: Int[Array, ""]
+    status: FitStatus
+    judged: Bool[Array, ""]
+
+
+@dataclasses.dataclass(frozen=True)
+class Descent:
+    """What a fit compiles by: the loss, the optimiser's update, whether the loss draws from a key,
+    and how many examples make a minibatch."""
+
+    loss: Made
+    update: Made
+    draws: bool
+    batch: int | None
+
+    def advance(
+        self,
+        circuit: Circuit,
+        args: tuple[Any, ...],
+        key: Array | None,
+        tolerances: dict[str, Array],
+        start: Progress,
+        until: Array,
+    ) -> tuple[Progress, Circuit]:
+        """Takes steps up to number `until`, or until the fit ends; gives the circuit there too."""
+
+        most = start.losses.shape[0]
+
+        def going(progress: Progress) -> Array:
+            last = (progress.steps == most) & ~progress.judged
+            return ((progress.steps < until) | last) & (progress.status == FitStatus.steps)
+
+        def body(progress: Progress) -> Progress:
+            steps, moves = progress.steps, progress.steps < most
+            state, loss, status = self.step(circuit, args, key, tolerances, progress.state, moves)
+            loss = loss.astype(progress.losses.dtype)
+            losses = progress.losses.at[steps].set(loss, mode="drop")
+            loss = jnp.where(jnp.isfinite(loss), loss, progress.loss)
+            # A step that met the tolerance, or failed, was not taken.
+            steps = steps + (moves & (status == FitStatus.steps))
+            return Progress(state, losses, loss, steps, status, ~moves)
+
+        end = jax.lax.while_loop(going, body, start)
+        return end, joined(circuit, end.state.free)
+
+    def step(
+        self,
+        circuit: Circuit,
+        args: tuple[Any, ...],
+        key: Array | None,
+        tolerances: dict[str, Array],
+        state: State,
+        moves: Array,
+    ) -> tuple[State, Array, FitStatus]:
+        """One step: where it leads, the loss where it began, and whether the fit goes on.
+
+        Where it does not move, the loss alone is of interest.
+        """
+        order, keyword = state.order, {}
+        if self.batch is not None and order is not None and key is not None:
+            args, order = _minibatch(args, order, key, state.count, self.batch)
+        if self.draws and key is not None:
+            keyword = {"key": jax.random.fold_in(jax.random.fold_in(key, 1), state.count)}
+
+        def of(free: Free) -> Array:
+            return _real_number(self.loss.value(joined(circuit, free), *args, **keyword))
+
+        loss, gradient = self._loss_and_gradient(of, state)
+        updates, moved = self.update.value(
+            gradient, state.optimizer, state.free, value=loss, grad=gradient, value_fn=of
+        )
+        free: Any = optax.apply_updates(state.free, updates)
+        finite = _where(jnp.isfinite(loss), state.free, state.finite)
+        converged = _meets(tolerances, loss, gradient)
+        # An optimiser that skips a gradient that is not finite leaves the numbers as they are.
+        still = jnp.all(jnp.array([jnp.all(free[name] == state.free[name]) for name in free]))
+        skipped = still & ~_all_finite(gradient)
+        failed = moves & ~_all_finite(free) | ~(jnp.isfinite(loss) | moves & skipped)
+        moved = like(moved, state.optimizer)
+        there = State(free, finite, moved, state.count + 1, order, self.batch)
+        stays = converged | ~failed
+        here = dataclasses.replace(state, free=_where(stays, state.free, finite), finite=finite)
+        status = FitStatus.where(failed, FitStatus.nonfinite, FitStatus.steps)
+        status = FitStatus.where(converged, FitStatus.converged, status)
+        return _where(converged | failed | ~moves, here, there), loss, status
+
+    def _loss_and_gradient(self, of: Any, state: State) -> tuple[Array, Free]:
+        """The loss and its gradient, from the optimiser where its line search has found them."""
+        known = _last(state.optimizer)
+        if getattr(known, "grad", None) is None or self.draws or self.batch is not None:
+            loss, gradient = jax.value_and_grad(of)(state.free)
+            # Optax steps down the conjugate, where numbers are complex.
+            return loss, jax.tree.map(jnp.conj, gradient)
+        shapes = jax.eval_shape(lambda: (known.value, known.grad))
+
+        def anew() -> tuple[Array, Free]:
+            return like(jax.value_and_grad(of)(state.free), shapes)
+
+        return jax.lax.cond(jnp.isfinite(known.value), lambda: (known.value, known.grad), anew)
+
+
+advance = Compiled(Descent.advance)
+
+
+def _last(state: Any) -> Any:
+    """The state of a line search that is the last of an optimiser's parts.
+
+    What comes after one, or wraps it, changes the step, and then it does not know where that ends.
+    """
+    while type(state) is tuple and state:
+        state = state[-1]
+    return state if isinstance(state, _LINE_SEARCHES) else None
+
+
+def _minibatch(
+    args: tuple[Any, ...], order: Array, key: Array, count: Array, batch: int
+) -> tuple[tuple[Any, ...], Array]:
+    """The examples of one step, and the order they are from; a new order for each epoch."""
+    examples = order.shape[0]
+    epoch, place = jnp.divmod(count, examples // batch)
+
+    def shuffled() -> Array:
+        of_epoch = jax.random.fold_in(jax.random.fold_in(key, 0), epoch)
+        return jax.random.permutation(of_epoch, examples).astype(order.dtype)
+
+    order = jax.lax.cond(place == 0, shuffled, lambda: order)
+    drawn = jax.lax.dynamic_slice(order, (place * batch,), (batch,))
+    return jax.tree.map(lambda array: array[drawn], args), order
+
+
+def _real_number(loss: Any) -> Array:
+    if not eqx.is_array_like(loss) or jnp.shape(loss) != ():
+        shape = jnp.shape(loss) if eqx.is_array_like(loss) else type(loss).__name__
+        raise CircuitError(f"a loss must return one number, not {shape}")
+    loss = jnp.asarray(loss)
+    if not jnp.issubdtype(loss.dtype, jnp.floating):
+        raise CircuitError(f"a loss must return a real number, not one of {loss.dtype}")
+    return loss
+
+
+def _meets(tolerances: dict[str, Array], loss: Array, gradient: Free) -> Array:
+    met = jnp.asarray(False)
+    if "loss" in tolerances:
+        met |= loss <= tolerances["loss"]
+    if "gradient" in tolerances:
+        squares = [jnp.sum(jnp.abs(slope) ** 2) for slope in gradient.values()]
+        # An optimiser that skips what is not finite goes on; so does the comparison with NaN.
+        met |= jnp.sqrt(sum(squares)) <= tolerances["gradient"]
+    return met
+
+
+def _all_finite(free: Free) -> Array:
+    return jnp.all(jnp.array([jnp.all(jnp.isfinite(value)) for value in free.values()]))
+
+
+def _where(condition: Array, one: Any, other: Any) -> Any:
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), one, other)
+
+
+def like(tree: Any, models: Any) -> Any:
+    """A pytree in the dtypes of another one, as a loop must carry it."""
+    return jax.tree.map(
+        lambda leaf, model: (
+            jax.lax.convert_element_type(leaf, model.dtype)
+            if jnp.issubdtype(model.dtype, jnp.number)
+            else leaf
+        ),
+        tree,
+        models,
+    )

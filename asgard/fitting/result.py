@@ -1,0 +1,67 @@
+"""What a fit returns."""
+
+from typing import Any
+
+import equinox as eqx
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from ..circuits.circuit import Circuit
+from ..errors import FitError
+from ..jaxprs.concrete import is_concrete
+
+
+class FitStatus(eqx.Enumeration):
+    """How a fit ended. Compares with `==` under tracing; each lane of a `vmap` has its own."""
+
+    steps = "all steps were taken"
+    converged = "the tolerance is met"
+    nonfinite = (
+        "the loss or a step is not finite: a run may have failed (too few max_steps, a "
+        "singularity): simulate it near the error's fit.circuit to see how; or try smaller or "
+        "clipped steps, optax.apply_if_finite, a start that is nearer, or a constraint such as "
+        "Positive"
+    )
+
+
+class Fit(eqx.Module):
+    """What a fit gives.
+
+    - `circuit`: the circuit where the fit came to; after a failure, where the loss was last finite.
+    - `losses`: the loss before each step, `[steps]`; NaN for steps that were not taken.
+    - `loss`: the loss of `circuit`, infinite where none was finite. With noise and minibatches it
+      is that of the draw of the next step.
+    - `steps`: how many were taken.
+    - `status`: how it ended, a `FitStatus`.
+    - `state`: hands the fit on to a later `fit`.
+    """
+
+    circuit: Circuit
+    losses: Float[Array, "*batch steps"]
+    loss: Float[Array, "*batch"]
+    steps: Int[Array, "*batch"]
+    status: FitStatus
+    state: Any = None
+
+    def check(self) -> "Fit":
+        """Raises `FitError` where the fit failed; returns it otherwise.
+
+        Under a trace there is nothing to check yet, and nothing is raised.
+        """
+        failed = self.status == FitStatus.nonfinite
+        if not is_concrete(failed) or not np.any(failed):
+            return self
+        said = FitStatus[FitStatus.nonfinite]
+        if np.ndim(failed):
+            where = f"in {int(np.sum(failed))} of {np.size(failed)} fits"
+        elif np.isposinf(self.loss):
+            where = "at the start"
+            said = (
+                "the loss is not finite there: the data may hold NaN, or the run fails (too few "
+                "max_steps, a singularity); simulate the start to see"
+            )
+        else:
+            where = f"at step {int(self.steps)}"
+        error = FitError(f"nonfinite {where}: {said}", "nonfinite")
+        error.fit = self
+        raise error

@@ -1,0 +1,283 @@
+"""The fixed point of a function as one JAX primitive: its value by a loop, its derivatives without.
+
+z = g(a, z) gives (1 - J) dz = g_a da, with the Jacobian J of g along z at the fixed point (the
+implicit function theorem). So the tangent is one linear solve, whatever the loop did: reverse mode
+transposes that solve, and keeps nothing of the iterations. Second derivatives differentiate the
+solve, in which z is again the value of this primitive.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
+from jax.interpreters import ad
+from jaxtyping import Array
+
+from ..jaxprs.kernel import LARGEST_SUM, as_kernel
+from ..jaxprs.lane_call import (
+    Avals,
+    Flags,
+    LaneCall,
+    bind,
+    chosen,
+    in_lanes,
+    inexact,
+    lane_primitive,
+)
+from ..jaxprs.lanes import run_in_lanes, spread
+from ..jaxprs.program import Program, from_jaxpr, trace
+from .iteration import CONVERGED, DENSE, Equations, Found, search
+from .jacobian import jacobian
+from .layout import Layout
+from .linear import SMALL, add_to_diagonal, iterative_solve, solve
+from .options import FixedPoint
+from .rounding import Control
+
+# What a solve says besides its values: turns, the largest residual, and whether it converged.
+FACTS = 3
+# How many lanes are solved side by side on the CPU, at most: each tile stops by itself.
+TILE = 64
+# What comes after the guesses among its operands: the numbers of a `FixedPoint`.
+NUMBERS = 4
+
+
+# Its own primitive, for which there is a series rule. A run that is a kernel holds the loop itself.
+_fixed_point = lane_primitive("asgard_fixed_point", part_of_kernels=True)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Loop(LaneCall):
+    """What of a fixed point is static: `body` is (a, z) -> (g(a, z), others), of flat lists.
+
+    `unknowns` is how many arrays z is; `others` are what is wanted besides z, at the fixed point.
+    Operands are a, the guess and the numbers of a `FixedPoint`; results z, the others and facts.
+    """
+
+    body: ClosedJaxpr
+    unknowns: int
+    method: str
+
+    primitive = _fixed_point
+
+    @property
+    def tile(self) -> int:
+        """Each tile stops by itself, and its Jacobians fit into a kernel."""
+        return max(1, min(TILE, (LARGEST_SUM - 1) // self.layout.size**2))
+
+    @property
+    def ins(self) -> int:
+        """How many arrays a is."""
+        return len(self.body.in_avals) - self.unknowns
+
+    @functools.cached_property
+    def avals(self) -> list[jax.ShapeDtypeStruct]:
+        """The types of a and z."""
+        return [jax.ShapeDtypeStruct(aval.shape, aval.dtype) for aval in self.body.in_avals]
+
+    @property
+    def z_avals(self) -> list[jax.ShapeDtypeStruct]:
+        """The types of z."""
+        return self.avals[self.ins :]
+
+    @functools.cached_property
+    def run(self) -> Callable[..., list[Any]]:
+        """The body as a function."""
+        return jaxpr_as_fun(self.body)
+
+    @functools.cached_property
+    def layout(self) -> "Layout":
+        """How z is laid out as a vector."""
+        return Layout(tuple(self.z_avals))
+
+    @functools.cached_property
+    def program(self) -> Program:
+        """The body as a program."""
+        return from_jaxpr(self.body)
+
+    @functools.cached_property
+    def slopes(self) -> Program | None:
+        """The Jacobian as a program of (a, z); None where it is not to be formed."""
+        if self.layout.size > DENSE:
+            return None
+
+        def run(*values: Any) -> tuple[Array]:
+            fixed, z = values[: self.ins], values[self.ins :]
+            return (self.jacobian(fixed, z),)
+
+        return trace(run, *self.avals)
+
+    def jacobian(self, fixed: Sequence[Any], z: Sequence[Any]) -> Array:
+        """The Jacobian of g along z, `[unknowns, unknowns]`."""
+        layout = self.layout
+
+        def g(z: Sequence[Any]) -> Array:
+            return layout.pack(self.run(*fixed, *z)[: self.unknowns])
+
+        if layout.size > SMALL:
+            return jacobian(lambda vector: g(layout.unpack(vector)), layout.pack(z))
+
+        # Entry by entry, as a kernel takes no products of matrices and no constant arrays.
+        def column(place: int, unit: Array) -> Array:
+            def along(one: Any) -> Array:
+                return g([one if other == place else z[other] for other in range(len(z))])
+
+            return jax.jvp(along, (z[place],), (unit,))[1]
+
+        return jnp.stack([column(*entry) for entry in layout.units()], axis=1)
+
+    def outline(self, avals: Avals) -> list[Any]:
+        others = self.body.out_avals[self.unknowns :]
+        facts = [((), jnp.int32), ((), self.layout.dtype), ((), jnp.bool_)]
+        types = [*((aval.shape, aval.dtype) for aval in (*self.z_avals, *others)), *facts]
+        return [jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in types]
+
+    def room(self, avals: Avals) -> list[Any]:
+        return []
+
+    def loop(
+        self, room: list[Any], operands: list[Any], laned: Flags, size: int, kernel: bool
+    ) -> list[Array]:
+        layout, slopes = self.layout, self.slopes
+        fixed = list(zip(operands, laned, strict=True))[: self.ins]
+        (rest,) = in_lanes(operands[self.ins :], laned[self.ins :], size)
+        guess, numbers = rest[: self.unknowns], rest[self.unknowns :]
+
+        def run(program: Program, z: Array) -> list[Array]:
+            inputs = [*fixed, *((array, size > 0) for array in layout.unpack(z))]
+            results = run_in_lanes(program, inputs, size)
+            return [spread(one, size) if size else one[0] for one in results]
+
+        equations = Equations(
+            lambda z: layout.pack(run(self.program, z)[: self.unknowns]),
+            None if slopes is None else lambda z: run(slopes, z)[0],
+            layout.wires,
+        )
+        compiled = _as_kernel if kernel else lambda run, guess: run(guess)
+        found = search(equations, self.method, layout.pack(guess), Control(*numbers), compiled)
+        converged = found.state == CONVERGED
+        residual = jnp.max(jnp.abs(found.residual), axis=0)
+        values = [*layout.unpack(found.z), *run(self.program, found.z)[self.unknowns :]]
+        values = [jnp.where(converged, value, jnp.nan).astype(value.dtype) for value in values]
+        return [*values, found.steps, residual, converged]
+
+    def differentiate(
+        self, primals: Sequence[Any], tangents: Sequence[Any], laned: Flags, size: int
+    ) -> tuple[list[Array], list[Any]]:
+        """By the implicit function theorem; there are none along the guess."""
+        values = bind(self, primals, laned, size)
+        moving = [
+            place
+            for place, dot in enumerate(tangents[: self.ins])
+            if not isinstance(dot, ad.Zero) and jnp.issubdtype(primals[place].dtype, jnp.inexact)
+        ]
+        if not moving:
+            return values, [_zero(value) for value in inexact(values)]
+
+        def one(fixed: Any, z: Any, dots: Any, found: Array) -> list[Array]:
+            return _tangents(self, fixed, z, dict(zip(moving, dots, strict=True)), found)
+
+        converged = values[-1]
+        # Where there is no solution there are derivatives of nothing, and none that are NaN, which
+        # a cotangent of zero would spread.
+        last = self.ins + self.unknowns
+        (guess,) = in_lanes(primals[self.ins : last], laned[self.ins : last], size)
+        z = [
+            jnp.where(converged, x, other)
+            for x, other in zip(values[: self.unknowns], guess, strict=True)
+        ]
+        arguments = list(primals[: self.ins]), z, [tangents[place] for place in moving], converged
+        if size:
+            flags = [-1 if flag else None for flag in laned[: self.ins]]
+            axes = (flags, [-1] * self.unknowns, [flags[place] for place in moving], -1)
+            dots = jax.vmap(one, in_axes=axes, out_axes=-1, axis_size=size)(*arguments)
+        else:
+            dots = one(*arguments)
+        known = [jnp.issubdtype(value.dtype, jnp.inexact) for value in values[:-FACTS]]
+        return values, [*chosen(known, dots), *map(_zero, inexact(values[-FACTS:]))]
+
+
+def fixed_point(
+    fn: Callable[..., Sequence[Any]],
+    arguments: Sequence[Any],
+    guess: Sequence[Any],
+    options: FixedPoint,
+) -> tuple[list[Array], list[Array]]:
+    """What fn gives at the z that it gives back, and facts: turns, residual, whether it converged.
+
+    **Arguments:** fn(*arguments, *z) gives arrays of the types of z, and then others; `guess` are
+    the z to start from.
+
+    **Returns:** z and the others, NaN where the search did not converge; the turns that it took,
+    the largest magnitude of g(z) - z where it ended, and whether it converged.
+    """
+    avals = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in map(jnp.asarray, [*arguments, *guess])]
+    closed = jax.make_jaxpr(fn)(*avals)
+    # What the body closes over are arguments too: they have derivatives.
+    constants, inputs = closed.jaxpr.constvars, closed.jaxpr.invars
+    body = ClosedJaxpr(closed.jaxpr.replace(constvars=(), invars=(*constants, *inputs)), ())
+    loop = Loop(body, len(guess), options.method)
+    if loop.layout.size == 0:
+        facts = [jnp.zeros((), jnp.int32), jnp.zeros((), loop.layout.dtype), jnp.ones((), bool)]
+        return list(fn(*arguments, *guess)), facts
+    dtype = loop.layout.dtype
+    numbers = [jnp.asarray(x, dtype) for x in (options.rtol, options.atol, options.damping)]
+    numbers.append(jnp.asarray(options.max_steps, jnp.int32))
+    operands = [*closed.consts, *arguments, *guess, *numbers]
+    found = bind(loop, operands)
+    return found[:-FACTS], found[-FACTS:]
+
+
+def _as_kernel(run: Callable[[Array], Found], guess: Array) -> Found:
+    leaves = as_kernel(lambda guess: jax.tree.leaves(run(guess)), guess)
+    return jax.tree.unflatten(jax.tree.structure(jax.eval_shape(run, guess)), leaves)
+
+
+def _tangents(
+    loop: Loop, fixed: Sequence[Any], z: Sequence[Any], dots: dict[int, Any], converged: Array
+) -> list[Array]:
+    """The derivatives of z and of the others, where entry i of what is fixed moves by dots[i]; zero
+    where z is no solution."""
+    places, unknowns, layout = list(dots), loop.unknowns, loop.layout
+
+    def run(changing: Sequence[Any], z: Sequence[Any]) -> list[Any]:
+        values = list(fixed)
+        for place, value in zip(places, changing, strict=True):
+            values[place] = value
+        return loop.run(*values, *z)
+
+    changing = [fixed[place] for place in places]
+    _, push = jax.linearize(run, changing, list(z))
+    still = [jnp.zeros(aval.shape, aval.dtype) for aval in loop.z_avals]
+    stays = list(map(jnp.zeros_like, changing))
+
+    def along(vector: Array) -> Array:
+        return jnp.where(converged, layout.pack(push(stays, layout.unpack(vector))[:unknowns]), 0)
+
+    right = layout.pack(push(list(dots.values()), still)[:unknowns])
+    right = jnp.where(converged, right, 0)
+    if layout.size > DENSE:
+        moved = lax.custom_linear_solve(
+            lambda s: s - along(s), right, iterative_solve, iterative_solve
+        )
+    else:
+        slopes = jnp.where(converged, loop.jacobian(fixed, z), 0)
+        moved = solve(add_to_diagonal(-slopes, 1.0), right)
+    moved = layout.unpack(moved)
+    others = push(list(dots.values()), moved)[unknowns:]
+    inexact_others = (jnp.issubdtype(x.dtype, jnp.inexact) for x in others)
+    return [
+        *moved,
+        *(
+            jnp.where(converged, x, 0) if flag else x
+            for x, flag in zip(others, inexact_others, strict=True)
+        ),
+    ]
+
+
+def _zero(value: Any) -> ad.Zero:
+    return ad.Zero(jax.typeof(value).to_tangent_aval())

@@ -1,0 +1,137 @@
+"""Hoisting: what a program and its loops compute from constants alone is computed before it.
+
+XLA's way of compiling a program as one kernel takes no arrays that are constants, so these are to
+come from outside.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from jax import lax
+from jax.extend.core import Literal
+
+from .primitives import ELEMENTWISE, named
+from .program import CALLS, Equation, Program, from_jaxpr, inner_jaxprs, live, scan_counts, trace
+
+# What XLA does not compute beforehand where it is of numbers, each in many places, and of iotas.
+_LEFT = ELEMENTWISE | named("iota broadcast_in_dim reshape expand_dims squeeze slice transpose")
+
+
+def hoisted(program: Program) -> Callable[..., list[Any]]:
+    """The program as a function, with its constant arrays computed here and now."""
+    values = dict(program.constants)
+    steps: list[tuple[Equation, Callable[..., Sequence[Any]]]] = []
+    known = set(values)
+    for equation in program.equations:
+        if known.issuperset(equation.ins):
+            known.update(equation.outs)
+            operands = [values[number] for number in equation.ins]
+            values.update(zip(equation.outs, equation.bind(*operands), strict=True))
+            if not _is_number(equation, program):
+                continue
+        avals = [program.avals[number] for number in equation.ins]
+        steps.append((equation, _step(equation, avals)))
+
+    def run(*inputs: Any) -> list[Any]:
+        found = {**values, **dict(zip(program.inputs, inputs, strict=True))}
+        for equation, step in steps:
+            operands = [found[number] for number in equation.ins]
+            found.update(zip(equation.outs, step(*operands), strict=True))
+        return [found[number] for number in program.outputs]
+
+    return run
+
+
+def computes_constants(jaxpr: Any, known: Sequence[bool] = ()) -> bool:
+    """Whether XLA would find constant arrays in a program, or in what it holds, by computing them.
+
+    `known` says which of its inputs are constants.
+    """
+    constants = {var for var, flag in zip(jaxpr.invars, known, strict=False) if flag}
+    for equation in live(jaxpr):
+        name = equation.primitive.name
+        flags = [isinstance(atom, Literal) or atom in constants for atom in equation.invars]
+        calls = name in CALLS
+        if any(computes_constants(it, flags if calls else ()) for it in inner_jaxprs(equation)):
+            return True
+        if all(flags):
+            constants.update(equation.outvars)
+            are_numbers = all(var.aval.size == 1 for var in equation.outvars)
+            if not (calls or are_numbers or name in _LEFT):
+                return True
+    return False
+
+
+def _is_number(equation: Equation, program: Program) -> bool:
+    """Whether an equation of constants gives a number, or many times the same one."""
+    if equation.name == "broadcast_in_dim":
+        return program.avals[equation.ins[0]].size == 1
+    return all(program.avals[number].size == 1 for number in equation.outs)
+
+
+def _step(equation: Equation, avals: Sequence[Any]) -> Callable[..., Sequence[Any]]:
+    """What computes an equation: itself, or a loop with its body hoisted."""
+    if equation.name in EXPANSIONS:
+        expansion = functools.partial(EXPANSIONS[equation.name], **equation.params)
+        return hoisted(trace(expansion, *avals))
+    return _LOOPS[equation.name](equation) if equation.name in _LOOPS else equation.bind
+
+
+def _while(equation: Equation) -> Callable[..., Sequence[Any]]:
+    params = equation.params
+    condition = hoisted(from_jaxpr(params["cond_jaxpr"]))
+    body = hoisted(from_jaxpr(params["body_jaxpr"]))
+    first, second = params["cond_nconsts"], params["cond_nconsts"] + params["body_nconsts"]
+
+    def run(*operands: Any) -> Sequence[Any]:
+        return lax.while_loop(
+            lambda carry: condition(*operands[:first], *carry)[0],
+            lambda carry: body(*operands[first:second], *carry),
+            list(operands[second:]),
+        )
+
+    return run
+
+
+def _scan(equation: Equation) -> Callable[..., Sequence[Any]]:
+    params = equation.params
+    body = hoisted(from_jaxpr(params["jaxpr"]))
+    first, carries = scan_counts(params)
+    last = first + carries
+    options = {name: params[name] for name in ("length", "reverse", "unroll")}
+
+    def run(*operands: Any) -> Sequence[Any]:
+        def turn(carry: list[Any], rows: list[Any]) -> tuple[list[Any], list[Any]]:
+            results = body(*operands[:first], *carry, *rows)
+            return results[: last - first], results[last - first :]
+
+        carry, rows = lax.scan(turn, list(operands[first:last]), list(operands[last:]), **options)
+        return [*carry, *rows]
+
+    return run
+
+
+def _cond(equation: Equation) -> Callable[..., Sequence[Any]]:
+    branches = [hoisted(from_jaxpr(branch)) for branch in equation.params["branches"]]
+    return lambda index, *operands: lax.switch(index, branches, *operands)
+
+
+def _linear_solve(equation: Equation) -> Callable[..., Sequence[Any]]:
+    """A solve by its own program: how it is differentiated is not asked any more."""
+    lengths, solve = equation.params["const_lengths"], equation.params["jaxprs"].solve
+    body = hoisted(from_jaxpr(solve))
+    first, last = lengths.matvec + lengths.vecmat, sum(lengths)
+    inside = slice(first, first + lengths.solve)
+    return lambda *operands: body(*operands[inside], *operands[last:])
+
+
+# Primitives that stand for a loop, by their names: the same in operations of JAX.
+EXPANSIONS: dict[str, Callable[..., Sequence[Any]]] = {}
+
+_LOOPS: dict[str, Callable[[Equation], Callable[..., Sequence[Any]]]] = {
+    "while": _while,
+    "scan": _scan,
+    "cond": _cond,
+    "custom_linear_solve": _linear_solve,
+}

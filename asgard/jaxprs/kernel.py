@@ -1,0 +1,143 @@
+"""Programs that the CPU runs as one kernel.
+
+XLA runs a program on the CPU operation by operation, at a price for each that is many times that of
+the arithmetic where values are small. It compiles small loops whole instead, and takes the same way
+with a call that bears the attributes below: some ten times faster for the loops of this package.
+Other backends inline the call. What that way of compiling cannot take is not marked.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.extend.core import ClosedJaxpr, Primitive, jaxpr_as_fun
+from jax.interpreters import mlir
+from jaxlib.mlir import ir
+from jaxtyping import Array
+
+from .convolution import by_loops
+from .hoisting import EXPANSIONS, computes_constants, hoisted
+from .primitives import ALONG_AXES, ELEMENTWISE, STRUCTURAL, named
+from .program import from_jaxpr, inner_jaxprs, live
+
+_ATTRIBUTES = {"xla_cpu_small_call": "true", "inlineable": "false"}
+
+# From so many elements on XLA hands a reduction to a library.
+LARGEST_SUM = 4096
+# Between twice and four times as many, it splits a loop between threads.
+LARGEST = 8192
+# A kernel is one function to the compiler, whose time grows faster than the function does: so many
+# operations it may have that compute something.
+LONGEST = 800
+# With fixed points in it: a search is many small operations, which compile faster as one function.
+LONGEST_WITH_LOOPS = 3200
+
+# Only moves or steers: of any size.
+_UNBOUNDED = named(
+    """
+    while scan cond jit pjit closed_call custom_jvp_call custom_vjp_call dynamic_update_slice
+    """
+)
+# What is taken of a large array without going through it.
+_TAKING = named("dynamic_slice slice gather")
+_BOUNDED = ELEMENTWISE | ALONG_AXES | STRUCTURAL | named("argmax argmin asgard_convolution")
+_COMPUTING = ELEMENTWISE - named("convert_element_type select_n copy copy_p stop_gradient")
+_COMPUTING |= named("asgard_convolution")
+
+_kernel = Primitive("asgard_kernel")
+_kernel.multiple_results = True
+
+
+def as_kernel(fn: Callable[..., Sequence[Any]], *arguments: Any) -> list[Array]:
+    """fn(*arguments), a flat list of arrays from arrays, compiled as one kernel where that works.
+
+    For use in lowering only: what it binds has no derivatives and no batching rule.
+    """
+    types = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in arguments]
+    closed = jax.make_jaxpr(fn)(*types)
+    searches = any(one.primitive.name in EXPANSIONS for one in _equations(closed.jaxpr))
+    if searches or computes_constants(closed.jaxpr):
+        closed = jax.make_jaxpr(hoisted(from_jaxpr(closed)))(*types)
+    equations = list(_equations(closed.jaxpr))
+    count = sum(equation.primitive.name in _COMPUTING for equation in equations)
+    if count > (LONGEST_WITH_LOOPS if searches else LONGEST) or not all(map(_fits, equations)):
+        # A result that is a constant would come as one of numpy.
+        return [jnp.asarray(x) for x in jaxpr_as_fun(closed)(*arguments)]
+    operands = lax.optimization_barrier([*closed.consts, *arguments])
+    results = _kernel.bind(*operands, jaxpr=ClosedJaxpr(_reading_all(closed.jaxpr), ()))
+    return results[: len(closed.jaxpr.outvars)]
+
+
+def _reading_all(jaxpr: Any) -> Any:
+    """A jaxpr with its constants as inputs, and one entry of each input among its results.
+
+    XLA aborts on a parameter of a kernel that nothing reads.
+    """
+    inputs = (*jaxpr.constvars, *jaxpr.invars)
+    types = [jax.ShapeDtypeStruct(var.aval.shape, var.aval.dtype) for var in inputs]
+    entries = jax.make_jaxpr(
+        lambda *xs: [lax.slice(x, [0] * x.ndim, [1] * x.ndim) for x in xs if x.size]
+    )(*types).jaxpr
+    renamed = dict(zip(entries.invars, inputs, strict=True))
+    reading = [eqn.replace(invars=[renamed[var] for var in eqn.invars]) for eqn in entries.eqns]
+    return jaxpr.replace(
+        constvars=(),
+        invars=inputs,
+        outvars=[*jaxpr.outvars, *(renamed.get(var, var) for var in entries.outvars)],
+        eqns=[*live(jaxpr), *reading],
+        debug_info=jaxpr.debug_info.with_unknown_names(),
+    )
+
+
+def _fits(equation: Any) -> bool:
+    name = equation.primitive.name
+    if name in _UNBOUNDED:
+        return True
+    results = max((var.aval.size for var in equation.outvars), default=0)
+    if name in _TAKING:
+        return results <= LARGEST
+    if name == "dot_general":
+        return _is_matrix_by_vector(equation) and results <= LARGEST
+    operands = max((atom.aval.size for atom in equation.invars), default=0)
+    bound = LARGEST_SUM if name.startswith(("reduce_", "arg")) else LARGEST
+    return name in _BOUNDED and max(results, operands) < bound
+
+
+def _is_matrix_by_vector(equation: Any) -> bool:
+    (_, (batch, _)) = equation.params["dimension_numbers"]
+    ranks = sorted(atom.aval.ndim for atom in equation.invars)
+    return not batch and ranks in ([1, 1], [1, 2])
+
+
+def _equations(jaxpr: Any) -> Iterator[Any]:
+    for equation in live(jaxpr):
+        yield equation
+        for inner in inner_jaxprs(equation):
+            yield from _equations(inner)
+
+
+def _lower_as_call(ctx: Any, *operands: Any, jaxpr: ClosedJaxpr) -> Any:
+    # A program that XLA spreads over devices by itself: it would cut a kernel up.
+    if getattr(ctx.module_context.axis_context, "num_devices", 1) not in (1, None):
+        return _lower_inline(ctx, *operands, jaxpr=jaxpr)
+    # The jaxpr as it is: a call of a function would trace it once more.
+    with by_loops():
+        results = mlir.core_call_lowering(ctx, *operands, name=_kernel.name, call_jaxpr=jaxpr)
+    attributes: dict[str, ir.Attribute] = {
+        name: ir.StringAttr.get(value) for name, value in _ATTRIBUTES.items()
+    }
+    results[0].owner.attributes["mhlo.frontend_attributes"] = ir.DictAttr.get(attributes)
+    return results
+
+
+def _inline(*operands: Any, jaxpr: ClosedJaxpr) -> list[Any]:
+    return jaxpr_as_fun(jaxpr)(*operands)
+
+
+_kernel.def_abstract_eval(lambda *_, jaxpr: jaxpr.out_avals)
+_kernel.def_impl(_inline)
+_lower_inline = mlir.lower_fun(_inline, multiple_results=True)
+mlir.register_lowering(_kernel, _lower_inline)
+mlir.register_lowering(_kernel, _lower_as_call, platform="cpu")

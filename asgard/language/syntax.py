@@ -1,0 +1,110 @@
+"""From text to its tree of calls, and what is wrong with a text that has none."""
+
+import functools
+import importlib.resources
+import re
+
+import lark
+
+from ..errors import ParseError
+from .keywords import KEYWORDS, WORDS
+
+
+def read(text: str) -> lark.Tree:
+    """The text's tree: a node `circuit` a call, whose children are its name and its arguments.
+
+    Raises `ParseError` where the text has none.
+    """
+    try:
+        return _parser().parse(text)
+    except lark.UnexpectedInput as error:
+        raise _syntax_error(text, error) from None
+
+
+def shorten(text: str, length: int = 40) -> str:
+    """A piece of a text for a message: quoted, and cut to `length` characters."""
+    return repr(str(text) if len(text) <= length else text[: length - 3] + "...")
+
+
+@functools.cache
+def _parser() -> lark.Lark:
+    grammar = (
+        importlib.resources.files("asgard.language").joinpath("grammar.lark").read_text("utf-8")
+    )
+    return lark.Lark(
+        grammar, parser="lalr", lexer="contextual", start="circuit", maybe_placeholders=False
+    )
+
+
+def _syntax_error(text: str, error: lark.UnexpectedInput) -> ParseError:
+    token = error.token if isinstance(error, lark.UnexpectedToken) else None
+    ended = token is not None and token.type == "$END"
+    offset = len(text.rstrip()) if ended else error.pos_in_stream or 0
+    call = _open_call(text, offset)
+    # Nothing at all is accepted where the parser has gone past a complete circuit.
+    accepted: set[str] = error.interactive_parser.accepts() or {"$END"}  # pyright: ignore
+    if not text.strip():
+        message = "the text is empty"
+    elif ended:
+        message = "the text ends too early"
+    else:
+        message = f"unexpected {shorten(token or text[offset])}"
+        if call is None and "$END" in accepted:
+            message += ": the circuit is complete before it"
+    if call is not None:
+        word, place = call
+        message += f", in argument {place + 1} of {word}" if word else ", in parentheses"
+        keyword = KEYWORDS.get(word.lower())
+        if keyword is not None and keyword.kind(place) is None:
+            message += f"; {keyword.usage(word)}"
+    return ParseError(
+        message,
+        line=text.count("\n", 0, offset) + 1,
+        column=offset - text.rfind("\n", 0, offset),
+        expected=_expected(text[:offset], accepted, call),
+        text=text,
+    )
+
+
+def _open_call(text: str, offset: int) -> tuple[str, int] | None:
+    """The call whose parentheses are open at `offset`: its name, and which argument is there."""
+    depth = place = 0
+    for position in range(min(offset, len(text)) - 1, -1, -1):
+        letter = text[position]
+        if letter == ")":
+            depth += 1
+        elif letter == "," and depth == 0:
+            place += 1
+        elif letter == "(" and depth > 0:
+            depth -= 1
+        elif letter == "(":
+            return _last_word(text[:position]), place
+    return None
+
+
+def _last_word(text: str) -> str:
+    words = re.findall(r"\w+(?=\s*\Z)", text[-200:])
+    return words[-1] if words else ""
+
+
+def _expected(before: str, accepted: set[str], call: tuple[str, int] | None) -> tuple[str, ...]:
+    """What could stand after `before`, in words: the grammar's answer, narrowed by the keywords."""
+    keyword = KEYWORDS.get(call[0].lower()) if call else None
+    place = call[1] if call else 0
+    last = KEYWORDS.get(_last_word(before).lower())
+    words = []
+    if "NAME" in accepted:
+        kind = "circuit" if call is None else keyword.kind(place) if keyword else None
+        if kind is not None:
+            words.append(WORDS[kind])
+        elif keyword is None:
+            words.append("an argument")
+    if "LPAR" in accepted and (last is None or last.kind(0) is not None):
+        words.append("'('")
+    if "COMMA" in accepted and (keyword is None or keyword.kind(place + 1) is not None):
+        words.append("','")
+    if "RPAR" in accepted and (keyword is None or keyword.accepts(place + 1)):
+        words.append("')'")
+    if "$END" in accepted:
+        words.append("the end of the text")
+    return tuple(words)

@@ -1,0 +1,326 @@
+"""`ensemble`: many paths of a stochastic circuit, tile by tile and device by device."""
+
+import dataclasses
+import functools
+import hashlib
+import types
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import Array, Float, Int, Shaped, UInt
+
+from ..calculi.calculus import Calculus
+from ..calculi.stochastic.calculus import ADVICE, Stochastic
+from ..calculi.stochastic.noise import Words, key_words
+from ..calculi.stochastic.tiles import Failures, Reduced, Tiles, checked, key_array, tiles
+from ..circuits.circuit import Circuit
+from ..circuits.fields import check_count
+from ..errors import CircuitError, SimulationError
+from ..fixed_points.options import missed
+from ..jaxprs.concrete import is_concrete, run_compiled
+from ..jaxprs.makeup import Made
+from ..status import Status, message
+from .simulation import as_sources, as_times, check_state
+from .statistics import is_reduction
+
+# How many paths run side by side by default: what keeps the CPU's caches, and fills a GPU.
+TILE = {"cpu": 4096}
+WIDE_TILE = 2**18
+
+
+class Ensemble(eqx.Module):
+    """What an ensemble gives.
+
+    - `ts`: the times, `[times]`.
+    - `outputs`: without `reduce`, one array `[paths, times, *value]` for each output wire, NaN from
+      a path's end on.
+    - `names`: the wires named by `Var`, likewise; `ensemble["name"]` reads them.
+    - `statistics`: with `reduce`, its result, of the same structure.
+    - `failed`, `survivors`: how many paths ended, at a value that is not finite or at a loop
+      without a fixed point, and how many did not. Statistics rest on the survivors, a biased
+      sample.
+    - `first_bad`, `status`: without `reduce`, each path's first bad step, -1 where it has none, and
+      how it ended.
+    - `failures`: how many paths ended and how many of them at a loop; the first one, its step and
+      the place of the state atom or of the loop.
+    - `state`: hands the run on to a later `ensemble`: in time, or to more paths with `reduce`.
+    """
+
+    ts: Float[Array, " times"]
+    outputs: tuple[Shaped[Array, "..."], ...]
+    names: dict[str, Shaped[Array, "..."]]
+    statistics: Any
+    paths: UInt[Array, ""]
+    first_bad: Int[Array, " paths"] | None
+    status: Status | None
+    failures: Failures
+    time_of_failure: Float[Array, ""]
+    state: Any
+    wires: tuple[str, ...] = eqx.field(static=True)
+    loops: tuple[str, ...] = eqx.field(static=True)
+
+    @property
+    def failed(self) -> Array:
+        """How many paths have ended."""
+        return self.failures.count
+
+    @property
+    def survivors(self) -> Array:
+        """How many paths have not, on which all statistics rest."""
+        return self.paths - self.failures.count
+
+    @property
+    def output(self) -> Array:
+        """The only output. Raises `CircuitError` where there is not exactly one."""
+        if len(self.outputs) != 1:
+            raise CircuitError(
+                f"output is for ensembles of one output that were not reduced; this one has "
+                f"{len(self.outputs)}: use outputs or statistics"
+            )
+        return self.outputs[0]
+
+    def __getitem__(self, name: str) -> Array:
+        if name not in self.names:
+            known = ", ".join(self.names) or "none"
+            raise KeyError(f"no wire is named {name!r} in this ensemble; wires named once: {known}")
+        return self.names[name]
+
+    def check(self) -> "Ensemble":
+        """Raises `SimulationError` where a path failed; returns the ensemble otherwise.
+
+        The error has the ensemble as its `ensemble`. Under a trace there is nothing to check yet,
+        and nothing is raised.
+        """
+        count = self.failures.count
+        if not is_concrete(count) or not np.any(np.asarray(count)):
+            return self
+        error = self._error()
+        error.ensemble = self
+        raise error
+
+    def _error(self) -> SimulationError:
+        """What the failed paths raise."""
+        count = self.failures.count
+        if count.ndim:
+            return SimulationError(
+                f"nonfinite in {int(jnp.sum(count))} paths: try {ADVICE}", "nonfinite"
+            )
+        place, loop = int(self.failures.state), int(self.failures.loop)
+        name, advice = "nonfinite", f"try {ADVICE}"
+        where = f"in {self.wires[place]}"
+        if loop >= 0:
+            iterations, residual = int(self.failures.iterations), float(self.failures.residual)
+            name, advice = "not_converged", message("not_converged")
+            where = f"as {missed(self.loops[loop], iterations, residual)}"
+        counts = {"nonfinite": int(count) - int(self.failures.unsolved)}
+        counts["not_converged"] = int(self.failures.unsolved)
+        several = " and ".join(f"{how} in {n}" for how, n in counts.items() if n)
+        return SimulationError(
+            f"{several} of {int(self.paths)} paths, the first of them path "
+            f"{int(self.failures.path)} at t = {float(self.time_of_failure):.6g}, step "
+            f"{int(self.failures.step)}, {where}; its other paths are untouched. With "
+            f"throw=False they are returned; {advice}",
+            name,
+        )
+
+
+def ensemble(
+    circuit: Circuit,
+    ts: Any,
+    *,
+    inputs: Sequence[Any] = (),
+    calculus: Calculus,
+    key: Any = None,
+    paths: int,
+    reduce: Any = None,
+    tile: int | None = None,
+    mesh: Mesh | None = None,
+    dim: str | None = None,
+    state: Any = None,
+    throw: bool = True,
+) -> Ensemble:
+    """Runs many paths of a circuit with noise.
+
+    Path i is `simulate(…, key=key, path=i)` to rounding, and has the same bits for any number of
+    paths and devices. Paths run in tiles of one width, of which the last is padded.
+
+    **Arguments:** those of `simulate`, and
+
+    - `key`: a JAX key of any kind; not needed where nothing is drawn.
+    - `paths`: how many.
+    - `reduce`: a statistic of `asgard.statistics`, or a tuple or dictionary of them, kept as tiles
+      run: outputs are not stored. None stores all outputs.
+    - `tile`: the number of paths that run side by side.
+    - `mesh`: the devices to spread the paths over; they do not communicate until all are done.
+    - `state`: the `state` of an earlier ensemble. Without `reduce`, its paths go on in time from
+      `ts[0]`. With `reduce`, its statistics go on to the paths that are left, to the same bits as
+      one run of all `paths`.
+    - `throw`: raise `SimulationError` where a path failed, as is done by default; its `ensemble` is
+      what was found.
+
+    **Returns:** an `Ensemble`.
+
+    **Raises:** `CircuitError` for what is wrong beforehand; `SimulationError` for failed paths.
+
+    ```python
+    ag.ensemble(circuit, ts, calculus=ag.Stochastic(steps=100), key=jax.random.key(0),
+                paths=10**6, reduce=(ag.statistics.Mean(), ag.statistics.Variance()))
+    ```
+    """
+    if not isinstance(circuit, Circuit):
+        raise CircuitError(f"ensemble runs a circuit, not {circuit!r}")
+    if not isinstance(calculus, Stochastic):
+        raise CircuitError(f"ensemble runs under Stochastic, not {calculus!r}")
+    check_count("ensemble", "paths", paths, least=1)
+    if paths >= 2**32:
+        raise CircuitError(f"ensemble: paths are counted in 32 bits; {paths} are too many")
+    if tile is None:
+        tile = TILE.get(jax.default_backend(), WIDE_TILE)
+    check_count("ensemble", "tile", tile, least=1)
+    if mesh is not None:
+        if not isinstance(mesh, Mesh):
+            raise CircuitError(f"ensemble: mesh must be a jax.sharding.Mesh, not {mesh!r}")
+        # With axes that shard_map may cut, whichever way the mesh was made.
+        mesh = Mesh(mesh.devices, mesh.axis_names)
+    for name, given in calculus.handed.items():
+        if given.ndim == 0 or given.shape[0] != paths:
+            raise CircuitError(
+                f"noise: the increments of {name} must have a row for each of the {paths} paths, "
+                f"[paths, steps, *value], not the shape {given.shape}"
+            )
+    times = as_times(ts)
+    reductions, structure = jax.tree.flatten(reduce, is_leaf=is_reduction)
+    if not all(map(is_reduction, reductions)):
+        raise CircuitError(f"reduce takes statistics such as statistics.Mean(), not {reduce!r}")
+    words = None if key is None else key_words(key)
+    check_state(times, state, calculus.gapless)
+    calculus, sources = calculus.settled(times), as_sources(circuit, inputs)
+    done, digest = 0, np.zeros(2, np.uint32)
+    if reductions:
+        digest = _digest(circuit, calculus, (times, sources, reductions))
+        done = _rounds_done(state, tile, mesh, paths, words, digest)
+    static = (dim, paths, tile, mesh, done)
+    arguments = (circuit, calculus, times, sources, words, tuple(reductions), state, *static)
+    found = run_compiled(_compiled, _run, *arguments)
+    if reductions:
+        statistics = jax.tree.unflatten(structure, found.statistics)
+        kept = dataclasses.replace(found.state, run=jnp.asarray(digest))
+        found = dataclasses.replace(found, statistics=statistics, state=kept)
+    return found.check() if throw else found
+
+
+def _run(
+    circuit: Circuit,
+    calculus: Stochastic,
+    ts: Array,
+    sources: tuple[Any, ...],
+    words: Words | None,
+    reductions: tuple[Any, ...],
+    state: Any,
+    dim: str | None,
+    paths: int,
+    width: int,
+    mesh: Mesh | None,
+    done: int,
+) -> Ensemble:
+    make = tiles(calculus, circuit, ts, sources, dim)
+    probe = make(words, jnp.zeros(1, jnp.uint32))
+    cut, times = probe.equation.cut, ts.astype(probe.equation.cut.time_dtype)
+    run = Tiles(make, times, words, paths, width, mesh)
+    statistics, outputs, names, first_bad, status = None, (), {}, None, None
+    if reductions:
+        statistics, end, failures = run.reduced(reductions, state, done)
+    else:
+        found = run.stored(checked(probe, state, paths))
+        (outputs, names), end, failures, first_bad, status = found
+    return Ensemble(
+        ts=ts,
+        outputs=outputs,
+        names=names,
+        statistics=statistics,
+        paths=jnp.asarray(paths, jnp.uint32),
+        first_bad=first_bad,
+        status=status,
+        failures=failures,
+        time_of_failure=probe.steps.times(times, failures.step),
+        state=end,
+        wires=cut.wire_names,
+        loops=tuple(loop.name for loop in cut.net.loops),
+    )
+
+
+_compiled = jax.jit(_run, static_argnums=range(7, 12))
+
+
+def _digest(circuit: Circuit, calculus: Stochastic, others: Any) -> np.ndarray:
+    """What tells a run from another one, in this process and in others; 0 under a trace."""
+    # Increments that are handed in are those of so many paths, and grow with them.
+    leaves = jax.tree.leaves((circuit, calculus.correlations, others))
+    made = Made(tuple(_functions((circuit, others))))
+    if made.traced or not is_concrete(*leaves):
+        return np.zeros(2, np.uint32)
+    kinds = [type(part).__name__ for part in jax.tree.leaves(others, is_leaf=is_reduction)]
+    options = calculus.steps, calculus.method, calculus.interpretation, calculus.pairs
+    options += calculus.halvings, calculus.drift_only
+    digest = hashlib.sha256(f"{circuit} {kinds} {options} {made.fingerprint()}".encode())
+    for leaf in map(np.asarray, leaves):
+        digest.update(f"{leaf.dtype}{leaf.shape}".encode() + leaf.tobytes())
+    return np.frombuffer(digest.digest()[:8], np.uint32)
+
+
+def _functions(node: Any) -> Iterator[Any]:
+    """The functions in the fields of modules."""
+    if isinstance(node, eqx.Module):
+        for field in dataclasses.fields(node):
+            yield from _functions(getattr(node, field.name))
+    elif isinstance(node, tuple | list):
+        for each in node:
+            yield from _functions(each)
+    elif isinstance(node, types.FunctionType | types.MethodType | functools.partial):
+        yield node
+
+
+def _rounds_done(
+    state: Any,
+    tile: int,
+    mesh: Mesh | None,
+    paths: int,
+    words: Words | None,
+    digest: np.ndarray,
+) -> int:
+    """How many rounds of tiles the state of a reduced run holds, which is one of this run's."""
+    if state is None:
+        return 0
+    devices = 1 if mesh is None else mesh.size
+    if not isinstance(state, Reduced) or not is_concrete(state.rounds, state.width):
+        raise CircuitError(
+            f"with reduce, state is that of an earlier reduced ensemble, and known: not {state!r}"
+        )
+    if int(state.width) != tile or len(state.started) != devices:
+        raise CircuitError(
+            f"the state is that of tiles of {int(state.width)} paths on {len(state.started)} "
+            f"devices; go on with the same, not with {tile} on {devices}"
+        )
+    done = int(state.rounds)
+    if done * tile * devices > paths:
+        raise CircuitError(
+            f"the state holds {done * tile * devices} paths: paths, which counts them, is to be at "
+            f"least that, not {paths}"
+        )
+    given = key_array(words)
+    if is_concrete(given, state.words) and not np.array_equal(given, state.words):
+        raise CircuitError(
+            "the state is that of another key, whose paths do not go with this one's"
+        )
+    known = is_concrete(state.run) and np.any(digest) and np.any(np.asarray(state.run))
+    if known and not np.array_equal(digest, state.run):
+        raise CircuitError(
+            "the state is that of another run: of another circuit, other numbers or functions, "
+            "other times, steps, options or statistics"
+        )
+    return done

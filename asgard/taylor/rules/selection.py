@@ -1,0 +1,85 @@
+"""Rules of primitives that pick entries of their operands: the choice is that of order 0."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array
+
+from ..series import Order, Series
+from .rule import Application, Need, Rule, coefficient
+
+
+def sort(application: Application) -> Rule:
+    """Sorting by keys: every operand in the order that the keys at order 0 have."""
+    params, avals = application.equation.params, application.avals
+    axis = params["dimension"]
+
+    def start(*operands: Any) -> Sequence[Any]:
+        places = lax.broadcasted_iota(jnp.int32, avals[0].shape, axis)
+        return lax.sort(
+            [*operands, places], axis, is_stable=params["is_stable"], num_keys=params["num_keys"]
+        )
+
+    def step(n: Order, operands: list[Any], series: list[Series]) -> list[Array]:
+        *values, places = operands
+        return [
+            jnp.take_along_axis(value.current, places, axis)
+            for value in values
+            if isinstance(value, Series)
+        ]
+
+    needs = tuple(Need.CURRENT if flag else Need.NOTHING for flag in application.carried)
+    return Rule(start, step, held=1, outputs=application.carried, needs=needs, own=False)
+
+
+def top_k(application: Application) -> Rule:
+    """The largest entries along an axis."""
+    equation = application.equation
+    axis = equation.params.get("axis", -1)
+
+    def start(operand: Any) -> Sequence[Any]:
+        values, places = equation.bind(operand)
+        return [values, places, places]
+
+    def step(n: Order, operands: list[Any], series: list[Series]) -> list[Array]:
+        operand, places = operands
+        return [jnp.take_along_axis(operand.current, places, axis)]
+
+    return Rule(start, step, held=1, outputs=(True, False), needs=(Need.CURRENT,), own=False)
+
+
+def next_after(application: Application) -> Rule:
+    """The neighbour of a float: its series is that of the float from order 1 on."""
+
+    def step(n: Order, operands: list[Any], series: list[Series]) -> Sequence[Any]:
+        return [coefficient(operands[0], application.avals[0])]
+
+    needs = (Need.CURRENT if application.carried[0] else Need.NOTHING, Need.NOTHING)
+    return Rule(application.equation.bind, step, needs=needs, own=False, extra=False)
+
+
+def scattered(
+    application: Application, operation: Callable[[Any, Any], Any]
+) -> Callable[..., Any] | None:
+    """Scattering by an operation: on the entries that the updates, laid out, reach.
+
+    None where two updates may reach one entry.
+    """
+    params, indices = application.equation.params, application.avals[1]
+    if math.prod(indices.shape[:-1]) > 1 and not params["unique_indices"]:
+        return None
+    options = {
+        name: params[name]
+        for name in ("dimension_numbers", "indices_are_sorted", "unique_indices", "mode")
+    }
+
+    def run(operand: Any, indices: Any, updates: Any) -> Any:
+        zeros, reached = jnp.zeros_like(operand), jnp.zeros(operand.shape, bool)
+        laid_out = lax.scatter(zeros, indices, updates, **options)
+        reached = lax.scatter(reached, indices, jnp.ones(updates.shape, bool), **options)
+        return jnp.where(reached, operation(operand, laid_out), operand)
+
+    return run

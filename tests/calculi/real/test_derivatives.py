@@ -1,0 +1,294 @@
+"""Derivatives of runs: forward, reverse and mixed, of one run and of batches.
+
+They are held against central differences, closed forms and one another.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from systems import lorenz_of_wires, ode
+
+import asgard as ag
+from asgard.calculi.real import path
+
+TS = jnp.linspace(0.0, 2.0, 6)
+MARK = "xla_cpu_small_call"
+CALCULUS = ag.Real(order=8, rtol=1e-10)
+
+
+def pendulum(damping, start):
+    return ode(lambda y: jnp.stack([y[1], -jnp.sin(y[0]) - damping * y[1]]), start)
+
+
+def loss(damping, start, ts=TS, calculus=CALCULUS):
+    states = ag.simulate(pendulum(damping, start), ts, calculus=calculus).output
+    return jnp.sum(jnp.cos(states) * jnp.arange(1.0, 1.0 + states.size).reshape(states.shape))
+
+
+POINT = (jnp.asarray(0.3), jnp.array([1.0, -0.4]))
+
+
+value = jax.jit(loss)
+forward = jax.jit(jax.jacfwd(loss, argnums=(0, 1, 2)))
+reverse = jax.jit(jax.grad(loss, argnums=(0, 1, 2)))
+
+
+def differences(fn, x, step=1e-5):
+    """The gradient of a function of an array by central differences."""
+    x = jnp.asarray(x, float)
+    slopes = [
+        (fn(x + step * one.reshape(x.shape)) - fn(x - step * one.reshape(x.shape))) / (2 * step)
+        for one in jnp.eye(x.size)
+    ]
+    return jnp.stack(slopes).reshape(x.shape)
+
+
+FEW = 4
+
+
+@pytest.fixture
+def few_checkpoints(monkeypatch):
+    """Paths that keep four points, so that all but short runs are thinned."""
+    monkeypatch.setattr("asgard.calculi.real.calculus.CHECKPOINTS", FEW)
+    jax.clear_caches()
+    yield
+    jax.clear_caches()
+
+
+@pytest.mark.parametrize("direction", [1, -1])
+def test_reverse_and_forward_agree_with_central_differences(direction):
+    """To a parameter, to initial values and to times, both ways in time."""
+    damping, start = POINT
+    ts = direction * TS
+    found = reverse(damping, start, ts)
+    for one, other in zip(forward(damping, start, ts), found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-10, atol=1e-12)
+    expected = (
+        differences(lambda x: value(x, start, ts), damping),
+        differences(lambda x: value(damping, x, ts), start),
+        differences(lambda x: value(damping, start, x), ts),
+    )
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-7, atol=1e-7)
+
+
+@pytest.mark.parametrize("max_steps", [255, 256, 1000])
+def test_a_thinned_path_gives_the_same_gradient(few_checkpoints, max_steps):
+    calculus = ag.Real(order=4, rtol=1e-7, max_steps=max_steps)
+    steps = ag.simulate(pendulum(*POINT), TS, calculus=calculus).stats["steps"]
+    assert steps > 8 * FEW
+    run = functools.partial(loss, calculus=calculus)
+    back = jax.jit(jax.grad(run, argnums=(0, 1)))(*POINT)
+    forth = jax.jit(jax.jacfwd(run, argnums=(0, 1)))(*POINT)
+    for one, other in zip(forth, back, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-12)
+
+
+def test_the_memory_of_a_gradient_does_not_grow_with_the_steps_allowed():
+    """States are kept at so many points at most, however many steps there may be."""
+    calculus = ag.Real(max_steps=16**4)
+    text = jax.jit(jax.grad(loss, argnums=1)).lower(*POINT, calculus=calculus).as_text()
+    assert f"tensor<{path.CHECKPOINTS + 1}x2xf64>" in text
+    assert f"tensor<{16**4 + 2}x2xf64>" not in text
+
+
+def test_lanes_thinned_unequally_are_gone_through_together(few_checkpoints):
+    """Several pullbacks of one batch, whose tiles hold other lanes than those of the runs did."""
+    rates = jnp.where(jnp.arange(70) < 64, 1.0, 4.0)
+    calculus = ag.Real(order=4, rtol=1e-6, max_steps=1023)
+
+    def end(rate):
+        circuit = ode(lambda y: rate * jnp.stack([y[1], -y[0]]), jnp.array([1.0, 0.0]))
+        return ag.simulate(circuit, jnp.array([0.0, 3.0]), calculus=calculus, throw=False).output[
+            -1, 0
+        ]
+
+    values, back = jax.vjp(jax.vmap(end), rates)
+    weights = jnp.stack([jnp.ones(70), jnp.arange(70.0)])
+    (found,) = jax.jit(jax.vmap(back))(weights)
+    np.testing.assert_allclose(values, jnp.cos(3 * rates), atol=1e-4)
+    np.testing.assert_allclose(found, -3 * jnp.sin(3 * rates) * weights, atol=0.1, rtol=1e-3)
+
+
+def test_a_recorded_run_has_the_same_gradient(few_checkpoints):
+    """With all starts kept no step is taken anew, whatever the number of checkpoints."""
+    calculus = ag.Real(order=4, rtol=1e-7, max_steps=255, adjoint="recorded")
+    recorded = jax.jit(lambda y: jax.grad(loss, argnums=1)(POINT[0], y, calculus=calculus))
+    assert "tensor<257x2xf64>" in recorded.lower(POINT[1]).as_text()
+    bounded = jax.jit(functools.partial(loss, calculus=ag.Real(4, rtol=1e-7, max_steps=255)))
+    bounded = jax.jit(jax.grad(bounded, argnums=1))(*POINT)
+    np.testing.assert_allclose(recorded(POINT[1]), bounded, rtol=1e-12)
+
+
+def test_an_unknown_adjoint_is_refused():
+    with pytest.raises(ag.CircuitError, match='adjoint must be "bounded" or "recorded"'):
+        ag.Real(adjoint="forward")
+
+
+@pytest.mark.parametrize("transform", [jax.grad, jax.jacfwd])
+def test_derivatives_compile_as_kernels(transform):
+    text = jax.jit(transform(loss)).lower(*POINT).as_text()
+    values = jax.jit(loss).lower(*POINT).as_text()
+    assert values.count(MARK) == 1
+    assert text.count(MARK) >= 2
+
+
+def test_gradients_to_breakpoints_where_an_input_jumps():
+    """y' = 1 before the jump and 3 after it: y(2) = 6 - 2 place."""
+
+    def end(place):
+        jumping = ag.Function(lambda t: jnp.where(t < place, 1.0, 3.0), 1, 1)
+        circuit = ag.Coordinate("t") >> jumping >> ag.Register("t", 0.0)
+        calculus = ag.Real(order=6, breakpoints=jnp.stack([place, place + 5]))
+        return ag.simulate(circuit, jnp.array([0.0, 2.0]), calculus=calculus).output[-1]
+
+    place = jnp.asarray(0.7)
+    np.testing.assert_allclose(end(place), 4.6, rtol=1e-12)
+    np.testing.assert_allclose(jax.jit(jax.jacfwd(end))(place), -2.0, rtol=1e-12)
+    places = jnp.array([0.3, 0.7, 1.5])
+    found = jax.jit(jax.vmap(jax.grad(end)))(places)
+    np.testing.assert_allclose(found, [-2.0] * 3, rtol=1e-12)
+
+
+def logistic_end(rate):
+    """y' = rate y (1 - y) from 1/4, at t = 1: the logistic function of rate - log 3."""
+    circuit = ode(lambda y: rate * y * (1 - y), jnp.asarray(0.25))
+    return ag.simulate(circuit, jnp.array([0.0, 1.0]), calculus=QUICK).output[-1]
+
+
+QUICK = ag.Real(order=6, rtol=1e-9, max_steps=31)
+RATE = jnp.asarray(0.6)
+
+
+def logistic_derivatives(count):
+    """Closed forms, by the polynomial in y that each derivative of the logistic function is."""
+    y = np.exp(RATE) / (3 + np.exp(RATE))
+    polynomial, found = np.polynomial.Polynomial([0, 1]), []
+    for _ in range(count):
+        found.append(polynomial(y))
+        polynomial = polynomial.deriv() * np.polynomial.Polynomial([0, 1, -1])
+    return found
+
+
+@pytest.mark.parametrize("outer", [jax.jacfwd, jax.jacrev])
+@pytest.mark.parametrize("inner", [jax.jacfwd, jax.jacrev])
+def test_second_derivatives_in_all_modes(inner, outer):
+    _, _, expected = logistic_derivatives(3)
+    found = jax.jit(outer(inner(logistic_end)))(RATE)
+    np.testing.assert_allclose(found, expected, rtol=1e-7)
+
+
+def test_a_third_derivative():
+    *_, expected = logistic_derivatives(4)
+    found = jax.jit(jax.jacfwd(jax.jacfwd(jax.grad(logistic_end))))(RATE)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_gradients_of_each_trajectory_of_a_batch():
+    starts = jnp.array([[1.0, -0.4], [0.2, 2.5], [-3.0, 0.0]])
+    batched = jax.jit(jax.vmap(jax.grad(loss, argnums=(0, 1)), in_axes=(None, 0)))
+    found = batched(POINT[0], starts)
+    for row, start in enumerate(starts):
+        damping, state, _ = reverse(POINT[0], start, TS)
+        np.testing.assert_allclose(found[0][row], damping, rtol=1e-11)
+        np.testing.assert_allclose(found[1][row], state, rtol=1e-11)
+
+
+def test_the_gradient_of_a_batch_to_what_its_trajectories_share():
+    starts = jnp.array([[1.0, -0.4], [0.2, 2.5], [-3.0, 0.0]])
+
+    def total(damping):
+        return jnp.sum(jax.vmap(loss, in_axes=(None, 0))(damping, starts))
+
+    expected = sum(reverse(POINT[0], start, TS)[0] for start in starts)
+    for transform in (jax.grad, jax.jacfwd):
+        found = jax.jit(transform(total))(POINT[0])
+        np.testing.assert_allclose(found, expected, rtol=1e-10)
+
+
+def test_the_second_derivative_of_a_batch_to_what_its_runs_share():
+    def total(rate):
+        return jnp.sum(jax.vmap(lambda share: logistic_end(share * rate))(jnp.array([1.0, 0.5])))
+
+    expected = sum(
+        share**2 * jax.jit(jax.jacfwd(jax.grad(logistic_end)))(share * RATE) for share in (1.0, 0.5)
+    )
+    np.testing.assert_allclose(jax.jit(jax.hessian(total))(RATE), expected, rtol=1e-10)
+
+
+def test_gradients_of_batches_wider_than_a_tile_with_runs_of_unequal_length():
+    starts = jnp.stack([jnp.linspace(-3, 3, 70), jnp.linspace(0, 2, 70)], axis=1)
+    rates = jnp.linspace(0.0, 4.0, 70)
+    calculus = ag.Real(order=8, rtol=1e-9)
+
+    def one(damping, start):
+        return loss(damping, start, calculus=calculus)
+
+    found = jax.jit(jax.vmap(jax.grad(one)))(rates, starts)
+    alone = jax.jit(jax.grad(one))
+    for row in (0, 31, 63, 64, 69):
+        np.testing.assert_allclose(found[row], alone(rates[row], starts[row]), rtol=1e-9)
+
+
+def test_gradients_through_a_complex_state():
+    """z' = a z from z0: z(1) = z0 exp(a)."""
+
+    def end(real, imaginary):
+        rate = real + 1j * imaginary
+        circuit = ode(lambda z: rate * z, jnp.array([1.0 + 2.0j]))
+        return ag.simulate(circuit, jnp.array([0.0, 1.0])).output[-1, 0]
+
+    def part(real, imaginary):
+        return end(real, imaginary).imag
+
+    found = jax.jit(jax.grad(part, argnums=(0, 1)))(-0.3, 0.8)
+    value = (1 + 2j) * np.exp(-0.3 + 0.8j)
+    np.testing.assert_allclose(found, [value.imag, (1j * value).imag], rtol=1e-12)
+
+
+def test_a_gradient_through_a_state_handed_on():
+    """Two half runs have the derivatives of one whole run."""
+
+    def halves(start):
+        first = ag.simulate(pendulum(POINT[0], start), TS[:3], calculus=CALCULUS)
+        second = ag.simulate(
+            pendulum(POINT[0], start), TS[2:], calculus=CALCULUS, state=first.state
+        )
+        return jnp.sum(second.output[-1] * jnp.array([1.0, 2.0]))
+
+    def whole(start):
+        run = ag.simulate(pendulum(POINT[0], start), TS, calculus=CALCULUS)
+        return jnp.sum(run.output[-1] * jnp.array([1.0, 2.0]))
+
+    found, expected = (jax.jit(jax.grad(run))(POINT[1]) for run in (halves, whole))
+    np.testing.assert_allclose(found, expected, rtol=1e-10)
+
+
+def test_gradients_through_a_dense_run_evaluated_later():
+    @jax.jit
+    def later(start, times):
+        run = ag.simulate(pendulum(POINT[0], start), TS, calculus=DENSE)
+        return jnp.sum(run.evaluate(times) * jnp.array([1.0, 3.0]))
+
+    times = jnp.array([0.05, 0.9, 1.99])
+    found = jax.jit(jax.grad(later))(POINT[1], times)
+    np.testing.assert_allclose(found, differences(lambda y: later(y, times), POINT[1]), rtol=1e-7)
+
+
+DENSE = ag.Real(order=8, rtol=1e-10, max_steps=255, dense=True)
+
+
+def test_gradients_of_lorenz_to_each_register():
+    circuit = lorenz_of_wires()
+
+    def end(circuit):
+        outputs = ag.simulate(circuit, jnp.array([0.0, 1.0])).outputs
+        return outputs[0][-1] + 2 * outputs[1][-1]
+
+    back = jax.tree.leaves(jax.jit(jax.grad(end))(circuit))
+    forth = jax.tree.leaves(jax.jit(jax.jacfwd(end))(circuit))
+    for one, other in zip(back, forth, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-11)

@@ -1,0 +1,128 @@
+"""Least squares on models with known answers, what it compiles, and what it refuses."""
+
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import equations
+
+import asgard as ag
+from asgard.fitting.least_squares import _solve
+
+X = jnp.linspace(-1.0, 2.0, 12)
+Y = 0.3 - 1.7 * X + 0.1 * jnp.sin(9 * X)
+
+
+def line(circuit, x, y):
+    numbers = ag.parameters(circuit)
+    return numbers["const.value"] + numbers["scalar.factor"] * x - y
+
+
+START = ag.Scalar(5.0) >> ag.Const(-2.0) @ ag.Id()
+
+
+def fitted(circuit=START, residuals=line, **options):
+    return ag.fit_residuals(circuit, residuals, **({"args": (X, Y), "steps": 60} | options))
+
+
+def place(circuit):
+    return np.array([float(value) for value in ag.parameters(circuit).values()])
+
+
+@pytest.mark.parametrize("method", ["levenberg_marquardt", "gauss_newton"])
+def test_a_line_is_that_of_linear_regression(method):
+    slope, offset = np.polyfit(X, Y, 1)
+    found = fitted(method=method)
+    assert found.status == ag.FitStatus.converged
+    np.testing.assert_allclose(place(found.circuit), [slope, offset], rtol=1e-7)
+    np.testing.assert_allclose(found.loss, np.sum((offset + slope * X - Y) ** 2), rtol=1e-12)
+    np.testing.assert_allclose(found.losses[0], np.sum((-2 + 5 * X - Y) ** 2), rtol=1e-12)
+
+
+@pytest.mark.parametrize("method", ["levenberg_marquardt", "gauss_newton"])
+@pytest.mark.parametrize("dtypes", [("f4", "f4"), ("f4", "f8")], ids=["single", "mixed"])
+def test_numbers_keep_the_dtype_that_they_have(dtypes, method):
+    factor, value = (np.dtype(dtype).type(x) for dtype, x in zip(dtypes, (5, -2), strict=True))
+    circuit = ag.Scalar(factor) >> ag.Const(value) @ ag.Id()
+    found = fitted(circuit, args=(X.astype("f4"), Y.astype("f4")), method=method)
+    assert found.status == ag.FitStatus.converged
+    assert tuple(x.dtype for x in ag.parameters(found.circuit).values()) == dtypes
+    np.testing.assert_allclose(place(found.circuit), np.polyfit(X, Y, 1), rtol=1e-3)
+
+
+def test_constraints_trainable_numbers_and_pytrees_of_residuals():
+    circuit = ag.Scalar(ag.Bounded(-1.0, -1.5, 0.0)) >> ag.Const(ag.Fixed(0.3)) @ ag.Id()
+
+    def pieces(circuit, x, y):
+        all = line(circuit, x, y)
+        return {"left": all[:5], "right": (all[5:].reshape(7, 1),)}
+
+    found = fitted(circuit, pieces, steps=200)
+    assert place(found.circuit)[1] == 0.3
+    assert -1.5 < place(found.circuit)[0] < -1.49  # towards -1.7, out of reach
+    only = fitted(trainable="const.value")
+    np.testing.assert_allclose(place(only.circuit), [5.0, np.mean(Y - 5 * X)], rtol=1e-7)
+
+
+def test_other_numbers_and_data_do_not_compile_again():
+    fitted()
+    before = _solve.jitted._cache_size()
+    fitted(ag.Scalar(1.0) >> ag.Const(0.5) @ ag.Id(), args=(2 * X, Y + 1), tol=None)
+    fitted(residuals=line)
+    assert _solve.jitted._cache_size() == before
+
+
+def test_it_calls_nothing_on_the_host():
+    names = equations(lambda circuit: fitted(circuit).losses, START)
+    assert "while" in names
+    assert not [name for name in names if "callback" in name]
+
+
+def test_fits_of_many_data_sets_go_side_by_side():
+    data = jnp.stack([Y, 2 * Y, Y + X])
+    found = jax.vmap(lambda y: fitted(args=(X, y)))(data)
+    for lane, y in enumerate(data):
+        slope, offset = np.polyfit(X, y, 1)
+        numbers = ag.parameters(found.circuit)
+        np.testing.assert_allclose(numbers["scalar.factor"][lane], slope, rtol=1e-7)
+        np.testing.assert_allclose(numbers["const.value"][lane], offset, rtol=1e-7)
+
+
+def test_residuals_that_are_not_finite_end_the_fit():
+    def broken(circuit, x, y):
+        return jnp.log(-1 - line(circuit, x, y) ** 2)
+
+    found = fitted(residuals=broken, throw=False)
+    assert found.status == ag.FitStatus.nonfinite
+    np.testing.assert_array_equal(place(found.circuit), place(START))
+    with pytest.raises(ag.FitError, match="nonfinite at the start"):
+        fitted(residuals=broken)
+
+
+def test_without_optimistix_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "optimistix", None)
+    with pytest.raises(ImportError, match=r'pip install "asgard\[fit\]"'):
+        fitted()
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"method": "newton"}, "method must be one of levenberg_marquardt, gauss_newton"),
+        ({"steps": 0}, "steps must be an integer of at least 1"),
+        ({"residuals": 3}, "residuals are a function"),
+        ({"residuals": lambda c, x, y: "far"}, "residuals must be arrays"),
+        ({"residuals": lambda c, x, y: jnp.arange(3)}, "real numbers, not 3 of int"),
+        ({"residuals": lambda c, x, y: []}, "residuals must be arrays"),
+        ({"trainable": "const.valu"}, "did you mean const.value"),
+        ({"residuals": lambda c, x, y: jnp.sum(line(c, x, y) ** 2)}, "1 residual for 2 numbers"),
+        ({"tol": "x"}, "tol must be a number"),
+        ({"tol": [1.0, 2.0]}, "tol must be one number"),
+        ({"circuit": ag.Scalar(1j) >> ag.Const(1.0) @ ag.Id()}, "moves real numbers"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_runs(options, says, unchecked):
+    with pytest.raises(ag.CircuitError, match=says):
+        fitted(**options)

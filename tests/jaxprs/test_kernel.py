@@ -1,0 +1,131 @@
+"""Runs that the CPU compiles as one kernel, and those that it cannot.
+
+The value of a kernel is held against that of the same run compiled operation by operation.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+from systems import lorenz, lorenz_of_wires, ode
+
+import asgard as ag
+
+TS = jnp.array([0.0, 0.1, 0.25])
+QUICK = ag.Real(order=6, rtol=1e-6, max_steps=63)
+MARK = "xla_cpu_small_call"
+WEIGHTS = np.linspace(-1, 1, 9).reshape(3, 3)
+
+TAKEN = {
+    "arithmetic": lambda x: x * (1 - x) / (2 + x * x),
+    "elementary": lambda x: jnp.exp(-x) + jnp.log(2 + x) + jnp.sqrt(2 + x) + jnp.tanh(x) ** 3,
+    "circular": lambda x: jnp.sin(x) + jnp.cos(x) + jnp.tan(x / 3) + jnp.arctan(x),
+    "inverse": lambda x: jnp.arcsin(x / 4) + jnp.arccos(x / 4) + jnp.arcsinh(x) + jnp.arctan2(x, 2),
+    "error functions": lambda x: lax.erf(x) + lax.erfc(x) + lax.logistic(x),
+    "branches": lambda x: jnp.where(x > 0, x, -x) + jnp.maximum(x, 3.0) + jnp.clip(x, -4, 4),
+    "reductions": lambda x: -x * jnp.sum(x) / (4 + jnp.max(x)) + jnp.cumsum(x),
+    "a constant matrix": lambda x: jnp.asarray(WEIGHTS) @ x,
+    "a constant of the trace": lambda x: jnp.arange(3.0) - x,
+    "numbers in a row": lambda x: jnp.stack([1.0, 2.0, -1.0]) - x,
+    "a range between zeros": lambda x: jnp.pad(jnp.arange(1.0, 2.0), 1) - x,
+    "an identity matrix": lambda x: jnp.eye(3)[::-1] @ x,
+    "numbers in a row in a loop": lambda x: lax.fori_loop(
+        0, 3, lambda _, y: y / 2 + jnp.stack([1.0, 2.0, -1.0]), -x
+    ),
+    "concatenation": lambda x: jnp.concatenate([x[1:], -x[:1]]),
+    "rolling": lambda x: jnp.roll(x, 1) - x,
+    "padding": lambda x: jnp.pad(x, 1)[2:] - x,
+    "fancy indices": lambda x: x[jnp.array([2, 0, 1])] - x,
+    "a complex middle": lambda x: jnp.real(jnp.exp(1j * x) * (1 + 2j)),
+}
+NOT_TAKEN = {
+    "a product of matrices": lambda x: (jnp.outer(x, x) @ WEIGHTS)[0],
+    "a Fourier transform": lambda x: -jnp.real(jnp.fft.ifft(jnp.fft.fft(x))),
+}
+
+
+def last(field, x):
+    return ag.simulate(ode(field, x), TS, calculus=QUICK).output[-1]
+
+
+def is_kernel(fn, *arguments):
+    return MARK in jax.jit(fn).lower(*arguments).as_text()
+
+
+@pytest.fixture
+def apart(monkeypatch):
+    """Compiles a function's runs operation by operation, and calls it."""
+
+    def call(fn, *arguments):
+        with monkeypatch.context() as patch:
+            patch.setattr("asgard.jaxprs.kernel.LONGEST", 0)
+            lowered = jax.jit(lambda *values: fn(*values)).lower(*arguments)
+        assert MARK not in lowered.as_text()
+        return lowered.compile()(*arguments)
+
+    return call
+
+
+@pytest.mark.parametrize("name", TAKEN)
+def test_a_kernel_has_the_value_of_its_operations(name, apart):
+    x = jnp.array([0.5, -0.25, 0.75])
+
+    def run(x):
+        return last(TAKEN[name], x)
+
+    compiled = jax.jit(run)
+    assert is_kernel(run, x)
+    np.testing.assert_allclose(compiled(x), apart(run, x), rtol=1e-13)
+    # No row of them ends at zero under a field of the table, where only rounding were compared.
+    batch = jnp.stack([x, 2 * x, 2.5 * x, x - 1])
+    found = jax.jit(jax.vmap(run))(batch)
+    expected = jnp.stack([compiled(row) for row in batch])
+    np.testing.assert_allclose(found, expected, rtol=1e-13)
+
+
+@pytest.mark.parametrize("name", NOT_TAKEN)
+def test_what_a_kernel_cannot_take_runs_without(name):
+    x = jnp.array([0.5, -0.25, 0.75])
+
+    def run(x):
+        return last(NOT_TAKEN[name], x)
+
+    assert not is_kernel(run, x)
+    # Steps of order 6 at 1e-6 beside steps of order 12 at 1e-12.
+    fine = ag.Real(order=12, rtol=1e-12)
+    expected = ag.simulate(ode(NOT_TAKEN[name], x), TS, calculus=fine).output[-1]
+    np.testing.assert_allclose(run(x), expected, rtol=1e-5)
+    found = jax.vmap(run)(jnp.stack([x, 2 * x]))
+    np.testing.assert_allclose(found[0], run(x), rtol=1e-12)
+
+
+@pytest.mark.parametrize("size", [200, 5000])
+def test_wide_states_run(size):
+    x = jnp.linspace(0.5, 1, size)
+
+    def run(x):
+        return last(jnp.negative, x)
+
+    np.testing.assert_allclose(jax.jit(run)(x), x * np.exp(-0.25), rtol=1e-5)
+
+
+@pytest.mark.parametrize("build", [lorenz, lorenz_of_wires])
+@pytest.mark.parametrize("count", [1, 2, 3000])
+def test_times_that_are_constants_of_an_outer_compilation(build, count):
+    ts = jnp.linspace(0, 0.25, count)
+
+    def run(circuit):
+        return ag.simulate(circuit, ts, calculus=QUICK, throw=False).outputs
+
+    outputs = jax.jit(run)(build())
+    assert is_kernel(run, build())
+    assert all(np.all(np.isfinite(output)) for output in outputs)
+
+
+def test_other_backends_take_no_mark():
+    def run(circuit):
+        return ag.simulate(circuit, TS, calculus=QUICK, throw=False).output
+
+    exported = jax.export.export(jax.jit(run), platforms=["cuda", "tpu"])(lorenz())
+    assert MARK not in exported.mlir_module()

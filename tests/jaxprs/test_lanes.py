@@ -1,0 +1,129 @@
+"""Programs in lanes: what `jax.vmap` gives, with the batch as the last axis."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+import asgard as ag
+from asgard.jaxprs.lanes import run_in_lanes, spread
+from asgard.jaxprs.program import trace
+
+SIZE = 5
+
+
+def loops(x, y):
+    def turn(carry, row):
+        total = carry * row + y
+        return total, jnp.sum(total)
+
+    return lax.scan(turn, x[0], x, reverse=True)
+
+
+def halves(x, y):
+    return lax.while_loop(lambda x: jnp.sum(x) > 1, lambda x: x / 2, x * x + y)
+
+
+FUNCTIONS = {
+    "arithmetic": lambda x, y: x * y + jnp.sin(x) / (1 + y * y) - 2.0,
+    "shapes": lambda x, y: jnp.concatenate([x.T.reshape(6), jnp.stack([y, y])])[::-1],
+    "padding": lambda x, y: jnp.pad(x, 1) + y,
+    "reductions": lambda x, y: jnp.max(x, axis=0) * jnp.cumsum(x, axis=1)[0] + y,
+    "slices": lambda x, y: lax.dynamic_update_slice(x, x[:1] * y, (1, 0))[1:, ::2],
+    "an index in lanes": lambda x, y: lax.dynamic_index_in_dim(x, (y > 0).astype(int)),
+    "select": lambda x, y: jnp.where(y > 0, x, jnp.where(x > 0, y, 1.0)),
+    "dot": lambda x, y: x @ x.T + y,
+    "sort": lambda x, y: jnp.sort(x + y, axis=1),
+    "scan": loops,
+    "scan over constants": lambda x, y: lax.scan(lambda c, _: (c + y, c), 0.0, None, length=3),
+    "while": halves,
+    "cond": lambda x, y: lax.cond(y > 0, lambda x: x + 1, lambda x: -x, x),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("laned", [(True, True), (True, False), (False, True), (False, False)])
+def test_lanes_have_the_values_of_a_batch(name, laned):
+    def flat(x, y):
+        return jax.tree.leaves(FUNCTIONS[name](x, y))
+
+    key = jax.random.key(1)
+    shapes = (2, 3), ()
+    values = [
+        jax.random.normal(jax.random.fold_in(key, place), (*shape, SIZE) if flag else shape)
+        for place, (shape, flag) in enumerate(zip(shapes, laned, strict=True))
+    ]
+    program = trace(flat, *(jax.ShapeDtypeStruct(shape, values[0].dtype) for shape in shapes))
+    found = jax.jit(
+        lambda *values: [
+            spread(result, SIZE)
+            for result in run_in_lanes(program, list(zip(values, laned, strict=True)), SIZE)
+        ]
+    )(*values)
+    axes = [-1 if flag else None for flag in laned]
+    expected = jax.vmap(flat, in_axes=axes, out_axes=-1, axis_size=SIZE)(*values)
+    for one, other in zip(found, expected, strict=True):
+        assert one.shape == other.shape
+        np.testing.assert_allclose(one, other, rtol=1e-14)
+
+
+def growth(rate, initial, ts):
+    circuit = (ag.Scalar(rate) >> ag.Register("t", initial) >> ag.Split()).trace()
+    return ag.simulate(circuit, ts, calculus=ag.Real(order=14, max_steps=31), throw=False)
+
+
+def test_nested_batches_over_different_arguments():
+    rates, initials = jnp.linspace(-1, 1, 3), jnp.linspace(1, 2, 4)
+    ts = jnp.array([0.0, 0.3, 0.5])
+
+    def last(rate, initial):
+        return growth(rate, initial, ts).output[-1]
+
+    grid = jax.vmap(jax.vmap(last, in_axes=(None, 0)), in_axes=(0, None))
+    expected = initials * np.exp(0.5 * rates[:, None])
+    np.testing.assert_allclose(jax.jit(grid)(rates, initials), expected, rtol=1e-13)
+    other = jax.vmap(jax.vmap(last, in_axes=(0, None)), in_axes=(None, 0))
+    np.testing.assert_allclose(other(rates, initials), expected.T, rtol=1e-13)
+
+
+def test_a_batch_larger_than_a_tile_with_times_and_failures_of_its_own():
+    rates = jnp.linspace(0.1, 1, 150).at[70].set(jnp.nan)
+    spans = jnp.linspace(0.5, 1.5, 150)
+
+    def run(rate, span):
+        found = growth(rate, 1.0, span * jnp.linspace(0, 1, 4))
+        return found.output, found.status == ag.Status.ok, found.stats["steps"]
+
+    outputs, ok, steps = jax.jit(jax.vmap(run))(rates, spans)
+    np.testing.assert_array_equal(ok, ~np.isnan(rates))
+    times = spans[:, None] * np.linspace(0, 1, 4)
+    expected = np.exp(rates[:, None] * times)
+    good = np.asarray(ok)
+    np.testing.assert_allclose(outputs[good], expected[good], rtol=1e-13)
+    assert np.all(np.isnan(outputs[70]))
+    assert len(set(np.asarray(steps).tolist())) > 1
+    alone = growth(rates[3], 1.0, times[3])
+    assert int(alone.stats["steps"]) == int(steps[3])
+
+
+def test_gradients_in_and_around_a_batch():
+    rates = jnp.linspace(0.1, 1, 3)
+    ts = jnp.array([0.0, 0.5])
+
+    def last(rate):
+        return growth(rate, 1.0, ts).output[-1]
+
+    expected = 0.5 * np.exp(0.5 * rates)
+    np.testing.assert_allclose(jax.vmap(jax.grad(last))(rates), expected, rtol=1e-12)
+    around = jax.grad(lambda rates: jnp.sum(jax.vmap(last)(rates)))(rates)
+    np.testing.assert_allclose(around, expected, rtol=1e-12)
+
+
+def test_a_batch_of_nothing_gives_nothing():
+    def last(start):
+        circuit = (ag.Scalar(-1.0) >> ag.Register("t", start) >> ag.Split()).trace()
+        return ag.simulate(circuit, jnp.array([0.0, 1.0])).output[-1]
+
+    assert jax.vmap(last)(jnp.zeros(0)).shape == (0,)
+    assert jax.vmap(jax.grad(last))(jnp.zeros(0)).shape == (0,)

@@ -1,0 +1,61 @@
+"""Programs: jaxprs as flat lists of equations."""
+
+import jax
+import jax.numpy as jnp
+
+from asgard.jaxprs.program import trace
+
+SCALAR = jax.ShapeDtypeStruct((), jnp.float64)
+
+
+@jax.custom_jvp
+def custom(x):
+    return jnp.sin(x)
+
+
+custom.defjvp(lambda primals, tangents: (custom(*primals), tangents[0]))
+
+
+def names(fn, count=1):
+    return [equation.name for equation in trace(fn, *[SCALAR] * count).equations]
+
+
+def test_calls_are_inlined():
+    def fn(x):
+        return (jax.jit(lambda y: jax.checkpoint(jnp.exp)(custom(y)))(x),)
+
+    assert names(fn) == ["sin", "exp"]
+
+
+def test_what_no_output_needs_is_dropped():
+    def fn(x, y):
+        jnp.cos(y)
+        return (jax.jit(lambda a, b: (jnp.exp(a), jnp.log(b)))(x, y)[0],)
+
+    assert names(fn, 2) == ["exp"]
+
+
+def test_a_program_gives_the_function_s_value():
+    table = jnp.arange(3.0)
+
+    def fn(x, y):
+        return jnp.sum(jnp.sin(x) * table) + 2.0, y, jnp.float64(3.0)
+
+    program = trace(fn, SCALAR, SCALAR)
+    values = dict(program.constants)
+    values.update(zip(program.inputs, (0.5, 0.25), strict=True))
+    for equation in program.equations:
+        operands = [values[number] for number in equation.ins]
+        values.update(zip(equation.outs, equation.bind(*operands), strict=True))
+        assert all(
+            program.avals[number].shape == jnp.shape(values[number]) for number in equation.outs
+        )
+    assert [float(values[number]) for number in program.outputs] == [
+        float(value) for value in fn(0.5, 0.25)
+    ]
+
+
+def test_one_value_may_be_several_outputs():
+    program = trace(lambda x: (x, x), SCALAR)
+    assert program.outputs == program.inputs * 2
+    assert program.equations == ()
