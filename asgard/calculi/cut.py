@@ -1,6 +1,7 @@
-"""A circuit cut along time: its net, its inputs connected, its dimensions; for every calculus."""
+"""A circuit cut at its state atoms along time, with its inputs connected; for every calculus."""
 
-from collections.abc import Iterable, Mapping
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -8,73 +9,132 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from ..circuits.atoms.functions import Function
-from ..circuits.atoms.registers import State, Substitution
+from ..circuits.atoms.registers import State
 from ..circuits.circuit import Circuit, brief
 from ..circuits.components import edges, lags
-from ..circuits.graph import Graph, flatten
+from ..circuits.graph import Graph, Node, flatten
 from ..circuits.loops import check_loops
 from ..circuits.samples import Samples
 from ..circuits.stream import Stream
-from ..errors import CircuitError, DimensionError, LoopError
+from ..errors import DimensionError, LoopError
 from ..fixed_points.options import FixedPoint
 from ..taylor.algebraic import Algebraic
 from ..taylor.evaluate import needed
-from ..taylor.net import Frame, Piece, Value, Wire, promote
-from ..taylor.network import Network, call, coordinate_wire, network, stream_value
+from ..taylor.net import Frame, Piece, Value, Wire, promote, wire_dims
+from ..taylor.network import (
+    Meanings,
+    Network,
+    call,
+    coordinate_wire,
+    initial_wire,
+    network,
+    stream_value,
+)
+from .meanings import REAL
 from .series import centers, fitted
 
+# Orders by dimension.
+Orders = Mapping[str, int]
 
+
+@dataclasses.dataclass(frozen=True)
 class Cut:
     """A circuit whose state atoms along time are cut, with its inputs connected.
 
-    `calculus` is the name that errors give; `noise` says what a net does with noise; `orders` are
-    those asked for along the dimensions that are not time, by name; `fixed_point` says how loops
-    that no register cuts are solved.
+    - `graph`, `nodes`: the wiring graph, and those of its nodes that outputs and names depend on.
+    - `named`: the wires that one `Var` names, by name.
+    - `dim`: the dimension that is time. `orders` has the order along every dimension of the run,
+      time first, which is 0; `centers` the centre along every dimension.
+    - `net`: the pieces that the calculus and the inputs give; `known`, the values of constant
+      inputs and of initial contents.
+    - `rest`: for each wire, the dimensions other than time that it depends on.
+    - `stops`: the times at which samples begin and end, `[samples]` for each input that has some.
     """
 
+    graph: Graph
+    nodes: tuple[Node, ...]
+    named: dict[str, int]
+    dim: str
+    orders: dict[str, int]
+    centers: dict[str, Array]
+    net: Network
+    known: dict[Wire, Value]
     rest: dict[Wire, tuple[str, ...]]
+    stops: tuple[Array, ...]
 
-    def __init__(
-        self,
+    @classmethod
+    def of(
+        cls,
         circuit: Circuit,
-        ts: Array,
+        time_dtype: Any,
         inputs: tuple[Any, ...],
         dim: str | None,
         *,
         calculus: str,
-        noise: str,
-        orders: Mapping[str, int],
+        meanings: Meanings,
         fixed_point: FixedPoint,
-    ):
-        self.ts, self.calculus, self.noise, self.orders_given = ts, calculus, noise, orders
-        self.fixed_point = fixed_point
-        self.stops: list[Array] = []
-        self.graph = flatten(circuit)
-        self.dim = time_dimension(self.graph, dim)
+        orders: Orders | None = None,
+        held_at: Callable[[Array], Array] = lambda t: t,
+    ) -> "Cut":
+        """Cuts a circuit.
+
+        **Arguments:**
+
+        - `inputs`: one for each input wire: an array, a `Function` of time, `Samples`, a `Stream`.
+        - `dim`: the dimension that is time, or None for the only one that registers name.
+        - `calculus`: the name that errors give.
+        - `meanings`: what atoms along time mean.
+        - `fixed_point`: how loops that no register cuts are solved.
+        - `orders`: those asked for along the dimensions that are not time, by name.
+        - `held_at`: for a time, the time at which samples that are held are read.
+
+        **Raises:** `CircuitError` or one of its kind where the calculus cannot run the circuit.
+        """
+        graph = flatten(circuit)
+        dim = time_dimension(graph, dim)
         # A name that several wires bear names none of them.
-        self.named = {n: wires[0] for n, wires in self.graph.names.items() if len(wires) == 1}
-        self.nodes = self.graph.needed((*self.graph.outputs, *self.named.values()))
-        self.known: dict[Wire, Value] = {}
-        self.sources: list[Piece] = []
-        for wire, source in zip(self.graph.inputs, inputs, strict=True):
-            self._connect(wire, source)
-        self.orders = self._orders()
-        self.dims = tuple(self.orders)
-        self._check()
-        self.net = self._network()
-        self.known |= self.net.initials
-        self.known = {wire: fitted(value, self.orders) for wire, value in self.known.items()}
-        self.centers = self._centers(inputs)
+        named = {name: wires[0] for name, wires in graph.names.items() if len(wires) == 1}
+        nodes = graph.needed((*graph.outputs, *named.values()))
+        connected = _Inputs(dim, held_at, _precision(nodes))
+        for wire, source in zip(graph.inputs, inputs, strict=True):
+            connected.connect(wire, source)
+        found = _orders(graph, nodes, dim, connected.known, orders or {}, calculus)
+        _check(nodes, found, dim, calculus)
+        avals = {wire: value.aval for wire, value in connected.known.items()}
+        avals |= dict.fromkeys(map(coordinate_wire, found), jax.ShapeDtypeStruct((), time_dtype))
+        tables = {**dict.fromkeys((*found, *graph.dims), REAL), dim: meanings}
+        net = network(graph, nodes, avals, tables, connected.sources, fixed_point)
+        known = {w: fitted(v, found) for w, v in {**connected.known, **net.initials}.items()}
+        about, known = _centers(nodes, inputs, found, dim, known)
+        rest = _rest(net, known, dim, tuple(found))
+        return cls(graph, nodes, named, dim, found, about, net, known, rest, tuple(connected.stops))
+
+    @property
+    def shown(self) -> tuple[Wire, ...]:
+        """The output wires and the named ones."""
+        return tuple(dict.fromkeys((*self.graph.outputs, *self.named.values())))
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """What errors call the output wires, and the named ones after them."""
+        name = {wire: name for name, wire in self.named.items()}
+        count = len(self.graph.outputs)
+        outputs = (
+            name.get(wire, f"output {index}" if count > 1 else "the output")
+            for index, wire in enumerate(self.graph.outputs)
+        )
+        return (*outputs, *self.named)
+
+    @property
+    def loop_names(self) -> tuple[str, ...]:
+        """What errors call the loops that are solved as fixed points."""
+        return tuple(loop.name for loop in self.net.loops)
 
     def loops_behind(self, wires: Iterable[Wire]) -> list[Algebraic]:
         """The loops without registers on which some wires depend, registers' inputs included."""
         inside = needed(self.net.pieces, self.known, list(wires))
         driven = {wire for piece in inside for wire in piece.outs}
         return [loop for loop in self.net.loops if driven.issuperset(loop.unknowns)]
-
-    def held_at(self, t: Array) -> Array:
-        """Where held samples are read for their value at a time."""
-        return t
 
     def guess(self, loop: Algebraic) -> list[Array]:
         """Where the first solve of a loop starts, of the types of its unknowns."""
@@ -84,44 +144,52 @@ class Cut:
             for wire, aval in zip(loop.guesses, avals, strict=True)
         ]
 
-    def _state_shape(self, wire: Wire) -> tuple[int, ...]:
+    def state_shape(self, wire: Wire) -> tuple[int, ...]:
+        """The shape of what a register holds: coefficient axes of `rest`, then the value's axes."""
         axes = tuple(self.orders[dim] + 1 for dim in self.rest[wire])
         return (*axes, *self.net.avals[wire].shape)
 
-    def _initial(self, wire: Wire, content: Value) -> Array:
-        """A register's initial content, of the shape that its wire has."""
-        value = promote(content, self.rest[wire], Frame(self.dims, self.orders, self.net.avals))
+    def initial(self, wire: Wire) -> Array:
+        """The initial content of the register that drives a wire, of `state_shape`."""
+        frame = Frame(tuple(self.orders), self.orders, self.net.avals)
+        value = promote(self.known[initial_wire(wire)], self.rest[wire], frame)
         # A value of fewer axes than the wire's is one value for all of them.
-        count = len(self.rest[wire])
-        missing = len(self._state_shape(wire)) - value.array.ndim
-        array = jnp.expand_dims(value.array, range(count, count + missing))
-        return jnp.broadcast_to(array, self._state_shape(wire))
+        count, shape = len(self.rest[wire]), self.state_shape(wire)
+        array = jnp.expand_dims(value.array, range(count, count + len(shape) - value.array.ndim))
+        return jnp.broadcast_to(array, shape)
 
-    def _connect(self, wire: int, source: Any) -> None:
+
+class _Inputs:
+    """What drives the input wires: known values, pieces that read time, and samples' times."""
+
+    def __init__(self, dim: str, held_at: Callable[[Array], Array], precision: Any):
+        self.dim, self.held_at, self.precision = dim, held_at, precision
+        self.known: dict[Wire, Value] = {}
+        self.sources: list[Piece] = []
+        self.stops: list[Array] = []
+
+    def connect(self, wire: int, source: Any) -> None:
         """Drives an input wire by a constant, a function of time, samples, or a stream."""
         if isinstance(source, Function):
-            time = coordinate_wire(self.dim)
-            self.sources.append(Piece((time,), (wire,), fn=lambda t: call(source, t)))
+            self._of_time(wire, lambda t: call(source, t))
         elif isinstance(source, Samples):
-            self._connect_samples(wire, source)
+            self._samples(wire, source)
         elif isinstance(source, Stream) and self.dim in source.dims:
-            self._connect_stream(wire, source)
-        elif isinstance(source, Stream):
-            self.known[wire] = stream_value(source)
+            self._stream(wire, source)
         else:
-            self.known[wire] = Value(source)
+            self.known[wire] = stream_value(source) if isinstance(source, Stream) else Value(source)
 
-    def _connect_samples(self, wire: int, samples: Samples) -> None:
+    def _of_time(self, wire: int, fn: Callable[..., Any], others: Sequence[Wire] = ()) -> None:
+        self.sources.append(Piece((coordinate_wire(self.dim), *others), (wire,), fn=fn))
+
+    def _samples(self, wire: int, samples: Samples) -> None:
         """A piecewise polynomial in time, in the precision to which steps are checked."""
-        numbers = jax.tree.leaves([node.atom for node in self.nodes])
-        precision = (jnp.finfo(number.dtype).dtype for number in numbers)
-        interpolant = samples.interpolant(jnp.result_type(samples.values, *precision))
+        interpolant = samples.interpolant(jnp.result_type(samples.values, *self.precision))
         self.stops.append(interpolant.origins[1:])
-        time = coordinate_wire(self.dim)
         read_at = self.held_at if samples.kind == "hold" else lambda t: t
-        self.sources.append(Piece((time,), (wire,), fn=lambda t: (interpolant(read_at(t)),)))
+        self._of_time(wire, lambda t: (interpolant(read_at(t)),))
 
-    def _connect_stream(self, wire: int, stream: Stream) -> None:
+    def _stream(self, wire: int, stream: Stream) -> None:
         """A polynomial in time; its coefficients may be series along other dimensions."""
         value = stream_value(stream)
         axis = value.dims.index(self.dim)
@@ -138,77 +206,86 @@ class Cut:
                 total = total * (t - center) + value
             return (total,)
 
-        ins = (coordinate_wire(self.dim), *coefficients)
-        self.sources.append(Piece(ins, (wire,), fn=polynomial))
+        self._of_time(wire, polynomial, coefficients)
 
-    def _check(self) -> None:
-        """Raises for what the series engine runs, but not over time."""
-        for node in self.nodes:
-            if isinstance(node.atom, Substitution):
-                raise CircuitError(
-                    f"{brief(node.atom)} is for series only, not for simulate", atoms=[node.atom]
-                )
-            own = getattr(node.atom, "dim", None) == self.dim
-            if not own and any(self.dim in stream.dims for stream in node.streams):
-                raise DimensionError(
-                    f"{brief(node.atom)}: the initial content changes along {self.dim}, which is "
-                    "the run's time; series runs it, and so does simulate along another dim",
-                    atoms=[node.atom],
-                )
-        check_loops(self.nodes, self.dims, self.calculus)
-        if lags(self.nodes, edges(self.nodes), self.dim) is None:
-            raise LoopError(
-                f"along {self.dim} a loop takes as many derivatives as it integrates, or more, so "
-                f"{self.dim} cannot be the run's time: choose another by dim="
-            )
 
-    def _centers(self, inputs: tuple[Any, ...]) -> dict[str, Array]:
-        """The centre along every dimension but time.
+def _precision(nodes: Sequence[Node]) -> list[Any]:
+    """The real dtypes of the circuit's numbers."""
+    return [jnp.finfo(x.dtype).dtype for x in jax.tree.leaves([node.atom for node in nodes])]
 
-        Streams about different centres make every value NaN: no error can be raised in a trace.
-        """
-        others = {dim: order for dim, order in self.orders.items() if dim != self.dim}
-        streams = [source for source in inputs if isinstance(source, Stream)]
-        found, conditions = centers(self.nodes, streams, others)
-        for agrees in conditions.values():
-            self.known = {
-                wire: Value(jnp.where(agrees, value.array, jnp.nan), value.dims)
-                for wire, value in self.known.items()
-            }
-        return found
 
-    def _orders(self) -> dict[str, int]:
-        """The run's dimensions, time first, and the orders of the others."""
-        lengths: dict[str, int] = {}
-        values = list(self.known.values())
-        for node in self.nodes:
-            initial = getattr(node.atom, "initial", None)
-            if isinstance(initial, Stream):
-                values.append(stream_value(initial))
-        for value in values:
-            for axis, dim in enumerate(value.dims):
-                lengths[dim] = max(lengths.get(dim, 0), value.array.shape[axis] - 1)
-        given = self.orders_given
-        dims = (
-            self.dim,
-            *(d for d in dict.fromkeys([*self.graph.dims, *lengths]) if d != self.dim),
+def _orders(
+    graph: Graph,
+    nodes: Sequence[Node],
+    dim: str,
+    known: Mapping[Wire, Value],
+    given: Orders,
+    calculus: str,
+) -> dict[str, int]:
+    """The run's dimensions, time first, with their orders: those given, else those of streams."""
+    lengths: dict[str, int] = {}
+    initials = [stream_value(stream) for node in nodes for stream in node.streams]
+    for value in (*known.values(), *initials):
+        for axis, name in enumerate(value.dims):
+            lengths[name] = max(lengths.get(name, 0), value.array.shape[axis] - 1)
+    dims = (dim, *(name for name in dict.fromkeys([*graph.dims, *lengths]) if name != dim))
+    unknown = [name for name in given if name not in dims]
+    if unknown:
+        raise DimensionError(
+            f"{calculus}: order names {', '.join(unknown)}; the run's dimensions are "
+            f"{', '.join(dims)}"
         )
-        unknown = [dim for dim in given if dim not in dims]
-        if unknown:
+    return {name: given.get(name, lengths.get(name, 0)) if name != dim else 0 for name in dims}
+
+
+def _check(nodes: Sequence[Node], orders: Orders, dim: str, calculus: str) -> None:
+    """Raises for what the series engine runs, but not over time."""
+    for node in nodes:
+        own = getattr(node.atom, "dim", None) == dim
+        if not own and any(dim in stream.dims for stream in node.streams):
             raise DimensionError(
-                f"{self.calculus}: order names {', '.join(unknown)}; the run's dimensions are "
-                f"{', '.join(dims)}"
+                f"{brief(node.atom)}: the initial content changes along {dim}, which is the run's "
+                "time; series runs it, and so does simulate along another dim",
+                atoms=[node.atom],
             )
-        return {dim: given.get(dim, lengths.get(dim, 0)) if dim != self.dim else 0 for dim in dims}
-
-    def _network(self) -> Network:
-        avals = {wire: value.aval for wire, value in self.known.items()}
-        scalar = jax.ShapeDtypeStruct((), self.ts.dtype)
-        avals |= {coordinate_wire(dim): scalar for dim in self.dims}
-        return network(
-            *(self.graph, self.nodes, avals, self.calculus, self.noise, self.sources),
-            fixed_point=self.fixed_point,
+    check_loops(nodes, tuple(orders), calculus)
+    if lags(nodes, edges(nodes), dim) is None:
+        raise LoopError(
+            f"along {dim} a loop takes as many derivatives as it integrates, or more, so {dim} "
+            "cannot be the run's time: choose another by dim="
         )
+
+
+def _centers(
+    nodes: Sequence[Node],
+    inputs: tuple[Any, ...],
+    orders: Orders,
+    dim: str,
+    known: dict[Wire, Value],
+) -> tuple[dict[str, Array], dict[Wire, Value]]:
+    """The centre along every dimension but time, and the known values.
+
+    Streams about different centres make every value NaN: no error can be raised in a trace.
+    """
+    others = {name: order for name, order in orders.items() if name != dim}
+    streams = [source for source in inputs if isinstance(source, Stream)]
+    found, conditions = centers(nodes, streams, others)
+    for agrees in conditions.values():
+        known = {
+            wire: Value(jnp.where(agrees, value.array, jnp.nan), value.dims)
+            for wire, value in known.items()
+        }
+    return found, known
+
+
+def _rest(
+    net: Network, known: Mapping[Wire, Value], dim: str, dims: tuple[str, ...]
+) -> dict[Wire, tuple[str, ...]]:
+    """For each wire the dimensions other than time that it depends on."""
+    zero = jnp.zeros(())
+    coordinates = {coordinate_wire(name): Value(zero, (name,)) for name in dims}
+    others = tuple(name for name in dims if name != dim)
+    return wire_dims(net.pieces, {**known, **coordinates}, others)
 
 
 def only(chosen: Array, outputs: Any) -> Any:

@@ -21,6 +21,7 @@ from ..taylor.algebraic import distinct
 from ..taylor.evaluate import evaluate
 from ..taylor.net import Frame, Value, Wire, promote, resize
 from ..taylor.network import coordinate_wire, network, stream_value
+from .meanings import SERIES
 
 # What has to hold of traced numbers, by what to say where it does not.
 Conditions = dict[str, jax.Array]
@@ -126,7 +127,7 @@ def expand(
             _add(solves, inside)
     known = {wire: fitted(value, working) for wire, value in known.items()}
     avals = {wire: value.aval for wire, value in known.items()}
-    net = network(graph, nodes, avals, "Real", fixed_point=fixed_point)
+    net = network(graph, nodes, avals, dict.fromkeys(dims, SERIES), fixed_point=fixed_point)
     initials = {wire: fitted(value, working) for wire, value in net.initials.items()}
     frame = Frame(dims, working, net.avals, unroll)
     facts = [wire for loop in net.loops for wire in loop.facts]

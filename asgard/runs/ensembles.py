@@ -230,7 +230,8 @@ def _run(
 ) -> Ensemble:
     make = tiles(calculus, circuit, ts, sources, dim)
     probe = make(words, jnp.zeros(1, jnp.uint32))
-    cut, times = probe.equation.cut, ts.astype(probe.equation.cut.time_dtype)
+    pointwise = probe.equation.pointwise
+    times = ts.astype(pointwise.time_dtype)
     run = Tiles(make, times, words, paths, width, mesh)
     statistics, outputs, names, first_bad, status = None, (), {}, None, None
     if reductions:
@@ -249,8 +250,8 @@ def _run(
         failures=failures,
         time_of_failure=probe.steps.times(times, failures.step),
         state=end,
-        wires=cut.wire_names,
-        loops=tuple(loop.name for loop in cut.net.loops),
+        wires=pointwise.wire_names,
+        loops=pointwise.cut.loop_names,
     )
 
 

@@ -1,14 +1,17 @@
-"""From a circuit's wiring graph to a net: what every atom means for power series."""
+"""From a circuit's wiring graph to a net: each node becomes a piece.
+
+A pointwise atom becomes a function. What any other atom becomes, a calculus says by a table: for a
+type of atom it has `register`, `deregister`, `constant`, `given`, its own function, or an error.
+"""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from ..circuits.atoms.registers import NOISY, Delay, Deregister, Register, Substitution
 from ..circuits.circuit import Atom, brief
 from ..circuits.components import in_order
 from ..circuits.graph import Graph, Node
@@ -17,6 +20,11 @@ from ..errors import CircuitError, DimensionError
 from ..fixed_points.options import FixedPoint
 from .algebraic import Algebraic, contract
 from .net import Piece, Value, Wire
+
+# What a type of atom means: a function from a node to its piece, or to None where the caller knows
+# what the node drives; or the text of the error to raise, which follows the atom's name.
+Meaning = Callable[[Node], Piece | None] | str
+Meanings = Mapping[type[Atom], Meaning]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,35 +56,58 @@ def initial_wire(wire: int) -> Wire:
     return ("initial", wire)
 
 
+def register(node: Node) -> Piece:
+    """A state atom that holds a content, starts from its initial one, and delays by one order."""
+    (out,) = node.outs
+    return Piece(node.ins, node.outs, sign=1, dim=_dim(node), initial=initial_wire(out))
+
+
+def deregister(node: Node) -> Piece:
+    """The inverse of a register: it reads its input one order ahead."""
+    return Piece(node.ins, node.outs, sign=-1, dim=_dim(node))
+
+
+def constant(node: Node) -> Piece:
+    """A state atom that keeps its initial content, whatever it reads."""
+    (out,) = node.outs
+    return Piece((initial_wire(out),), node.outs, fn=lambda value: (value,))
+
+
+def given(node: Node) -> None:
+    """An atom whose value the caller of `network` gives."""
+    del node
+
+
 def network(
     graph: Graph,
     nodes: Sequence[Node],
-    known: Mapping[Wire, jax.ShapeDtypeStruct],
-    calculus: str,
-    noise: str = "error",
+    avals: Mapping[Wire, jax.ShapeDtypeStruct],
+    meanings: Mapping[str, Meanings],
     sources: Sequence[Piece] = (),
     fixed_point: FixedPoint = FixedPoint(),  # noqa: B008 - frozen, and holds no array of JAX
 ) -> Network:
     """The net of some of a graph's nodes.
 
-    **Arguments:** `known` has the types of the input wires and of the coordinates; `calculus` is
-    the name that errors give; `noise="off"` drops the integrals against noise, and "on" makes
-    registers of them; `sources` are pieces that drive input wires; `fixed_point` says how loops
-    that no register cuts are solved.
+    **Arguments:** `avals` has the types of the input wires and of the coordinates; `meanings` has,
+    for each dimension, what the atoms along it mean; `sources` are pieces that drive input wires;
+    `fixed_point` says how loops that no register cuts are solved.
+
+    **Raises:** `CircuitError` for an atom whose meaning is an error.
     """
     pieces: list[Piece] = list(sources)
     initials: dict[Wire, Value] = {}
     for node in nodes:
-        _check_meaning(node.atom, calculus, noise)
-        if isinstance(node.atom, Substitution):
+        piece = _piece(node, meanings)
+        if piece is None:
             continue
-        if isinstance(node.atom, Register | Delay | NOISY):
-            initials[initial_wire(node.outs[0])] = _initial(node.atom)
-        pieces.append(_piece(node, noise))
+        pieces.append(piece)
+        initial = initial_wire(node.outs[0]) if node.outs else None
+        if initial in piece.reads:
+            initials[initial] = _initial(node.atom)
     pieces, loops, guesses = contract(pieces, graph.names, fixed_point)
     initials |= guesses
-    avals = _infer(pieces, {**known, **{wire: v.aval for wire, v in initials.items()}})
-    return Network(tuple(pieces), avals, initials, tuple(loops))
+    found = _infer(pieces, {**avals, **{wire: v.aval for wire, v in initials.items()}})
+    return Network(tuple(pieces), found, initials, tuple(loops))
 
 
 def call(atom: Atom, *values: Any) -> tuple[Array, ...]:
@@ -114,32 +145,20 @@ def _inexact(atom: Atom, value: Any) -> Array:
     return array.astype(jnp.result_type(float))
 
 
-def _check_meaning(atom: Atom, calculus: str, noise: str) -> None:
-    if isinstance(atom, Delay) and calculus != "Discrete":
-        raise CircuitError(
-            f"{brief(atom)}: a unit delay has no meaning under {calculus}; it belongs to Discrete",
-            atoms=[atom],
-        )
-    if isinstance(atom, NOISY) and noise == "error":
-        drift = "Discrete" if calculus == "Discrete" else "Real"
-        raise CircuitError(
-            f"{brief(atom)}: an integral against noise has no meaning under {calculus}; run it "
-            f'under Stochastic, or its drift alone under {drift}(noise="off")',
-            atoms=[atom],
-        )
+def _dim(node: Node) -> str:
+    return node.atom.dim  # pyright: ignore[reportAttributeAccessIssue] - of a state atom
 
 
-def _piece(node: Node, noise: str) -> Piece:
+def _piece(node: Node, meanings: Mapping[str, Meanings]) -> Piece | None:
+    """What a node becomes, by the table of its atom's dimension; else a pointwise function."""
     atom = node.atom
-    if isinstance(atom, NOISY) and noise == "off":
-        return Piece((initial_wire(node.outs[0]),), node.outs, fn=lambda value: (value,))
-    if isinstance(atom, Register | Delay | NOISY):
-        initial = initial_wire(node.outs[0])
-        return Piece(node.ins, node.outs, sign=1, dim=atom.dim, initial=initial)
-    if isinstance(atom, Deregister):
-        return Piece(node.ins, node.outs, sign=-1, dim=atom.dim)
-    coordinates = tuple(coordinate_wire(dim) for dim in atom.coordinates)
-    ins = (*coordinates, *node.ins)
+    table = meanings.get(getattr(atom, "dim", ""), {})
+    meaning = next((table[kind] for kind in type(atom).__mro__ if kind in table), None)
+    if isinstance(meaning, str):
+        raise CircuitError(f"{brief(atom)}: {meaning}", atoms=[atom])
+    if meaning is not None:
+        return meaning(node)
+    ins = (*map(coordinate_wire, atom.coordinates), *node.ins)
     return Piece(ins, node.outs, fn=lambda *values: call(atom, *values), atom=atom)
 
 

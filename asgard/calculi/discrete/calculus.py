@@ -11,7 +11,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Inexact, Int, Shaped
 
-from ...circuits.atoms.registers import Register
+from ...circuits.atoms.registers import Delay, Deregister, Register, Substitution
 from ...circuits.circuit import Circuit, brief
 from ...circuits.fields import as_inexact, check_count
 from ...circuits.samples import Samples
@@ -20,12 +20,21 @@ from ...fixed_points.options import FixedPoint
 from ...jaxprs.concrete import is_concrete
 from ...status import Status
 from ...taylor.net import Wire
+from ...taylor.network import Meanings, deregister, register
 from ..calculus import Calculus
 from ..convergence import judge
-from ..cut import only
-from ..pointwise import Contents, Guesses
+from ..cut import Cut, only
+from ..meanings import FOR_SERIES, noise
+from ..pointwise import Contents, Guesses, Pointwise
 from ..trajectory import Trajectory
 from .lookahead import Lookahead, ahead
+
+MEANINGS: Meanings = {
+    Register: register,
+    Delay: register,
+    Deregister: deregister,
+    Substitution: FOR_SERIES,
+}
 
 
 class Discrete(Calculus):
@@ -104,14 +113,14 @@ class Discrete(Calculus):
             )
         first = jnp.round(ts[0]).astype(jnp.int32)
         sequence = Sequence(self, circuit, ts, inputs, dim)
-        cut, count = sequence.cut, self.span + 1
+        count = self.span + 1
         start = sequence.begin(first) if state is None else sequence.checked(state)
         given = sequence.given(first, count)
         body = {wire: samples[:-1] for wire, samples in given.items()}
         end, rows = sequence.run(start, self.span, body)
         # The last sample is read, and not yet summed: the run goes on from there.
         last = {wire: samples[-1] for wire, samples in given.items()}
-        row = cut.outputs(sequence.time(end.number), end.contents, end.guesses, last)
+        row = sequence.pointwise.outputs(sequence.time(end.number), end.contents, end.guesses, last)
         outputs, names, solves = jax.tree.map(
             lambda rows, row: jnp.concatenate([rows, row[None]]),
             rows,
@@ -133,8 +142,8 @@ class Discrete(Calculus):
         outputs, names = jax.tree.map(lambda rows: rows[places], (outputs, names))
         return Trajectory(
             *(ts, outputs, names, status, stats, dataclasses.replace(end, last=ts[-1])),
-            loops=tuple(loop.name for loop in cut.net.loops),
-            wires=cut.output_names,
+            loops=sequence.cut.loop_names,
+            wires=sequence.cut.output_names,
         )
 
     def compile(self, circuit: Circuit) -> Callable[[Any, Any], tuple[Any, Any]]:
@@ -176,24 +185,32 @@ class Sequence:
                 constants.append(jnp.zeros(source.values.shape[1:], source.values.dtype))
             else:
                 constants.append(source)
-        self.cut = Lookahead(
-            *(circuit, ts, tuple(constants), dim),
-            sums=self.sums,
-            changing=tuple(self.samples),
+        self.cut = Cut.of(
+            *(circuit, ts.dtype, tuple(constants), dim),
             calculus="Discrete",
-            noise=discrete.noise,
+            meanings={**MEANINGS, **noise(discrete.noise, "Discrete", "Discrete")},
             fixed_point=discrete.fixed_point,
         )
+        changing = [self.cut.graph.inputs[place] for place in self.samples]
+        self.summing = {
+            wire
+            for node in self.cut.nodes
+            if self.sums and isinstance(node.atom, Register)
+            for wire in node.outs
+        }
+        ahead = Lookahead(self.cut, self.sums, self.summing, changing)
+        self.pointwise = Pointwise(self.cut, ts.dtype, sampled=True, extended=ahead.extended())
+        self.inputs_ahead = ahead.inputs(self.pointwise)
 
     def begin(self, number: Array) -> Samplewise:
         """The state from which a sequence starts."""
-        return Samplewise(self.cut.begin(), self.cut.start(), number, self.time(number))
+        return Samplewise(self.pointwise.begin(), self.pointwise.start(), number, self.time(number))
 
     def given(self, first: Array, count: int) -> dict[Wire, Array]:
         """The input wires with samples, from sample number `first` on; their ends are held."""
         samples = {self.cut.graph.inputs[place]: held for place, held in self.samples.items()}
         found = {}
-        for wire, later in [*((wire, 0) for wire in samples), *self.cut.inputs_ahead]:
+        for wire, later in [*((wire, 0) for wire in samples), *self.inputs_ahead]:
             values = samples[wire].values
             numbers = jnp.clip(first + later + jnp.arange(count), 0, values.shape[0] - 1)
             found[ahead(wire, later)] = values[numbers]
@@ -210,7 +227,7 @@ class Sequence:
         def step(carry: tuple[Contents, Guesses, Array], samples: list[Array]) -> Any:
             contents, guesses, number = carry
             given = dict(zip(wires, samples, strict=True))
-            feeds, row = self.cut.sample(self.time(number), contents, guesses, given)
+            feeds, row = self.pointwise.sample(self.time(number), contents, guesses, given)
             after = self._after(contents, feeds.values), feeds.guesses, number + 1
             return after, (row.outputs, row.names, row.solves)
 
@@ -222,7 +239,7 @@ class Sequence:
 
     def time(self, number: Array) -> Array:
         """A sample's number as the coordinate."""
-        return number.astype(self.cut.time_dtype)
+        return number.astype(self.pointwise.time_dtype)
 
     def checked(self, state: Any) -> Samplewise:
         """A state as one of this circuit's."""
@@ -241,8 +258,8 @@ class Sequence:
     def _after(self, contents: Contents, sources: Contents) -> Contents:
         """What the state atoms hold at the next sample."""
         return tuple(
-            content + source if self.sums and isinstance(node.atom, Register) else source
-            for node, content, source in zip(self.cut.states, contents, sources, strict=True)
+            content + source if node.outs[0] in self.summing else source
+            for node, content, source in zip(self.pointwise.states, contents, sources, strict=True)
         )
 
 
@@ -282,7 +299,7 @@ def _compiled(
     sequence = Sequence(discrete, circuit, ts, tuple(map(Samples, inputs)), None)
     begin = sequence.begin(jnp.zeros((), jnp.int32))
     start = begin if state is None else sequence.checked(state)
-    if sequence.cut.inputs_ahead:
+    if sequence.inputs_ahead:
         raise CircuitError(
             "a deregister reads its input a sample ahead, which the end of a chunk does not have: "
             "run the whole sequence by simulate, or take x - delay(x), the backward difference"

@@ -1,26 +1,23 @@
-"""A cut circuit as a function of one sample that may read those after it.
+"""Samples that read those after them.
 
 The forward difference x[n + 1] - x[n] takes x at the sample after. That is a function of what the
 registers hold at n, too: the net is copied for the samples ahead, and in a copy a register gives
-what it holds one sample before, and its input there. A path of wires with more registers than
-deregisters comes back to what is held, so there are as many copies as deregisters, at most.
+what it holds one sample before, plus its input there. A path of wires with more registers than
+deregisters ends at what is held, so as many copies as there are deregisters are enough.
 """
 
 import dataclasses
-import functools
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Collection, Sequence
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from ...circuits.atoms.registers import Deregister, Register
-from ...circuits.graph import Node
 from ...taylor.evaluate import needed
-from ...taylor.net import Piece, Value, Wire
+from ...taylor.net import Piece, Wire
 from ...taylor.network import coordinate_wire
-from ..pointwise import Pointwise
+from ..cut import Cut
+from ..pointwise import Extended, Pointwise
 
 
 def ahead(wire: Wire, samples: int) -> Wire:
@@ -28,75 +25,68 @@ def ahead(wire: Wire, samples: int) -> Wire:
     return ("ahead", samples, wire) if samples else wire
 
 
-class Lookahead(Pointwise):
-    """`sums` says whether registers sum, and deregisters are differences, or both are shifts.
+@dataclasses.dataclass(frozen=True)
+class Lookahead:
+    """The copies of a net for the samples ahead.
 
-    `changing` are the places of the inputs that change from sample to sample.
+    `summing` are the wires of registers that sum; all other state atoms delay, and where `sums` is
+    False a deregister is the sample after, not the difference to it. `changing` are the input wires
+    that change from sample to sample.
     """
 
-    copies = range(0)
+    cut: Cut
+    sums: bool
+    summing: Collection[Wire]
+    changing: Sequence[Wire]
 
-    def __init__(self, *arguments: Any, sums: bool, changing: Sequence[int], **options: Any):
-        self.sums = sums
-        super().__init__(*arguments, sampled=True, **options)
-        self.changing = [self.graph.inputs[place] for place in changing]
-        self.copies = range(1, 1 + sum(self._differs(node.atom) for node in self.nodes))
-        if self.copies:
-            avals = dict(self.net.avals)
-            avals |= {ahead(w, k): aval for w, aval in self.net.avals.items() for k in self.copies}
-            self.frame = dataclasses.replace(self.frame, avals=avals)
-            self.pieces = self._copied()
+    @property
+    def copies(self) -> range:
+        """How many samples ahead each copy stands."""
+        pieces = self.cut.net.pieces
+        return range(1, 1 + sum(p.sign < 0 and p.dim == self.cut.dim for p in pieces))
 
-    @functools.cached_property
-    def inputs_ahead(self) -> list[tuple[Wire, int]]:
+    def extended(self) -> Extended | None:
+        """The pieces of a sample and of those ahead; None where no sample reads a later one."""
+        if not self.copies:
+            return None
+        avals = dict(self.cut.net.avals)
+        avals |= {ahead(w, k): aval for w, aval in self.cut.net.avals.items() for k in self.copies}
+        time = coordinate_wire(self.cut.dim)
+        pieces = [p for k in (0, *self.copies) for p in self._copy(k)]
+        return Extended(tuple(pieces), avals, {ahead(time, k): k for k in self.copies})
+
+    def inputs(self, pointwise: Pointwise) -> list[tuple[Wire, int]]:
         """The inputs of later samples that a sample reads, and how many samples later."""
-        wanted = [*self.read, *self.shown]
-        known = {*self.known, *(node.outs[0] for node in self.states)}
-        reads = {
-            w for piece in needed(self.pieces, dict.fromkeys(known), wanted) for w in piece.reads
-        }
+        wanted = [*pointwise.read, *self.cut.shown]
+        known = {*self.cut.known, *(node.outs[0] for node in pointwise.states)}
+        pieces = needed(pointwise.extended.pieces, dict.fromkeys(known), wanted)
+        reads = {wire for piece in pieces for wire in piece.reads}
         return [(w, k) for w in self.changing for k in self.copies if ahead(w, k) in reads]
 
-    def _known_at(self, t: Array) -> dict[Wire, Value]:
-        time = coordinate_wire(self.dim)
-        return super()._known_at(t) | {ahead(time, k): Value(t + k) for k in self.copies}
+    def _copy(self, k: int) -> list[Piece]:
+        """The pieces of the sample k ahead."""
+        still = set(self.cut.known) - {coordinate_wire(self.cut.dim), *self.changing}
 
-    def _holds(self, node: Node) -> bool:
-        return not self._differs(node.atom) and super()._holds(node)
-
-    def _differs(self, atom: Any) -> bool:
-        return isinstance(atom, Deregister) and atom.dim == self.dim
-
-    def _copied(self) -> tuple[Piece, ...]:
-        """The pieces of a sample, and of as many samples ahead as there are deregisters."""
-        moving = {coordinate_wire(self.dim), *self.changing}
-        still = set(self.known) - moving
-        sums: dict[Wire, bool] = {
-            node.outs[0]: self.sums and isinstance(node.atom, Register) for node in self.states
-        }
-
-        def copy(wires: Sequence[Wire], k: int) -> tuple[Wire, ...]:
-            return tuple(wire if wire in still else ahead(wire, k) for wire in wires)
+        def at(wires: Sequence[Wire], samples: int) -> tuple[Wire, ...]:
+            return tuple(wire if wire in still else ahead(wire, samples) for wire in wires)
 
         found = []
-        for k in (0, *self.copies):
-            for piece in self.net.pieces:
-                ins, outs, later = copy(piece.ins, k), copy(piece.outs, k), copy(piece.ins, k + 1)
-                if piece.dim != self.dim:
-                    found.append(dataclasses.replace(piece, ins=ins, outs=outs))
-                elif piece.sign < 0:
-                    found.append(
-                        _difference((*ins, *later), outs) if self.sums else _same(later, outs)
-                    )
-                elif k:
-                    before = copy((piece.ins[0], piece.outs[0]), k - 1)
-                    aval = self.net.avals[piece.outs[0]]
-                    found.append(_next(before, outs, aval, sums[piece.outs[0]]))
-        return tuple(found)
+        for piece in self.cut.net.pieces:
+            ins, outs = at(piece.ins, k), at(piece.outs, k)
+            if piece.dim != self.cut.dim:
+                found.append(dataclasses.replace(piece, ins=ins, outs=outs))
+            elif piece.sign < 0:
+                later = at(piece.ins, k + 1)
+                found.append(_difference(ins, later, outs) if self.sums else _same(later, outs))
+            elif k:
+                (out,) = piece.outs
+                before = at((piece.ins[0], out), k - 1)
+                found.append(_next(before, outs, self.cut.net.avals[out], out in self.summing))
+        return found
 
 
-def _difference(ins: tuple[Wire, ...], outs: tuple[Wire, ...]) -> Piece:
-    return Piece(ins, outs, fn=lambda now, later: (later - now,))
+def _difference(now: tuple[Wire, ...], later: tuple[Wire, ...], outs: tuple[Wire, ...]) -> Piece:
+    return Piece((*now, *later), outs, fn=lambda now, later: (later - now,))
 
 
 def _same(ins: tuple[Wire, ...], outs: tuple[Wire, ...]) -> Piece:

@@ -19,10 +19,11 @@ from ...fixed_points.options import FixedPoint
 from ...status import Status
 from ...taylor.algebraic import Algebraic
 from ...taylor.evaluate import evaluate
-from ...taylor.net import Frame, Value, Wire, promote, wire_dims
+from ...taylor.net import Frame, Value, Wire, promote
 from ...taylor.network import coordinate_wire, initial_wire
 from ..convergence import Solves, ends, judge
 from ..cut import Cut, only
+from ..meanings import REAL, noise
 from ..series import at_zero, coordinate
 from ..trajectory import Trajectory
 from . import integral
@@ -62,7 +63,7 @@ class Options:
         return order
 
 
-class Simulation(Cut):
+class Simulation:
     """A circuit cut at its registers along time: the system to integrate, and what to read off."""
 
     def __init__(
@@ -75,26 +76,25 @@ class Simulation(Cut):
     ):
         self.options, self.ts_given = options, ts
         orders = options.orders if isinstance(options.orders, Mapping) else {}
-        super().__init__(
-            *(circuit, ts, inputs, dim),
+        self.cut = Cut.of(
+            *(circuit, ts.dtype, inputs, dim),
             calculus="Real",
-            noise=options.noise,
-            orders=orders,
+            meanings={**REAL, **noise(options.noise, "Real", "Real")},
             fixed_point=options.fixed_point,
+            orders=orders,
         )
+        self.stops = self.cut.stops
         if options.breakpoints is not None:
-            self.stops.append(options.breakpoints)
+            self.stops += (options.breakpoints,)
         self.registers = {
             node.outs[0]: node.ins[0]
-            for node in self.nodes
-            if isinstance(node.atom, Register) and node.atom.dim == self.dim
+            for node in self.cut.nodes
+            if isinstance(node.atom, Register) and node.atom.dim == self.cut.dim
         }
         # The loops that the state depends on: the state keeps where each of their solves starts.
-        self.warm = self.loops_behind(self.registers)
+        self.warm = self.cut.loops_behind(self.registers)
         # Time runs in the precision of the state.
         self.ts = ts.astype(jnp.finfo(self.dtype).dtype)
-        depends = wire_dims(self.net.pieces, self._known_at(self.ts[0], {}, 0), self.dims)
-        self.rest = {w: tuple(d for d in dims if d != self.dim) for w, dims in depends.items()}
 
     def trajectory(self, state: Any) -> Trajectory:
         """Runs, and evaluates the outputs at the saved states."""
@@ -115,7 +115,7 @@ class Simulation(Cut):
         last = jnp.where(found == count, self.ts[-1], point.time)
         pause = Pause(point, coefficients, last)
         dense = (path, again + counts["steps"], last) if self.options.dense else None
-        times, loops = self.ts, tuple(loop.name for loop in self.net.loops)
+        times, loops = self.ts, self.cut.loop_names
         counts["reached"] = last
         if loops:
             solves = self._solves(times, states, point, coefficients)
@@ -136,7 +136,7 @@ class Simulation(Cut):
         point, again = self._begin(), jnp.zeros((), bool)
         if state is not None:
             point, again = resume(system, self.ts, self._checked(state), control)
-        order = self.options.order(self.dim, self.dtype)
+        order = self.options.order(self.cut.dim, self.dtype)
         options = self.options
         static = order, options.max_steps, options.dense, options.checkpoints
         run = integral.integrate(system, self.ts, point, again, control, *static)
@@ -164,17 +164,17 @@ class Simulation(Cut):
     def dtype(self) -> Any:
         """The dtype of the flat state."""
         if not self.registers:
-            return self.ts.dtype
-        return jnp.result_type(*(self.net.avals[wire].dtype for wire in self.registers))
+            return self.ts_given.dtype
+        return jnp.result_type(*(self.cut.net.avals[wire].dtype for wire in self.registers))
 
     def _expand(self, t: Array, y: Array) -> Array:
         """The Taylor coefficients of the state about (t, y)."""
-        order = self.options.order(self.dim, self.dtype)
-        working = orders_read(self.nodes, {self.dim: order})[self.dim]
+        order = self.options.order(self.cut.dim, self.dtype)
+        working = orders_read(self.cut.nodes, {self.cut.dim: order})[self.cut.dim]
         unknowns = [wire for loop in self.warm for wire in loop.unknowns]
         values = self._evaluate(t, y, working, [*self.registers, *unknowns])
         columns = [
-            promote(values[wire], (self.dim, *self.rest[wire]), self._frame(working)).array
+            promote(values[wire], (self.cut.dim, *self.cut.rest[wire]), self._frame(working)).array
             for wire in self.registers
         ]
         flat = [array[: order + 1].reshape(order + 1, -1) for array in columns]
@@ -185,20 +185,22 @@ class Simulation(Cut):
         """The series along time of a loop's unknowns, at order 0 of the other dimensions."""
         arrays = []
         for wire in loop.unknowns:
-            array = promote(values[wire], (self.dim, *self.rest[wire]), self._frame(order)).array
-            arrays.append(array[: order + 1][(slice(None), *[0] * len(self.rest[wire]))])
+            array = promote(
+                values[wire], (self.cut.dim, *self.cut.rest[wire]), self._frame(order)
+            ).array
+            arrays.append(array[: order + 1][(slice(None), *[0] * len(self.cut.rest[wire]))])
         return jax.vmap(self._layout(loop).pack)(arrays)
 
     def _layout(self, loop: Algebraic) -> Layout:
-        return Layout(tuple(self.net.avals[wire] for wire in loop.unknowns))
+        return Layout(tuple(self.cut.net.avals[wire] for wire in loop.unknowns))
 
     def _field(self, t: Array, y: Array) -> Array:
         """The derivative of the state: what goes into the registers."""
         values = self._evaluate(t, y, 0, list(dict.fromkeys(self.registers.values())))
         flat = []
         for register, source in self.registers.items():
-            array = self._at_zero(values[source], self.rest[register])
-            flat.append(jnp.broadcast_to(array, self._state_shape(register)).reshape(-1))
+            array = self._at_zero(values[source], self.cut.rest[register])
+            flat.append(jnp.broadcast_to(array, self.cut.state_shape(register)).reshape(-1))
         # Guesses are no part of the state that is checked.
         flat += [jnp.zeros(self._layout(loop).size, self.dtype) for loop in self.warm]
         return jnp.concatenate(flat, dtype=self.dtype)
@@ -212,51 +214,52 @@ class Simulation(Cut):
             )
 
         def one(t: Array, y: Array) -> Solves:
-            values = self._evaluate(t, y, 0, [w for loop in self.net.loops for w in loop.facts])
-            facts = ([at_zero(values[w]) for w in loop.facts] for loop in self.net.loops)
+            values = self._evaluate(t, y, 0, [w for loop in self.cut.net.loops for w in loop.facts])
+            facts = ([at_zero(values[w]) for w in loop.facts] for loop in self.cut.net.loops)
             return Solves(*map(jnp.stack, zip(*facts, strict=True)))
 
         return jax.vmap(one)(*jax.lax.stop_gradient((times, states)))
 
     def _outputs(self, t: Array, y: Array) -> tuple[tuple[Array, ...], dict[str, Array]]:
         """The output wires and the named ones at one time, coefficient axes last."""
-        wires = list(dict.fromkeys((*self.graph.outputs, *self.named.values())))
-        values = self._evaluate(t, y, 0, wires)
+        values = self._evaluate(t, y, 0, self.cut.shown)
 
         def read(wire: Wire) -> Array:
-            rest = self.rest[wire]
+            rest = self.cut.rest[wire]
             array = self._at_zero(values[wire], rest)
             return jnp.moveaxis(array, range(len(rest)), range(-len(rest), 0))
 
-        outputs = tuple(read(wire) for wire in self.graph.outputs)
-        return outputs, {name: read(wire) for name, wire in self.named.items()}
+        outputs = tuple(read(wire) for wire in self.cut.graph.outputs)
+        return outputs, {name: read(wire) for name, wire in self.cut.named.items()}
 
     def _evaluate(
         self, t: Array, y: Array, order: int, wanted: Sequence[Wire]
     ) -> dict[Wire, Value]:
         """Wires about (t, y), to an order along time."""
         known = self._known_at(t, self._split(y), order)
-        return evaluate(self.net.pieces, known, wanted, self._frame(order))
+        return evaluate(self.cut.net.pieces, known, wanted, self._frame(order))
 
     def _at_zero(self, value: Value, rest: tuple[str, ...]) -> Array:
         """The value at order 0 along time, with a coefficient axis for each of `rest`."""
-        if self.dim in value.dims:
-            axis = value.dims.index(self.dim)
-            dims = tuple(dim for dim in value.dims if dim != self.dim)
+        if self.cut.dim in value.dims:
+            axis = value.dims.index(self.cut.dim)
+            dims = tuple(dim for dim in value.dims if dim != self.cut.dim)
             value = Value(jax.lax.index_in_dim(value.array, 0, axis, keepdims=False), dims)
         return promote(value, rest, self._frame(0)).array
 
     def _frame(self, order: int) -> Frame:
-        return Frame(self.dims, {**self.orders, self.dim: order}, self.net.avals)
+        return Frame(
+            tuple(self.cut.orders), {**self.cut.orders, self.cut.dim: order}, self.cut.net.avals
+        )
 
     def _known_at(self, t: Array, contents: Mapping[Wire, Value], order: int) -> dict[Wire, Value]:
         """What is known of the net when the registers along time hold `contents` at t."""
-        known = {**self.known, **contents}
-        for dim in self.dims:
-            along = order if dim == self.dim else self.orders[dim]
-            center = t if dim == self.dim else self.centers[dim].astype(t.dtype)
+        known = {**self.cut.known, **contents}
+        for dim in tuple(self.cut.orders):
+            along = order if dim == self.cut.dim else self.cut.orders[dim]
+            center = t if dim == self.cut.dim else self.cut.centers[dim].astype(t.dtype)
             # Time keeps its slope, which derivatives of what depends on it read.
-            least = 1 if dim == self.dim else 0
+            least = 1 if dim == self.cut.dim else 0
             known[coordinate_wire(dim)] = coordinate(dim, center, max(along, least))
         return known
 
@@ -265,13 +268,13 @@ class Simulation(Cut):
         contents: dict[Wire, Value] = {}
         place = 0
         for wire in self.registers:
-            shape = self._state_shape(wire)
+            shape = self.cut.state_shape(wire)
             size = math.prod(shape)
             array = y[place : place + size].reshape(shape)
-            dtype = self.net.avals[wire].dtype
+            dtype = self.cut.net.avals[wire].dtype
             real = not jnp.issubdtype(dtype, jnp.complexfloating)
             array = (array.real if real else array).astype(dtype)
-            contents[initial_wire(wire)] = Value(array, self.rest[wire])
+            contents[initial_wire(wire)] = Value(array, self.cut.rest[wire])
             place += size
         for loop in self.warm:
             layout = self._layout(loop)
@@ -282,15 +285,15 @@ class Simulation(Cut):
         return contents
 
     def _wire_numbers(self) -> np.ndarray:
-        sizes = [math.prod(self._state_shape(wire)) for wire in self.registers]
+        sizes = [math.prod(self.cut.state_shape(wire)) for wire in self.registers]
         return np.repeat(np.arange(len(sizes)), sizes)
 
     def _begin(self) -> Point:
         """The registers' initial contents, at the first time."""
         flat = []
         for wire in self.registers:
-            flat.append(self._initial(wire, self.known[initial_wire(wire)]).reshape(-1))
-        flat += [self._layout(loop).pack(self.guess(loop)) for loop in self.warm]
+            flat.append(self.cut.initial(wire).reshape(-1))
+        flat += [self._layout(loop).pack(self.cut.guess(loop)) for loop in self.warm]
         return start(self._first_time(), jnp.concatenate(flat, dtype=self.dtype))
 
     def _first_time(self) -> Array:

@@ -10,14 +10,24 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Inexact
 
+from ...circuits.atoms.registers import (
+    Deregister,
+    JumpRegister,
+    Register,
+    StochasticRegister,
+    Substitution,
+)
 from ...circuits.circuit import Circuit
 from ...circuits.fields import as_inexact, check_count
 from ...errors import CircuitError
 from ...fixed_points.options import FixedPoint
 from ...jaxprs.concrete import is_concrete
 from ...status import Status
+from ...taylor.network import Meanings, register
 from ..calculus import Calculus
 from ..convergence import facts
+from ..cut import Cut
+from ..meanings import FOR_SERIES, noise, unit_delay
 from ..pointwise import Pointwise
 from ..trajectory import Trajectory
 from .methods import METHODS
@@ -32,6 +42,15 @@ ADVICE = (
     "a JumpRegister, a larger most, which bounds the jumps of a step, and a rate that is not "
     "negative"
 )
+
+MEANINGS: Meanings = {
+    Register: register,
+    StochasticRegister: register,
+    JumpRegister: register,
+    Deregister: "it has no meaning under Stochastic: a path with noise has no derivative",
+    Substitution: FOR_SERIES,
+    **unit_delay("Stochastic"),
+}
 
 # How far an interval may exceed a number of steps of `dt`, in parts of one step, by rounding.
 _SLACK = 1e-6
@@ -176,23 +195,27 @@ class Stochastic(Calculus):
         paths: Array,
     ) -> Tile:
         """What runs the paths of these numbers; `words` are those of the key."""
-        noise = "off" if self.drift_only else "on"
-        cut = Pointwise(
-            *(circuit, ts, inputs, dim),
+        # A step that begins at a sample's time reads that sample, though it begins beside it: the
+        # times of steps and those of samples are rounded, each by some last digits of the longest.
+        longest = jnp.max(jnp.abs(ts))
+        cut = Cut.of(
+            *(circuit, ts.dtype, inputs, dim),
             calculus="Stochastic",
-            noise=noise,
+            meanings=MEANINGS | (noise("off", "", "") if self.drift_only else {}),
             fixed_point=self.fixed_point,
+            held_at=lambda t: t + 4 * jnp.finfo(t.dtype).eps * longest.astype(t.dtype),
         )
+        pointwise = Pointwise(cut, ts.dtype)
         mixing = (
             Mixing(self.pairs, self.correlations) if self.pairs and not self.drift_only else None
         )
-        equation = Equation(cut, mixing)
+        equation = Equation(pointwise, mixing)
         method = METHODS[self.method]
         method.check(equation, self.commutative)
         if self.halvings and equation.jumping:
             raise CircuitError("Stochastic: a path with jumps cannot be halved; give more steps")
         steps = Steps(self._counts(ts.shape[0] - 1), self.halvings)
-        dtype = jnp.promote_types(jnp.finfo(cut.dtype).dtype, jnp.float32)
+        dtype = jnp.promote_types(pointwise.time_dtype, jnp.float32)
         numbers = None if words is None else Numbers(words, dtype, paths)
         drawn = [s.name for s in equation.sources if s.name not in self.handed]
         if numbers is None and (drawn or equation.jumping):
@@ -213,7 +236,7 @@ class Stochastic(Calculus):
         words = None if key is None else key_words(key)
         paths = jnp.asarray(path, jnp.uint32).reshape(1)
         tile = alone.tile(circuit, ts, inputs, dim, words, paths)
-        ts_given, ts = ts, ts.astype(tile.equation.cut.time_dtype)
+        ts_given, ts = ts, ts.astype(tile.equation.pointwise.time_dtype)
         start = tile.begin(ts[0], 1) if state is None else continued(tile, state, 1)
         end, (outputs, names) = tile.run(ts, start)
         outputs, names = jax.tree.map(lambda rows: rows[:, 0], (outputs, names))
@@ -227,11 +250,11 @@ class Stochastic(Calculus):
             unsolved = end.solves.failed
             status = Status.where(failed & jnp.any(unsolved), Status.not_converged, status)
             stats |= facts(end.solves, unsolved | ~jnp.any(unsolved))
-        cut = tile.equation.cut
+        pointwise = tile.equation.pointwise
         return Trajectory(
             *(ts_given, outputs, names, status, stats, end),
-            loops=tuple(loop.name for loop in cut.net.loops),
-            wires=cut.wire_names,
+            loops=pointwise.cut.loop_names,
+            wires=pointwise.wire_names,
             advice=ADVICE,
         )
 
@@ -297,7 +320,7 @@ def continued(tile: Tile, state: Any, paths: int) -> Paths:
     if solves is not None and state.solves is not None:
         # Only of paths that have ended it is kept how.
         solves = chosen(jnp.any(state.solves.failed, axis=1), state.solves, solves)
-    last = state.last.astype(tile.equation.cut.time_dtype)
+    last = state.last.astype(tile.equation.pointwise.time_dtype)
     return dataclasses.replace(state, solves=solves, last=last)
 
 

@@ -61,12 +61,12 @@ def correlation_matrix(
 class Equation:
     """The equation of a cut circuit: `feeds` evaluates it, `change` is linear in the increments."""
 
-    def __init__(self, cut: Pointwise, mixing: Mixing | None):
-        self.cut, self.mixing = cut, mixing
+    def __init__(self, pointwise: Pointwise, mixing: Mixing | None):
+        self.pointwise, self.mixing = pointwise, mixing
         self.sources = self._sources()
         self.jumping = [
             (place, node.atom)
-            for place, node in enumerate(cut.states)
+            for place, node in enumerate(pointwise.states)
             if isinstance(node.atom, JumpRegister)
         ]
         if mixing is not None:
@@ -79,13 +79,13 @@ class Equation:
 
     def feeds(self, t: Array, contents: Contents, guesses: Guesses) -> Feeds:
         """What goes into the state atoms at one time."""
-        return self.cut.feeds(t, contents, guesses)
+        return self.pointwise.feeds(t, contents, guesses)
 
     def change(self, feeds: Feeds, length: Any, independent: Increments) -> Contents:
         """Drifts times a length of time, and diffusions times increments of independent sources."""
         increments = independent if self.mixing is None else self.mixing(independent)
         found = []
-        for node, value in zip(self.cut.states, feeds.values, strict=True):
+        for node, value in zip(self.pointwise.states, feeds.values, strict=True):
             if isinstance(node.atom, Register):
                 found.append(value * jnp.asarray(length).astype(value.dtype))
             elif isinstance(node.atom, StochasticRegister):
@@ -115,7 +115,7 @@ class Equation:
             count, sizes = drawn[place]
             rate = atom.rate
             if rate is None:
-                rate = feeds.wires[self.cut.states[place].ins[1]]
+                rate = feeds.wires[self.pointwise.states[place].ins[1]]
             mean = jnp.broadcast_to(rate, value.shape).astype(count.dtype) * length
             tails = [poisson_tail(mean, number) for number in range(1, atom.most + 2)]
             total = jnp.where(count >= tails[-1], jnp.zeros_like(count), jnp.nan)
@@ -128,7 +128,7 @@ class Equation:
         """For each jump register a uniform number and as many normal ones as it can jump."""
         found = {}
         for place, atom in self.jumping:
-            shape = self.cut.begin()[place].shape
+            shape = self.pointwise.begin()[place].shape
             name, size = atom.noise, math.prod(shape)
             key = numbers.key(name, [label(COUNT)], size)
             count = numbers.uniforms(key, first, steps, shape)[:, 0]
@@ -139,9 +139,9 @@ class Equation:
 
     def reads(self, place: int) -> frozenset[int]:
         """The state atoms, by place, on whose content the feed of one depends."""
-        driver = {wire: node for node in self.cut.nodes for wire in node.outs}
-        holders = {node.outs[0]: number for number, node in enumerate(self.cut.states)}
-        pending, met, found = [self.cut.states[place].ins[0]], set(), set()
+        driver = {wire: node for node in self.pointwise.cut.nodes for wire in node.outs}
+        holders = {node.outs[0]: number for number, node in enumerate(self.pointwise.states)}
+        pending, met, found = [self.pointwise.states[place].ins[0]], set(), set()
         while pending:
             wire = pending.pop()
             if wire in holders:
@@ -153,7 +153,9 @@ class Equation:
 
     def places(self, kind: type) -> list[tuple[int, Node]]:
         """The state atoms of a kind, with their places."""
-        return [(p, node) for p, node in enumerate(self.cut.states) if isinstance(node.atom, kind)]
+        return [
+            (p, node) for p, node in enumerate(self.pointwise.states) if isinstance(node.atom, kind)
+        ]
 
     def _size(self, atom: JumpRegister, normal: Array) -> Array:
         if isinstance(atom.size, Function):
@@ -168,7 +170,7 @@ class Equation:
     def _shapes(self, kind: type[StochasticRegister | JumpRegister]) -> dict[str, tuple[int, ...]]:
         """The shape of each noise that registers of a kind name."""
         shapes: dict[str, tuple[int, ...]] = {}
-        begin = self.cut.begin()
+        begin = self.pointwise.begin()
         for place, node in self.places(kind):
             name, shape = noise_of(node), begin[place].shape
             if shapes.setdefault(name, shape) != shape:

@@ -105,10 +105,10 @@ class Tile:
 
     def begin(self, start: Array, paths: int) -> Paths:
         """The initial contents, the same for so many paths."""
-        cut = self.equation.cut
+        pointwise = self.equation.pointwise
         contents, guesses, solves = jax.tree.map(
             lambda part: jnp.broadcast_to(part, (paths, *part.shape)),
-            (cut.begin(), cut.start(), cut.unsolved()),
+            (pointwise.begin(), pointwise.start(), pointwise.unsolved()),
         )
         none, zero = jnp.zeros(paths, jnp.int32), jnp.zeros((), jnp.int32)
         return Paths(contents, guesses, solves, none, none, zero, zero, start)
@@ -175,7 +175,7 @@ class Tile:
     def _drawn_a_step(self) -> int:
         """How many numbers a path draws for a step."""
         parts = 2 if self.steps.halvings or self.method.integral else 1
-        begin = self.equation.cut.begin()
+        begin = self.equation.pointwise.begin()
         jumps = sum((1 + atom.most) * begin[place].size for place, atom in self.equation.jumping)
         return parts * self.equation.size + jumps
 
@@ -252,7 +252,7 @@ class Tile:
         """Outputs and named wires at one time, and the paths without those that end there."""
 
         def one(contents: Contents, guesses: Guesses) -> Any:
-            row = self.equation.cut.outputs(t, contents, guesses, {})
+            row = self.equation.pointwise.outputs(t, contents, guesses, {})
             return (row.outputs, row.names), row.solves
 
         alive = paths.good == paths.taken
@@ -277,7 +277,7 @@ class Tile:
         """fn of each path's contents, guesses and what it drew."""
         rows = paths.contents, paths.guesses, *drawn
         still = jax.tree.map(lambda row: jnp.zeros(row.shape[1:], row.dtype), drawn)
-        spare = self.equation.cut.begin(), self.equation.cut.start(), *still
+        spare = self.equation.pointwise.begin(), self.equation.pointwise.start(), *still
         return of_survivors(fn, rows, spare, alive, survive)
 
     def _scaled(self, drawn: Drawn, h: Array) -> Noise:

@@ -1,0 +1,50 @@
+"""What atoms mean: tables that calculi hand to the graph (`taylor.network`)."""
+
+from collections.abc import Mapping
+
+from ..circuits.atoms.registers import (
+    Delay,
+    Deregister,
+    JumpRegister,
+    Register,
+    StochasticRegister,
+    Substitution,
+)
+from ..taylor.network import Meaning, Meanings, constant, deregister, given, register
+
+FOR_SERIES = "it composes power series, so it is for series only, not for simulate"
+
+
+def unit_delay(calculus: str) -> Mapping[type[Delay], Meaning]:
+    """The error for unit delays."""
+    return {Delay: f"a unit delay has no meaning under {calculus}; it belongs to Discrete"}
+
+
+def noise(
+    option: str, calculus: str, drift: str
+) -> Mapping[type[StochasticRegister | JumpRegister], Meaning]:
+    """Integrals against noise where none is drawn.
+
+    With the option "off" they keep their initial contents; with "error" they are refused, and the
+    message names the calculus `drift` whose option "off" runs the circuit.
+    """
+    meaning = constant
+    if option == "error":
+        meaning = (
+            f"an integral against noise has no meaning under {calculus}; run it under Stochastic, "
+            f'or its drift alone under {drift}(noise="off")'
+        )
+    return {StochasticRegister: meaning, JumpRegister: meaning}
+
+
+# What atoms mean in power series.
+SERIES: Meanings = {
+    Register: register,
+    Deregister: deregister,
+    Substitution: given,
+    **unit_delay("Real"),
+    **noise("error", "Real", "Real"),
+}
+
+# What atoms mean in a run under Real, and along the dimensions of any run that are not its time.
+REAL: Meanings = {**SERIES, Substitution: FOR_SERIES}
