@@ -26,8 +26,9 @@ STRUCTURAL = named("broadcast_in_dim reshape expand_dims transpose pad iota")
 # Those that are analytic wherever they are finite, and those that only move numbers about.
 SMOOTH = named(
     """
-    add add_any sub mul div neg square integer_pow pow sqrt rsqrt exp exp2 expm1 log log1p sin cos
-    tan asin acos atan sinh cosh tanh asinh acosh atanh logistic erf erfc dot_general
+    add add_any sub mul div neg square integer_pow pow sqrt rsqrt exp exp2 expm1 log log2 log1p sin
+    cos tan asin acos atan sinh cosh tanh asinh acosh atanh logistic erf erfc polynomial
+    one_minus_square dot_general
     conv_general_dilated reduce_sum cumsum concatenate stack unstack split slice squeeze rev
     gather broadcast_in_dim reshape expand_dims transpose pad convert_element_type copy copy_p
     """

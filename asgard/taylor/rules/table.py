@@ -250,6 +250,14 @@ def _product_over(u: Any, *, axes: Sequence[int], **_: Any) -> Any:
     return u[0] if len(u) else jnp.ones(u.shape[1:], u.dtype)
 
 
+def _polynomial(x: Any, *coefficients: Any, **_: Any) -> Any:
+    """Horner's rule; the coefficients begin with the constant term."""
+    total = coefficients[-1]
+    for coefficient in reversed(coefficients[:-1]):
+        total = total * x + coefficient
+    return total
+
+
 def _cumulative(operation: Callable[[Any, Any], Any], u: Any, *, axis: int, reverse: bool) -> Any:
     return lax.associative_scan(operation, u, reverse=reverse, axis=axis)
 
@@ -270,6 +278,7 @@ REWRITES: dict[str, Callable[..., Any]] = {
     "exp2": lambda u, **_: jnp.exp(u * math.log(2)),
     "log2": lambda u, **_: jnp.log(u) / math.log(2),
     "pow": lambda u, p: jnp.exp(p * jnp.log(u)),
+    "polynomial": _polynomial,  # jax >= 0.12
     "reduce_prod": _product_over,
     "reduce_window_max": lambda u, **options: _pooled(u, 1, options),
     "reduce_window_min": lambda u, **options: _pooled(u, -1, options),
