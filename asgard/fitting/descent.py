@@ -1,6 +1,7 @@
-"""The loop of a fit: steps of an optimiser, as one compiled program."""
+"""The loop of `fit`: steps of an optimiser, as one compiled program."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -11,7 +12,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from ..circuits.circuit import Circuit
 from ..errors import CircuitError
-from ..jaxprs.makeup import Compiled, Made
+from .compiled import Compiled
 from .free import Free, joined
 from .result import FitStatus
 
@@ -23,10 +24,10 @@ class State(eqx.Module):
     """Where a fit stands.
 
     - `free`: the numbers that the optimiser sees.
-    - `finite`: those of the last loss that was finite.
+    - `finite`: those numbers where the loss was last finite.
     - `optimizer`: the state of the optimiser, as optax has it.
-    - `count`: the steps since the first start, also over fits that went on from others.
-    - `order`: the order in which examples are taken, with minibatches of `batch`.
+    - `count`: the steps since the first start, those of earlier fits included.
+    - `order`: the order in which examples are taken, with minibatches of `batch` examples.
     """
 
     free: Free
@@ -40,8 +41,8 @@ class State(eqx.Module):
 class Progress(eqx.Module):
     """What the loop carries: a fit's state, and what it has recorded.
 
-    `loss` is the last one that was finite. After the last step the loss is taken once more, and
-    `judged` says that it was: so that of the circuit which a fit gives is known.
+    `loss` is the last one that was finite. After the last step the loss is evaluated once more, as
+    that of the circuit that the fit returns; `judged` says that it was.
     """
 
     state: State
@@ -52,27 +53,24 @@ class Progress(eqx.Module):
     judged: Bool[Array, ""]
 
 
-@dataclasses.dataclass(frozen=True)
-class Descent:
-    """What a fit compiles by: the loss, the optimiser's update, whether the loss draws from a key,
-    and how many examples make a minibatch."""
+class Descent(eqx.Module):
+    """A fit: the loss that is to fall, the optimiser's update, and what they read.
 
-    loss: Made
-    update: Made
-    draws: bool
-    batch: int | None
+    `key` is what the loss and the minibatches draw from. `takes_key` says that the loss does, and
+    `batch` how many examples make a minibatch.
+    """
 
-    def advance(
-        self,
-        circuit: Circuit,
-        args: tuple[Any, ...],
-        key: Array | None,
-        tolerances: dict[str, Array],
-        start: Progress,
-        until: Array,
-    ) -> tuple[Progress, Circuit]:
-        """Takes steps up to number `until`, or until the fit ends; gives the circuit there too."""
+    loss: Callable[..., Any]
+    update: Callable[..., Any]
+    circuit: Circuit
+    args: tuple[Any, ...]
+    key: Array | None
+    tolerances: dict[str, Array]
+    takes_key: bool = eqx.field(static=True)
+    batch: int | None = eqx.field(static=True)
 
+    def advance(self, start: Progress, until: Array) -> tuple[Progress, Circuit]:
+        """Takes steps up to number `until`, or to the fit's end. Returns the circuit there, too."""
         most = start.losses.shape[0]
 
         def going(progress: Progress) -> Array:
@@ -81,7 +79,7 @@ class Descent:
 
         def body(progress: Progress) -> Progress:
             steps, moves = progress.steps, progress.steps < most
-            state, loss, status = self.step(circuit, args, key, tolerances, progress.state, moves)
+            state, loss, status = self.step(progress.state, moves)
             loss = loss.astype(progress.losses.dtype)
             losses = progress.losses.at[steps].set(loss, mode="drop")
             loss = jnp.where(jnp.isfinite(loss), loss, progress.loss)
@@ -90,53 +88,51 @@ class Descent:
             return Progress(state, losses, loss, steps, status, ~moves)
 
         end = jax.lax.while_loop(going, body, start)
-        return end, joined(circuit, end.state.free)
+        return end, joined(self.circuit, end.state.free)
 
-    def step(
-        self,
-        circuit: Circuit,
-        args: tuple[Any, ...],
-        key: Array | None,
-        tolerances: dict[str, Array],
-        state: State,
-        moves: Array,
-    ) -> tuple[State, Array, FitStatus]:
-        """One step: where it leads, the loss where it began, and whether the fit goes on.
+    def step(self, state: State, moves: Array) -> tuple[State, Array, FitStatus]:
+        """One step, or the loss alone where `moves` is False.
 
-        Where it does not move, the loss alone is of interest.
+        **Returns:** the state after it, the loss before it, and whether the fit goes on.
         """
-        order, keyword = state.order, {}
-        if self.batch is not None and order is not None and key is not None:
-            args, order = _minibatch(args, order, key, state.count, self.batch)
-        if self.draws and key is not None:
-            keyword = {"key": jax.random.fold_in(jax.random.fold_in(key, 1), state.count)}
-
-        def of(free: Free) -> Array:
-            return _real_number(self.loss.value(joined(circuit, free), *args, **keyword))
-
+        of, order = self._loss(state)
         loss, gradient = self._loss_and_gradient(of, state)
-        updates, moved = self.update.value(
+        updates, optimizer = self.update(
             gradient, state.optimizer, state.free, value=loss, grad=gradient, value_fn=of
         )
         free: Any = optax.apply_updates(state.free, updates)
         finite = _where(jnp.isfinite(loss), state.free, state.finite)
-        converged = _meets(tolerances, loss, gradient)
+        converged = self._converged(loss, gradient)
         # An optimiser that skips a gradient that is not finite leaves the numbers as they are.
         still = jnp.all(jnp.array([jnp.all(free[name] == state.free[name]) for name in free]))
         skipped = still & ~_all_finite(gradient)
         failed = moves & ~_all_finite(free) | ~(jnp.isfinite(loss) | moves & skipped)
-        moved = like(moved, state.optimizer)
-        there = State(free, finite, moved, state.count + 1, order, self.batch)
-        stays = converged | ~failed
-        here = dataclasses.replace(state, free=_where(stays, state.free, finite), finite=finite)
+        after = State(
+            free, finite, like(optimizer, state.optimizer), state.count + 1, order, self.batch
+        )
+        kept = _where(converged | ~failed, state.free, finite)
+        before = dataclasses.replace(state, free=kept, finite=finite)
         status = FitStatus.where(failed, FitStatus.nonfinite, FitStatus.steps)
         status = FitStatus.where(converged, FitStatus.converged, status)
-        return _where(converged | failed | ~moves, here, there), loss, status
+        return _where(converged | failed | ~moves, before, after), loss, status
 
-    def _loss_and_gradient(self, of: Any, state: State) -> tuple[Array, Free]:
+    def _loss(self, state: State) -> tuple[Callable[[Free], Array], Array | None]:
+        """The loss of one step as a function of the free values, and the order of the examples."""
+        args, order, keyword = self.args, state.order, {}
+        if self.batch is not None and order is not None and self.key is not None:
+            args, order = _minibatch(args, order, self.key, state.count, self.batch)
+        if self.takes_key and self.key is not None:
+            keyword = {"key": jax.random.fold_in(jax.random.fold_in(self.key, 1), state.count)}
+
+        def of(free: Free) -> Array:
+            return _real_number(self.loss(joined(self.circuit, free), *args, **keyword))
+
+        return of, order
+
+    def _loss_and_gradient(self, of: Callable[[Free], Array], state: State) -> tuple[Array, Free]:
         """The loss and its gradient, from the optimiser where its line search has found them."""
         known = _last(state.optimizer)
-        if getattr(known, "grad", None) is None or self.draws or self.batch is not None:
+        if getattr(known, "grad", None) is None or self.takes_key or self.batch is not None:
             loss, gradient = jax.value_and_grad(of)(state.free)
             # Optax steps down the conjugate, where numbers are complex.
             return loss, jax.tree.map(jnp.conj, gradient)
@@ -147,14 +143,26 @@ class Descent:
 
         return jax.lax.cond(jnp.isfinite(known.value), lambda: (known.value, known.grad), anew)
 
+    def _converged(self, loss: Array, gradient: Free) -> Array:
+        """Whether a tolerance is met."""
+        met = jnp.asarray(False)
+        if "loss" in self.tolerances:
+            met |= loss <= self.tolerances["loss"]
+        if "gradient" in self.tolerances:
+            squares = [jnp.sum(jnp.abs(slope) ** 2) for slope in gradient.values()]
+            # Not where the gradient is NaN: an optimiser that skips such a step goes on.
+            met |= jnp.sqrt(sum(squares)) <= self.tolerances["gradient"]
+        return met
+
 
 advance = Compiled(Descent.advance)
 
 
 def _last(state: Any) -> Any:
-    """The state of a line search that is the last of an optimiser's parts.
+    """The state of a line search, if that is the last of an optimiser's parts.
 
-    What comes after one, or wraps it, changes the step, and then it does not know where that ends.
+    A part after it, or around it, changes the step; then the line search does not know the loss
+    where the step ends.
     """
     while type(state) is tuple and state:
         state = state[-1]
@@ -164,16 +172,16 @@ def _last(state: Any) -> Any:
 def _minibatch(
     args: tuple[Any, ...], order: Array, key: Array, count: Array, batch: int
 ) -> tuple[tuple[Any, ...], Array]:
-    """The examples of one step, and the order they are from; a new order for each epoch."""
+    """The examples of one step, and the order that they are taken in, which is new each epoch."""
     examples = order.shape[0]
-    epoch, place = jnp.divmod(count, examples // batch)
+    epoch, index = jnp.divmod(count, examples // batch)
 
     def shuffled() -> Array:
         of_epoch = jax.random.fold_in(jax.random.fold_in(key, 0), epoch)
         return jax.random.permutation(of_epoch, examples).astype(order.dtype)
 
-    order = jax.lax.cond(place == 0, shuffled, lambda: order)
-    drawn = jax.lax.dynamic_slice(order, (place * batch,), (batch,))
+    order = jax.lax.cond(index == 0, shuffled, lambda: order)
+    drawn = jax.lax.dynamic_slice(order, (index * batch,), (batch,))
     return jax.tree.map(lambda array: array[drawn], args), order
 
 
@@ -187,17 +195,6 @@ def _real_number(loss: Any) -> Array:
     return loss
 
 
-def _meets(tolerances: dict[str, Array], loss: Array, gradient: Free) -> Array:
-    met = jnp.asarray(False)
-    if "loss" in tolerances:
-        met |= loss <= tolerances["loss"]
-    if "gradient" in tolerances:
-        squares = [jnp.sum(jnp.abs(slope) ** 2) for slope in gradient.values()]
-        # An optimiser that skips what is not finite goes on; so does the comparison with NaN.
-        met |= jnp.sqrt(sum(squares)) <= tolerances["gradient"]
-    return met
-
-
 def _all_finite(free: Free) -> Array:
     return jnp.all(jnp.array([jnp.all(jnp.isfinite(value)) for value in free.values()]))
 
@@ -207,7 +204,7 @@ def _where(condition: Array, one: Any, other: Any) -> Any:
 
 
 def like(tree: Any, models: Any) -> Any:
-    """A pytree in the dtypes of another one, as a loop must carry it."""
+    """A pytree in the dtypes of another one, as the carry of a loop must be."""
     return jax.tree.map(
         lambda leaf, model: (
             jax.lax.convert_element_type(leaf, model.dtype)

@@ -1,5 +1,6 @@
 """`fit_ensemble`: fits from many starts, side by side and device by device."""
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -12,22 +13,21 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Int
 
 from ..circuits.circuit import Circuit
-from ..circuits.fields import check_count
 from ..errors import CircuitError, FitError
 from ..jaxprs.concrete import is_concrete
-from ..jaxprs.makeup import Compiled, Made
-from .descent import Descent
-from .fit import arrays, begin, draws_from, tolerances, update_of
+from .compiled import Compiled
+from .descent import Descent, Progress
+from .fit import begin, prepare
 from .free import Trainable, chosen, free_values
 from .result import Fit, FitStatus
 
 
 class FitEnsemble(eqx.Module):
-    """What fits from many starts give.
+    """The fits from many starts.
 
-    - `best`: the fit of the least loss.
+    - `best`: the fit with the least loss.
     - `all`: all fits, with the starts as the first axis of every array.
-    - `agree`: how many came to the loss of the best.
+    - `agree`: how many reached the loss of the best.
     """
 
     best: Fit
@@ -35,7 +35,7 @@ class FitEnsemble(eqx.Module):
     agree: Int[Array, ""]
 
     def check(self) -> "FitEnsemble":
-        """Raises `FitError` where every fit failed; returns the fits otherwise."""
+        """Raises `FitError` if every fit failed, and returns the fits otherwise."""
         failed = self.all.status == FitStatus.nonfinite
         if is_concrete(failed) and np.all(failed):
             raise FitError(
@@ -64,11 +64,12 @@ def fit_ensemble(
     **Arguments:** those of `fit`, and
 
     - `circuits`: circuits of one structure, or one circuit whose arrays have the starts as their
-      first axis, which values handed to a function `trainable` have too.
+      first axis. The values that a function `trainable` is given have that axis, too.
     - `key`: start i draws from `jax.random.fold_in(key, i)`.
     - `agreement`: how far above the least loss another one may be to agree with it, relative to it.
-      A loss that fell by all but the square root of the dtype's resolution counts as 0.
-    - `mesh`: the devices to spread the starts over; they do not communicate until all are done.
+      Losses below the square root of the dtype's resolution, relative to the largest first loss,
+      count as 0.
+    - `mesh`: the devices to spread the starts over. They do not communicate until all are done.
     - `throw`: raise `FitError` where all fits failed.
 
     **Returns:** a `FitEnsemble`.
@@ -87,32 +88,24 @@ def fit_ensemble(
     if not isinstance(agreement, int | float) or not agreement >= 0:
         raise CircuitError(f"fit_ensemble: agreement must be at least 0, not {agreement!r}")
     stacked = _stacked(circuits)
-    moved = chosen(stacked, trainable)
-    check_count("fit_ensemble", "steps", steps, least=1)
-    args = arrays(args)
-    draws = draws_from(loss, key, batch)
-    problem = Descent(Made(loss), update_of(optimizer), draws, batch)
-    free = free_values(stacked, moved)
-    (count,) = {len(leaf) for leaf in jax.tree.leaves(stacked)}
-    starts = jax.vmap(lambda free: begin(optimizer, free, args, batch, None, steps))(free)
-    keys = (
-        None if key is None else jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(count))
-    )
-    shared = (args, tolerances(tol), jnp.asarray(steps))
-    end, fitted = _first(
-        _compiled(problem, mesh, _padded((stacked, keys, starts), mesh), shared), count
-    )
+    free = free_values(stacked, chosen(stacked, trainable))
+    descent = prepare(stacked, loss, args, optimizer, steps, tol, key, batch)
+    count = len(jax.tree.leaves(stacked)[0])
+    starts = jax.vmap(lambda free: begin(optimizer, free, descent, steps, None))(free)
+    if key is not None:
+        keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(count))
+        descent = dataclasses.replace(descent, key=keys)
+    end, fitted = _compiled(_Many(descent, mesh), starts, jnp.asarray(steps))
     every = Fit(fitted, end.losses, end.loss, end.steps, end.status, end.state)
     failed = every.status == FitStatus.nonfinite
     losses = jnp.where(failed, jnp.inf, every.loss)
-    place = jnp.argmin(losses)
-    best = jax.tree.map(lambda leaf: leaf[place], every)
-    floor = jnp.sqrt(jnp.finfo(losses.dtype).eps) * jnp.max(
-        jnp.where(jnp.isfinite(every.losses[:, :1]), every.losses[:, :1], 0), initial=0
-    )
-    near = losses <= losses[place] + agreement * jnp.abs(losses[place]) + floor
+    best = jnp.argmin(losses)
+    first = every.losses[:, 0]
+    floor = jnp.max(jnp.where(jnp.isfinite(first), first, 0), initial=0)
+    floor *= jnp.sqrt(jnp.finfo(losses.dtype).eps)
+    near = losses <= losses[best] + agreement * jnp.abs(losses[best]) + floor
     agree = jnp.sum(near & ~failed)
-    found = FitEnsemble(best, every, agree)
+    found = FitEnsemble(jax.tree.map(lambda leaf: leaf[best], every), every, agree)
     return found.check() if throw else found
 
 
@@ -140,43 +133,44 @@ def _stacked(circuits: Any) -> Circuit:
         raise CircuitError("the circuits' numbers must have the same shapes") from error
 
 
-def _run(problem: Descent, mesh: Mesh | None, own: Any, shared: Any) -> Any:
-    """All fits at once; with a mesh, each device runs its share to the end by itself."""
+class _Many(eqx.Module):
+    """A fit whose circuit and key have the starts as their first axis, `[starts, ...]`."""
 
-    def run(own: Any, shared: Any) -> Any:
-        args, tolerances, until = shared
+    descent: Descent
+    mesh: Mesh | None = eqx.field(static=True)
 
-        def one(own: Any) -> Any:
-            circuit, key, start = own
-            return problem.advance(circuit, args, key, tolerances, start, until)
+    def run(self, starts: Progress, until: Array) -> tuple[Progress, Circuit]:
+        """All fits at once. With a mesh, each device runs its share to the end by itself."""
+        mesh, descent = self.mesh, self.descent
+        own = descent.circuit, descent.key, starts
+        shared = descent.args, descent.tolerances, until
 
-        return jax.vmap(one)(own)
+        def fits(own: Any, shared: Any) -> tuple[Progress, Circuit]:
+            args, limits, until = shared
 
-    if mesh is None:
-        return run(own, shared)
-    spread = PartitionSpec(mesh.axis_names)
-    over_devices = jax.shard_map(
-        run,
-        # With axes that shard_map may cut, whichever way the mesh was made.
-        mesh=Mesh(mesh.devices, mesh.axis_names),
-        in_specs=(spread, PartitionSpec()),
-        out_specs=spread,
-        check_vma=False,
-    )
-    return over_devices(own, shared)
+            def one(circuit: Circuit, key: Array | None, start: Progress) -> Any:
+                given = {"circuit": circuit, "key": key, "args": args, "tolerances": limits}
+                return dataclasses.replace(descent, **given).advance(start, until)
+
+            return jax.vmap(one)(*own)
+
+        if mesh is None:
+            return fits(own, shared)
+        # The devices take as many starts each: the last one is repeated.
+        count = starts.steps.shape[0]
+        filled = jax.tree.map(
+            lambda leaf: jnp.concatenate([leaf, *[leaf[-1:]] * (-count % mesh.size)]), own
+        )
+        spread = PartitionSpec(mesh.axis_names)
+        over_devices = jax.shard_map(
+            fits,
+            # With axes that shard_map may cut, whichever way the mesh was made.
+            mesh=Mesh(mesh.devices, mesh.axis_names),
+            in_specs=(spread, PartitionSpec()),
+            out_specs=spread,
+            check_vma=False,
+        )
+        return jax.tree.map(lambda leaf: leaf[:count], over_devices(filled, shared))
 
 
-_compiled = Compiled(_run, 1)
-
-
-def _padded(tree: Any, mesh: Mesh | None) -> Any:
-    """With the last start repeated until the devices have as many each."""
-    if mesh is None:
-        return tree
-    return jax.tree.map(
-        lambda leaf: jnp.concatenate([leaf, *[leaf[-1:]] * (-len(leaf) % mesh.size)]), tree
-    )
-
-
-def _first(tree: Any, count: int) -> Any:
-    return jax.tree.map(lambda leaf: leaf[:count], tree)
+_compiled = Compiled(_Many.run)

@@ -1,4 +1,4 @@
-"""What a fit returns."""
+"""The result of a fit, and how it ended."""
 
 from typing import Any
 
@@ -25,15 +25,15 @@ class FitStatus(eqx.Enumeration):
 
 
 class Fit(eqx.Module):
-    """What a fit gives.
+    """The result of a fit.
 
-    - `circuit`: the circuit where the fit came to; after a failure, where the loss was last finite.
+    - `circuit`: the circuit where the fit ended; after a failure, where the loss was last finite.
     - `losses`: the loss before each step, `[steps]`; NaN for steps that were not taken.
-    - `loss`: the loss of `circuit`, infinite where none was finite. With noise and minibatches it
-      is that of the draw of the next step.
-    - `steps`: how many were taken.
-    - `status`: how it ended, a `FitStatus`.
-    - `state`: hands the fit on to a later `fit`.
+    - `loss`: the loss of `circuit`; infinite if none was finite. With noise and minibatches it is
+      that of the next step's draw.
+    - `steps`: the number of steps taken.
+    - `status`: how the fit ended.
+    - `state`: lets a later `fit` go on from here.
     """
 
     circuit: Circuit
@@ -44,9 +44,9 @@ class Fit(eqx.Module):
     state: Any = None
 
     def check(self) -> "Fit":
-        """Raises `FitError` where the fit failed; returns it otherwise.
+        """Raises `FitError` if the fit failed, and returns it otherwise.
 
-        Under a trace there is nothing to check yet, and nothing is raised.
+        Under a trace nothing is known yet, and nothing is raised.
         """
         failed = self.status == FitStatus.nonfinite
         if not is_concrete(failed) or not np.any(failed):

@@ -1,6 +1,5 @@
-"""Derivatives of what a circuit gives in its numbers, and what data tell of these."""
+"""Derivatives in a circuit's numbers, and how well data determine these numbers."""
 
-import dataclasses
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -15,10 +14,10 @@ from ..circuits.circuit import Circuit
 from ..circuits.parameters import parameters
 from ..errors import CircuitError, IdentifiabilityWarning
 from ..jaxprs.concrete import is_concrete
-from ..jaxprs.makeup import Compiled, Made
-from .fit import arrays
+from .arguments import as_arrays, check_function
+from .compiled import Compiled
 from .free import Chosen, Trainable, chosen
-from .least_squares import flat
+from .least_squares import as_vector
 
 
 def sensitivities(
@@ -28,40 +27,40 @@ def sensitivities(
     args: tuple[Any, ...] = (),
     trainable: Trainable = None,
 ) -> dict[str, Any]:
-    """The derivatives of what a circuit gives in its numbers.
+    """The derivatives of a function of a circuit in the circuit's numbers.
 
-    In forward mode where there are no more numbers than values of `fn`, else in reverse mode: of
-    the two the one that needs fewer passes. Compiled and kept as `fit` is.
+    Uses forward mode if there are no more numbers than values of `fn`, and reverse mode otherwise,
+    so that it takes few passes. Compiled and kept as `fit` is.
 
-    **Arguments:** `circuit`, `args` and `trainable` are those of `fit`; `fn(circuit, *args)`
-    returns an array or a pytree of arrays.
+    **Arguments:** `circuit`, `args` and `trainable` as in `fit`; `fn(circuit, *args)` returns an
+    array or a pytree of arrays.
 
-    **Returns:** for each number by its name, what `fn` returns, with arrays `[*value, *number]` of
-    derivatives; in the numbers themselves, also of those under constraints.
+    **Returns:** a dictionary by the numbers' names. Each entry has the structure of what `fn`
+    returns, with arrays `[*value, *number]`. Derivatives are in the numbers themselves, also if
+    they have constraints.
 
-    **Raises:** `CircuitError` for what is wrong beforehand.
+    **Raises:** `CircuitError` for a wrong argument.
 
     ```python
     ag.sensitivities(circuit, lambda circuit: ag.simulate(circuit, ts).output)["scalar.factor"]
     ```
     """
     moved = chosen(circuit, trainable)
-    if not callable(fn):
-        raise CircuitError(f"sensitivities are those of a function of the circuit, not {fn!r}")
-    question = _Question(Made(fn), moved)
-    found = _compiled(question, circuit, arrays(args))
-    # JAX hands dictionaries back in the order of their names.
-    return {name: found[name] for name in question.numbers(circuit)}
+    check_function("fn", fn)
+    model = _Model(fn, circuit, as_arrays(args), moved)
+    found = _slopes(model)
+    # JAX returns dictionaries in the order of their names.
+    return {name: found[name] for name in model.numbers()}
 
 
 class Uncertainty(eqx.Module):
-    """What data tell of the numbers of a circuit at a least-squares optimum.
+    """How well data determine the numbers of a circuit, at a least-squares optimum.
 
-    - `names`: the numbers, `name[place]` for each entry of an array.
-    - `values`, `standard_errors`: one for each of them.
+    - `names`: the numbers' names, and `name[index]` for each entry of an array.
+    - `values`, `standard_errors`: `[numbers]`.
     - `covariance`, `correlation`: `[numbers, numbers]`.
-    - `condition`: the condition number of the Jacobian whose columns are scaled to length 1: how
-      much the numbers can stand in for one another. 1 is best.
+    - `condition`: the condition number of the Jacobian with columns scaled to length 1. 1 is best;
+      it is large if some numbers can stand in for others.
     """
 
     names: tuple[str, ...] = eqx.field(static=True)
@@ -87,100 +86,98 @@ def uncertainty(
 ) -> Uncertainty:
     """Standard errors and correlations of a circuit's numbers at a least-squares optimum.
 
-    From the Jacobian J of the residuals r, by s² (JᵀJ)⁻¹ with s² = |r|² / (residuals - numbers):
-    exact for a model that is linear in its numbers, and otherwise the first order in the size of
-    residuals that are independent and of one variance (Seber and Wild, *Nonlinear Regression*,
-    1989, section 2.1).
+    The covariance is s² (JᵀJ)⁻¹, with the Jacobian J of the residuals r and
+    s² = |r|² / (residuals - numbers). It assumes independent residuals of equal variance, is exact
+    for a model that is linear in its numbers, and otherwise of first order in the residuals (Seber
+    and Wild, *Nonlinear Regression*, 1989, section 2.1).
 
     **Arguments:** those of `fit_residuals`, with the circuit that it found.
 
-    **Returns:** an `Uncertainty`, in the numbers themselves, also of those under constraints.
+    **Returns:** an `Uncertainty`, in the numbers themselves, also if they have constraints.
 
-    **Raises:** `CircuitError` where there are not more residuals than numbers. Warns by
-    `IdentifiabilityWarning` where the residuals hardly tell numbers apart, with their names; not
-    under a trace.
+    **Raises:** `CircuitError` if there are not more residuals than numbers. Warns with
+    `IdentifiabilityWarning` if the residuals hardly tell some numbers apart, and names them. There
+    is no warning under a trace.
 
     ```python
     ag.uncertainty(found.circuit, residuals, args=(ts, data)).standard_errors
     ```
     """
     moved = chosen(circuit, trainable)
-    if not callable(residuals):
-        raise CircuitError(f"residuals are a function of the circuit, not {residuals!r}")
-    found, weakest = _judged(_Question(Made(residuals), moved), circuit, arrays(args))
+    check_function("residuals", residuals)
+    found, weakest = _judged(_Model(residuals, circuit, as_arrays(args), moved))
     if is_concrete(found.condition):
         _warn(found, weakest)
     return found
 
 
-@dataclasses.dataclass(frozen=True)
-class _Question:
-    """What an answer compiles by."""
+class _Model(eqx.Module):
+    """A function of a circuit's numbers, and what it reads."""
 
-    fn: Made
-    moved: Chosen
+    fn: Callable[..., Any]
+    circuit: Circuit
+    args: tuple[Any, ...]
+    moved: Chosen = eqx.field(static=True)
 
-    def numbers(self, circuit: Circuit) -> dict[str, Array]:
+    def numbers(self) -> dict[str, Array]:
         """The numbers asked about, by name."""
-        pairs = zip(parameters(circuit).items(), self.moved, strict=True)
+        pairs = zip(parameters(self.circuit).items(), self.moved, strict=True)
         return {name: value for (name, value), move in pairs if move}
 
-    def answer(self, circuit: Circuit, fn: Callable[[Circuit], Any]) -> tuple[Any, dict[str, Any]]:
-        """What a function of the circuit gives, and its derivatives by name."""
-        numbers = self.numbers(circuit)
+    def at(self, numbers: dict[str, Array]) -> Any:
+        """The function's value at other numbers, whatever their bounds."""
+        leaves, structure = jax.tree.flatten(self.circuit)
+        names = parameters(self.circuit)
+        placed = [numbers.get(name, leaf) for name, leaf in zip(names, leaves, strict=True)]
+        return self.fn(jax.tree.unflatten(structure, placed), *self.args)
 
-        def of(numbers: dict[str, Array]) -> tuple[Any, Any]:
-            value = fn(_with(circuit, numbers))
-            return value, value
+    def slopes(self) -> dict[str, Any]:
+        """The derivatives of the function's value, by the numbers' names."""
+        return _derived(self.at, self.numbers())[1]
 
-        given = jax.tree.leaves(jax.eval_shape(of, numbers)[0])
-        if not given or not all(jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf in given):
-            raise CircuitError(
-                "what has derivatives are arrays of floating-point numbers: return such"
-            )
-        if any(map(jnp.iscomplexobj, numbers.values())):
-            raise CircuitError("sensitivities are in real numbers; fix those that are complex")
-        values = sum(leaf.size for leaf in given)
-        count = sum(number.size for number in numbers.values())
-        mode = (
-            jax.jacfwd
-            if count <= values
-            or not all(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in given)
-            else jax.jacrev
+    def judge(self) -> tuple[Uncertainty, Array]:
+        """The uncertainty, and the combination of scaled numbers that the residuals tell least of,
+        `[numbers]`."""
+        numbers = self.numbers()
+        residuals, slopes = _derived(lambda numbers: as_vector(self.at(numbers)), numbers)
+        columns = [slopes[name].reshape(residuals.size, -1) for name in numbers]
+        return _judgement(numbers, residuals, jnp.concatenate(columns, axis=1))
+
+
+_slopes, _judged = Compiled(_Model.slopes), Compiled(_Model.judge)
+
+
+def _derived(
+    fn: Callable[[dict[str, Array]], Any], numbers: dict[str, Array]
+) -> tuple[Any, dict[str, Any]]:
+    """The value of a function of named numbers, and its derivatives by name."""
+    given = jax.tree.leaves(jax.eval_shape(fn, numbers))
+    if not given or not all(jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf in given):
+        raise CircuitError(
+            "only arrays of floating-point numbers have derivatives: return such arrays"
         )
-        slopes, value = mode(of, has_aux=True)(numbers)
-        names = jax.tree.structure(numbers)
-        return value, jax.tree.transpose(jax.tree.structure(value), names, slopes)
+    if any(map(jnp.iscomplexobj, numbers.values())):
+        raise CircuitError("sensitivities are in real numbers; fix those that are complex")
+    values = sum(leaf.size for leaf in given)
+    count = sum(number.size for number in numbers.values())
+    real = all(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in given)
+    mode = jax.jacrev if real and count > values else jax.jacfwd
+
+    def twice(numbers: dict[str, Array]) -> tuple[Any, Any]:
+        value = fn(numbers)
+        return value, value
+
+    slopes, value = mode(twice, has_aux=True)(numbers)
+    by_name = jax.tree.structure(numbers)
+    return value, jax.tree.transpose(jax.tree.structure(value), by_name, slopes)
 
 
-def _with(circuit: Circuit, numbers: dict[str, Array]) -> Circuit:
-    """The circuit with other numbers, whatever their bounds."""
-    leaves, structure = jax.tree.flatten(circuit)
-    names = parameters(circuit)
-    placed = [numbers.get(name, leaf) for name, leaf in zip(names, leaves, strict=True)]
-    return jax.tree.unflatten(structure, placed)
-
-
-def _sensitivities(question: _Question, circuit: Circuit, args: tuple[Any, ...]) -> dict[str, Any]:
-    return question.answer(circuit, lambda circuit: question.fn.value(circuit, *args))[1]
-
-
-_compiled = Compiled(_sensitivities)
-
-
-def _judge(
-    question: _Question, circuit: Circuit, args: tuple[Any, ...]
+def _judgement(
+    numbers: dict[str, Array],
+    residuals: Float[Array, " residuals"],
+    jacobian: Float[Array, "residuals numbers"],
 ) -> tuple[Uncertainty, Array]:
-    """The uncertainty, and the direction of scaled numbers of which the residuals tell least."""
-
-    def of(circuit: Circuit) -> Array:
-        return flat(question.fn.value(circuit, *args))
-
-    residuals, slopes = question.answer(circuit, of)
-    numbers = question.numbers(circuit)
-    jacobian = jnp.concatenate(
-        [slopes[name].reshape(residuals.size, -1) for name in numbers], axis=1
-    )
+    """The result of `_Model.judge`, from the residuals' Jacobian."""
     spare = residuals.size - jacobian.shape[1]
     if spare <= 0:
         raise CircuitError(
@@ -188,8 +185,8 @@ def _judge(
             "numbers: there must be more residuals than numbers"
         )
     lengths = jnp.linalg.norm(jacobian, axis=0)
-    # A number that changes nothing has a column of zeros, the last singular values, and no part in
-    # what is told of the others.
+    # A number that changes nothing has a column of zeros and one of the last singular values. It
+    # must not affect the others.
     told = lengths > 0
     scale = jnp.where(told, lengths, 1)
     _, singular, directions = jnp.linalg.svd(jacobian / scale, full_matrices=False)
@@ -210,20 +207,17 @@ def _judge(
     return found, directions[-1]
 
 
-_judged = Compiled(_judge)
-
-
 def _entries(numbers: dict[str, Array]) -> tuple[str, ...]:
     """A name for each entry of each number."""
     return tuple(
-        name if value.ndim == 0 else f"{name}{[*place]}"
+        name if value.ndim == 0 else f"{name}{[*index]}"
         for name, value in numbers.items()
-        for place in np.ndindex(value.shape)
+        for index in np.ndindex(value.shape)
     )
 
 
 def _warn(found: Uncertainty, weakest: Array) -> None:
-    """Says which numbers the residuals hardly tell apart, where half of the digits are lost."""
+    """Warns of numbers that the residuals hardly tell apart: where half of the digits are lost."""
     if bool(jnp.all(found.condition < 1 / jnp.sqrt(jnp.finfo(found.condition.dtype).eps))):
         return
     if found.condition.ndim:

@@ -2,6 +2,7 @@
 
 import functools
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +12,7 @@ from helpers import equations
 from systems import FAST, decay
 
 import asgard as ag
+from asgard.fitting.compiled import update_of
 from asgard.fitting.descent import advance
 
 # Two numbers, of which losses below are functions: no run is needed to see what the loop does.
@@ -322,12 +324,13 @@ def test_a_fit_is_one_compilation_whatever_its_numbers():
     ts = jnp.linspace(0.0, 1.0, 5)
 
     def run(start, rate, data, **options):
-        # All made anew, as users would: the circuit, the optimiser, the loss.
+        # The circuit and the optimiser are made anew, as users would.
         optimizer = optax.chain(
             optax.clip_by_global_norm(1.0), optax.inject_hyperparams(optax.adam)(rate)
         )
         return ag.fit(
-            *(decay(start), lambda circuit, ts, data: simulated(circuit, ts, data)),
+            decay(start),
+            simulated,
             args=(ts, data),
             optimizer=optimizer,
             steps=4,
@@ -354,6 +357,93 @@ def test_a_fit_is_one_compilation_whatever_its_numbers():
     assert COMPILED == []
     assert advance.jitted._cache_size() == before + 2
     assert len({float(fit.loss) for fit in (first, second, third)}) == 3
+
+
+ALIKE = {
+    "adam": lambda: optax.adam(1e-2),
+    "chain": lambda: optax.chain(
+        optax.clip_by_global_norm(1.0), optax.adamw(optax.cosine_decay_schedule(0.1, 50))
+    ),
+    "lbfgs": lambda: optax.lbfgs(),
+    "if finite": lambda: optax.apply_if_finite(optax.adam(0.1), 3),
+    "by name": lambda: optax.multi_transform(
+        {"slow": optax.sgd(0.1), "fast": optax.adam(0.2)}, {"x": "slow", "y": "fast"}
+    ),
+    "masked": lambda: optax.masked(optax.adam(0.1), {"x": True, "y": False}),
+    "rate in the state": lambda: optax.inject_hyperparams(optax.adam)(0.1),
+    "arrays": lambda: optax.sgd(np.float32(0.1), momentum=jnp.asarray(0.9)),
+}
+
+
+@pytest.mark.parametrize("make", ALIKE.values(), ids=ALIKE)
+def test_optimisers_made_alike_compile_once(make):
+    assert update_of(make()) is update_of(make())
+
+
+def test_optimisers_that_differ_compile_each():
+    rates = (0.1, 0.2, -0.0, 0.0, jnp.asarray(0.1), jnp.asarray(0.2), np.float32(0.1))
+    schedules = [optax.cosine_decay_schedule(0.1, steps) for steps in (50, 60)]
+    # Of functions that are not optax's, only identity is known.
+    users = [lambda count: 0.1 / (1 + count) for _ in range(2)]
+    optimizers = [*map(optax.sgd, (*rates, *schedules, *users)), optax.adam(0.1)]
+    assert len(set(map(update_of, optimizers))) == len(optimizers)
+    assert update_of(optax.sgd(users[0])) is update_of(optax.sgd(users[0]))
+
+
+def test_a_loss_that_is_an_equinox_module_has_its_arrays_traced():
+    class Distance(eqx.Module):
+        target: jax.Array
+
+        def __call__(self, circuit):
+            return bowl(circuit, self.target)
+
+    def moved(target):
+        loss = Distance(jnp.asarray(target))
+        return place(fitted(loss=loss, optimizer=optax.sgd(0.5), steps=1).circuit)[0]
+
+    assert moved(1.0) == 1.0
+    before = advance.jitted._cache_size()
+    assert moved(2.0) == 2.0
+    assert advance.jitted._cache_size() == before
+
+
+def test_a_loss_reads_a_global_as_it_was_when_the_loss_was_first_fitted():
+    def loss(circuit):
+        return (circuit.factor - GOAL) ** 2
+
+    def reached(loss):
+        options = {"optimizer": optax.sgd(0.5), "steps": 2}
+        return ag.fit(ag.Scalar(3.0), loss, **options).circuit.factor
+
+    global GOAL
+    GOAL = 1.0
+    assert reached(loss) == 1.0
+    GOAL = 2.0
+    # As under `jax.jit`: the function is the same, and so is its program.
+    assert reached(loss) == 1.0
+    # A function made anew is another one.
+    assert reached(lambda circuit: loss(circuit)) == 2.0
+
+
+def to_target(circuit, target):
+    return (circuit.factor - target) ** 2
+
+
+@pytest.mark.parametrize("held", ["loss", "optimiser", "partial"])
+def test_a_fit_within_a_trace_leaves_nothing_of_it_behind(held):
+    @jax.jit
+    def reached(target, rate):
+        def loss(circuit, target=target):
+            return (circuit.factor - target) ** 2
+
+        if held == "partial":
+            loss = functools.partial(to_target, target=target)
+        args, loss = ((target,), to_target) if held == "optimiser" else ((), loss)
+        options = {"optimizer": optax.sgd(rate if held == "optimiser" else 0.5), "steps": 2}
+        return ag.fit(ag.Scalar(3.0), loss, args=args, **options).circuit.factor
+
+    with jax.checking_leaks():
+        assert reached(1.5, 0.5) == 1.5
 
 
 def test_complex_numbers_move_downhill():
@@ -409,7 +499,7 @@ BATCHED = fitted(**BATCHES)
     ("options", "says"),
     [
         ({"circuit": 3.0}, "takes a circuit"),
-        ({"loss": 3.0}, "a loss is a function"),
+        ({"loss": 3.0}, "loss must be a function"),
         ({"loss": lambda c: jnp.ones(2)}, r"one number, not \(2,\)"),
         ({"loss": lambda c: "low"}, "one number, not str"),
         ({"loss": lambda c: 1}, "a real number, not one of int"),

@@ -112,7 +112,7 @@ def test_without_optimistix_the_extra_is_named(monkeypatch):
     [
         ({"method": "newton"}, "method must be one of levenberg_marquardt, gauss_newton"),
         ({"steps": 0}, "steps must be an integer of at least 1"),
-        ({"residuals": 3}, "residuals are a function"),
+        ({"residuals": 3}, "residuals must be a function"),
         ({"residuals": lambda c, x, y: "far"}, "residuals must be arrays"),
         ({"residuals": lambda c, x, y: jnp.arange(3)}, "real numbers, not 3 of int"),
         ({"residuals": lambda c, x, y: []}, "residuals must be arrays"),
