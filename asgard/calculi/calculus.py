@@ -26,6 +26,14 @@ class Calculus(eqx.Module):
         """The calculus with what it takes from known times made static; called before a trace."""
         return self
 
+    def with_key(self, key: Any, path: Any) -> "Calculus":
+        """The calculus that draws from a key for the path of this number; called before a trace.
+
+        Calculi that draw nothing do not read them.
+        """
+        del key, path
+        return self
+
     @abc.abstractmethod
     def simulate(
         self,
@@ -34,8 +42,6 @@ class Calculus(eqx.Module):
         inputs: tuple[Any, ...],
         dim: str | None,
         state: Any,
-        key: Any,
-        path: Any,
     ) -> "Trajectory":
         """Runs a circuit over times, inside a trace; arguments as those of `asgard.simulate`."""
 

@@ -75,9 +75,8 @@ def simulate(
     times = as_times(ts)
     sources = as_sources(circuit, inputs)
     check_state(times, state, calculus.gapless)
-    _check_random(key, path)
-    number = jnp.asarray(path, jnp.uint32)
-    arguments = (circuit, calculus.settled(times), times, sources, state, dim, key, number)
+    calculus = calculus.settled(times).with_key(key, path)
+    arguments = (circuit, calculus, times, sources, state, dim)
     trajectory = run_compiled(_compiled, _run, *arguments)
     if not is_concrete(times):
         trajectory = _ordered(trajectory, times)
@@ -138,10 +137,8 @@ def _run(
     sources: tuple[Any, ...],
     state: Any,
     dim: str | None,
-    key: Any,
-    path: Any,
 ) -> Trajectory:
-    return calculus.simulate(circuit, ts, sources, dim, state, key, path)
+    return calculus.simulate(circuit, ts, sources, dim, state)
 
 
 _compiled = jax.jit(_run, static_argnums=5)
@@ -218,16 +215,6 @@ def as_times(ts: Any) -> Array:
         if not (np.all(steps > 0) or np.all(steps < 0)):
             raise CircuitError("ts must be strictly increasing or strictly decreasing")
     return jax.lax.convert_element_type(times, times.dtype)
-
-
-def _check_random(key: Any, path: Any) -> None:
-    """A key is an array of JAX, and a path the number of one, of 32 bits."""
-    if not isinstance(key, jax.Array | np.ndarray | None):
-        raise CircuitError(f"key must be a JAX key such as jax.random.key(0), not {key!r}")
-    known = np.asarray(path) if is_concrete(path) else path
-    integer = jnp.issubdtype(known.dtype, jnp.integer)
-    if known.ndim or not integer or (is_concrete(path) and not 0 <= int(known) < 2**32):
-        raise CircuitError(f"path must be the number of a path, from 0 to 2**32 - 1, not {path!r}")
 
 
 def check_state(times: Array, state: Any, gapless: bool) -> None:

@@ -104,8 +104,6 @@ class Discrete(Calculus):
         inputs: tuple[Any, ...],
         dim: str | None,
         state: Any,
-        key: Any = None,
-        path: Any = 0,
     ) -> Trajectory:
         if self.span is None:
             raise CircuitError(

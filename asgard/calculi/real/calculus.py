@@ -112,8 +112,6 @@ class Real(Calculus):
         inputs: tuple[Any, ...],
         dim: str | None,
         state: Any,
-        key: Any = None,
-        path: Any = 0,
     ) -> Trajectory:
         trajectory = _simulation(circuit, self, ts, inputs, dim).trajectory(state)
         if not self.dense:

@@ -8,7 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Inexact
+from jaxtyping import Array, Float, Inexact, UInt
 
 from ...circuits.atoms.registers import (
     Deregister,
@@ -185,6 +185,17 @@ class Stochastic(Calculus):
         object.__setattr__(settled, "dt", None)
         return settled
 
+    def with_key(self, key: Any, path: Any) -> "OnePath":
+        if not isinstance(key, jax.Array | np.ndarray | None):
+            raise CircuitError(f"key must be a JAX key such as jax.random.key(0), not {key!r}")
+        number = np.asarray(path) if is_concrete(path) else path
+        integer = jnp.issubdtype(number.dtype, jnp.integer) and number.ndim == 0
+        if not integer or (is_concrete(path) and not 0 <= int(number) < 2**32):
+            raise CircuitError(
+                f"path must be the number of a path, from 0 to 2**32 - 1, not {path!r}"
+            )
+        return OnePath(self, key, jnp.asarray(number, jnp.uint32))
+
     def tile(
         self,
         circuit: Circuit,
@@ -229,46 +240,15 @@ class Stochastic(Calculus):
         inputs: tuple[Any, ...],
         dim: str | None,
         state: Any,
-        key: Any = None,
-        path: Any = 0,
     ) -> Trajectory:
-        alone = self._of_one_path()
-        words = None if key is None else key_words(key)
-        paths = jnp.asarray(path, jnp.uint32).reshape(1)
-        tile = alone.tile(circuit, ts, inputs, dim, words, paths)
-        ts_given, ts = ts, ts.astype(tile.equation.pointwise.time_dtype)
-        start = tile.begin(ts[0], 1) if state is None else continued(tile, state, 1)
-        end, (outputs, names) = tile.run(ts, start)
-        outputs, names = jax.tree.map(lambda rows: rows[:, 0], (outputs, names))
-        failed = end.good[0] < end.taken
-        step = jnp.maximum(end.good[0] - start.taken, 0)
-        reached = jnp.where(failed, tile.steps.times(ts, step), ts[-1])
-        stats = {"steps": jnp.where(failed, step, end.taken - start.taken), "reached": reached}
-        stats["wire"] = broken(end, jnp.int32(0))
-        status = Status.where(failed, Status.nonfinite, Status.ok)
-        if end.solves is not None:
-            unsolved = end.solves.failed
-            status = Status.where(failed & jnp.any(unsolved), Status.not_converged, status)
-            stats |= facts(end.solves, unsolved | ~jnp.any(unsolved))
-        pointwise = tile.equation.pointwise
-        return Trajectory(
-            *(ts_given, outputs, names, status, stats, end),
-            loops=pointwise.cut.loop_names,
-            wires=pointwise.wire_names,
-            advice=ADVICE,
+        return OnePath(self, None, jnp.zeros((), jnp.uint32)).simulate(
+            circuit, ts, inputs, dim, state
         )
 
     def compile(self, circuit: Circuit) -> Callable[[Any, Any], tuple[Any, Any]]:
         raise CircuitError(
             "compile has no meaning under Stochastic: simulate and ensemble run it over times"
         )
-
-    def _of_one_path(self) -> "Stochastic":
-        """The same with the handed increments of one path as those of a tile of one."""
-        if not self.handed:
-            return self
-        handed = {name: value[None] for name, value in self.handed.items()}
-        return eqx.tree_at(lambda s: s.handed, self, handed)
 
     def _counts(self, intervals: int) -> tuple[int, ...]:
         if isinstance(self.steps, int):
@@ -302,6 +282,54 @@ class Stochastic(Calculus):
             room = [(0, 0), (0, steps.most + 1), *[(0, 0)] * (value.ndim - 2)]
             found[name] = jnp.pad(value, room)
         return found
+
+
+class OnePath(Calculus):
+    """One path of a stochastic calculus: its key, None for none, and its number."""
+
+    stochastic: Stochastic
+    key: Any
+    path: UInt[Array, ""]
+
+    def simulate(
+        self,
+        circuit: Circuit,
+        ts: Array,
+        inputs: tuple[Any, ...],
+        dim: str | None,
+        state: Any,
+    ) -> Trajectory:
+        words = None if self.key is None else key_words(self.key)
+        # A tile of one path has a row of handed increments.
+        handed = {name: value[None] for name, value in self.stochastic.handed.items()}
+        alone = (
+            eqx.tree_at(lambda s: s.handed, self.stochastic, handed) if handed else self.stochastic
+        )
+        tile = alone.tile(circuit, ts, inputs, dim, words, self.path.reshape(1))
+        ts_given, ts = ts, ts.astype(tile.equation.pointwise.time_dtype)
+        start = tile.begin(ts[0], 1) if state is None else continued(tile, state, 1)
+        end, (outputs, names) = tile.run(ts, start)
+        outputs, names = jax.tree.map(lambda rows: rows[:, 0], (outputs, names))
+        failed = end.good[0] < end.taken
+        step = jnp.maximum(end.good[0] - start.taken, 0)
+        reached = jnp.where(failed, tile.steps.times(ts, step), ts[-1])
+        stats = {"steps": jnp.where(failed, step, end.taken - start.taken), "reached": reached}
+        stats["wire"] = broken(end, jnp.int32(0))
+        status = Status.where(failed, Status.nonfinite, Status.ok)
+        if end.solves is not None:
+            unsolved = end.solves.failed
+            status = Status.where(failed & jnp.any(unsolved), Status.not_converged, status)
+            stats |= facts(end.solves, unsolved | ~jnp.any(unsolved))
+        pointwise = tile.equation.pointwise
+        return Trajectory(
+            *(ts_given, outputs, names, status, stats, end),
+            loops=pointwise.cut.loop_names,
+            wires=pointwise.wire_names,
+            advice=ADVICE,
+        )
+
+    def compile(self, circuit: Circuit) -> Callable[[Any, Any], tuple[Any, Any]]:
+        return self.stochastic.compile(circuit)
 
 
 def continued(tile: Tile, state: Any, paths: int) -> Paths:
