@@ -5,6 +5,7 @@ from .calculi.calculus import Calculus
 from .calculi.discrete.calculus import Discrete
 from .calculi.real.calculus import Real
 from .calculi.series import series
+from .calculi.steady import Steady
 from .calculi.stochastic.calculus import Stochastic
 from .calculi.trajectory import Trajectory
 from .circuits.atoms.arithmetic import Add, Const, Divide, Multiplication, Power, Scalar

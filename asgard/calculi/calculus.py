@@ -8,6 +8,7 @@ import equinox as eqx
 from jaxtyping import Array
 
 from ..circuits.circuit import Circuit
+from ..errors import CircuitError
 
 if TYPE_CHECKING:
     from .trajectory import Trajectory
@@ -45,6 +46,9 @@ class Calculus(eqx.Module):
     ) -> "Trajectory":
         """Runs a circuit over times, inside a trace; arguments as those of `asgard.simulate`."""
 
-    @abc.abstractmethod
     def compile(self, circuit: Circuit) -> Callable[[Any, Any], tuple[Any, Any]]:
-        """The run as a pure function `fn(inputs, state) -> (outputs, state)`."""
+        """The run as a pure function `fn(inputs, state) -> (outputs, state)`, where it has one."""
+        del circuit
+        raise CircuitError(
+            f"compile has no meaning under {type(self).__name__}: simulate runs it over times"
+        )

@@ -1,7 +1,7 @@
 """The Stochastic calculus: wires carry paths on a grid of time, and noise is integrated."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import equinox as eqx
@@ -245,11 +245,6 @@ class Stochastic(Calculus):
             circuit, ts, inputs, dim, state
         )
 
-    def compile(self, circuit: Circuit) -> Callable[[Any, Any], tuple[Any, Any]]:
-        raise CircuitError(
-            "compile has no meaning under Stochastic: simulate and ensemble run it over times"
-        )
-
     def _counts(self, intervals: int) -> tuple[int, ...]:
         if isinstance(self.steps, int):
             return (self.steps,) * intervals
@@ -327,9 +322,6 @@ class OnePath(Calculus):
             wires=pointwise.wire_names,
             advice=ADVICE,
         )
-
-    def compile(self, circuit: Circuit) -> Callable[[Any, Any], tuple[Any, Any]]:
-        return self.stochastic.compile(circuit)
 
 
 def continued(tile: Tile, state: Any, paths: int) -> Paths:

@@ -1,0 +1,176 @@
+"""The Steady calculus: wires carry constants, and the input of every register is 0."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, Inexact
+
+from ..circuits.atoms.registers import Delay, Deregister, Register, Substitution
+from ..circuits.circuit import Circuit
+from ..errors import CircuitError
+from ..fixed_points.implicit import fixed_point
+from ..fixed_points.options import FixedPoint
+from ..status import Status
+from ..taylor.net import Piece
+from ..taylor.network import Meanings, register
+from .calculus import Calculus
+from .convergence import Solves, judge
+from .cut import Cut, only
+from .meanings import FOR_SERIES, noise
+from .pointwise import Contents, Guesses, Pointwise
+from .trajectory import Trajectory
+
+MEANINGS: Meanings = {
+    Register: register,
+    Deregister: lambda node: Piece(node.ins, node.outs, fn=lambda x: (jnp.zeros_like(x),)),
+    Delay: lambda node: Piece(node.ins, node.outs, fn=lambda x: (x,)),
+    Substitution: FOR_SERIES,
+}
+
+
+class Steady(Calculus):
+    """Steady states: every register holds the value at which its input is 0.
+
+    So x = x0 + ∫ g(x) dt is the equation g(x) = 0, solved from the guess x0. A deregister gives 0,
+    and a unit delay its input. The equations of all registers are solved at once, and derivatives
+    are those of the implicit function theorem.
+
+    `simulate` gives the steady state for the inputs and the coordinate at each time: one state at
+    all times where these are constant. The first solve starts from the initial contents, or from
+    the `state` of an earlier run, and each later one from the solution before it. Of several
+    steady states the one is found to which the steps lead from there, stable or not.
+
+    A steady state that is not isolated is none: the reaction A ⇌ B has one for each sum of A and B,
+    which it conserves, so let a circuit compute B as the total less A.
+
+    **Arguments:**
+
+    - `fixed_point`: how the equations are solved, as the fixed point of x + s g(x); s is a number
+      for each entry of x that makes both parts of one size. Newton's method by default.
+    - `noise`: "off" runs a circuit with noise by its drift alone; "error" refuses.
+
+    **Raises:** `CircuitError` for options out of range. Where no steady state is found the status
+    of a run is `not_converged`.
+
+    ```python
+    growth = ag.Function(lambda x: x * (2.0 - x), 1) >> ag.Register("t", 1.5) >> ag.Split()
+    ag.simulate(growth.trace(), [0.0], calculus=ag.Steady()).output  # [2.]
+    ```
+    """
+
+    fixed_point: FixedPoint = eqx.field(default_factory=lambda: FixedPoint("newton"))
+    noise: str = eqx.field(static=True, default="error")
+
+    def __check_init__(self):
+        if not isinstance(self.fixed_point, FixedPoint):
+            raise CircuitError(
+                f"Steady: fixed_point must be a FixedPoint, not {self.fixed_point!r}"
+            )
+        if self.noise not in ("error", "off"):
+            raise CircuitError(f'Steady: noise must be "error" or "off", not {self.noise!r}')
+
+    def simulate(
+        self,
+        circuit: Circuit,
+        ts: Array,
+        inputs: tuple[Any, ...],
+        dim: str | None,
+        state: Any,
+    ) -> Trajectory:
+        cut = Cut.of(
+            *(circuit, ts.dtype, inputs, dim),
+            calculus="Steady",
+            meanings={**MEANINGS, **noise(self.noise, "Steady", "Steady")},
+            fixed_point=self.fixed_point,
+        )
+        pointwise, count = Pointwise(cut, ts.dtype), ts.shape[0]
+        start = Solution(pointwise.begin(), pointwise.start())
+        if state is not None:
+            start = _checked(state, start)
+
+        def at(start: Solution, t: Array) -> Any:
+            contents, solves = self._solve(pointwise, t, start)
+            row = pointwise.outputs(t, contents, start.guesses, {})
+            facts = [solves] if row.solves is None else [solves, row.solves]
+            solves = jax.tree.map(lambda *parts: jnp.concatenate(parts), *facts)
+            return start.moved(contents), (row.outputs, row.names, solves)
+
+        end, (outputs, names, solves) = lax.scan(at, start, ts.astype(pointwise.time_dtype))
+        finite = jnp.ones(count, bool)
+        for rows in (*outputs, *names.values()):
+            finite &= jnp.all(jnp.isfinite(rows).reshape(count, -1), axis=1)
+        good = jnp.argmin(jnp.append(finite, False))
+        status = Status.where(good < count, Status.nonfinite, Status.ok)
+        found, status, stats = judge(solves, good + 1, status, count)
+        good = jnp.minimum(good, found)
+        stats |= {"steps": good, "reached": ts[jnp.minimum(good, count - 1)]}
+        outputs, names = only(jnp.arange(count) < good, (outputs, names))
+        loops = ("the steady state", *cut.loop_names)
+        return Trajectory(ts, outputs, names, status, stats, end, loops=loops)
+
+    def _solve(self, pointwise: Pointwise, t: Array, start: "Solution") -> tuple[Contents, Solves]:
+        """The contents at which nothing goes into the registers, and how that was solved."""
+
+        if not start.contents:
+            return (), Solves(jnp.zeros(1, jnp.int32), jnp.zeros(1), jnp.zeros(1, bool))
+
+        def inputs(t: Array, *contents: Array) -> Contents:
+            return pointwise.feeds(t, contents, start.guesses).values
+
+        scales = _scales(lambda *contents: inputs(t, *contents), start.contents)
+
+        def moved(t: Array, *contents: Array) -> list[Array]:
+            parts = zip(contents, scales, inputs(t, *contents), strict=True)
+            return [content + scale * source for content, scale, source in parts]
+
+        found, (turns, residual, converged) = fixed_point(
+            moved, (t,), start.contents, self.fixed_point
+        )
+        return tuple(found), Solves(turns[None], residual[None], ~converged[None])
+
+
+class Solution(eqx.Module):
+    """The registers' contents at a steady state, from which another solve may start; `guesses` are
+    where the solves of loops without registers start."""
+
+    contents: tuple[Inexact[Array, "..."], ...]
+    guesses: Guesses
+
+    def moved(self, contents: Contents) -> "Solution":
+        """The solution with other contents, where they are finite."""
+        found = zip(contents, self.contents, strict=True)
+        kept = [jnp.where(jnp.all(jnp.isfinite(new)), new, old) for new, old in found]
+        return Solution(tuple(map(lax.stop_gradient, kept)), self.guesses)
+
+
+def _scales(inputs: Any, contents: Contents) -> list[Float[Array, "..."]]:
+    """For each entry x the s that makes s g(x) change about as x does.
+
+    So the sum x + s g(x) rounds off no digits of g, in whatever unit of time g is. g is probed
+    along one direction, in which no two entries move alike.
+    """
+    sizes = [jnp.where(x == 0, 1, jnp.abs(x)) for x in contents]
+    moves, count = [], 0
+    for size, content in zip(sizes, contents, strict=True):
+        parts = 1 + (jnp.arange(count + 1, count + 1 + size.size) * 0.6180339887498949) % 1
+        moves.append((size * parts.reshape(size.shape)).astype(content.dtype))
+        count += size.size
+    changes = jax.jvp(inputs, contents, tuple(moves))[1]
+    scales = [size / jnp.abs(change) for size, change in zip(sizes, changes, strict=True)]
+    return [lax.stop_gradient(jnp.where(jnp.isfinite(s) & (s > 0), s, 1)) for s in scales]
+
+
+def _checked(state: Any, start: Solution) -> Solution:
+    """A state as one of this circuit's."""
+
+    def types(solution: Solution) -> list[Any]:
+        return [(part.shape, part.dtype) for part in jax.tree.leaves(solution)]
+
+    if not isinstance(state, Solution) or types(state) != types(start):
+        raise CircuitError(
+            f"state must be the state of an earlier run of this circuit, not {state!r}"
+        )
+    return state
