@@ -474,11 +474,24 @@ def run_sharded():
         assert len(found.sharding.device_set) == 2
         cell.check(found, [cell.exact(u=float(u)) for u in inputs])
         print(kind)
-    # Arrays that are sharded already: XLA cuts the program by itself, and it holds no kernel then.
+    _run_without_kernels(mesh, inputs)
+
+
+def _run_without_kernels(mesh, inputs):
+    """Programs that XLA cuts for several devices: these hold no kernel."""
     cell = Cell(KINDS["trace"], by_simulate, "float64")
+    expected = [cell.exact(u=float(u)) for u in inputs]
+    run, spread = jax.vmap(cell.run, in_axes=(None, 0)), jax.sharding.PartitionSpec("batch")
     placed = jax.device_put(inputs, jax.sharding.NamedSharding(mesh, spread))
-    found = jax.jit(jax.vmap(cell.run, in_axes=(None, 0)))(cell.circuit, placed)
-    cell.check(found, [cell.exact(u=float(u)) for u in inputs])
+    cell.check(jax.jit(run)(cell.circuit, placed), expected)
+    exported = jax.export.export(jax.jit(run))(cell.circuit, inputs)
+    cell.check(jax.jit(exported.call)(cell.circuit, placed), expected)
+    # A mesh of which only one axis is cut by hand.
+    whole = jax.sharding.PartitionSpec()
+    two = jax.sharding.Mesh(np.array(jax.devices()).reshape(2, 1), ("batch", "other"))
+    options = {"mesh": two, "in_specs": (whole, spread), "out_specs": spread}
+    run = jax.shard_map(run, **options, axis_names={"batch"}, check_vma=False)
+    cell.check(jax.jit(run)(cell.circuit, inputs), expected)
 
 
 @pytest.fixture(scope="module")

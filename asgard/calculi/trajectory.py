@@ -20,7 +20,8 @@ class Trajectory(eqx.Module):
       other dimensions, `[times, *value, *orders]`. NaN from a failure on.
     - `names`: the wires named by `Var`, likewise; `trajectory["name"]` reads them.
     - `status`: how the run ended.
-    - `stats`: what the calculus counted.
+    - `stats`: what the calculus counted, and `kernel`: whether the run was compiled as one CPU
+      kernel (see the page on JAX).
     - `state`: hands the run on to a later `simulate`.
     - `dense`: what `evaluate` reads, of a dense run.
     - `loops`: the loops that were solved as fixed points, by name. Where there are any, `stats` has

@@ -233,7 +233,7 @@ def fixed_point(
 
 
 def _as_kernel(run: Callable[[Array], Found], guess: Array) -> Found:
-    leaves = as_kernel(lambda guess: jax.tree.leaves(run(guess)), guess)
+    leaves, _ = as_kernel(lambda guess: jax.tree.leaves(run(guess)), guess)
     return jax.tree.unflatten(jax.tree.structure(jax.eval_shape(run, guess)), leaves)
 
 

@@ -6,6 +6,9 @@ with a call that bears the attributes below: some ten times faster for the loops
 Other backends inline the call. What that way of compiling cannot take is not marked.
 """
 
+import functools
+import logging
+import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -14,6 +17,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.extend.core import ClosedJaxpr, Primitive, jaxpr_as_fun
 from jax.interpreters import mlir
+from jaxlib import version as jaxlib_version
 from jaxlib.mlir import ir
 from jaxtyping import Array
 
@@ -21,6 +25,12 @@ from .convolution import by_loops
 from .hoisting import EXPANSIONS, computes_constants, hoisted
 from .primitives import ALONG_AXES, ELEMENTWISE, STRUCTURAL, named
 from .program import from_jaxpr, inner_jaxprs, live
+
+# The newest jaxlib with which kernels were tested. With a later one they are off by default.
+NEWEST_TESTED = (0, 12)
+JAXLIB = jaxlib_version.__version_info__
+# The environment variable that switches kernels: "on", "off", or unset for the default.
+SWITCH = "ASGARD_KERNELS"
 
 _ATTRIBUTES = {"xla_cpu_small_call": "true", "inlineable": "false"}
 
@@ -50,10 +60,50 @@ _kernel = Primitive("asgard_kernel")
 _kernel.multiple_results = True
 
 
-def as_kernel(fn: Callable[..., Sequence[Any]], *arguments: Any) -> list[Array]:
-    """fn(*arguments), a flat list of arrays from arrays, compiled as one kernel where that works.
+def may_hold_kernels(context: mlir.LoweringRuleContext) -> bool:
+    """Whether a program that is being lowered may hold kernels.
 
-    For use in lowering only: what it binds has no derivatives and no batching rule.
+    XLA cuts a program for several devices into parts, and fails with "Failed to materialize
+    symbols" if it has to cut a kernel. So there are none under a mesh, nor in exported programs,
+    which may be called under one later.
+    """
+    module = context.module_context
+    # Only a program without a mesh has a number of devices that is 1.
+    alone = getattr(module.axis_context, "num_devices", None) == 1
+    return alone and not module.lowering_parameters.for_export and kernels_are_on()
+
+
+def kernels_are_on() -> bool:
+    """Whether the environment and the version of jaxlib allow kernels."""
+    setting = os.environ.get(SWITCH, "")
+    if setting not in ("", "on", "off"):
+        raise ValueError(f'{SWITCH} must be "on", "off" or unset, not {setting!r}')
+    if setting:
+        return setting == "on"
+    if JAXLIB[:2] <= NEWEST_TESTED:
+        return True
+    _tell_once(".".join(map(str, JAXLIB)))
+    return False
+
+
+@functools.cache
+def _tell_once(version: str) -> None:
+    newest = ".".join(map(str, NEWEST_TESTED))
+    logging.getLogger("asgard").warning(
+        "asgard's CPU kernels were tested up to jaxlib %s and are off under jaxlib %s: runs are "
+        "correct but slower. %s=on turns them on.",
+        *(newest, version, SWITCH),
+    )
+
+
+def as_kernel(fn: Callable[..., Sequence[Any]], *arguments: Any) -> tuple[list[Array], bool]:
+    """fn(*arguments), compiled as one kernel if its program qualifies.
+
+    For use in lowering only: the primitive that it binds has no derivatives and no batching rule.
+
+    **Arguments:** `fn` takes arrays and returns a flat sequence of arrays.
+
+    **Returns:** the results, and whether they come from a kernel.
     """
     types = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in arguments]
     closed = jax.make_jaxpr(fn)(*types)
@@ -63,11 +113,11 @@ def as_kernel(fn: Callable[..., Sequence[Any]], *arguments: Any) -> list[Array]:
     equations = list(_equations(closed.jaxpr))
     count = sum(equation.primitive.name in _COMPUTING for equation in equations)
     if count > (LONGEST_WITH_LOOPS if searches else LONGEST) or not all(map(_fits, equations)):
-        # A result that is a constant would come as one of numpy.
-        return [jnp.asarray(x) for x in jaxpr_as_fun(closed)(*arguments)]
+        # A result that is a constant would be a NumPy array.
+        return [jnp.asarray(x) for x in jaxpr_as_fun(closed)(*arguments)], False
     operands = lax.optimization_barrier([*closed.consts, *arguments])
     results = _kernel.bind(*operands, jaxpr=ClosedJaxpr(_reading_all(closed.jaxpr), ()))
-    return results[: len(closed.jaxpr.outvars)]
+    return results[: len(closed.jaxpr.outvars)], True
 
 
 def _reading_all(jaxpr: Any) -> Any:
@@ -119,9 +169,6 @@ def _equations(jaxpr: Any) -> Iterator[Any]:
 
 
 def _lower_as_call(ctx: Any, *operands: Any, jaxpr: ClosedJaxpr) -> Any:
-    # A program that XLA spreads over devices by itself: it would cut a kernel up.
-    if getattr(ctx.module_context.axis_context, "num_devices", 1) not in (1, None):
-        return _lower_inline(ctx, *operands, jaxpr=jaxpr)
     # The jaxpr as it is: a call of a function would trace it once more.
     with by_loops():
         results = mlir.core_call_lowering(ctx, *operands, name=_kernel.name, call_jaxpr=jaxpr)
@@ -138,6 +185,5 @@ def _inline(*operands: Any, jaxpr: ClosedJaxpr) -> list[Any]:
 
 _kernel.def_abstract_eval(lambda *_, jaxpr: jaxpr.out_avals)
 _kernel.def_impl(_inline)
-_lower_inline = mlir.lower_fun(_inline, multiple_results=True)
-mlir.register_lowering(_kernel, _lower_inline)
+mlir.register_lowering(_kernel, mlir.lower_fun(_inline, multiple_results=True))
 mlir.register_lowering(_kernel, _lower_as_call, platform="cpu")

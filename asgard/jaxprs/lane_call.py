@@ -18,7 +18,7 @@ from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array
 
 from .hoisting import EXPANSIONS
-from .kernel import as_kernel
+from .kernel import as_kernel, may_hold_kernels
 from .lanes import spread
 
 Avals = Sequence[Any]
@@ -30,6 +30,8 @@ class LaneCall:
     results."""
 
     primitive: ClassVar[Primitive]  # what it is a call of
+    # Whether its last result, which `loop` does not give, says whether it ran as a kernel.
+    reports_kernel: ClassVar[bool] = False
 
     @property
     def tile(self) -> int:
@@ -189,7 +191,7 @@ def one_lane(operands: Sequence[Any], laned: Flags) -> list[Any]:
 def _run(
     *operands: Any, call: LaneCall, laned: Flags, size: int, kernel: bool = False
 ) -> list[Array]:
-    """All lanes at once."""
+    """The results of all lanes at once, as a kernel if that is asked for and possible."""
     tail = (size,) if size else ()
     avals = one_lane(operands, laned)
     outline = call.outline(avals)
@@ -200,14 +202,18 @@ def _run(
         results = call.loop(*given, laned, size, kernel)
         if not size:
             return results
-        pairs = zip(results, outline, strict=True)
+        pairs = zip(results, outline, strict=not call.reports_kernel)
         return [spread((x, x.ndim > len(aval.shape)), size) for x, aval in pairs]
 
-    return as_kernel(loop, *room, *operands) if kernel else loop(*room, *operands)
+    if kernel:
+        results, is_kernel = as_kernel(loop, *room, *operands)
+    else:
+        results, is_kernel = loop(*room, *operands), False
+    return [*results, jnp.full(tail, is_kernel)] if call.reports_kernel else results
 
 
 def _run_in_tiles(*operands: Any, call: LaneCall, laned: Flags, size: int) -> list[Array]:
-    """On the CPU: as kernels, of so many lanes at a time as it holds close by."""
+    """The results by kernels, each of as many lanes as the processor's cache holds."""
     run = functools.partial(_run, call=call, laned=laned, kernel=True)
     width = call.tile
     if size <= width:
@@ -219,6 +225,15 @@ def _run_in_tiles(*operands: Any, call: LaneCall, laned: Flags, size: int) -> li
     results = lax.map(lambda tile: run(*merge(laned, tile, operands), size=width), tiles)
     joined = [jnp.moveaxis(x, 0, -2) for x in results]
     return [x.reshape(*x.shape[:-2], count * width)[..., :size] for x in joined]
+
+
+_lower = mlir.lower_fun(_run, multiple_results=True)
+_lower_in_tiles = mlir.lower_fun(_run_in_tiles, multiple_results=True)
+
+
+def _lower_on_cpu(context: mlir.LoweringRuleContext, *operands: Any, **params: Any) -> Any:
+    rule = _lower_in_tiles if may_hold_kernels(context) else _lower
+    return rule(context, *operands, **params)
 
 
 def _batch(
@@ -291,9 +306,8 @@ def lane_primitive(name: str, part_of_kernels: bool = False) -> Primitive:
     ad.primitive_jvps[primitive] = _differentiate
     ad.primitive_transposes[primitive] = _transpose
     batching.primitive_batchers[primitive] = _batch
-    mlir.register_lowering(primitive, mlir.lower_fun(_run, multiple_results=True))
-    in_tiles = mlir.lower_fun(_run_in_tiles, multiple_results=True)
-    mlir.register_lowering(primitive, in_tiles, platform="cpu")
+    mlir.register_lowering(primitive, _lower)
+    mlir.register_lowering(primitive, _lower_on_cpu, platform="cpu")
     if part_of_kernels:
         EXPANSIONS[name] = _run
     return primitive

@@ -27,7 +27,7 @@ CASES = {
 }
 FORMS = {
     "one sum": lambda fn, *arguments: jax.jit(fn)(*arguments),
-    "a loop": lambda fn, *arguments: jax.jit(lambda *a: as_kernel(lambda *a: [fn(*a)], *a))(
+    "a loop": lambda fn, *arguments: jax.jit(lambda *a: as_kernel(lambda *a: [fn(*a)], *a)[0])(
         *arguments
     )[0],
 }

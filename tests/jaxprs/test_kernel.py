@@ -3,6 +3,8 @@
 The value of a kernel is held against that of the same run compiled operation by operation.
 """
 
+import logging
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -123,9 +125,78 @@ def test_times_that_are_constants_of_an_outer_compilation(build, count):
     assert all(np.all(np.isfinite(output)) for output in outputs)
 
 
-def test_other_backends_take_no_mark():
-    def run(circuit):
-        return ag.simulate(circuit, TS, calculus=QUICK, throw=False).output
+def short(x):
+    """A run that is quick to lower and compile, and whether it says that it ran as a kernel."""
+    run = ag.simulate(ode(lambda x: -x, x), TS, calculus=ag.Real(order=4, rtol=1e-3, max_steps=15))
+    return run.output[-1], run.stats["kernel"]
 
-    exported = jax.export.export(jax.jit(run), platforms=["cuda", "tpu"])(lorenz())
+
+@pytest.mark.parametrize("platforms", [["cuda", "tpu"], ["cpu"]])
+def test_exported_programs_hold_no_kernel(platforms):
+    x = jnp.array([0.5])
+    assert is_kernel(short, x)
+    exported = jax.export.export(jax.jit(short), platforms=platforms)(x)
     assert MARK not in exported.mlir_module()
+
+
+@pytest.mark.parametrize(
+    ("setting", "version", "expected"),
+    [
+        (None, (0, 12, 9), True),
+        ("off", (0, 12, 9), False),
+        (None, (0, 13, 0), False),
+        (None, (1, 0, 0), False),
+        ("on", (0, 13, 0), True),
+    ],
+)
+def test_the_environment_and_the_version_of_jaxlib_switch_kernels(
+    setting, version, expected, monkeypatch, caplog
+):
+    monkeypatch.delenv("ASGARD_KERNELS", raising=False)
+    if setting is not None:
+        monkeypatch.setenv("ASGARD_KERNELS", setting)
+    monkeypatch.setattr("asgard.jaxprs.kernel.JAXLIB", version)
+    x = jnp.array([0.5])
+    with caplog.at_level(logging.WARNING, logger="asgard"):
+        jax.clear_caches()
+        assert is_kernel(short, x) == expected
+        value, said = jax.jit(lambda x: short(x))(x)
+    np.testing.assert_allclose(value, 0.5 * np.exp(-0.25), rtol=1e-3)
+    assert bool(said) == expected
+    told = [record.getMessage() for record in caplog.records if record.name == "asgard"]
+    assert len(told) == (setting is None and not expected)
+    assert all(".".join(map(str, version)) in message for message in told)
+
+
+def test_an_unknown_setting_of_the_switch_is_refused(monkeypatch):
+    monkeypatch.setenv("ASGARD_KERNELS", "maybe")
+    with pytest.raises(ValueError, match='ASGARD_KERNELS must be "on", "off" or unset'):
+        jax.jit(lambda x: short(2 * x)).lower(jnp.array([0.5]))
+
+
+def test_every_run_of_a_batch_and_of_a_gradient_says_whether_it_was_a_kernel():
+    batch = jnp.linspace(0.1, 1, 3)[:, None]
+    assert np.all(jax.jit(jax.vmap(short))(batch)[1])
+    _, said = jax.jit(jax.value_and_grad(lambda x: (short(x)[0][0], short(x)[1]), has_aux=True))(
+        batch[0]
+    )[0]
+    assert bool(said)
+    wide = jnp.ones(5000)
+    assert not bool(jax.jit(short)(wide)[1])
+
+
+def test_xla_compiles_a_kernel_as_one_function(monkeypatch, tmp_path):
+    # The number of modules of LLVM that XLA makes: one for each operation that runs by itself.
+    def modules(folder):
+        folder.mkdir()
+        options = {"xla_dump_to": str(folder), "xla_dump_hlo_as_text": True}
+        # A number that no cache of compilations knows.
+        new = np.random.default_rng().random()
+        jax.jit(lambda x: short(new * x)).lower(jnp.array([0.5])).compile(compiler_options=options)
+        return [path.name for path in folder.glob("*.ir-no-opt.ll")]
+
+    found = modules(tmp_path / "kernel")
+    assert sum("asgard_kernel" in name for name in found) == 1
+    assert len(found) <= 8, found
+    monkeypatch.setenv("ASGARD_KERNELS", "off")
+    assert len(modules(tmp_path / "apart")) > 20

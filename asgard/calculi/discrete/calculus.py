@@ -135,6 +135,7 @@ class Discrete(Calculus):
             good = jnp.minimum(good, found)
         reached = jnp.where(good < count, ts[0] + good.astype(ts.dtype), ts[-1])
         stats |= {"steps": jnp.minimum(good, self.span), "reached": reached, "wire": wire}
+        stats["kernel"] = jnp.zeros((), bool)
         outputs, names = only(jnp.arange(count) < good, (outputs, names))
         places = jnp.round(ts).astype(jnp.int32) - first
         outputs, names = jax.tree.map(lambda rows: rows[places], (outputs, names))

@@ -54,12 +54,14 @@ def integrate(
     max_steps: int,
     dense: bool = False,
     checkpoints: int | None = None,
-) -> Run:
+) -> tuple[Run, Array]:
     """Steps through `ts` from a point at or before `ts[0]`.
 
     The run ends with the point at the start of the step that covers `ts[-1]`. `again` says that the
     first step was counted in an earlier run. `order` is that of `system.expand`; `dense` asks for
     the whole path, `checkpoints` says how many of its points to keep at most for derivatives.
+
+    **Returns:** the run, and whether it ran as a kernel.
     """
     avals = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in (begin.time, begin.state)]
     expand = trace(lambda t, y: (system.expand(t, y),), *avals)
@@ -72,7 +74,8 @@ def integrate(
     static = system.wires, _checks(field), order, max_steps, rows, checkpoints
     problem = Problem(expand, field, *static, leaves)
     call = Integral(problem)
-    return call.run_of(flat, (False,) * len(flat), bind(call, flat))
+    *results, is_kernel = bind(call, flat)
+    return call.run_of(flat, (False,) * len(flat), results), is_kernel
 
 
 def status(run: Run) -> Status:
@@ -102,6 +105,8 @@ def _checks(field: Program) -> tuple[float, ...]:
 class Integral(LaneCall):
     """A run. Its operands are the leaves of (ts, point, again, control, constants)."""
 
+    reports_kernel = True
+
     def __init__(self, problem: Problem):
         self.problem = problem
 
@@ -110,7 +115,7 @@ class Integral(LaneCall):
         return max(1, min(TILE, (LARGEST_SUM - 1) // self.problem.largest))
 
     def outline(self, avals: Avals) -> list[Any]:
-        return jax.tree.leaves(self.types(avals))
+        return [*jax.tree.leaves(self.types(avals)), jax.ShapeDtypeStruct((), bool)]
 
     def room(self, avals: Avals) -> list[Any]:
         run = self.types(avals)
@@ -129,7 +134,8 @@ class Integral(LaneCall):
         moving = tuple(not isinstance(tangent, ad.Zero) for tangent in tangents)
         rows = self.problem.rows or paths.rows_of(self.problem.max_steps, self.problem.checkpoints)
         kept = Integral(dataclasses.replace(self.problem, rows=rows))
-        run = kept.run_of(primals, laned, bind(kept, primals, laned, size))
+        *recorded, is_kernel = bind(kept, primals, laned, size)
+        run = kept.run_of(primals, laned, recorded)
         _, _, again, *_ = self.arguments(primals)
         path = dataclasses.replace(run.path, size=lax.stop_gradient(run.path.size))
         known = [*primals, *jax.tree.leaves(path), run.count, run.steps + again]
@@ -137,7 +143,7 @@ class Integral(LaneCall):
         call = Tangent(self.problem, rows, moving)
         results = run if self.problem.rows else dataclasses.replace(run, path=None)
         derivatives = bind(call, [*known, *chosen(moving, tangents)], flags, size)
-        return jax.tree.leaves(results), derivatives
+        return [*jax.tree.leaves(results), is_kernel], derivatives
 
     def arguments(self, operands: Sequence[Any]) -> Any:
         """The operands as what they are of."""

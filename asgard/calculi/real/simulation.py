@@ -100,7 +100,7 @@ class Simulation:
         """Runs, and evaluates the outputs at the saved states."""
         count = self.ts.shape[0]
         if self.registers:
-            run, again = self._run(state)
+            run, again, is_kernel = self._run(state)
             path = run.path
             states, found, status = run.saved[:count], run.count, integral.status(run)
             counts = {"steps": run.steps, "rejected": run.rejected, "smallest_step": run.smallest}
@@ -108,7 +108,7 @@ class Simulation:
         else:
             states, found = jnp.zeros((count, 0), self.dtype), jnp.asarray(count)
             status = Status.ok
-            path, again = None, False
+            path, again, is_kernel = None, False, jnp.zeros((), bool)
             zero, infinite = jnp.zeros((), jnp.int32), jnp.full((), jnp.inf, self.ts.dtype)
             counts = {"steps": zero, "rejected": zero, "smallest_step": infinite}
             point, coefficients = start(self.ts[-1], states[0]), jnp.zeros((1, 0), self.dtype)
@@ -116,7 +116,7 @@ class Simulation:
         pause = Pause(point, coefficients, last)
         dense = (path, again + counts["steps"], last) if self.options.dense else None
         times, loops = self.ts, self.cut.loop_names
-        counts["reached"] = last
+        counts |= {"reached": last, "kernel": is_kernel}
         if loops:
             solves = self._solves(times, states, point, coefficients)
             came, (found, status, more) = found, judge(solves, found, status, count)
@@ -130,8 +130,8 @@ class Simulation:
         outputs, named = only(good, jax.vmap(self._outputs)(times, states))
         return Trajectory(self.ts_given, outputs, named, status, counts, pause, dense, loops)
 
-    def _run(self, state: Any) -> tuple[Run, Array]:
-        """The run, and whether its first step is one that an earlier run counted."""
+    def _run(self, state: Any) -> tuple[Run, Array, Array]:
+        """The run; whether an earlier run counted its first step; whether it was a kernel."""
         system, control = System(self._expand, self._field, self._wire_numbers()), self._control()
         point, again = self._begin(), jnp.zeros((), bool)
         if state is not None:
@@ -139,8 +139,8 @@ class Simulation:
         order = self.options.order(self.cut.dim, self.dtype)
         options = self.options
         static = order, options.max_steps, options.dense, options.checkpoints
-        run = integral.integrate(system, self.ts, point, again, control, *static)
-        return run, again
+        run, is_kernel = integral.integrate(system, self.ts, point, again, control, *static)
+        return run, again, is_kernel
 
     def at(self, times: Array, path: Path | None, rows: Array, reached: Array) -> tuple[Array, ...]:
         """The outputs at any times of a run, from its path of so many rows; NaN outside of it."""

@@ -309,7 +309,7 @@ class OnePath(Calculus):
         step = jnp.maximum(end.good[0] - start.taken, 0)
         reached = jnp.where(failed, tile.steps.times(ts, step), ts[-1])
         stats = {"steps": jnp.where(failed, step, end.taken - start.taken), "reached": reached}
-        stats["wire"] = broken(end, jnp.int32(0))
+        stats |= {"wire": broken(end, jnp.int32(0)), "kernel": jnp.zeros((), bool)}
         status = Status.where(failed, Status.nonfinite, Status.ok)
         if end.solves is not None:
             unsolved = end.solves.failed
