@@ -17,6 +17,7 @@ from ..circuits.stream import Stream
 from ..errors import CircuitError, DegreeError, DimensionError
 from ..fixed_points.options import FixedPoint, Solve
 from ..jaxprs.concrete import is_concrete, run_compiled
+from ..jaxprs.settings import default_promotion
 from ..taylor.algebraic import distinct
 from ..taylor.evaluate import evaluate
 from ..taylor.net import Frame, Value, Wire, promote, resize
@@ -81,6 +82,7 @@ def series(
     return outputs[0] if len(outputs) == 1 else outputs
 
 
+@default_promotion()
 def _run(
     circuit: Circuit,
     streams: tuple[Stream, ...],

@@ -94,20 +94,22 @@ class Trajectory(eqx.Module):
         raise AssertionError("a status without a name")
 
     def _message(self, name: str, lanes: Array) -> str:
-        reached = self.stats.get("reached")
+        # Under jax.grad the status is known, but the time reached is not.
+        known = not lanes.ndim and is_concrete(*self.stats.values())
         where = ""
         if lanes.ndim:
             where = f" in {int(jnp.sum(lanes))} of {lanes.size} runs"
-        elif reached is not None:
-            where = f" at t = {float(reached):.6g}, after {int(self.stats['steps'])} steps"
-        if name == "not_converged" and not lanes.ndim:
+        elif known and "reached" in self.stats:
+            reached, steps = float(self.stats["reached"]), int(self.stats["steps"])
+            where = f" at t = {reached:.6g}, after {steps} steps"
+        if name == "not_converged" and known:
             loop, iterations = int(self.stats["loop"]), int(self.stats["iterations"])
             where += ", " + missed(self.loops[loop], iterations, float(self.stats["residual"]))
         if name == "times":
             where = where if lanes.ndim else ""
         if name != "nonfinite":
             return f"{name}{where}: {message(name)}"
-        if self.wires and not lanes.ndim:
+        if self.wires and known:
             where += f", in {self.wires[int(self.stats['wire'])]}"
         more = f"; or try {self.advice}" if self.advice else ""
         return f"{name}{where}: {message(name)}{more}"

@@ -11,6 +11,7 @@ import optax
 
 from ..errors import CircuitError
 from ..jaxprs.concrete import is_concrete
+from ..jaxprs.settings import default_promotion
 
 # The first update of all optimisers that are made alike, by what they are made of.
 _FIRST: dict[Hashable, Callable[..., Any]] = {}
@@ -30,9 +31,9 @@ class Compiled:
         def joined(static: tuple[Any, ...], arrays: list[Any], *arguments: Any) -> Any:
             structure, *others = static
             leaves = [b if a is None else a for a, b in zip(arrays, others, strict=True)]
-            return run(jax.tree.unflatten(structure, leaves), *arguments)
+            return traced(jax.tree.unflatten(structure, leaves), *arguments)
 
-        self.run = run
+        self.run = traced = default_promotion()(run)
         self.jitted = jax.jit(joined, static_argnums=0)
 
     def __call__(self, problem: Any, *arguments: Any) -> Any:

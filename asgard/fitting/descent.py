@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from ..circuits.circuit import Circuit
 from ..errors import CircuitError
+from ..jaxprs.settings import callers_promotion
 from .compiled import Compiled
 from .free import Free, joined
 from .result import FitStatus
@@ -125,7 +126,9 @@ class Descent(eqx.Module):
             keyword = {"key": jax.random.fold_in(jax.random.fold_in(self.key, 1), state.count)}
 
         def of(free: Free) -> Array:
-            return _real_number(self.loss(joined(self.circuit, free), *args, **keyword))
+            with callers_promotion():
+                loss = self.loss(joined(self.circuit, free), *args, **keyword)
+            return _real_number(loss)
 
         return of, order
 

@@ -13,6 +13,7 @@ from ..circuits.circuit import Circuit
 from ..circuits.fields import check_count
 from ..errors import CircuitError
 from ..jaxprs.concrete import is_concrete
+from ..jaxprs.settings import nonfinite_allowed
 from .arguments import as_arrays, check_function, first_order, takes_key, tolerances
 from .checkpoint import Checkpoint, in_stretches
 from .compiled import update_of
@@ -22,6 +23,7 @@ from .report import Report
 from .result import Fit, FitStatus
 
 
+@nonfinite_allowed()
 def fit(
     circuit: Circuit,
     loss: Callable[..., Any],

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int
 from ..circuits.circuit import Circuit
 from ..circuits.fields import check_count
 from ..errors import CircuitError
+from ..jaxprs.settings import callers_promotion, nonfinite_allowed
 from .arguments import as_arrays, check_function, tolerance
 from .compiled import Compiled
 from .descent import like
@@ -22,6 +23,7 @@ from .result import Fit, FitStatus
 METHODS = {"levenberg_marquardt": "LevenbergMarquardt", "gauss_newton": "GaussNewton"}
 
 
+@nonfinite_allowed()
 def fit_residuals(
     circuit: Circuit,
     residuals: Callable[..., Any],
@@ -151,7 +153,9 @@ class _Squares(eqx.Module):
         """The residuals as a function of the free values, and their shape and dtype."""
 
         def residuals(free: Free) -> Array:
-            return as_vector(self.residuals(joined(self.circuit, like(free, given)), *self.args))
+            with callers_promotion():
+                found = self.residuals(joined(self.circuit, like(free, given)), *self.args)
+            return as_vector(found)
 
         # Traced once, and not wherever the solver calls it.
         residuals = eqx.filter_closure_convert(residuals, free)

@@ -15,6 +15,7 @@ from jaxtyping import Array, Int
 from ..circuits.circuit import Circuit
 from ..errors import CircuitError, FitError
 from ..jaxprs.concrete import is_concrete
+from ..jaxprs.settings import nonfinite_allowed
 from .compiled import Compiled
 from .descent import Descent, Progress
 from .fit import begin, prepare
@@ -44,6 +45,7 @@ class FitEnsemble(eqx.Module):
         return self
 
 
+@nonfinite_allowed()
 def fit_ensemble(
     circuits: Circuit | Sequence[Circuit],
     loss: Callable[..., Any],

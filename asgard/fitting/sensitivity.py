@@ -14,6 +14,7 @@ from ..circuits.circuit import Circuit
 from ..circuits.parameters import parameters
 from ..errors import CircuitError, IdentifiabilityWarning
 from ..jaxprs.concrete import is_concrete
+from ..jaxprs.settings import callers_promotion
 from .arguments import as_arrays, check_function
 from .compiled import Compiled
 from .free import Chosen, Trainable, chosen
@@ -129,7 +130,8 @@ class _Model(eqx.Module):
         leaves, structure = jax.tree.flatten(self.circuit)
         names = parameters(self.circuit)
         placed = [numbers.get(name, leaf) for name, leaf in zip(names, leaves, strict=True)]
-        return self.fn(jax.tree.unflatten(structure, placed), *self.args)
+        with callers_promotion():
+            return self.fn(jax.tree.unflatten(structure, placed), *self.args)
 
     def slopes(self) -> dict[str, Any]:
         """The derivatives of the function's value, by the numbers' names."""

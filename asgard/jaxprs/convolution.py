@@ -22,6 +22,8 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array
 
+from .settings import default_promotion
+
 # How many terms one turn of the loop adds up; more for values of some sizes, where a short turn
 # tempts the compiler to unroll it into numbers rather than vectors.
 CHUNK, LONG_CHUNK = 4, 10
@@ -145,6 +147,7 @@ def _abstract(a: Any, b: Any, n: Any, *weights: Any, entries: Entries) -> Shaped
     return ShapedArray(jnp.broadcast_shapes(*shapes), a.dtype)
 
 
+@default_promotion()
 def _differentiate(
     primals: Sequence[Any], tangents: Sequence[Any], *, entries: Entries
 ) -> tuple[Any, Any]:
@@ -157,6 +160,7 @@ def _differentiate(
     return value, total
 
 
+@default_promotion()
 def _transpose(
     cotangent: Any, a: Any, b: Any, n: Any, *weights: Any, entries: Entries
 ) -> list[Any]:
@@ -187,6 +191,7 @@ def _narrowed(product: Array, aval: Any, entry: int | None) -> Array:
     return lax.pad(lax.expand_dims(product, (1,)), jnp.zeros((), product.dtype), padding)
 
 
+@default_promotion()
 def _batch(operands: Sequence[Any], axes: Sequence[Any], *, entries: Entries) -> tuple[Any, int]:
     a, b, n, *weights = operands
     a_axis, b_axis, n_axis, *weights_axes = axes
@@ -209,6 +214,7 @@ _compiled_whole = jax.jit(whole, static_argnames="entries")
 _compiled_up_to = jax.jit(_up_to, static_argnames="entries")
 
 
+@default_promotion()
 def _lower(ctx: Any, *operands: Any, entries: Entries) -> Any:
     fn = _compiled_up_to if _by_loops.get() else _compiled_whole
     return mlir.lower_fun(fn, multiple_results=False)(ctx, *operands, entries=entries)

@@ -20,6 +20,7 @@ from jaxtyping import Array
 from .hoisting import EXPANSIONS
 from .kernel import as_kernel, may_hold_kernels
 from .lanes import spread
+from .settings import default_promotion
 
 Avals = Sequence[Any]
 Flags = Sequence[bool]
@@ -174,6 +175,7 @@ def bind(
     return call.primitive.bind(*operands, call=call, laned=flags, size=size)
 
 
+@default_promotion()
 def _abstract(*operands: Any, call: LaneCall, laned: Flags, size: int) -> list[Any]:
     tail = (size,) if size else ()
     outline = call.outline(one_lane(operands, laned))
@@ -188,6 +190,7 @@ def one_lane(operands: Sequence[Any], laned: Flags) -> list[Any]:
     ]
 
 
+@default_promotion()
 def _run(
     *operands: Any, call: LaneCall, laned: Flags, size: int, kernel: bool = False
 ) -> list[Array]:
@@ -212,6 +215,7 @@ def _run(
     return [*results, jnp.full(tail, is_kernel)] if call.reports_kernel else results
 
 
+@default_promotion()
 def _run_in_tiles(*operands: Any, call: LaneCall, laned: Flags, size: int) -> list[Array]:
     """The results by kernels, each of as many lanes as the processor's cache holds."""
     run = functools.partial(_run, call=call, laned=laned, kernel=True)
@@ -236,6 +240,7 @@ def _lower_on_cpu(context: mlir.LoweringRuleContext, *operands: Any, **params: A
     return rule(context, *operands, **params)
 
 
+@default_promotion()
 def _batch(
     operands: Sequence[Any], axes: Sequence[Any], *, call: LaneCall, laned: Flags, size: int
 ) -> tuple[list[Array], list[int]]:
@@ -272,6 +277,7 @@ def _without(pairs: Sequence[tuple[Any, Any]]) -> list[Any]:
     ]
 
 
+@default_promotion()
 def _differentiate(
     primals: Sequence[Any], tangents: Sequence[Any], *, call: LaneCall, laned: Flags, size: int
 ) -> tuple[list[Array], list[Any]]:
@@ -281,6 +287,7 @@ def _differentiate(
     return results, merge(flags, derivatives, zeros)
 
 
+@default_promotion()
 def _transpose(
     cotangents: Sequence[Any], *operands: Any, call: LaneCall, laned: Flags, size: int
 ) -> list[Any]:

@@ -24,6 +24,7 @@ from ..errors import CircuitError, SimulationError
 from ..fixed_points.options import missed
 from ..jaxprs.concrete import is_concrete, run_compiled
 from ..jaxprs.makeup import Made
+from ..jaxprs.settings import default_promotion
 from ..status import Status, message
 from .simulation import as_sources, as_times, check_state
 from .statistics import is_reduction
@@ -214,6 +215,7 @@ def ensemble(
     return found.check() if throw else found
 
 
+@default_promotion()
 def _run(
     circuit: Circuit,
     calculus: Stochastic,

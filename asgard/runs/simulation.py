@@ -19,6 +19,7 @@ from ..circuits.samples import Samples
 from ..circuits.stream import Stream
 from ..errors import CircuitError, DegreeError
 from ..jaxprs.concrete import is_concrete, run_compiled
+from ..jaxprs.settings import default_promotion
 from ..status import Status
 
 
@@ -130,6 +131,7 @@ def _ordered(trajectory: Trajectory, ts: Array) -> Trajectory:
     return dataclasses.replace(trajectory, outputs=outputs, names=names, status=status)
 
 
+@default_promotion()
 def _run(
     circuit: Circuit,
     calculus: Calculus,

@@ -12,6 +12,7 @@ from ..circuits.fields import as_inexact, as_order
 from ..circuits.stream import Stream
 from ..errors import CircuitError
 from ..jaxprs.concrete import is_concrete, run_compiled
+from ..jaxprs.settings import default_promotion
 from .evaluate import evaluate
 from .net import Frame, Piece, Value, Wire, promote, resize
 from .network import stream_value
@@ -104,6 +105,7 @@ def ode(fn: Callable[[Any, Any], Any], y0: Any, order: int, t0: Any = 0.0) -> An
     )
 
 
+@default_promotion()
 def _expand(atom: Function, streams: tuple[Any, ...]) -> tuple[Any, dict[str, Array]]:
     """The outputs, and for each dimension whether the centres of the streams agree."""
     given = _streams(streams)
@@ -132,6 +134,7 @@ def _expand(atom: Function, streams: tuple[Any, ...]) -> tuple[Any, dict[str, Ar
     return jax.tree.unflatten(outputs[0], results), agree
 
 
+@default_promotion()
 def _ode(atom: Function, y0: Any, t0: Array, order: int) -> Any:
     """The coefficients of each leaf: those of the slope, integrated."""
     start, structure = jax.tree.flatten(y0)

@@ -18,6 +18,7 @@ from ..circuits.graph import Graph, Node
 from ..circuits.stream import Stream
 from ..errors import CircuitError, DimensionError
 from ..fixed_points.options import FixedPoint
+from ..jaxprs.settings import callers_promotion
 from .algebraic import Algebraic, contract
 from .net import Piece, Value, Wire
 
@@ -113,7 +114,8 @@ def network(
 def call(atom: Atom, *values: Any) -> tuple[Array, ...]:
     """An atom's value rule, with its outputs counted and made arrays."""
     try:
-        result = atom(*values)
+        with callers_promotion():
+            result = atom(*values)
     except CircuitError:
         raise
     except Exception as error:

@@ -18,6 +18,7 @@ from ...circuits.samples import Samples
 from ...errors import CircuitError, DegreeError
 from ...fixed_points.options import FixedPoint
 from ...jaxprs.concrete import is_concrete
+from ...jaxprs.settings import default_promotion
 from ...status import Status
 from ...taylor.net import Wire
 from ...taylor.network import Meanings, deregister, register
@@ -291,6 +292,7 @@ def _samples(circuit: Circuit, inputs: Any) -> tuple[Inexact[Array, "samples ...
 
 
 @jax.jit
+@default_promotion()
 def _compiled(
     circuit: Circuit, discrete: Discrete, inputs: tuple[Array, ...], state: Any
 ) -> tuple[Any, Samplewise]:

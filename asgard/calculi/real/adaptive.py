@@ -57,8 +57,8 @@ class Step(eqx.Module):
 
 def start(time: Array, state: Array) -> Point:
     """The point at which a run begins."""
-    infinite = jnp.full((), jnp.inf, time.dtype)
-    return Point(time, jnp.zeros_like(time), state, jnp.zeros_like(state), infinite)
+    zero = jnp.zeros_like(time)
+    return Point(time, zero, state, jnp.zeros_like(state), step=zero)
 
 
 def resume(system: System, ts: Array, pause: Pause, control: Control) -> tuple[Point, Array]:
@@ -193,7 +193,7 @@ def _propose(system: System, coefficients: Array, point: Point, control: Control
     sizes = lax.max((bounds[:1] - known) / powers, (bounds[1:] - known) / (powers - 1))
     sizes = lax.select(norms > 0, sizes, lax.full_like(sizes, jnp.inf))
     size = lax.exp(lax.reduce_min(sizes, (0, 1))).astype(point.time.dtype)
-    limit = lax.select(lax.is_finite(point.step), GROWTH * point.step, size)
+    limit = lax.select(point.step > 0, GROWTH * point.step, size)
     size = jnp.minimum(lax.min(size, limit), control.max_step)
     return lax.select(lax.is_finite(size), size, lax.full_like(size, FIRST))
 

@@ -7,6 +7,7 @@ import equinox as eqx
 import jax
 from jaxtyping import Array, Float, Int
 
+from ...jaxprs.settings import default_promotion
 from .path import Path
 
 
@@ -32,6 +33,7 @@ class Dense(eqx.Module):
 
 
 @jax.jit
+@default_promotion()
 def _evaluate(dense: Dense, times: Array) -> tuple[Array, ...]:
     simulation = dense.simulation(*dense.arguments, dense.dim)
     return simulation.at(times, dense.path, dense.rows, dense.reached)

@@ -103,14 +103,15 @@ class Simulation:
             run, again, is_kernel = self._run(state)
             path = run.path
             states, found, status = run.saved[:count], run.count, integral.status(run)
-            counts = {"steps": run.steps, "rejected": run.rejected, "smallest_step": run.smallest}
+            smallest = jnp.where(run.steps > 0, run.smallest, 0)
+            counts = {"steps": run.steps, "rejected": run.rejected, "smallest_step": smallest}
             point, coefficients = run.point, run.coefficients
         else:
             states, found = jnp.zeros((count, 0), self.dtype), jnp.asarray(count)
             status = Status.ok
             path, again, is_kernel = None, False, jnp.zeros((), bool)
-            zero, infinite = jnp.zeros((), jnp.int32), jnp.full((), jnp.inf, self.ts.dtype)
-            counts = {"steps": zero, "rejected": zero, "smallest_step": infinite}
+            zero = jnp.zeros((), jnp.int32)
+            counts = {"steps": zero, "rejected": zero, "smallest_step": zero.astype(self.ts.dtype)}
             point, coefficients = start(self.ts[-1], states[0]), jnp.zeros((1, 0), self.dtype)
         last = jnp.where(found == count, self.ts[-1], point.time)
         pause = Pause(point, coefficients, last)

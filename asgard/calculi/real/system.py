@@ -49,7 +49,7 @@ class Point(eqx.Module):
     """A point of a run between two steps.
 
     The state is that at `time + late`, and `remainder` is what rounding left out of it so far.
-    `step` is the size that the last step's series allowed, infinite before the first.
+    `step` is the size that the last step's series allowed, 0 before the first.
     """
 
     time: Float[Array, "*lanes"]

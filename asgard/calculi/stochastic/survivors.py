@@ -13,6 +13,8 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 from jaxtyping import Array, Bool
 
+from ...jaxprs.settings import default_promotion
+
 
 def of_survivors(
     fn: Callable[..., Any],
@@ -43,6 +45,7 @@ def of_survivors(
         return evaluate(*constants, *leaves)
 
     @run.defjvp
+    @default_promotion()
     def _(primals: Any, tangents: Any) -> Any:
         constants, leaves, spare, alive = primals
         found = run(*primals)
