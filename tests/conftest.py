@@ -1,5 +1,6 @@
 """Tests run in float64, and with the types and shapes of annotations checked at run time."""
 
+import gc
 import importlib.util
 import pkgutil
 
@@ -26,3 +27,11 @@ def unchecked():
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _frozen():
+    """Keeps the garbage collector from walking compiled programs of earlier modules again."""
+    yield
+    gc.collect()
+    gc.freeze()

@@ -6,8 +6,14 @@ from typing import Any
 import jax
 import mpmath as mp
 import numpy as np
+import pytest
 
 import asgard as ag
+
+
+def slow(*parameters: Any) -> Any:
+    """One case of a parametrised test that only the slow tier runs."""
+    return pytest.param(*parameters, marks=pytest.mark.slow)
 
 
 def neighbour_error(got: Any, exact: Any, reach: int = 1) -> float:
