@@ -17,6 +17,7 @@ from ..circuits.stream import Stream
 from ..errors import CircuitError, DegreeError, DimensionError
 from ..fixed_points.options import FixedPoint, Solve
 from ..jaxprs.concrete import is_concrete, run_compiled
+from ..jaxprs.meshes import without_mesh
 from ..jaxprs.settings import default_promotion
 from ..taylor.algebraic import distinct
 from ..taylor.evaluate import evaluate
@@ -100,7 +101,7 @@ def _run(
     return outputs, {**conditions, **more}, solves
 
 
-_compiled = jax.jit(_run, static_argnums=(3, 4))
+_compiled = jax.jit(without_mesh(_run), static_argnums=(3, 4))
 
 
 def expand(

@@ -11,6 +11,7 @@ import optax
 
 from ..errors import CircuitError
 from ..jaxprs.concrete import is_concrete
+from ..jaxprs.meshes import without_mesh
 from ..jaxprs.settings import default_promotion
 
 # The first update of all optimisers that are made alike, by what they are made of.
@@ -34,7 +35,7 @@ class Compiled:
             return traced(jax.tree.unflatten(structure, leaves), *arguments)
 
         self.run = traced = default_promotion()(run)
-        self.jitted = jax.jit(joined, static_argnums=0)
+        self.jitted = jax.jit(without_mesh(joined), static_argnums=0)
 
     def __call__(self, problem: Any, *arguments: Any) -> Any:
         leaves, structure = jax.tree.flatten(problem)

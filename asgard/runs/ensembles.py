@@ -24,6 +24,7 @@ from ..errors import CircuitError, SimulationError
 from ..fixed_points.options import missed
 from ..jaxprs.concrete import is_concrete, run_compiled
 from ..jaxprs.makeup import Made
+from ..jaxprs.meshes import without_mesh
 from ..jaxprs.settings import default_promotion
 from ..status import Status, message
 from .simulation import as_sources, as_times, check_state
@@ -257,7 +258,7 @@ def _run(
     )
 
 
-_compiled = jax.jit(_run, static_argnums=range(7, 12))
+_compiled = jax.jit(without_mesh(_run), static_argnums=range(7, 12))
 
 
 def _digest(circuit: Circuit, calculus: Stochastic, others: Any) -> np.ndarray:

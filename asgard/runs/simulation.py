@@ -19,6 +19,7 @@ from ..circuits.samples import Samples
 from ..circuits.stream import Stream
 from ..errors import CircuitError, DegreeError
 from ..jaxprs.concrete import is_concrete, run_compiled
+from ..jaxprs.meshes import without_mesh
 from ..jaxprs.settings import default_promotion
 from ..status import Status
 
@@ -143,7 +144,7 @@ def _run(
     return calculus.simulate(circuit, ts, sources, dim, state)
 
 
-_compiled = jax.jit(_run, static_argnums=5)
+_compiled = jax.jit(without_mesh(_run), static_argnums=5)
 
 
 class _WithArguments(eqx.Module):

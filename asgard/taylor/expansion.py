@@ -12,6 +12,7 @@ from ..circuits.fields import as_inexact, as_order
 from ..circuits.stream import Stream
 from ..errors import CircuitError
 from ..jaxprs.concrete import is_concrete, run_compiled
+from ..jaxprs.meshes import without_mesh
 from ..jaxprs.settings import default_promotion
 from .evaluate import evaluate
 from .net import Frame, Piece, Value, Wire, promote, resize
@@ -160,8 +161,8 @@ def _ode(atom: Function, y0: Any, t0: Array, order: int) -> Any:
     return jax.tree.unflatten(structure, map(_integral, start, found))
 
 
-_compiled_expand = jax.jit(_expand)
-_compiled_ode = jax.jit(_ode, static_argnums=3)
+_compiled_expand = jax.jit(without_mesh(_expand))
+_compiled_ode = jax.jit(without_mesh(_ode), static_argnums=3)
 
 
 def _slope(atom: Function, structure: Any) -> Callable[..., list[Array]]:

@@ -18,6 +18,7 @@ from ...circuits.samples import Samples
 from ...errors import CircuitError, DegreeError
 from ...fixed_points.options import FixedPoint
 from ...jaxprs.concrete import is_concrete
+from ...jaxprs.meshes import without_mesh
 from ...jaxprs.settings import default_promotion
 from ...status import Status
 from ...taylor.net import Wire
@@ -292,6 +293,7 @@ def _samples(circuit: Circuit, inputs: Any) -> tuple[Inexact[Array, "samples ...
 
 
 @jax.jit
+@without_mesh
 @default_promotion()
 def _compiled(
     circuit: Circuit, discrete: Discrete, inputs: tuple[Array, ...], state: Any

@@ -7,6 +7,7 @@ import equinox as eqx
 import jax
 from jaxtyping import Array, Float, Int
 
+from ...jaxprs.meshes import without_mesh
 from ...jaxprs.settings import default_promotion
 from .path import Path
 
@@ -33,6 +34,7 @@ class Dense(eqx.Module):
 
 
 @jax.jit
+@without_mesh
 @default_promotion()
 def _evaluate(dense: Dense, times: Array) -> tuple[Array, ...]:
     simulation = dense.simulation(*dense.arguments, dense.dim)

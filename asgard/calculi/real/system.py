@@ -82,7 +82,7 @@ def horner(coefficients: Array, offset: Array) -> Array:
     # Plain lax operations: this is traced many times, and jnp's indexing takes most of that time.
     # Each row keeps its axis to the end: XLA moves a reshape over one operation in a pass over the
     # whole program, so one in each term costs as many passes as there are terms.
-    order, *shape = np.broadcast_shapes(coefficients.shape, offset.shape)
+    order, *shape = jnp.broadcast_shapes(coefficients.shape, offset.shape)
     if coefficients.shape[1:] != tuple(shape):
         coefficients = lax.broadcast_in_dim(coefficients, (order, *shape), range(coefficients.ndim))
     *rows, value = lax.split(coefficients, (1,) * order)

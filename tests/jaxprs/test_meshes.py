@@ -1,0 +1,156 @@
+"""Runs in `jax.shard_map` with checked types, under explicit meshes, and of symbolic batches.
+
+Each test function here runs in a process of its own, which has two devices.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+import asgard as ag
+
+SGD = optax.sgd(0.25)
+
+WHOLE, SPREAD = PartitionSpec(), PartitionSpec("batch")
+TS = np.array([0.0, 0.25])
+RATE = -1.0
+STARTS = np.linspace(0.25, 1.0, 4)
+EXACT = STARTS * np.exp(RATE * TS[-1])
+
+
+def last(rate, start):
+    """x' = rate x from `start`, at the last time."""
+    circuit = (ag.Scalar(rate) >> ag.Register("t", start) >> ag.Split()).trace()
+    quick = ag.Real(order=5, rtol=1e-6, max_steps=31)
+    return ag.simulate(circuit, TS, calculus=quick, throw=False).output[-1]
+
+
+run = jax.vmap(last, in_axes=(None, 0))
+
+
+def total(rate, starts):
+    return jnp.sum(run(rate, starts))
+
+
+def check(found, *expected):
+    for one, other in zip(jax.tree.leaves(found), expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6)
+
+
+GRADIENTS = np.sum(EXACT) * TS[-1], np.full(4, np.exp(RATE * TS[-1]))
+
+
+def under_checked_shard_map():
+    mesh = Mesh(np.array(jax.devices()), ("batch",))
+    # Operands of both kinds: one that varies over the mesh, and one that does not.
+    options = {"mesh": mesh, "in_specs": (WHOLE, SPREAD)}
+    spread = jax.shard_map(run, **options, out_specs=SPREAD)
+    arguments = jnp.asarray(RATE), jnp.asarray(STARTS)
+    check(jax.jit(spread)(*arguments), EXACT)
+    check(spread(*arguments), EXACT)
+
+    def outside(rate, starts):
+        return jnp.sum(spread(rate, starts))
+
+    check(jax.jit(jax.grad(outside, argnums=(0, 1)))(*arguments), *GRADIENTS)
+    inside = jax.grad(total, argnums=(0, 1))
+    inside = jax.shard_map(inside, **options, out_specs=(WHOLE, SPREAD))
+    check(jax.jit(inside)(*arguments), *GRADIENTS)
+    forward = jax.shard_map(jax.jacfwd(run), **options, out_specs=SPREAD)
+    check(jax.jit(forward)(*arguments), EXACT * TS[-1])
+    second = jax.jit(jax.grad(jax.grad(outside)))(*arguments)
+    check(second, np.sum(EXACT) * TS[-1] ** 2)
+
+
+def under_checked_shard_map_other_runs_than_of_registers():
+    mesh = Mesh(np.array(jax.devices()), ("batch",))
+    noisy = ag.Scalar(RATE) >> ag.Register("t", 1.0)
+    noisy = (
+        ag.Split() >> (noisy @ ag.StochasticRegister("t", "W")) >> ag.Add() >> ag.Split()
+    ).trace()
+    summed = (ag.Register("t", 1.0) >> ag.Split()).trace()
+    solve = (ag.Function(lambda u, x: u - jnp.sin(x) / 2, 2) >> ag.Split()).trace()
+
+    def each(u):
+        euler = ag.Stochastic(steps=2)
+        path = ag.simulate(ag.Id() @ noisy, TS, inputs=(u,), calculus=euler, key=jax.random.key(0))
+        samples = ag.Discrete(span=2)
+        sums = ag.simulate(ag.Id() @ summed, jnp.arange(3.0), inputs=(u,), calculus=samples)
+        series = ag.series(solve, ag.Stream(jnp.stack([u, 1.0 + 0 * u]), "t"), order=2)
+        fit = ag.fit(ag.Scalar(u), lambda c: (c.factor - 2.0) ** 2, steps=1, optimizer=SGD)
+        numbers = path.outputs[1][-1], sums.outputs[1][-1], series.coefficients
+        return *numbers, fit.circuit.factor
+
+    each = jax.vmap(each)
+    found = jax.jit(jax.shard_map(each, mesh=mesh, in_specs=SPREAD, out_specs=SPREAD))(STARTS)
+    check(found, *each(STARTS))
+
+
+def under_explicit_meshes():
+    mesh = jax.make_mesh((2,), ("batch",), axis_types=(AxisType.Explicit,))
+    arguments = jnp.asarray(RATE), jax.device_put(STARTS, NamedSharding(mesh, SPREAD))
+    gradient = jax.grad(total, argnums=(0, 1))
+    found = jax.jit(run)(*arguments)
+    check(found, EXACT)
+    assert found.sharding.spec == SPREAD
+    check(jax.jit(gradient)(*arguments), *GRADIENTS)
+    with jax.set_mesh(mesh):
+        check(jax.jit(run)(*arguments), EXACT)
+        check(run(*arguments), EXACT)
+        check(last(*(x[1] if x.ndim else x for x in (jnp.asarray(RATE), STARTS))), EXACT[1])
+        spread = jax.shard_map(gradient, in_specs=(WHOLE, SPREAD), out_specs=(WHOLE, SPREAD))
+        check(jax.jit(spread)(*arguments), *GRADIENTS)
+
+
+def exported_with_a_symbolic_batch():
+    (size,) = jax.export.symbolic_shape("size")
+    arguments = jax.ShapeDtypeStruct((), float), jax.ShapeDtypeStruct((size,), float)
+    each = jax.vmap(jax.value_and_grad(last, argnums=1), in_axes=(None, 0))
+    exported = jax.export.export(jax.jit(each))(*arguments)
+    for count in (1, 4):
+        starts = STARTS[:count]
+        check(exported.call(jnp.asarray(RATE), starts), EXACT[:count], GRADIENTS[1][:count])
+
+
+TESTS = (
+    under_checked_shard_map,
+    under_checked_shard_map_other_runs_than_of_registers,
+    under_explicit_meshes,
+    exported_with_a_symbolic_batch,
+)
+PROCESS = """
+import sys
+import jax
+sys.path.insert(0, sys.argv[1])
+jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_num_cpu_devices", 2)
+import test_meshes
+for test in test_meshes.TESTS:
+    try:
+        test()
+    except Exception:
+        import traceback
+        traceback.print_exc()
+    else:
+        print(test.__name__)
+"""
+
+
+@pytest.fixture(scope="module")
+def passed():
+    """The functions that pass in a process of two devices, and what the others say."""
+    command = [sys.executable, "-c", PROCESS, str(Path(__file__).parent)]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    return found.stdout.split(), found.stderr
+
+
+@pytest.mark.parametrize("name", [test.__name__ for test in TESTS])
+def test_runs_have_their_values(name, passed):
+    assert name in passed[0], passed[1]
