@@ -7,6 +7,14 @@ from .calculi.real.calculus import Real
 from .calculi.series import series
 from .calculi.steady import Steady
 from .calculi.stochastic.calculus import Stochastic
+from .calculi.stochastic.methods import (
+    Additive,
+    Euler,
+    Heun,
+    Milstein,
+    StochasticMethod,
+    Weak2,
+)
 from .calculi.trajectory import Trajectory
 from .circuits.atoms.arithmetic import Add, Const, Divide, Multiplication, Power, Scalar
 from .circuits.atoms.functions import (

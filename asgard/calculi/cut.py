@@ -288,16 +288,6 @@ def _rest(
     return wire_dims(net.pieces, {**known, **coordinates}, others)
 
 
-def only(chosen: Array, outputs: Any) -> Any:
-    """The chosen rows of all arrays of a tree, NaN for the others."""
-
-    def mask(array: Array) -> Array:
-        masked = jnp.where(chosen.reshape((-1,) + (1,) * (array.ndim - 1)), array, jnp.nan)
-        return jax.lax.convert_element_type(masked, array.dtype)
-
-    return jax.tree.map(mask, outputs)
-
-
 def time_dimension(graph: Graph, dim: str | None) -> str:
     """The dimension that is time: the one asked for, or the only one that registers name.
 

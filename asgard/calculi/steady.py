@@ -18,9 +18,10 @@ from ..taylor.net import Piece
 from ..taylor.network import Meanings, register
 from .calculus import Calculus
 from .convergence import Solves, judge
-from .cut import Cut, only
+from .cut import Cut
 from .meanings import FOR_SERIES, noise
 from .pointwise import Contents, Guesses, Pointwise
+from .rows import finite, only
 from .trajectory import Trajectory
 
 MEANINGS: Meanings = {
@@ -99,10 +100,7 @@ class Steady(Calculus):
             return start.moved(contents), (row.outputs, row.names, solves)
 
         end, (outputs, names, solves) = lax.scan(at, start, ts.astype(pointwise.time_dtype))
-        finite = jnp.ones(count, bool)
-        for rows in (*outputs, *names.values()):
-            finite &= jnp.all(jnp.isfinite(rows).reshape(count, -1), axis=1)
-        good = jnp.argmin(jnp.append(finite, False))
+        good = jnp.argmin(jnp.append(finite((outputs, names), count), False))
         status = Status.where(good < count, Status.nonfinite, Status.ok)
         found, status, stats = judge(solves, good + 1, status, count)
         good = jnp.minimum(good, found)

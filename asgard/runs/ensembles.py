@@ -1,10 +1,8 @@
 """`ensemble`: many paths of a stochastic circuit, tile by tile and device by device."""
 
 import dataclasses
-import functools
 import hashlib
-import types
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import equinox as eqx
@@ -15,15 +13,15 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, Shaped, UInt
 
 from ..calculi.calculus import Calculus
-from ..calculi.stochastic.calculus import ADVICE, Stochastic
+from ..calculi.stochastic.calculus import ADVICE, Stochastic, continued
+from ..calculi.stochastic.failures import Failures
 from ..calculi.stochastic.noise import Words, key_words
-from ..calculi.stochastic.tiles import Failures, Reduced, Tiles, checked, key_array, tiles
+from ..calculi.stochastic.tiles import Reduced, Tiles, key_array, tiles
 from ..circuits.circuit import Circuit
 from ..circuits.fields import check_count
 from ..errors import CircuitError, SimulationError
 from ..fixed_points.options import missed
 from ..jaxprs.concrete import is_concrete, run_compiled
-from ..jaxprs.makeup import Made
 from ..jaxprs.meshes import without_mesh
 from ..jaxprs.settings import default_promotion
 from ..status import Status, message
@@ -33,6 +31,39 @@ from .statistics import is_reduction
 # How many paths run side by side by default: what keeps the CPU's caches, and fills a GPU.
 TILE = {"cpu": 4096}
 WIDE_TILE = 2**18
+
+
+class RunLabel(eqx.Module):
+    """What tells a reduced run from another one: its structure, and a digest of its numbers.
+
+    Functions are part of the structure, and compared by identity. The digest is 0 where a number is
+    traced.
+    """
+
+    structure: jax.tree_util.PyTreeDef = eqx.field(static=True)
+    digest: UInt[Array | np.ndarray, " 2"]
+
+    @classmethod
+    def of(cls, circuit: Circuit, calculus: Stochastic, *others: Any) -> "RunLabel":
+        """The label of a run. Increments that are handed in do not count: they are those of so many
+        paths, and grow with them."""
+        options = eqx.tree_at(lambda c: c.noise.increments, calculus, {})
+        leaves, structure = jax.tree.flatten((circuit, options, others))
+        if not is_concrete(*leaves):
+            return cls(structure, np.zeros(2, np.uint32))
+        digest = hashlib.sha256()
+        for leaf in map(np.asarray, leaves):
+            digest.update(f"{leaf.dtype}{leaf.shape}".encode() + leaf.tobytes())
+        return cls(structure, np.frombuffer(digest.digest()[:8], np.uint32))
+
+    def agrees(self, other: "RunLabel") -> bool:
+        """Whether these may be of one run, as far as their numbers are known."""
+        if self.structure != other.structure:
+            return False
+        if not is_concrete(self.digest, other.digest):
+            return True
+        digests = np.asarray(self.digest), np.asarray(other.digest)
+        return not all(map(np.any, digests)) or np.array_equal(*digests)
 
 
 class Ensemble(eqx.Module):
@@ -174,27 +205,12 @@ def ensemble(
                 paths=10**6, reduce=(ag.statistics.Mean(), ag.statistics.Variance()))
     ```
     """
-    if not isinstance(circuit, Circuit):
-        raise CircuitError(f"ensemble runs a circuit, not {circuit!r}")
-    if not isinstance(calculus, Stochastic):
-        raise CircuitError(f"ensemble runs under Stochastic, not {calculus!r}")
-    check_count("ensemble", "paths", paths, least=1)
-    if paths >= 2**32:
-        raise CircuitError(f"ensemble: paths are counted in 32 bits; {paths} are too many")
-    if tile is None:
-        tile = TILE.get(jax.default_backend(), WIDE_TILE)
+    _check(circuit, calculus, paths, mesh)
+    assert isinstance(calculus, Stochastic)
+    tile = TILE.get(jax.default_backend(), WIDE_TILE) if tile is None else tile
     check_count("ensemble", "tile", tile, least=1)
-    if mesh is not None:
-        if not isinstance(mesh, Mesh):
-            raise CircuitError(f"ensemble: mesh must be a jax.sharding.Mesh, not {mesh!r}")
-        # With axes that shard_map may cut, whichever way the mesh was made.
-        mesh = Mesh(mesh.devices, mesh.axis_names)
-    for name, given in calculus.handed.items():
-        if given.ndim == 0 or given.shape[0] != paths:
-            raise CircuitError(
-                f"noise: the increments of {name} must have a row for each of the {paths} paths, "
-                f"[paths, steps, *value], not the shape {given.shape}"
-            )
+    # With axes that shard_map may cut, whichever way the mesh was made.
+    mesh = None if mesh is None else Mesh(mesh.devices, mesh.axis_names)
     times = as_times(ts)
     reductions, structure = jax.tree.flatten(reduce, is_leaf=is_reduction)
     if not all(map(is_reduction, reductions)):
@@ -202,18 +218,38 @@ def ensemble(
     words = None if key is None else key_words(key)
     check_state(times, state, calculus.gapless)
     calculus, sources = calculus.settled(times), as_sources(circuit, inputs)
-    done, digest = 0, np.zeros(2, np.uint32)
+    done, label = 0, None
     if reductions:
-        digest = _digest(circuit, calculus, (times, sources, reductions))
-        done = _rounds_done(state, tile, mesh, paths, words, digest)
+        label = RunLabel.of(circuit, calculus, times, sources, reductions)
+        done = _rounds_done(state, tile, mesh, paths, words, label)
+        state = None if state is None else state.progress
     static = (dim, paths, tile, mesh, done)
     arguments = (circuit, calculus, times, sources, words, tuple(reductions), state, *static)
     found = run_compiled(_compiled, _run, *arguments)
-    if reductions:
+    if label is not None:
         statistics = jax.tree.unflatten(structure, found.statistics)
-        kept = dataclasses.replace(found.state, run=jnp.asarray(digest))
+        kept = dataclasses.replace(found.state, label=label)
         found = dataclasses.replace(found, statistics=statistics, state=kept)
     return found.check() if throw else found
+
+
+def _check(circuit: Any, calculus: Any, paths: Any, mesh: Any) -> None:
+    """Raises `CircuitError` for arguments that are wrong by themselves."""
+    if not isinstance(circuit, Circuit):
+        raise CircuitError(f"ensemble runs a circuit, not {circuit!r}")
+    if not isinstance(calculus, Stochastic):
+        raise CircuitError(f"ensemble runs under Stochastic, not {calculus!r}")
+    check_count("ensemble", "paths", paths, least=1)
+    if paths >= 2**32:
+        raise CircuitError(f"ensemble: paths are counted in 32 bits; {paths} are too many")
+    if not isinstance(mesh, Mesh | None):
+        raise CircuitError(f"ensemble: mesh must be a jax.sharding.Mesh, not {mesh!r}")
+    for name, given in calculus.noise.increments.items():
+        if given.ndim == 0 or given.shape[0] != paths:
+            raise CircuitError(
+                f"noise: the increments of {name} must have a row for each of the {paths} paths, "
+                f"[paths, steps, *value], not the shape {given.shape}"
+            )
 
 
 @default_promotion()
@@ -231,71 +267,37 @@ def _run(
     mesh: Mesh | None,
     done: int,
 ) -> Ensemble:
+    """The ensemble; `width` is that of its tiles, of which `done` rounds are in the state."""
     make = tiles(calculus, circuit, ts, sources, dim)
     probe = make(words, jnp.zeros(1, jnp.uint32))
     pointwise = probe.equation.pointwise
     times = ts.astype(pointwise.time_dtype)
     run = Tiles(make, times, words, paths, width, mesh)
-    statistics, outputs, names, first_bad, status = None, (), {}, None, None
     if reductions:
         statistics, end, failures = run.reduced(reductions, state, done)
+        found = {"outputs": (), "names": {}, "first_bad": None, "status": None}
     else:
-        found = run.stored(checked(probe, state, paths))
-        (outputs, names), end, failures, first_bad, status = found
+        stored = run.stored(None if state is None else continued(probe, state, paths))
+        statistics, end, failures = None, stored.end, stored.failures
+        found = {k: getattr(stored, k) for k in ("outputs", "names", "first_bad", "status")}
     return Ensemble(
         ts=ts,
-        outputs=outputs,
-        names=names,
         statistics=statistics,
         paths=jnp.asarray(paths, jnp.uint32),
-        first_bad=first_bad,
-        status=status,
         failures=failures,
         time_of_failure=probe.steps.times(times, failures.step),
         state=end,
         wires=pointwise.wire_names,
         loops=pointwise.cut.loop_names,
+        **found,
     )
 
 
 _compiled = jax.jit(without_mesh(_run), static_argnums=range(7, 12))
 
 
-def _digest(circuit: Circuit, calculus: Stochastic, others: Any) -> np.ndarray:
-    """What tells a run from another one, in this process and in others; 0 under a trace."""
-    # Increments that are handed in are those of so many paths, and grow with them.
-    leaves = jax.tree.leaves((circuit, calculus.correlations, others))
-    made = Made(tuple(_functions((circuit, others))))
-    if made.traced or not is_concrete(*leaves):
-        return np.zeros(2, np.uint32)
-    kinds = [type(part).__name__ for part in jax.tree.leaves(others, is_leaf=is_reduction)]
-    options = calculus.steps, calculus.method, calculus.interpretation, calculus.pairs
-    options += calculus.halvings, calculus.drift_only
-    digest = hashlib.sha256(f"{circuit} {kinds} {options} {made.fingerprint()}".encode())
-    for leaf in map(np.asarray, leaves):
-        digest.update(f"{leaf.dtype}{leaf.shape}".encode() + leaf.tobytes())
-    return np.frombuffer(digest.digest()[:8], np.uint32)
-
-
-def _functions(node: Any) -> Iterator[Any]:
-    """The functions in the fields of modules."""
-    if isinstance(node, eqx.Module):
-        for field in dataclasses.fields(node):
-            yield from _functions(getattr(node, field.name))
-    elif isinstance(node, tuple | list):
-        for each in node:
-            yield from _functions(each)
-    elif isinstance(node, types.FunctionType | types.MethodType | functools.partial):
-        yield node
-
-
 def _rounds_done(
-    state: Any,
-    tile: int,
-    mesh: Mesh | None,
-    paths: int,
-    words: Words | None,
-    digest: np.ndarray,
+    state: Any, tile: int, mesh: Mesh | None, paths: int, words: Words | None, label: RunLabel
 ) -> int:
     """How many rounds of tiles the state of a reduced run holds, which is one of this run's."""
     if state is None:
@@ -305,10 +307,11 @@ def _rounds_done(
         raise CircuitError(
             f"with reduce, state is that of an earlier reduced ensemble, and known: not {state!r}"
         )
-    if int(state.width) != tile or len(state.started) != devices:
+    before = len(state.progress.started)
+    if int(state.width) != tile or before != devices:
         raise CircuitError(
-            f"the state is that of tiles of {int(state.width)} paths on {len(state.started)} "
-            f"devices; go on with the same, not with {tile} on {devices}"
+            f"the state is that of tiles of {int(state.width)} paths on {before} devices; go on "
+            f"with the same, not with {tile} on {devices}"
         )
     done = int(state.rounds)
     if done * tile * devices > paths:
@@ -321,10 +324,10 @@ def _rounds_done(
         raise CircuitError(
             "the state is that of another key, whose paths do not go with this one's"
         )
-    known = is_concrete(state.run) and np.any(digest) and np.any(np.asarray(state.run))
-    if known and not np.array_equal(digest, state.run):
+    if state.label is None or not state.label.agrees(label):
         raise CircuitError(
             "the state is that of another run: of another circuit, other numbers or functions, "
-            "other times, steps, options or statistics"
+            "other times, steps, options or statistics. Functions are compared by identity, so "
+            "define each once and hand over the same one"
         )
     return done

@@ -25,9 +25,10 @@ from ...taylor.net import Wire
 from ...taylor.network import Meanings, deregister, register
 from ..calculus import Calculus
 from ..convergence import judge
-from ..cut import Cut, only
+from ..cut import Cut
 from ..meanings import FOR_SERIES, noise
 from ..pointwise import Contents, Guesses, Pointwise
+from ..rows import only
 from ..trajectory import Trajectory
 from .lookahead import Lookahead, ahead
 

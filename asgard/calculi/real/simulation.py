@@ -22,8 +22,9 @@ from ...taylor.evaluate import evaluate
 from ...taylor.net import Frame, Value, Wire, promote
 from ...taylor.network import coordinate_wire, initial_wire
 from ..convergence import Solves, ends, judge
-from ..cut import Cut, only
+from ..cut import Cut
 from ..meanings import REAL, noise
+from ..rows import only
 from ..series import at_zero, coordinate
 from ..trajectory import Trajectory
 from . import integral

@@ -1,14 +1,14 @@
 """The Stochastic calculus: wires carry paths on a grid of time, and noise is integrated."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Inexact, UInt
+from jaxtyping import Array, Inexact, UInt
 
 from ...circuits.atoms.registers import (
     Deregister,
@@ -22,18 +22,21 @@ from ...circuits.fields import as_inexact, check_count
 from ...errors import CircuitError
 from ...fixed_points.options import FixedPoint
 from ...jaxprs.concrete import is_concrete
-from ...status import Status
 from ...taylor.network import Meanings, register
 from ..calculus import Calculus
 from ..convergence import facts
 from ..cut import Cut
 from ..meanings import FOR_SERIES, noise, unit_delay
 from ..pointwise import Pointwise
+from ..rows import chosen
 from ..trajectory import Trajectory
-from .methods import METHODS
+from .correlation import Correlation, as_correlation
+from .draws import Draws
+from .failures import broken, status, unsolved_paths
+from .methods import METHODS, StochasticMethod, as_method
 from .noise import MOST_HALVINGS, Numbers, Words, key_words
-from .sde import Equation, Mixing, correlation_matrix
-from .tile import Paths, Steps, Tile, chosen
+from .sde import Equation
+from .tile import Paths, Steps, Tile
 
 # What to try where a path has ended.
 ADVICE = (
@@ -56,6 +59,14 @@ MEANINGS: Meanings = {
 _SLACK = 1e-6
 
 
+class Replaced(eqx.Module):
+    """What replaces drawn noise: nothing where `off`, else increments by source, which may be
+    none."""
+
+    off: bool = eqx.field(static=True)
+    increments: dict[str, Inexact[Array, "..."]]
+
+
 class Stochastic(Calculus):
     """Stochastic differential equations: `register(t)` is ∫ … dt, `stochastic_register` ∫ … dW.
 
@@ -68,8 +79,10 @@ class Stochastic(Calculus):
     - `steps`: how many steps between two saved times: one count, or a tuple of them.
     - `dt`: the longest step, in place of `steps`; each interval is divided evenly. It takes times
       that are known when the run is called.
-    - `method`: "euler", "milstein" or "weak2" for Itô's equation, "heun" for Stratonovich's,
-      "additive" (strong order 1.5) where noise does not depend on the state.
+    - `method`: `Euler()`, `Milstein()` or `Weak2()` for Itô's equation, `Heun()` for that of
+      Stratonovich, `Additive()` (strong order 1.5) where noise does not depend on the state, or a
+      `StochasticMethod` of your own. "euler", "milstein", "weak2", "heun" and "additive" are short
+      forms.
     - `interpretation`: "ito" or "stratonovich", what the circuit's integrals mean.
     - `correlation`: `{("W", "V"): 0.5}`, the correlations of pairs of sources; 0 for others.
     - `noise`: "off" runs the drift alone; `{"W": dW}` hands in the increments of sources, `[steps,
@@ -82,56 +95,19 @@ class Stochastic(Calculus):
     is asked.
     """
 
-    steps: int | tuple[int, ...] | None = eqx.field(static=True)
-    dt: float | None = eqx.field(static=True)
-    method: str = eqx.field(static=True)
-    interpretation: str = eqx.field(static=True)
-    pairs: tuple[tuple[str, str], ...] = eqx.field(static=True)
-    correlations: tuple[Float[Array, ""], ...]
-    drift_only: bool = eqx.field(static=True)
-    handed: dict[str, Inexact[Array, "..."]]
-    halvings: int = eqx.field(static=True)
-    commutative: bool = eqx.field(static=True)
-    fixed_point: FixedPoint
-
-    def __init__(
-        self,
-        steps: int | tuple[int, ...] | None = None,
-        dt: float | None = None,
-        method: str = "euler",
-        interpretation: str = "ito",
-        correlation: Mapping[tuple[str, str], Any] | None = None,
-        noise: str | Mapping[str, Any] | None = None,
-        halvings: int = 0,
-        commutative: bool = False,
-        fixed_point: FixedPoint = FixedPoint(),  # noqa: B008 - frozen, and holds no array of JAX
-    ):
-        self.steps = tuple(steps) if isinstance(steps, list) else steps
-        self.dt = None if dt is None else _step_length(dt)
-        self.method, self.interpretation = method, interpretation
-        if not isinstance(correlation, Mapping | None):
-            raise CircuitError(
-                'Stochastic: correlation is a dictionary such as {("W", "V"): 0.5}, not '
-                f"{correlation!r}"
-            )
-        self.pairs = tuple(correlation or ())
-        self.correlations = tuple(
-            as_inexact(f"Stochastic: the correlation of {pair}", value)
-            for pair, value in (correlation or {}).items()
-        )
-        self.drift_only = isinstance(noise, str) and noise == "off"
-        self.handed = {}
-        if isinstance(noise, Mapping):
-            self.handed = {
-                name: as_inexact(f"Stochastic: the increments of {name}", value)
-                for name, value in noise.items()
-            }
-        elif noise is not None and not self.drift_only:
-            raise CircuitError(
-                f'Stochastic: noise must be "off" or increments by name, not {noise!r}'
-            )
-        self.halvings, self.commutative = halvings, commutative
-        self.fixed_point = fixed_point
+    steps: int | tuple[int, ...] | None = eqx.field(
+        static=True, default=None, converter=lambda n: tuple(n) if isinstance(n, list) else n
+    )
+    dt: float | None = eqx.field(
+        static=True, default=None, converter=lambda dt: None if dt is None else _step_length(dt)
+    )
+    method: StochasticMethod = eqx.field(converter=as_method, default="euler")
+    interpretation: str = eqx.field(static=True, default="ito")
+    correlation: Correlation = eqx.field(converter=as_correlation, default=None)
+    noise: Replaced = eqx.field(converter=lambda given: _as_replaced(given), default=None)
+    halvings: int = eqx.field(static=True, default=0)
+    commutative: bool = eqx.field(static=True, default=False)
+    fixed_point: FixedPoint = eqx.field(default_factory=FixedPoint)
 
     def __check_init__(self):
         if (self.steps is None) == (self.dt is None):
@@ -149,9 +125,9 @@ class Stochastic(Calculus):
             raise CircuitError(
                 f"Stochastic: fixed_point must be a FixedPoint, not {self.fixed_point!r}"
             )
-        _check_method(self.method, self.interpretation)
-        _check_correlation(self.pairs, self.correlations)
-        if self.handed and (self.halvings or self.pairs or METHODS[self.method].integral):
+        _check_interpretation(self.method, self.interpretation)
+        drawn = self.halvings or self.correlation.pairs or self.method.needs_integral
+        if self.noise.increments and drawn:
             raise CircuitError(
                 "Stochastic: increments that are handed in have no halves and no time integral, "
                 "and stand as they are: leave out halvings and correlation, and take another "
@@ -159,7 +135,7 @@ class Stochastic(Calculus):
             )
 
     def settled(self, ts: Array) -> "Stochastic":
-        if not self.drift_only and is_concrete(ts) and np.asarray(ts)[-1] < np.asarray(ts)[0]:
+        if not self.noise.off and is_concrete(ts) and np.asarray(ts)[-1] < np.asarray(ts)[0]:
             raise CircuitError(
                 'Stochastic: ts must increase, since noise has no way back; noise="off" runs the '
                 "drift alone along decreasing times"
@@ -178,12 +154,7 @@ class Stochastic(Calculus):
         )
         slack = np.maximum(_SLACK, np.minimum(rounding / self.dt, numbers / 8))
         counts = tuple(max(1, int(count)) for count in np.ceil(numbers - slack))
-        settled = object.__new__(Stochastic)
-        for field in dataclasses.fields(self):
-            object.__setattr__(settled, field.name, getattr(self, field.name))
-        object.__setattr__(settled, "steps", counts)
-        object.__setattr__(settled, "dt", None)
-        return settled
+        return dataclasses.replace(self, steps=counts, dt=None)
 
     def with_key(self, key: Any, path: Any) -> "OnePath":
         if not isinstance(key, jax.Array | np.ndarray | None):
@@ -195,6 +166,11 @@ class Stochastic(Calculus):
                 f"path must be the number of a path, from 0 to 2**32 - 1, not {path!r}"
             )
         return OnePath(self, key, jnp.asarray(number, jnp.uint32))
+
+    def with_rows(self, rows: Callable[[Array], Array]) -> "Stochastic":
+        """The calculus with other rows of the increments that are handed in."""
+        increments = {name: rows(value) for name, value in self.noise.increments.items()}
+        return eqx.tree_at(lambda s: s.noise.increments, self, increments) if increments else self
 
     def tile(
         self,
@@ -212,26 +188,23 @@ class Stochastic(Calculus):
         cut = Cut.of(
             *(circuit, ts.dtype, inputs, dim),
             calculus="Stochastic",
-            meanings=MEANINGS | (noise("off", "", "") if self.drift_only else {}),
+            meanings=MEANINGS | (noise("off", "", "") if self.noise.off else {}),
             fixed_point=self.fixed_point,
             held_at=lambda t: t + 4 * jnp.finfo(t.dtype).eps * longest.astype(t.dtype),
         )
         pointwise = Pointwise(cut, ts.dtype)
-        mixing = (
-            Mixing(self.pairs, self.correlations) if self.pairs and not self.drift_only else None
-        )
-        equation = Equation(pointwise, mixing)
-        method = METHODS[self.method]
-        method.check(equation, self.commutative)
-        if self.halvings and equation.jumping:
+        equation = Equation(pointwise, NONE if self.noise.off else self.correlation)
+        self.method.check(equation, self.commutative)
+        if self.halvings and equation.jumps.atoms:
             raise CircuitError("Stochastic: a path with jumps cannot be halved; give more steps")
         steps = Steps(self._counts(ts.shape[0] - 1), self.halvings)
         dtype = jnp.promote_types(pointwise.time_dtype, jnp.float32)
         numbers = None if words is None else Numbers(words, dtype, paths)
-        drawn = [s.name for s in equation.sources if s.name not in self.handed]
-        if numbers is None and (drawn or equation.jumping):
+        drawn = [s.name for s in equation.sources if s.name not in self.noise.increments]
+        if numbers is None and (drawn or equation.jumps.atoms):
             raise CircuitError("Stochastic draws random numbers: give key=jax.random.key(0)")
-        return Tile(equation, method, steps, numbers, self._handed(equation, steps))
+        handed = self._handed(equation, steps)
+        return Tile(equation, Draws(equation, self.method, self.halvings, numbers, handed), steps)
 
     def simulate(
         self,
@@ -241,11 +214,11 @@ class Stochastic(Calculus):
         dim: str | None,
         state: Any,
     ) -> Trajectory:
-        return OnePath(self, None, jnp.zeros((), jnp.uint32)).simulate(
-            circuit, ts, inputs, dim, state
-        )
+        alone = OnePath(self, None, jnp.zeros((), jnp.uint32))
+        return alone.simulate(circuit, ts, inputs, dim, state)
 
     def _counts(self, intervals: int) -> tuple[int, ...]:
+        """How many steps each interval has."""
         if isinstance(self.steps, int):
             return (self.steps,) * intervals
         assert self.steps is not None
@@ -257,17 +230,15 @@ class Stochastic(Calculus):
 
     def _handed(self, equation: Equation, steps: Steps) -> dict[str, Array]:
         """The handed increments, checked, with room for the last draw to reach past their end."""
-        if self.drift_only:
-            return {}
         shapes = {source.name: source.shape for source in equation.sources}
-        unknown = [name for name in self.handed if name not in shapes]
+        unknown = [name for name in self.noise.increments if name not in shapes]
         if unknown:
             raise CircuitError(
                 f"noise names {', '.join(unknown)}; the circuit's noises are "
                 f"{', '.join(shapes) or 'none'}"
             )
         found = {}
-        for name, value in self.handed.items():
+        for name, value in self.noise.increments.items():
             expected = (sum(steps.counts), *shapes[name])
             if value.shape[1:] != expected:
                 raise CircuitError(
@@ -277,6 +248,9 @@ class Stochastic(Calculus):
             room = [(0, 0), (0, steps.most + 1), *[(0, 0)] * (value.ndim - 2)]
             found[name] = jnp.pad(value, room)
         return found
+
+
+NONE = Correlation((), ())
 
 
 class OnePath(Calculus):
@@ -295,29 +269,28 @@ class OnePath(Calculus):
         state: Any,
     ) -> Trajectory:
         words = None if self.key is None else key_words(self.key)
-        # A tile of one path has a row of handed increments.
-        handed = {name: value[None] for name, value in self.stochastic.handed.items()}
-        alone = (
-            eqx.tree_at(lambda s: s.handed, self.stochastic, handed) if handed else self.stochastic
-        )
+        # A tile of one path has one row of handed increments.
+        alone = self.stochastic.with_rows(lambda value: value[None])
         tile = alone.tile(circuit, ts, inputs, dim, words, self.path.reshape(1))
-        ts_given, ts = ts, ts.astype(tile.equation.pointwise.time_dtype)
-        start = tile.begin(ts[0], 1) if state is None else continued(tile, state, 1)
-        end, (outputs, names) = tile.run(ts, start)
-        outputs, names = jax.tree.map(lambda rows: rows[:, 0], (outputs, names))
-        failed = end.good[0] < end.taken
+        pointwise = tile.equation.pointwise
+        times = ts.astype(pointwise.time_dtype)
+        start = tile.begin(times[0], 1) if state is None else continued(tile, state, 1)
+        end, rows = tile.run(times, start)
+        outputs, names = jax.tree.map(lambda rows: rows[:, 0], rows)
+        failed = ~end.alive[0]
         step = jnp.maximum(end.good[0] - start.taken, 0)
-        reached = jnp.where(failed, tile.steps.times(ts, step), ts[-1])
-        stats = {"steps": jnp.where(failed, step, end.taken - start.taken), "reached": reached}
-        stats |= {"wire": broken(end, jnp.int32(0)), "kernel": jnp.zeros((), bool)}
-        status = Status.where(failed, Status.nonfinite, Status.ok)
+        stats = {
+            "steps": jnp.where(failed, step, end.taken - start.taken),
+            "reached": jnp.where(failed, tile.steps.times(times, step), times[-1]),
+            "wire": broken(end, jnp.int32(0)),
+            "kernel": jnp.zeros((), bool),
+        }
         if end.solves is not None:
             unsolved = end.solves.failed
-            status = Status.where(failed & jnp.any(unsolved), Status.not_converged, status)
             stats |= facts(end.solves, unsolved | ~jnp.any(unsolved))
-        pointwise = tile.equation.pointwise
+        how = status(failed, unsolved_paths(end)[0])
         return Trajectory(
-            *(ts_given, outputs, names, status, stats, end),
+            *(ts, outputs, names, how, stats, end),
             loops=pointwise.cut.loop_names,
             wires=pointwise.wire_names,
             advice=ADVICE,
@@ -344,20 +317,28 @@ def continued(tile: Tile, state: Any, paths: int) -> Paths:
     return dataclasses.replace(state, solves=solves, last=last)
 
 
-def broken(end: Paths, path: Array) -> Array:
-    """The place of the state atom at which one of the paths ended, past the last of an output."""
-    bad = [~jnp.all(jnp.isfinite(jnp.take(part, path, axis=0))) for part in end.contents]
-    place = jnp.argmax(jnp.stack([*bad, jnp.ones((), bool)]))
-    output = jnp.take(end.output, path)
-    return jnp.where(place < len(bad), place, len(bad) + output).astype(jnp.int32)
-
-
 def _types(paths: Paths) -> list[Any]:
     kept = jax.tree.leaves((paths.contents, paths.guesses, paths.solves))
     return [(part.shape, part.dtype) for part in kept]
 
 
+def _as_replaced(given: Any) -> Replaced:
+    """The option `noise` as what replaces drawn noise."""
+    if isinstance(given, Replaced):
+        return given
+    if isinstance(given, Mapping):
+        increments = {
+            name: as_inexact(f"Stochastic: the increments of {name}", value)
+            for name, value in given.items()
+        }
+        return Replaced(False, increments)
+    if given is not None and not (isinstance(given, str) and given == "off"):
+        raise CircuitError(f'Stochastic: noise must be "off" or increments by name, not {given!r}')
+    return Replaced(given is not None, {})
+
+
 def _step_length(dt: Any) -> float:
+    """The option `dt` as a number."""
     if not is_concrete(dt):
         raise CircuitError("Stochastic: dt decides how many steps are compiled, so it is a number")
     try:
@@ -369,37 +350,16 @@ def _step_length(dt: Any) -> float:
     return length
 
 
-def _check_method(name: Any, interpretation: Any) -> None:
-    if name not in METHODS:
-        raise CircuitError(f"Stochastic: method must be one of {', '.join(METHODS)}, not {name!r}")
+def _check_interpretation(method: StochasticMethod, interpretation: Any) -> None:
+    """Raises `CircuitError` where a method does not solve what is asked."""
     if interpretation not in ("ito", "stratonovich"):
         raise CircuitError(
             f'Stochastic: interpretation must be "ito" or "stratonovich", not {interpretation!r}'
         )
-    if interpretation not in METHODS[name].interpretations:
-        others = [m.name for m in METHODS.values() if interpretation in m.interpretations]
+    if interpretation not in method.interpretations:
+        others = [name for name, m in METHODS.items() if interpretation in m.interpretations]
         raise CircuitError(
-            f'Stochastic: the method "{name}" solves the equation of '
-            f"{METHODS[name].interpretations[0]}; say so by interpretation=, or for "
-            f"{interpretation} take {' or '.join(map(repr, others))}"
-        )
-
-
-def _check_correlation(pairs: tuple[tuple[str, str], ...], values: tuple[Any, ...]) -> None:
-    for pair in pairs:
-        if not (
-            isinstance(pair, tuple) and len(pair) == 2 and all(isinstance(n, str) for n in pair)
-        ):
-            raise CircuitError(f"Stochastic: correlation is by pairs of noises, not by {pair!r}")
-        if pair[0] == pair[1] or (pair[1], pair[0]) in pairs:
-            raise CircuitError(f"Stochastic: the correlation of {pair} is given by itself or twice")
-    if not pairs or not is_concrete(*values):
-        return
-    names = tuple(dict.fromkeys(name for pair in pairs for name in pair))
-    matrix = np.asarray(correlation_matrix(names, pairs, values))
-    smallest = np.min(np.linalg.eigvalsh(matrix)) if np.all(np.isfinite(matrix)) else -1.0
-    if smallest <= len(names) * np.finfo(matrix.dtype).eps:
-        raise CircuitError(
-            f"Stochastic: the correlation matrix of {', '.join(names)} is not positive definite "
-            f"(its smallest eigenvalue is {smallest:.3g}); sources that move as one share one name"
+            f"Stochastic: the method {type(method).__name__} solves the equation of "
+            f"{method.interpretations[0]}; say so by interpretation=, or for {interpretation} take "
+            f"{' or '.join(map(repr, others))}"
         )

@@ -1,33 +1,35 @@
 """Methods for stochastic differential equations: each is one step of one path.
 
 P. E. Kloeden and E. Platen, *Numerical Solution of Stochastic Differential Equations* (1992), is
-cited as KP.
+cited as KP. With the contents y, the drift a and the columns b_j of the diffusion, the equation is
+dy = a dt + Σ_j b_j dW_j; dW_j is the increment of source j over a step of length h.
 """
 
 import abc
 import dataclasses
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from ...circuits.atoms.registers import StochasticRegister
 from ...circuits.circuit import brief
 from ...errors import CircuitError
-from ..convergence import Solves, worst
-from ..pointwise import Contents, Feeds
-from .sde import Equation, Increments, added, noise_of, scaled
+from ..pointwise import Contents
+from .sde import After, Equation, Increments, Stage, added, scaled
 
 
 @dataclasses.dataclass(frozen=True)
 class Noise:
     """What a step of length h draws for the independent sources, by name.
 
-    `integral` is that of each process over the step, less its start; `signs` is a matrix of 1 and
-    -1, of which a method reads what lies below the diagonal.
+    - `increment`: that of each process over the step, of the shape of its components.
+    - `integral`: that of each process over the step, less its start; of methods that need it.
+    - `signs`: a vector of 1 and -1, `[size²]` for the `size` of the equation, read as a matrix
+      below its diagonal; of methods that need it.
     """
 
     increment: Increments
@@ -35,49 +37,60 @@ class Noise:
     signs: Array | None = None
 
 
-# The contents after a step, and how loops without registers were solved in it.
-After = tuple[Contents, Solves | None]
+class StochasticMethod(eqx.Module):
+    """A method for `Stochastic`: subclass it with `step`.
 
+    - `interpretations`: "ito", "stratonovich" or both: what the method solves.
+    - `needs_integral`, `needs_signs`: which parts of `Noise` it reads besides the increments.
+    - Fields of the subclass are its numbers: arrays are traced, and static fields are not.
 
-class Method(abc.ABC):
-    """One step. `interpretations` are those of the equation that it solves."""
+    ```python
+    class Euler(ag.StochasticMethod):
+        def step(self, start, h, noise):
+            return start.after(start.plus(start.change(h, noise.increment)))
+    ```
+    """
 
-    name: ClassVar[str]
     interpretations: ClassVar[tuple[str, ...]] = ("ito",)
-    integral: ClassVar[bool] = False
-    signs: ClassVar[bool] = False
+    needs_integral: ClassVar[bool] = False
+    needs_signs: ClassVar[bool] = False
 
     def check(self, equation: Equation, commutative: bool) -> None:
-        """Raises `CircuitError` where the method does not hold for the equation's noise."""
+        """Raises `CircuitError` where the method does not hold for the equation's noise.
+
+        `commutative` says that the user knows the noise to commute.
+        """
         del equation, commutative
 
     @abc.abstractmethod
-    def step(
-        self, equation: Equation, t: Array, h: Array, contents: Contents, first: Feeds, noise: Noise
-    ) -> After:
-        """The contents after a step of length h from t; `first` are the feeds at its start."""
+    def step(self, start: Stage, h: Array, noise: Noise) -> After:
+        """One step.
+
+        **Arguments:** `start` is the equation at the start: `start.drift(h)`, `start.diffusion(dW)`
+        and `start.change(h, dW)`, the sum of both, are changes of the contents, and
+        `start.plus(*changes)` the contents with changes added; `start.at(t, contents)` is the
+        equation elsewhere, and `start.t` the time. `h` is the length of the step.
+
+        **Returns:** `start.after(contents, *stages)`, the contents at the end, with all other
+        stages that the step read.
+        """
 
 
-class Euler(Method):
-    """Euler and Maruyama: strong order 1/2, weak order 1."""
+class Euler(StochasticMethod):
+    """Euler and Maruyama, y + a h + Σ_j b_j dW_j: strong order 1/2, weak order 1 (KP 10.2.4)."""
 
-    name = "euler"
-
-    def step(self, equation, t, h, contents, first, noise):
-        return added(contents, equation.change(first, h, noise.increment)), first.solves
+    def step(self, start: Stage, h: Array, noise: Noise) -> After:
+        return start.after(start.plus(start.change(h, noise.increment)))
 
 
-class Milstein(Method):
+class Milstein(StochasticMethod):
     """Strong order 1 for noise that commutes (KP 10.3.16), with derivatives by `jax.jvp`.
 
-    With the columns b_j of the diffusion, it adds to Euler's step the sum of
-    Db_k b_j (dW_j dW_k - [j = k] h) / 2: the first part is one derivative along the sum of all
-    b_j dW_j, the second one for each process.
+    It adds to Euler's step the sum of Db_k b_j (dW_j dW_k - [j = k] h) / 2: the first part is one
+    derivative along Σ_j b_j dW_j, the second one for each process.
     """
 
-    name = "milstein"
-
-    def check(self, equation, commutative):
+    def check(self, equation: Equation, commutative: bool) -> None:
         if commutative or _commutes(equation):
             return
         raise CircuitError(
@@ -86,148 +99,156 @@ class Milstein(Method):
             '"weak2" (weak order 2)'
         )
 
-    def step(self, equation, t, h, contents, first, noise):
-        def diffusion(contents: Contents, increment: Increments) -> Contents:
-            return equation.change(equation.feeds(t, contents, first.guesses), 0.0, increment)
+    def step(self, start: Stage, h: Array, noise: Noise) -> After:
+        equation = start.equation
 
         def along(increment: Increments) -> Contents:
-            slope = diffusion(contents, increment)
-            return jax.jvp(lambda y: diffusion(y, increment), (contents,), (slope,))[1]
+            """The derivative of the diffusion along itself."""
 
-        change = equation.change(first, h, noise.increment)
+            def diffusion(contents: Contents) -> Contents:
+                return start.at(start.t, contents).diffusion(increment)
+
+            slope = diffusion(start.contents)
+            return jax.jvp(diffusion, (start.contents,), (slope,))[1]
+
+        change = start.change(h, noise.increment)
         if not equation.size:
-            return added(contents, change), first.solves
+            return start.after(start.plus(change))
         if equation.size == 1:
             (increment,) = noise.increment.values()
             unit = jax.tree.map(jnp.ones_like, noise.increment)
             factor = (increment.reshape(()) ** 2 - h.astype(increment.dtype)) / 2
-            return added(contents, change, scaled(factor, along(unit))), first.solves
+            return start.after(start.plus(change, scaled(factor, along(unit))))
         basis = jnp.eye(equation.size, dtype=equation.vector(noise.increment).dtype)
         own = jax.vmap(lambda vector: along(equation.unit(vector)))(basis)
         own = jax.tree.map(lambda parts: jnp.sum(parts, axis=0), own)
         both = along(noise.increment)
-        total = added(contents, change, scaled(0.5, both), scaled(-0.5 * h, own))
-        return total, first.solves
+        return start.after(start.plus(change, scaled(0.5, both), scaled(-0.5 * h, own)))
 
 
-class Heun(Method):
-    """Stratonovich's equation: strong order 1 for noise that commutes, 1/2 else; weak order 1."""
+class Heun(StochasticMethod):
+    """Stratonovich's equation: strong order 1 for noise that commutes, 1/2 else; weak order 1.
 
-    name = "heun"
+    The mean of Euler's changes at the start and at the end of Euler's step.
+    """
+
     interpretations = ("stratonovich",)
 
-    def step(self, equation, t, h, contents, first, noise):
-        change = equation.change(first, h, noise.increment)
-        second = equation.feeds(t + h, added(contents, change), first.guesses)
-        mean = scaled(0.5, added(change, equation.change(second, h, noise.increment)))
-        return added(contents, mean), worst(first.solves, second.solves)
+    def step(self, start: Stage, h: Array, noise: Noise) -> After:
+        change = start.change(h, noise.increment)
+        end = start.at(start.t + h, start.plus(change))
+        mean = scaled(0.5, added(change, end.change(h, noise.increment)))
+        return start.after(start.plus(mean), end)
 
 
-class Additive(Method):
-    """Strong order 1.5 where the noise is additive: SRA1.
+class Additive(StochasticMethod):
+    """Strong order 1.5 where the noise does not depend on the state: SRA1.
 
     A. Rößler, *Runge–Kutta methods for the strong approximation of solutions of stochastic
     differential equations*, SIAM J. Numer. Anal. 48 (2010), table 6.1. With additive noise the
     interpretations of Itô and Stratonovich are one.
     """
 
-    name = "additive"
     interpretations = ("ito", "stratonovich")
-    integral = True
+    needs_integral = True
 
-    def check(self, equation, commutative):
-        for place, node in equation.places(StochasticRegister):
-            if equation.reads(place):
+    def check(self, equation: Equation, commutative: bool) -> None:
+        for index, atom in equation.diffusions.items():
+            if equation.reads(index):
                 raise CircuitError(
                     f'"additive" needs noise that does not depend on the state, but what goes into '
-                    f'{brief(node.atom)} does; take "milstein" (strong order 1), "euler" (1/2) or '
+                    f'{brief(atom)} does; take "milstein" (strong order 1), "euler" (1/2) or '
                     '"weak2" (weak order 2)',
-                    atoms=[node.atom],
+                    atoms=[atom],
                 )
 
-    def step(self, equation, t, h, contents, first, noise):
+    def step(self, start: Stage, h: Array, noise: Noise) -> After:
         assert noise.integral is not None
         mean = {name: value / h.astype(value.dtype) for name, value in noise.integral.items()}
-        none = jax.tree.map(jnp.zeros_like, noise.increment)
-        later = equation.feeds(t + h, contents, first.guesses)
-        stage = added(
-            contents,
-            equation.change(first, 0.75 * h, none),
-            equation.change(later, 0.0, jax.tree.map(lambda z: 1.5 * z, mean)),
-        )
-        second = equation.feeds(t + 0.75 * h, stage, later.guesses)
+        later = start.at(start.t + h, start.contents)
+        raised = later.diffusion(jax.tree.map(lambda z: 1.5 * z, mean))
+        second = start.at(start.t + 0.75 * h, start.plus(start.drift(0.75 * h), raised))
         left = jax.tree.map(jnp.subtract, dict(noise.increment), mean)
-        total = added(
-            contents,
-            equation.change(first, h / 3, mean),
-            equation.change(second, h * (2 / 3), none),
-            equation.change(later, 0.0, left),
+        contents = start.plus(
+            start.change(h / 3, mean), second.drift(h * (2 / 3)), later.diffusion(left)
         )
-        return total, worst(first.solves, later.solves, second.solves)
+        return start.after(contents, later, second)
 
 
-class Weak2(Method):
+class Weak2(StochasticMethod):
     """Platen's explicit method of weak order 2 for any noise (KP 15.1.3).
 
     Time is one more component of the state, with drift 1.
     """
 
-    name = "weak2"
-    signs = True
+    needs_signs = True
 
-    def step(self, equation, t, h, contents, first, noise):
-        none = jax.tree.map(jnp.zeros_like, noise.increment)
-        drift = equation.change(first, h, none)
-        predicted = added(drift, equation.change(first, 0.0, noise.increment))
-        end = equation.feeds(t + h, added(contents, predicted), first.guesses)
-        total = scaled(0.5, added(drift, equation.change(end, h, none)))
-        solves = worst(first.solves, end.solves)
+    def step(self, start: Stage, h: Array, noise: Noise) -> After:
+        equation, drift = start.equation, start.drift(h)
+        end = start.at(start.t + h, start.plus(drift, start.diffusion(noise.increment)))
+        total = start.plus(scaled(0.5, added(drift, end.drift(h))))
         if not equation.size:
-            return added(contents, total), solves
+            return start.after(total, end)
         w = equation.vector(noise.increment)
-        h, root = h.astype(w.dtype), jnp.sqrt(h).astype(w.dtype)
+        h = h.astype(w.dtype)
         pairs = w * w[:, None] + _antisymmetric(noise.signs, w) * h
-
-        def of_source(j: Array) -> After:
-            unit = (jnp.arange(w.shape[0]) == j).astype(w.dtype)
-
-            def diffusion(t: Array, y: Contents, vector: Array) -> After:
-                feeds = equation.feeds(t, y, first.guesses)
-                return equation.change(feeds, 0.0, equation.unit(vector)), feeds.solves
-
-            def at_start(vector: Array) -> After:
-                return equation.change(first, 0.0, equation.unit(vector)), first.solves
-
-            column = at_start(unit * root)[0]
-            up, down = (added(contents, drift, scaled(s, column)) for s in (1, -1))
-            later = t + h.astype(t.dtype)
-            own = (w[j] ** 2 - h) / root
-            parts = [
-                diffusion(later, up, unit * (w[j] + own) / 4),
-                diffusion(later, down, unit * (w[j] - own) / 4),
-                at_start(unit * w[j] / 2),
-            ]
-            if equation.size > 1:
-                # What moving along column j does to the other columns.
-                up, down = (added(contents, scaled(s, column)) for s in (1, -1))
-                others, mixed = w * (1 - unit), pairs[j] * (1 - unit) / root
-                parts += [
-                    diffusion(t, up, (others + mixed) / 4),
-                    diffusion(t, down, (others - mixed) / 4),
-                    at_start(-others / 2),
-                ]
-            changes, found = zip(*parts, strict=True)
-            return added(*changes), worst(*found)
-
-        each, found = jax.vmap(of_source)(jnp.arange(w.shape[0]))
-        found = jax.tree.map(lambda facts: jnp.max(facts, axis=0), found)
-        each = jax.tree.map(lambda parts: jnp.sum(parts, axis=0), each)
-        return added(contents, total, each), worst(solves, found)
+        each = jax.vmap(lambda j: _of_source(start, drift, h, w, pairs, j))(jnp.arange(len(w)))
+        solves = jax.tree.map(lambda facts: jnp.max(facts, axis=0), each.solves)
+        changes = jax.tree.map(lambda parts: jnp.sum(parts, axis=0), each.contents)
+        worst = jax.tree.map(jnp.maximum, start.after(total, end).solves, solves)
+        return After(added(total, changes), worst)
 
 
-METHODS: Mapping[str, Method] = {
-    method.name: method for method in (Euler(), Milstein(), Heun(), Additive(), Weak2())
+def _of_source(start: Stage, drift: Contents, h: Array, w: Array, pairs: Array, j: Array) -> After:
+    """The change of the contents by source j in `Weak2`, in place of contents.
+
+    `w` are the increments, `[size]`, and `pairs` what stands for their double integrals,
+    `[size, size]`.
+    """
+    equation, root = start.equation, jnp.sqrt(h)
+    unit = (jnp.arange(w.shape[0]) == j).astype(w.dtype)
+    column = start.diffusion(equation.unit(unit * root))
+    later = start.t + h.astype(start.t.dtype)
+    up, down = (start.at(later, start.plus(drift, scaled(s, column))) for s in (1, -1))
+    own = (w[j] ** 2 - h) / root
+    changes = [
+        up.diffusion(equation.unit(unit * (w[j] + own) / 4)),
+        down.diffusion(equation.unit(unit * (w[j] - own) / 4)),
+        start.diffusion(equation.unit(unit * w[j] / 2)),
+    ]
+    if equation.size == 1:
+        return start.after(added(*changes), up, down)
+    # What moving along column j does to the other columns.
+    above, below = (start.at(start.t, start.plus(scaled(s, column))) for s in (1, -1))
+    others, mixed = w * (1 - unit), pairs[j] * (1 - unit) / root
+    changes += [
+        above.diffusion(equation.unit((others + mixed) / 4)),
+        below.diffusion(equation.unit((others - mixed) / 4)),
+        start.diffusion(equation.unit(-others / 2)),
+    ]
+    return start.after(added(*changes), up, down, above, below)
+
+
+# The short forms of methods.
+METHODS: Mapping[str, StochasticMethod] = {
+    "euler": Euler(),
+    "milstein": Milstein(),
+    "heun": Heun(),
+    "additive": Additive(),
+    "weak2": Weak2(),
 }
+
+
+def as_method(given: Any) -> StochasticMethod:
+    """A method, or the name of one, as a method."""
+    if isinstance(given, StochasticMethod):
+        return given
+    if not isinstance(given, str) or given not in METHODS:
+        raise CircuitError(
+            f"Stochastic: method must be one of {', '.join(METHODS)}, or an object such as "
+            f"Milstein(), not {given!r}"
+        )
+    return METHODS[given]
 
 
 def _antisymmetric(signs: Array | None, like: Array) -> Array:
@@ -246,11 +267,10 @@ def _commutes(equation: Equation) -> bool:
     It does with one process; where no diffusion depends on what a noise drives; and where processes
     of one component each drive registers that only diffusions of the same process read.
     """
-    driven = dict(equation.places(StochasticRegister))
-    reads = {place: equation.reads(place) & driven.keys() for place in driven}
+    driven = equation.diffusions
+    reads = {index: equation.reads(index) & driven.keys() for index in driven}
     if equation.size <= 1 or not any(reads.values()):
         return True
     if any(source.shape for source in equation.sources):
         return False
-    noise = {place: noise_of(node) for place, node in driven.items()}
-    return all(noise[place] == noise[other] for place in reads for other in reads[place])
+    return all(driven[i].noise == driven[other].noise for i in reads for other in reads[i])

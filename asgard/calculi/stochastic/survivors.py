@@ -14,6 +14,7 @@ from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 from jaxtyping import Array, Bool
 
 from ...jaxprs.settings import default_promotion
+from ..rows import chosen
 
 
 def of_survivors(
@@ -53,7 +54,7 @@ def of_survivors(
         one = jnp.argmax(good)
 
         def sound(row: Array, other: Array) -> Array:
-            return _where(good, row, jnp.where(good[one], row[one], other))
+            return chosen(good, row, jnp.where(good[one], row[one], other))
 
         at = (*constants, *map(sound, leaves, spare))
         dots = [*tangents[0], *tangents[1]]
@@ -64,7 +65,7 @@ def of_survivors(
                 dots[place] = dot
             out = jax.jvp(evaluate, at, tuple(dots))[1]
             kept = (dot for dot in out if dot.dtype != jax.dtypes.float0)
-            return [_where(good, dot, jnp.zeros_like(dot)) for dot in kept]
+            return [chosen(good, dot, jnp.zeros_like(dot)) for dot in kept]
 
         def still(moving: list[Array]) -> list[Array]:
             del moving
@@ -79,7 +80,3 @@ def of_survivors(
         ]
 
     return jax.tree.unflatten(results, run(closed.consts, leaves, jax.tree.leaves(spare), alive))
-
-
-def _where(good: Array, first: Array, second: Array) -> Array:
-    return jnp.where(good.reshape(-1, *(1,) * (first.ndim - 1)), first, second)

@@ -6,7 +6,7 @@ makes it in one pass over one array, computes no number twice, and nothing of it
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -14,13 +14,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, Inexact, Int, Shaped
+from jaxtyping import Array, Float, Int, Shaped
 
+from ...errors import CircuitError
 from ..convergence import Solves, worst
 from ..pointwise import Contents, Guesses
-from .methods import Method, Noise
-from .noise import SIGN, Numbers, Pairs, bridge, increments, label
-from .sde import Equation
+from ..rows import chosen, finite, only
+from .draws import Drawn, Draws
+from .sde import After, Equation
 from .survivors import of_survivors
 
 # How many numbers a path draws at once, at most; but for two steps at least, which share a block.
@@ -28,14 +29,17 @@ _AHEAD = 64
 
 
 class Paths(eqx.Module):
-    """Where the paths of a tile are: what their state atoms hold after so many steps.
+    """Where the paths of a tile stand.
 
-    `good` counts the steps that each path has taken with finite values; a path that has taken fewer
-    than `taken` has ended; `base` counts steps before they are halved, by which noise is drawn.
-    `output` is the place of the output or named wire at which a path ended,
-    0 where it was at none. `last` is the time they have come to. `guesses` are where the next
-    solves of loops without registers start, and `solves` says how they went: of a path that ended
-    at one, the solves of that step, else the worst so far. It is None where there are no loops.
+    - `contents`: what the state atoms hold; `guesses`: where the next solves of loops without
+      registers start.
+    - `solves`: how these went: of a path that ended at one, the solves of that step, else the worst
+      so far; None where there are no loops.
+    - `good`: how many steps each path has taken with finite values. A path that has taken fewer
+      than `taken` has ended.
+    - `output`: the index of the output or named wire at which a path ended, 0 where at none.
+    - `base`: how many steps were taken, before they are halved; noise is drawn by that.
+    - `last`: the time that was reached.
     """
 
     contents: tuple[Shaped[Array, "paths ..."], ...]
@@ -47,15 +51,10 @@ class Paths(eqx.Module):
     base: Int[Array, ""]
     last: Float[Array, ""]
 
-
-class Drawn(eqx.Module):
-    """What a step draws, for a step of length 1: increments and space-time Lévy areas by source,
-    signs, and by the place of its register what makes jumps."""
-
-    increments: dict[str, Inexact[Array, "..."]]
-    areas: dict[str, Inexact[Array, "..."]]
-    signs: Inexact[Array, "..."] | None
-    jumps: dict[int, Any]
+    @property
+    def alive(self) -> Array:
+        """The paths that have not ended."""
+        return self.good == self.taken
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,13 +94,11 @@ class Steps:
 
 @dataclasses.dataclass(frozen=True)
 class Tile:
-    """What runs the paths of a tile. `handed` are increments from outside, `[paths, steps, …]`."""
+    """What runs the paths of a tile."""
 
     equation: Equation
-    method: Method
+    draws: Draws
     steps: Steps
-    numbers: Numbers | None
-    handed: Mapping[str, Array]
 
     def begin(self, start: Array, paths: int) -> Paths:
         """The initial contents, the same for so many paths."""
@@ -124,9 +121,8 @@ class Tile:
 
         def interval(paths: Paths, x: tuple[Array, Array, Array]) -> tuple[Paths, Any]:
             begin, end, count = x
-            paths = self._advanced(
-                begin, (end - begin) / count.astype(ts.dtype), count, paths, start
-            )
+            h = (end - begin) / count.astype(ts.dtype)
+            paths = _Interval(self, begin, h, count, paths.base, start.base).run(paths)
             found, paths = self._saved(end, paths)
             return dataclasses.replace(paths, base=paths.base + count, last=end), found
 
@@ -135,73 +131,28 @@ class Tile:
         end, rest = lax.scan(interval, start, (ts[:-1], ts[1:], counts))
         return end, jax.tree.map(lambda row, rows: jnp.concatenate([row[None], rows]), first, rest)
 
-    def _advanced(self, t: Array, h: Array, count: Array, paths: Paths, start: Paths) -> Paths:
-        """The paths after an interval of base steps of length h from t."""
-        ahead, most = self.steps.ahead(self._drawn_a_step), self.steps.most
-        base, halves = paths.base, 2**self.steps.halvings
-
-        def draw_and_step(number: int) -> Callable[[Paths, Array], Paths]:
-            # XLA makes a loop of one turn none, and then other bits: a second turn does nothing.
-            turns = max(2, number * halves)
-            drawn_for = -(-turns // halves)
-
-            def some(paths: Paths, first: Array) -> Paths:
-                pairs, rows = self._draw(base + first, drawn_for, base - start.base + first)
-                end = jnp.minimum(first + number, count) * halves
-
-                def step(paths: Paths, x: tuple[Array, Drawn]) -> tuple[Paths, None]:
-                    place, drawn = x
-                    own = {name: both.row(place)[0] for name, both in pairs.items()}
-                    drawn = dataclasses.replace(drawn, increments=drawn.increments | own)
-                    place = first * halves + place
-                    args = t, h / halves, place, paths, drawn
-                    if self.steps.even and turns == number * halves:
-                        return self._step(*args), None
-                    return lax.cond(place < end, self._step, lambda *args: args[3], *args), None
-
-                return lax.scan(step, paths, (jnp.arange(turns), rows))[0]
-
-            if self.steps.even:
-                return some
-            return lambda paths, first: lax.cond(first < count, some, lambda *a: a[0], paths, first)
-
-        whole = most // ahead
-        paths = _repeated(draw_and_step(ahead), paths, whole, ahead)
-        if most % ahead:
-            paths = draw_and_step(most % ahead)(paths, jnp.asarray(whole * ahead))
-        return paths
-
-    @property
-    def _drawn_a_step(self) -> int:
-        """How many numbers a path draws for a step."""
-        parts = 2 if self.steps.halvings or self.method.integral else 1
-        begin = self.equation.pointwise.begin()
-        jumps = sum((1 + atom.most) * begin[place].size for place, atom in self.equation.jumping)
-        return parts * self.equation.size + jumps
-
-    def _step(self, t: Array, h: Array, place: Array, paths: Paths, drawn: Drawn) -> Paths:
-        """One step of every path; one that has ended stays as it was."""
-        t = t + place.astype(t.dtype) * h
+    def step(self, t: Array, h: Array, paths: Paths, drawn: Drawn) -> Paths:
+        """One step of every path from t; one that has ended stays as it was."""
 
         def one(contents: Contents, guesses: Guesses, drawn: Drawn) -> Any:
-            first = self.equation.feeds(t, contents, guesses)
-            noise = self._scaled(drawn, h)
-            after, solves = self.method.step(self.equation, t, h, contents, first, noise)
+            first = self.equation.at(t, contents, guesses)
+            after = self.draws.method.step(first, h, self.draws.scaled(drawn, h))
+            _check_after(self.draws.method, after, contents)
+            moved = after.contents
             if drawn.jumps:
-                gained = self.equation.jumps(first, h, drawn.jumps)
-                after = tuple(part + gained.get(p, 0) for p, part in enumerate(after))
-            return after, first.guesses, solves
+                gained = self.equation.jumps.gained(first.feeds, h, drawn.jumps)
+                moved = tuple(part + gained.get(i, 0) for i, part in enumerate(moved))
+            return moved, first.feeds.guesses, after.solves
 
-        alive = paths.good == paths.taken
+        alive = paths.alive
         after, guesses, solves = self._of_survivors(
-            *(one, paths, (drawn,), alive),
-            lambda found: _sound(found[0], found[2], alive.shape),
+            *(one, paths, (drawn,)), lambda found: _sound(found[0], found[2], len(alive))
         )
         contents = chosen(alive, after, paths.contents)
         guesses = chosen(alive, guesses, paths.guesses)
         solves = _judged(alive, solves, paths.solves)
         # Read off what is kept: read off `after`, XLA would compute that, noise and all, once more.
-        good = paths.good + (alive & _sound(contents, solves, alive.shape))
+        good = paths.good + (alive & _sound(contents, solves, len(alive)))
         return dataclasses.replace(
             paths,
             contents=contents,
@@ -211,43 +162,6 @@ class Tile:
             taken=paths.taken + 1,
         )
 
-    def _draw(self, first: Array, number: int, row: Array) -> tuple[dict[str, Pairs], Drawn]:
-        """What base steps from `first` on draw: increments in pairs by source, and all else.
-
-        `row` is the first one's place among the increments that are handed in.
-        """
-        first, halvings = first.astype(jnp.uint32), self.steps.halvings
-        count = number * 2**halvings
-        pairs: dict[str, Pairs] = {}
-        rows: dict[str, Array] = {}
-        areas: dict[str, Array] = {}
-        for source in self.equation.sources:
-            name = source.name
-            if name in self.handed:
-                given = lax.dynamic_slice_in_dim(self.handed[name], row, count, axis=1)
-                rows[name] = jnp.moveaxis(given, 1, 0)
-            elif halvings or self.method.integral:
-                rows[name], area = bridge(self._numbers, source, first, number, halvings)
-                areas |= {name: area} if self.method.integral else {}
-            else:
-                pairs[name] = increments(self._numbers, source, first, number)
-        signs = None
-        if self.method.signs and self.equation.size > 1:
-            name = " ".join(source.name for source in self.equation.sources)
-            labels = [label(SIGN, halvings, place) for place in range(2**halvings)]
-            key = self._numbers.key(name, labels, self.equation.size**2)
-            signs = self._numbers.signs(key, first, number, (self.equation.size**2,))
-            signs = signs.reshape(count, *signs.shape[2:])
-        jumps = {}
-        if self.equation.jumping:
-            jumps = self.equation.draw_jumps(self._numbers, first, number)
-        return pairs, Drawn(rows, areas, signs, jumps)
-
-    @property
-    def _numbers(self) -> Numbers:
-        assert self.numbers is not None
-        return self.numbers
-
     def _saved(self, t: Array, paths: Paths) -> tuple[Any, Paths]:
         """Outputs and named wires at one time, and the paths without those that end there."""
 
@@ -255,55 +169,95 @@ class Tile:
             row = self.equation.pointwise.outputs(t, contents, guesses, {})
             return (row.outputs, row.names), row.solves
 
-        alive = paths.good == paths.taken
+        alive = paths.alive
         found, solves = self._of_survivors(
-            one, paths, (), alive, lambda found: _sound(found[0], found[1], alive.shape)
+            one, paths, (), lambda found: _sound(found[0], found[1], len(alive))
         )
-        stays = alive & _sound(found, solves, alive.shape)
+        stays = alive & _sound(found, solves, len(alive))
         # A path that ends at an output lacks the step that led there.
         good = jnp.where(alive & ~stays, paths.taken - 1, paths.good)
         solves = _judged(alive, solves, paths.solves)
-        wires = [_sound(wire, None, alive.shape) for wire in jax.tree.leaves(found)]
+        wires = [finite(wire, len(alive)) for wire in jax.tree.leaves(found)]
         if wires:
             first = jnp.argmin(jnp.stack(wires), axis=0).astype(jnp.int32)
             paths = dataclasses.replace(paths, output=jnp.where(alive, first, paths.output))
-        paths = dataclasses.replace(paths, good=good, solves=solves)
-        nothing = jax.tree.map(lambda row: jnp.full_like(row, jnp.nan), found)
-        return chosen(stays, found, nothing), paths
+        return only(stays, found), dataclasses.replace(paths, good=good, solves=solves)
 
-    def _of_survivors(
-        self, fn: Any, paths: Paths, drawn: tuple[Any, ...], alive: Array, survive: Any
-    ) -> Any:
+    def _of_survivors(self, fn: Any, paths: Paths, drawn: tuple[Any, ...], survive: Any) -> Any:
         """fn of each path's contents, guesses and what it drew."""
+        pointwise = self.equation.pointwise
         rows = paths.contents, paths.guesses, *drawn
         still = jax.tree.map(lambda row: jnp.zeros(row.shape[1:], row.dtype), drawn)
-        spare = self.equation.pointwise.begin(), self.equation.pointwise.start(), *still
-        return of_survivors(fn, rows, spare, alive, survive)
-
-    def _scaled(self, drawn: Drawn, h: Array) -> Noise:
-        """What was drawn for base steps of length 1, for a step of length h."""
-        root = jnp.sqrt(h * 2**self.steps.halvings)
-
-        def scaled(name: str, value: Array) -> Array:
-            return value if name in self.handed else value * root.astype(value.dtype)
-
-        increments = {name: scaled(name, value) for name, value in drawn.increments.items()}
-        if not self.method.integral:
-            return Noise(increments, None, drawn.signs)
-        integrals = {
-            name: h.astype(value.dtype) * (value / 2 + scaled(name, drawn.areas[name]))
-            for name, value in increments.items()
-        }
-        return Noise(increments, integrals, drawn.signs)
+        spare = pointwise.begin(), pointwise.start(), *still
+        return of_survivors(fn, rows, spare, paths.alive, survive)
 
 
-def chosen(rows: Array, first: Any, second: Any) -> Any:
-    """Of all arrays `[paths, …]` of two trees the rows of the first that are chosen."""
+@dataclasses.dataclass(frozen=True)
+class _Interval:
+    """The steps between two saved times: `count` base steps of length h from t.
 
-    def one(first: Array, second: Array) -> Array:
-        return jnp.where(rows.reshape(-1, *(1,) * (first.ndim - 1)), first, second)
+    `base` is how many base steps were taken before, and `start` how many before the run.
+    """
 
-    return jax.tree.map(one, first, second)
+    tile: Tile
+    t: Array
+    h: Array
+    count: Array
+    base: Array
+    start: Array
+
+    def run(self, paths: Paths) -> Paths:
+        """The paths at the end of the interval."""
+        steps, most = self.tile.steps, self.tile.steps.most
+        ahead = steps.ahead(self.tile.draws.numbers_a_step)
+        whole = most // ahead
+        paths = _repeated(lambda p, first: self._some(ahead, p, first), paths, whole, ahead)
+        if most % ahead:
+            paths = self._some(most % ahead, paths, jnp.asarray(whole * ahead))
+        return paths
+
+    def _some(self, number: int, paths: Paths, first: Array) -> Paths:
+        """The paths after `number` base steps from `first` on, as far as the interval has them."""
+        if self.tile.steps.even:
+            return self._drawn(number, paths, first)
+        return lax.cond(
+            first < self.count, lambda p: self._drawn(number, p, first), lambda p: p, paths
+        )
+
+    def _drawn(self, number: int, paths: Paths, first: Array) -> Paths:
+        """The same, with the noise of these steps drawn at once."""
+        halves = 2**self.tile.steps.halvings
+        # XLA makes a loop of one turn none, and then other bits: a second turn does nothing.
+        turns = max(2, number * halves)
+        begin = self.base + first
+        ahead = self.tile.draws.ahead(begin, -(-turns // halves), begin - self.start)
+        end = jnp.minimum(first + number, self.count) * halves
+        surely = self.tile.steps.even and turns == number * halves
+        h = self.h / halves
+
+        def step(paths: Paths, x: tuple[Array, Drawn]) -> tuple[Paths, None]:
+            turn, row = x
+            number = first * halves + turn
+            t = self.t + number.astype(self.t.dtype) * h
+            args = t, h, paths, ahead.step(turn, row)
+            if surely:
+                return self.tile.step(*args), None
+            return lax.cond(number < end, self.tile.step, lambda *args: args[2], *args), None
+
+        return lax.scan(step, paths, (jnp.arange(turns), ahead.rows))[0]
+
+
+def _check_after(method: Any, after: Any, contents: Contents) -> None:
+    """Raises `CircuitError` where a method does not return contents like those at the start."""
+
+    def types(tree: Any) -> Any:
+        return jax.tree.map(lambda part: (jnp.shape(part), jnp.result_type(part)), tree)
+
+    if not isinstance(after, After) or types(after.contents) != types(contents):
+        raise CircuitError(
+            f"{type(method).__name__}: step must return start.after(contents), with arrays of the "
+            f"shapes and dtypes of start.contents, not {after!r}"
+        )
 
 
 def _judged(alive: Array, new: Solves | None, old: Solves | None) -> Solves | None:
@@ -314,11 +268,9 @@ def _judged(alive: Array, new: Solves | None, old: Solves | None) -> Solves | No
     return chosen(alive, chosen(failed, new, worst(old, new)), old)
 
 
-def _sound(tree: Any, solves: Solves | None, shape: tuple[int, ...]) -> Array:
+def _sound(tree: Any, solves: Solves | None, paths: int) -> Array:
     """Whether all is finite that each path has in a tree, and all its loops were solved."""
-    found = jnp.ones(shape, bool)
-    for leaf in jax.tree.leaves(tree):
-        found &= jnp.all(jnp.isfinite(leaf).reshape(*shape, -1), axis=1)
+    found = finite(tree, paths)
     return found if solves is None else found & ~jnp.any(solves.failed, axis=1)
 
 

@@ -20,7 +20,7 @@ from asgard.calculi.stochastic.noise import (
 )
 from asgard.calculi.stochastic.noise import increments as draw
 from asgard.calculi.stochastic.normal import normal_pair
-from asgard.calculi.stochastic.sde import poisson_tail
+from asgard.calculi.stochastic.jumps import poisson_tail
 
 KEY = jax.random.key(3)
 

@@ -404,7 +404,7 @@ REFUSED = {
         lambda: run(ag.Stochastic(steps=1), CIRCUIT >> ag.Delay("t")),
         "belongs to Discrete",
     ),
-    "a compilation": (lambda: ag.compile(CIRCUIT, ag.Stochastic(steps=1)), "simulate and ensemble"),
+    "a compilation": (lambda: ag.compile(CIRCUIT, ag.Stochastic(steps=1)), "simulate runs it"),
     "dt under a trace": (
         lambda: jax.jit(lambda ts: run(ag.Stochastic(dt=0.1), ts=ts).output)(jnp.arange(2.0)),
         "give steps",
