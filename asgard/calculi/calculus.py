@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import equinox as eqx
+import jax
 from jaxtyping import Array
 
 from ..circuits.circuit import Circuit
@@ -37,12 +38,7 @@ class Calculus(eqx.Module):
 
     @abc.abstractmethod
     def simulate(
-        self,
-        circuit: Circuit,
-        ts: Array,
-        inputs: tuple[Any, ...],
-        dim: str | None,
-        state: Any,
+        self, circuit: Circuit, ts: Array, inputs: tuple[Any, ...], dim: str | None, state: Any
     ) -> "Trajectory":
         """Runs a circuit over times, inside a trace; arguments as those of `asgard.simulate`."""
 
@@ -51,4 +47,18 @@ class Calculus(eqx.Module):
         del circuit
         raise CircuitError(
             f"compile has no meaning under {type(self).__name__}: simulate runs it over times"
+        )
+
+
+def check_types(state: Any, like: Any, *fields: str) -> None:
+    """Raises `CircuitError` where a state is not of the type of another one, or holds arrays of
+    other shapes and dtypes in some fields."""
+
+    def types(state: Any) -> list[Any]:
+        kept = jax.tree.leaves([getattr(state, name) for name in fields])
+        return [(part.shape, part.dtype) for part in kept]
+
+    if type(state) is not type(like) or types(state) != types(like):
+        raise CircuitError(
+            f"state must be the state of an earlier run of this circuit, not {state!r:.60}"
         )

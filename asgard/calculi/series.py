@@ -85,11 +85,7 @@ def series(
 
 @default_promotion()
 def _run(
-    circuit: Circuit,
-    streams: tuple[Stream, ...],
-    fixed_point: FixedPoint,
-    order: Any,
-    unroll: bool,
+    circuit: Circuit, streams: tuple[Stream, ...], fixed_point: FixedPoint, order: Any, unroll: bool
 ) -> tuple[tuple[Stream, ...], Conditions, Solves]:
     graph = flatten(circuit)
     orders = _orders(graph, streams, order)

@@ -16,7 +16,7 @@ from ..fixed_points.options import FixedPoint
 from ..status import Status
 from ..taylor.net import Piece
 from ..taylor.network import Meanings, register
-from .calculus import Calculus
+from .calculus import Calculus, check_types
 from .convergence import Solves, judge
 from .cut import Cut
 from .meanings import FOR_SERIES, noise
@@ -74,12 +74,7 @@ class Steady(Calculus):
             raise CircuitError(f'Steady: noise must be "error" or "off", not {self.noise!r}')
 
     def simulate(
-        self,
-        circuit: Circuit,
-        ts: Array,
-        inputs: tuple[Any, ...],
-        dim: str | None,
-        state: Any,
+        self, circuit: Circuit, ts: Array, inputs: tuple[Any, ...], dim: str | None, state: Any
     ) -> Trajectory:
         cut = Cut.of(
             *(circuit, ts.dtype, inputs, dim),
@@ -90,7 +85,8 @@ class Steady(Calculus):
         pointwise, count = Pointwise(cut, ts.dtype), ts.shape[0]
         start = Solution(pointwise.begin(), pointwise.start())
         if state is not None:
-            start = _checked(state, start)
+            check_types(state, start, "contents", "guesses")
+            start = state
 
         def at(start: Solution, t: Array) -> Any:
             contents, solves = self._solve(pointwise, t, start)
@@ -159,16 +155,3 @@ def _scales(inputs: Any, contents: Contents) -> list[Float[Array, "..."]]:
     changes = jax.jvp(inputs, contents, tuple(moves))[1]
     scales = [size / jnp.abs(change) for size, change in zip(sizes, changes, strict=True)]
     return [lax.stop_gradient(jnp.where(jnp.isfinite(s) & (s > 0), s, 1)) for s in scales]
-
-
-def _checked(state: Any, start: Solution) -> Solution:
-    """A state as one of this circuit's."""
-
-    def types(solution: Solution) -> list[Any]:
-        return [(part.shape, part.dtype) for part in jax.tree.leaves(solution)]
-
-    if not isinstance(state, Solution) or types(state) != types(start):
-        raise CircuitError(
-            f"state must be the state of an earlier run of this circuit, not {state!r}"
-        )
-    return state

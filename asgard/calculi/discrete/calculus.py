@@ -23,7 +23,7 @@ from ...jaxprs.settings import default_promotion
 from ...status import Status
 from ...taylor.net import Wire
 from ...taylor.network import Meanings, deregister, register
-from ..calculus import Calculus
+from ..calculus import Calculus, check_types
 from ..convergence import judge
 from ..cut import Cut
 from ..meanings import FOR_SERIES, noise
@@ -101,12 +101,7 @@ class Discrete(Calculus):
         return dataclasses.replace(self, span=span)
 
     def simulate(
-        self,
-        circuit: Circuit,
-        ts: Array,
-        inputs: tuple[Any, ...],
-        dim: str | None,
-        state: Any,
+        self, circuit: Circuit, ts: Array, inputs: tuple[Any, ...], dim: str | None, state: Any
     ) -> Trajectory:
         if self.span is None:
             raise CircuitError(
@@ -245,16 +240,7 @@ class Sequence:
 
     def checked(self, state: Any) -> Samplewise:
         """A state as one of this circuit's."""
-
-        def types(state: Samplewise) -> list[Any]:
-            kept = jax.tree.leaves((state.contents, state.guesses))
-            return [(part.shape, part.dtype) for part in kept]
-
-        begin = self.begin(jnp.zeros((), jnp.int32))
-        if not isinstance(state, Samplewise) or types(state) != types(begin):
-            raise CircuitError(
-                f"state must be the state of an earlier run of this circuit, not {state!r}"
-            )
+        check_types(state, self.begin(jnp.zeros((), jnp.int32)), "contents", "guesses")
         return state
 
     def _after(self, contents: Contents, sources: Contents) -> Contents:

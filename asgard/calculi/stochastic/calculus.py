@@ -23,7 +23,7 @@ from ...errors import CircuitError
 from ...fixed_points.options import FixedPoint
 from ...jaxprs.concrete import is_concrete
 from ...taylor.network import Meanings, register
-from ..calculus import Calculus
+from ..calculus import Calculus, check_types
 from ..convergence import facts
 from ..cut import Cut
 from ..meanings import FOR_SERIES, noise, unit_delay
@@ -207,15 +207,9 @@ class Stochastic(Calculus):
         return Tile(equation, Draws(equation, self.method, self.halvings, numbers, handed), steps)
 
     def simulate(
-        self,
-        circuit: Circuit,
-        ts: Array,
-        inputs: tuple[Any, ...],
-        dim: str | None,
-        state: Any,
+        self, circuit: Circuit, ts: Array, inputs: tuple[Any, ...], dim: str | None, state: Any
     ) -> Trajectory:
-        alone = OnePath(self, None, jnp.zeros((), jnp.uint32))
-        return alone.simulate(circuit, ts, inputs, dim, state)
+        return self.with_key(None, 0).simulate(circuit, ts, inputs, dim, state)
 
     def _counts(self, intervals: int) -> tuple[int, ...]:
         """How many steps each interval has."""
@@ -261,12 +255,7 @@ class OnePath(Calculus):
     path: UInt[Array, ""]
 
     def simulate(
-        self,
-        circuit: Circuit,
-        ts: Array,
-        inputs: tuple[Any, ...],
-        dim: str | None,
-        state: Any,
+        self, circuit: Circuit, ts: Array, inputs: tuple[Any, ...], dim: str | None, state: Any
     ) -> Trajectory:
         words = None if self.key is None else key_words(self.key)
         # A tile of one path has one row of handed increments.
@@ -305,21 +294,13 @@ def continued(tile: Tile, state: Any, paths: int) -> Paths:
             f"the state must be that of an earlier run of as many paths: it has "
             f"{state.good.shape[0]}, and {paths} are to run"
         )
-    if not isinstance(state, Paths) or _types(state) != _types(begin):
-        raise CircuitError(
-            f"state must be the state of an earlier run of this circuit, not {state!r:.60}"
-        )
+    check_types(state, begin, "contents", "guesses", "solves")
     solves = begin.solves
     if solves is not None and state.solves is not None:
         # Only of paths that have ended it is kept how.
         solves = chosen(jnp.any(state.solves.failed, axis=1), state.solves, solves)
     last = state.last.astype(tile.equation.pointwise.time_dtype)
     return dataclasses.replace(state, solves=solves, last=last)
-
-
-def _types(paths: Paths) -> list[Any]:
-    kept = jax.tree.leaves((paths.contents, paths.guesses, paths.solves))
-    return [(part.shape, part.dtype) for part in kept]
 
 
 def _as_replaced(given: Any) -> Replaced:

@@ -1,6 +1,6 @@
 """Correlated sources of noise, as combinations of independent ones."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import equinox as eqx
@@ -47,6 +47,16 @@ class Correlation(eqx.Module):
         """The sources that are correlated with some other."""
         return tuple(dict.fromkeys(name for pair in self.pairs for name in pair))
 
+    def mixed(self, factor: Array, independent: Mapping[str, Array]) -> dict[str, Array]:
+        """Correlated increments of all sources from independent ones, by the Cholesky factor of the
+        matrix."""
+        found = dict(independent)
+        for row, name in enumerate(self.names):
+            own = [(independent[x], factor[row, k]) for k, x in enumerate(self.names[: row + 1])]
+            terms = [part.astype(increment.dtype) * increment for increment, part in own]
+            found[name] = sum(terms[1:], terms[0])
+        return found
+
     def matrix(self) -> Float[Array, "names names"]:
         """The correlation matrix of `names`."""
         matrix = jnp.eye(len(self.names), dtype=jnp.result_type(*self.values))
@@ -69,21 +79,3 @@ def as_correlation(given: Any) -> Correlation:
         tuple(pairs),
         tuple(as_inexact(f"Stochastic: the correlation of {p}", x) for p, x in pairs.items()),
     )
-
-
-class Mixing:
-    """Independent increments made correlated, by the Cholesky factor of the matrix."""
-
-    def __init__(self, names: Sequence[str], matrix: Array):
-        self.names, self.factor = names, jnp.linalg.cholesky(matrix)
-
-    def __call__(self, independent: Mapping[str, Array]) -> dict[str, Array]:
-        """The correlated increments of all sources, by the same names."""
-        mixed = dict(independent)
-        for row, name in enumerate(self.names):
-            terms = [
-                self.factor[row, column].astype(independent[other].dtype) * independent[other]
-                for column, other in enumerate(self.names[: row + 1])
-            ]
-            mixed[name] = sum(terms[1:], terms[0])
-        return mixed

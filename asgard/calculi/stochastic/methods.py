@@ -14,6 +14,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array
 
 from ...circuits.circuit import brief
@@ -119,8 +120,9 @@ class Milstein(StochasticMethod):
             unit = jax.tree.map(jnp.ones_like, noise.increment)
             factor = (increment.reshape(()) ** 2 - h.astype(increment.dtype)) / 2
             return start.after(start.plus(change, scaled(factor, along(unit))))
-        basis = jnp.eye(equation.size, dtype=equation.vector(noise.increment).dtype)
-        own = jax.vmap(lambda vector: along(equation.unit(vector)))(basis)
+        vector, by_source = ravel_pytree(noise.increment)
+        basis = jnp.eye(equation.size, dtype=vector.dtype)
+        own = jax.vmap(lambda one: along(by_source(one)))(basis)
         own = jax.tree.map(lambda parts: jnp.sum(parts, axis=0), own)
         both = along(noise.increment)
         return start.after(start.plus(change, scaled(0.5, both), scaled(-0.5 * h, own)))
@@ -189,42 +191,48 @@ class Weak2(StochasticMethod):
         total = start.plus(scaled(0.5, added(drift, end.drift(h))))
         if not equation.size:
             return start.after(total, end)
-        w = equation.vector(noise.increment)
+        w, by_source = ravel_pytree(noise.increment)
         h = h.astype(w.dtype)
         pairs = w * w[:, None] + _antisymmetric(noise.signs, w) * h
-        each = jax.vmap(lambda j: _of_source(start, drift, h, w, pairs, j))(jnp.arange(len(w)))
+
+        def of_source(j: Array) -> After:
+            return _of_source(start, drift, h, w, pairs, j, by_source)
+
+        each = jax.vmap(of_source)(jnp.arange(len(w)))
         solves = jax.tree.map(lambda facts: jnp.max(facts, axis=0), each.solves)
         changes = jax.tree.map(lambda parts: jnp.sum(parts, axis=0), each.contents)
         worst = jax.tree.map(jnp.maximum, start.after(total, end).solves, solves)
         return After(added(total, changes), worst)
 
 
-def _of_source(start: Stage, drift: Contents, h: Array, w: Array, pairs: Array, j: Array) -> After:
+def _of_source(
+    start: Stage, drift: Contents, h: Array, w: Array, pairs: Array, j: Array, by_source: Any
+) -> After:
     """The change of the contents by source j in `Weak2`, in place of contents.
 
-    `w` are the increments, `[size]`, and `pairs` what stands for their double integrals,
-    `[size, size]`.
+    `w` are the increments, `[size]`, which `by_source` makes a dictionary, and `pairs` what stands
+    for their double integrals, `[size, size]`.
     """
-    equation, root = start.equation, jnp.sqrt(h)
+    root = jnp.sqrt(h)
     unit = (jnp.arange(w.shape[0]) == j).astype(w.dtype)
-    column = start.diffusion(equation.unit(unit * root))
+    column = start.diffusion(by_source(unit * root))
     later = start.t + h.astype(start.t.dtype)
     up, down = (start.at(later, start.plus(drift, scaled(s, column))) for s in (1, -1))
     own = (w[j] ** 2 - h) / root
     changes = [
-        up.diffusion(equation.unit(unit * (w[j] + own) / 4)),
-        down.diffusion(equation.unit(unit * (w[j] - own) / 4)),
-        start.diffusion(equation.unit(unit * w[j] / 2)),
+        up.diffusion(by_source(unit * (w[j] + own) / 4)),
+        down.diffusion(by_source(unit * (w[j] - own) / 4)),
+        start.diffusion(by_source(unit * w[j] / 2)),
     ]
-    if equation.size == 1:
+    if len(w) == 1:
         return start.after(added(*changes), up, down)
     # What moving along column j does to the other columns.
     above, below = (start.at(start.t, start.plus(scaled(s, column))) for s in (1, -1))
     others, mixed = w * (1 - unit), pairs[j] * (1 - unit) / root
     changes += [
-        above.diffusion(equation.unit((others + mixed) / 4)),
-        below.diffusion(equation.unit((others - mixed) / 4)),
-        start.diffusion(equation.unit(-others / 2)),
+        above.diffusion(by_source((others + mixed) / 4)),
+        below.diffusion(by_source((others - mixed) / 4)),
+        start.diffusion(by_source(-others / 2)),
     ]
     return start.after(added(*changes), up, down, above, below)
 

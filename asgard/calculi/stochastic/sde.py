@@ -20,7 +20,7 @@ from ...circuits.circuit import brief
 from ...errors import CircuitError
 from ..convergence import Solves, worst
 from ..pointwise import Contents, Feeds, Guesses, Pointwise
-from .correlation import Correlation, Mixing
+from .correlation import Correlation
 from .jumps import Jumps
 from .noise import Source
 
@@ -45,10 +45,10 @@ class Equation:
         _shapes(pointwise, JumpRegister)
         shapes = _shapes(pointwise, StochasticRegister)
         self.sources = tuple(Source(name, shape) for name, shape in shapes.items())
-        self.mixing = None
+        self.correlation, self.factor = correlation, None
         if correlation.pairs:
             _check_correlated(correlation.names, shapes)
-            self.mixing = Mixing(correlation.names, correlation.matrix())
+            self.factor = jnp.linalg.cholesky(correlation.matrix())
 
     @property
     def size(self) -> int:
@@ -67,19 +67,6 @@ class Equation:
     def at(self, t: Array, contents: Contents, guesses: Guesses) -> "Stage":
         """The equation at one time and state."""
         return Stage(self, t, contents, self.pointwise.feeds(t, contents, guesses))
-
-    def unit(self, vector: Array) -> dict[str, Array]:
-        """A vector of numbers, one for each independent process, as increments by source."""
-        found, start = {}, 0
-        for source in self.sources:
-            size = math.prod(source.shape)
-            found[source.name] = vector[start : start + size].reshape(source.shape)
-            start += size
-        return found
-
-    def vector(self, increments: Increments) -> Array:
-        """The inverse of `unit`."""
-        return jnp.concatenate([increments[source.name].reshape(-1) for source in self.sources])
 
     def reads(self, index: int) -> frozenset[int]:
         """The state atoms, by index, on whose content the feed of one depends."""
@@ -134,9 +121,9 @@ class Stage:
         return After(contents, worst(self.feeds.solves, *(s.feeds.solves for s in stages)))
 
     def _changes(self, length: Any, independent: Increments | None) -> Contents:
-        increments = independent
-        if independent is not None and self.equation.mixing is not None:
-            increments = self.equation.mixing(independent)
+        factor, increments = self.equation.factor, independent
+        if increments is not None and factor is not None:
+            increments = self.equation.correlation.mixed(factor, increments)
         found = []
         for node, value in zip(self.equation.pointwise.states, self.feeds.values, strict=True):
             if isinstance(node.atom, Register) and length is not None:

@@ -223,11 +223,7 @@ class Tiles:
 
 
 def tiles(
-    stochastic: Stochastic,
-    circuit: Circuit,
-    ts: Array,
-    inputs: tuple[Any, ...],
-    dim: str | None,
+    stochastic: Stochastic, circuit: Circuit, ts: Array, inputs: tuple[Any, ...], dim: str | None
 ) -> Callable[[Words | None, Array], Tile]:
     """What runs the paths of some numbers, with the rows of handed increments that are theirs.
 

@@ -1,0 +1,78 @@
+"""Methods of steps as classes: those of the package, and one that is defined outside of it."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from diffusions import geometric
+
+import asgard as ag
+
+MU, SIGMA, STEP, INCREMENT = 0.7, 0.3, 0.5, 0.2
+
+
+class Theta(ag.StochasticMethod):
+    """Itô's equation, with the drift from both ends of Euler's step: (1 - θ) a(x) + θ a(x̂)."""
+
+    theta: Any = eqx.field(converter=jnp.asarray)
+
+    def step(self, start, h, noise):
+        end = start.at(start.t + h, start.plus(start.change(h, noise.increment)))
+        first, last = start.drift((1 - self.theta) * h), end.drift(self.theta * h)
+        return start.after(start.plus(first, last, start.diffusion(noise.increment)), end)
+
+
+class Bare(ag.StochasticMethod):
+    """Gives contents, without saying how loops were solved."""
+
+    def step(self, start, h, noise):
+        return start.plus(start.change(h, noise.increment))
+
+
+def end(method):
+    """dx = mu x dt + sigma x dW from 1, after one step."""
+    calculus = ag.Stochastic(steps=1, method=method, noise={"W": [INCREMENT]})
+    return ag.simulate(geometric(MU, SIGMA), [0.0, STEP], calculus=calculus).output[-1]
+
+
+def test_a_method_from_outside_with_a_number_of_its_own_has_its_gradient():
+    value, slope = jax.value_and_grad(lambda theta: end(Theta(theta)))(0.25)
+    moved = MU * STEP + SIGMA * INCREMENT
+    np.testing.assert_allclose(value, 1 + moved + 0.25 * MU * STEP * moved, rtol=1e-14)
+    np.testing.assert_allclose(slope, MU * STEP * moved, rtol=1e-14)
+
+
+def test_strings_are_short_forms_of_classes():
+    names = {
+        "euler": ag.Euler(),
+        "milstein": ag.Milstein(),
+        "heun": ag.Heun(),
+        "additive": ag.Additive(),
+        "weak2": ag.Weak2(),
+    }
+    for name, method in names.items():
+        meant = "stratonovich" if name == "heun" else "ito"
+        one, other = (
+            ag.Stochastic(steps=1, method=m, interpretation=meant) for m in (name, method)
+        )
+        assert jax.tree.structure(one) == jax.tree.structure(other)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (lambda: end(Bare()), r"Bare: step must return start\.after"),
+        (lambda: ag.Stochastic(steps=1, method=ag.Euler), "an object such as Milstein"),
+        (
+            lambda: ag.Stochastic(steps=1, method=Theta(0.5), interpretation="stratonovich"),
+            "the method Theta solves the equation of ito",
+        ),
+    ],
+)
+@pytest.mark.usefixtures("unchecked")
+def test_a_wrong_method_is_refused_by_name(wrong, message):
+    with pytest.raises(ag.CircuitError, match=message):
+        wrong()
