@@ -100,7 +100,8 @@ class Steady(Calculus):
         status = Status.where(good < count, Status.nonfinite, Status.ok)
         found, status, stats = judge(solves, good + 1, status, count)
         good = jnp.minimum(good, found)
-        stats |= {"steps": good, "reached": ts[jnp.minimum(good, count - 1)]}
+        reached = ts[jnp.minimum(good, count - 1)]
+        stats |= {"steps": good, "reached": reached, "kernel": jnp.zeros((), bool)}
         outputs, names = only(jnp.arange(count) < good, (outputs, names))
         loops = ("the steady state", *cut.loop_names)
         return Trajectory(ts, outputs, names, status, stats, end, loops=loops)
