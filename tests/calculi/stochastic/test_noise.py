@@ -9,6 +9,7 @@ import scipy.stats
 from diffusions import geometric, wiener
 
 import asgard as ag
+from asgard.calculi.stochastic.jumps import poisson_tail
 from asgard.calculi.stochastic.noise import (
     Numbers,
     Source,
@@ -20,7 +21,6 @@ from asgard.calculi.stochastic.noise import (
 )
 from asgard.calculi.stochastic.noise import increments as draw
 from asgard.calculi.stochastic.normal import normal_pair
-from asgard.calculi.stochastic.jumps import poisson_tail
 
 KEY = jax.random.key(3)
 
