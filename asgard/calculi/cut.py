@@ -10,12 +10,13 @@ from jaxtyping import Array
 
 from ..circuits.atoms.functions import Function
 from ..circuits.atoms.registers import State
-from ..circuits.circuit import Circuit, brief
+from ..circuits.circuit import Circuit
 from ..circuits.components import edges, lags
 from ..circuits.graph import Graph, Node, flatten
 from ..circuits.loops import check_loops
 from ..circuits.samples import Samples
 from ..circuits.stream import Stream
+from ..circuits.terms import brief
 from ..errors import DimensionError, LoopError
 from ..fixed_points.options import FixedPoint
 from ..taylor.algebraic import Algebraic

@@ -13,8 +13,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
-from ..circuits.circuit import brief
 from ..circuits.graph import Node
+from ..circuits.terms import brief
 from ..taylor.algebraic import Algebraic
 from ..taylor.evaluate import evaluate
 from ..taylor.net import Frame, Piece, Value, Wire, promote

@@ -8,12 +8,13 @@ import jax
 import jax.numpy as jnp
 
 from ..circuits.atoms.registers import Substitution
-from ..circuits.circuit import Circuit, brief
+from ..circuits.circuit import Circuit
 from ..circuits.components import orders_read
 from ..circuits.fields import as_order
 from ..circuits.graph import Graph, Node, flatten
 from ..circuits.loops import check_loops
 from ..circuits.stream import Stream
+from ..circuits.terms import brief
 from ..errors import CircuitError, DegreeError, DimensionError
 from ..fixed_points.options import FixedPoint, Solve
 from ..jaxprs.concrete import is_concrete, run_compiled

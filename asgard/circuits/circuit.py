@@ -1,16 +1,14 @@
 """Circuits: atoms put together by composition, monoidal product and trace.
 
-A circuit is a term. Its atoms and blocks are the leaves of the term and hold the numbers; the
-combinators are its shape. `Composition`, `Monoidal` and `Trace` keep the two apart: `parts` are the
-atoms and blocks from left to right, `shape` is the term in postfix notation. So a term is a flat
-pytree at any depth, and everything that walks it is a loop over `shape` with a stack.
+A circuit is a term (`terms.py`). Its atoms and blocks hold the numbers; `Composition`, `Monoidal`
+and `Trace` hold them side by side in `parts`, and say in `shape` how they are put together. So a
+circuit is a flat pytree, however deep its term is.
 """
 
 import abc
 import dataclasses
-import itertools
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import equinox as eqx
 import jax
@@ -18,21 +16,7 @@ import jax
 from ..errors import CircuitError, DegreeError
 from .constraints import Constraint, resolved
 from .fields import as_array, check_count, number_text
-
-T = TypeVar("T")
-
-# The tokens of a term in postfix notation: the next part, or a combinator and its count.
-PART = ("part", 1)
-Token = tuple[str, int]
-
-
-class Shape(tuple[Token, ...]):
-    """A term in postfix notation. A class of its own, so that pytrees take it as one leaf."""
-
-    __slots__ = ()
-
-
-_ONE_PART = Shape((PART,))
+from .terms import ONE_PART, Assembly, Shape, Subterm, Term, fold, text
 
 
 class Circuit(eqx.Module):
@@ -69,7 +53,7 @@ class Circuit(eqx.Module):
         return Trace(self, wires)
 
     def __str__(self) -> str:
-        return fold(resolved(self), lambda part: cast(Part, part).text(), _render_text)
+        return text(self)
 
     def __repr__(self) -> str:
         return fold(self, _repr_part, _render_repr)
@@ -94,7 +78,7 @@ class Part(Circuit):
 
     @property
     def shape(self) -> Shape:
-        return _ONE_PART
+        return ONE_PART
 
     def text(self) -> str:
         """This part in the text notation."""
@@ -171,87 +155,59 @@ class Block(Part):
         return self._degrees()[1]
 
 
-class _Term(Circuit):
+class _Combined(Circuit):
     """What the three combinators share: parts, shape and counts, each held once and flat."""
 
     parts: tuple[Circuit, ...]
     shape: Shape = eqx.field(static=True)
     n_in: int = eqx.field(static=True)
     n_out: int = eqx.field(static=True)
-    combinator: ClassVar[str]
 
-    def _hold(self, parts: list[Circuit], shape: list[Token], n_in: int, n_out: int):
-        self.parts = tuple(parts)
-        self.shape = Shape(shape)
-        self.n_in = n_in
-        self.n_out = n_out
+    def _combine(self, combinator: str, circuits: Sequence[Term], count: int) -> None:
+        assembly = Assembly(*circuits)
+        assembly.combine(combinator, count)
+        whole = assembly.pop()
+        self.parts, self.shape = whole.parts, whole.shape
+        self.n_in, self.n_out = whole.n_in, whole.n_out
 
     @property
     def circuits(self) -> tuple[Circuit, ...]:
         """The circuits that this combinator joins."""
-        spans: list[tuple[int, int]] = []  # where a subterm starts, in `shape` and in `parts`
-        parts = 0
-        for place, (combinator, count) in enumerate(self.shape[:-1]):
+        assembly, parts = Assembly(), iter(self.parts)
+        for combinator, count in self.shape[:-1]:
             if combinator == "part":
-                spans.append((place, parts))
-                parts += 1
+                assembly.push(next(parts))
             else:
-                joined = 1 if combinator == "trace" else count
-                spans[-joined:] = spans[-joined : len(spans) - joined + 1]
-        ends = [*spans[1:], (len(self.shape) - 1, len(self.parts))]
-        return tuple(
-            _from_postfix(self.parts[p:p_end], Shape(self.shape[s:s_end]))
-            for (s, p), (s_end, p_end) in zip(spans, ends, strict=True)
-        )
+                assembly.combine(combinator, count)
+        return tuple(circuit_of(term) for term in assembly.terms())
 
 
-class Composition(_Term):
+class Composition(_Combined):
     """One circuit after another: `Composition(f, g, h)` is f, then g, then h.
 
     Compositions inside are taken apart, so composition is associative by construction.
     """
 
-    combinator = "composition"
-
-    def __init__(self, *circuits: Circuit):
+    def __init__(self, *circuits: Circuit | Subterm):
         _check_circuits("Composition", circuits)
-        for place, (left, right) in enumerate(itertools.pairwise(circuits)):
-            if left.n_out != right.n_in:
-                raise DegreeError(
-                    f"composition of {place + 1} and {place + 2}: {brief(left)} has {left.n_out} "
-                    f"output{'s'[: left.n_out != 1]}, but {brief(right)} takes {right.n_in} "
-                    f"input{'s'[: right.n_in != 1]}"
-                )
-        _flatten_into(self, circuits, circuits[0].n_in, circuits[-1].n_out)
+        self._combine("composition", circuits, len(circuits))
 
 
-class Monoidal(_Term):
+class Monoidal(_Combined):
     """Circuits side by side. Monoidal products inside are taken apart, as in `Composition`."""
 
-    combinator = "monoidal"
-
-    def __init__(self, *circuits: Circuit):
+    def __init__(self, *circuits: Circuit | Subterm):
         _check_circuits("Monoidal", circuits)
-        n_in, n_out = sum(c.n_in for c in circuits), sum(c.n_out for c in circuits)
-        _flatten_into(self, circuits, n_in, n_out)
+        self._combine("monoidal", circuits, len(circuits))
 
 
-class Trace(_Term):
+class Trace(_Combined):
     """Feedback: the last `wires` outputs feed the last `wires` inputs."""
 
-    combinator = "trace"
-
-    def __init__(self, circuit: Circuit, wires: int = 1):
+    def __init__(self, circuit: Circuit | Subterm, wires: int = 1):
         _check_circuits("Trace", (circuit,), least=1)
         check_count("Trace", "wires", wires, least=1)
-        if wires > min(circuit.n_in, circuit.n_out):
-            raise DegreeError(
-                f"trace over {wires} wire{'s'[: wires != 1]}: {brief(circuit)} has "
-                f"{circuit.n_in} input{'s'[: circuit.n_in != 1]} and {circuit.n_out} "
-                f"output{'s'[: circuit.n_out != 1]}"
-            )
-        shape = [*circuit.shape, ("trace", wires)]
-        self._hold([*circuit.parts], shape, circuit.n_in - wires, circuit.n_out - wires)
+        self._combine("trace", (circuit,), wires)
 
     @property
     def wires(self) -> int:
@@ -259,39 +215,9 @@ class Trace(_Term):
         return self.shape[-1][1]
 
 
-def fold(
-    circuit: Circuit, part: Callable[[Circuit], T], combine: Callable[[str, int, list[T]], T]
-) -> T:
-    """Folds a term from its leaves up, without recursion.
-
-    **Arguments:** `part` maps an atom or block to a value; `combine(combinator, count, values)`
-    maps a combinator and the values of what it joins to the combinator's value.
-    """
-    if circuit.shape == _ONE_PART:
-        return part(circuit)
-    parts = iter(circuit.parts)
-    stack: list[T] = []
-    for combinator, count in circuit.shape:
-        if combinator == "part":
-            stack.append(part(next(parts)))
-        else:
-            joined = 1 if combinator == "trace" else count
-            values = stack[-joined:]
-            del stack[-joined:]
-            stack.append(combine(combinator, count, values))
-    return stack[0]
-
-
-def brief(circuit: Circuit, length: int = 60) -> str:
-    """The circuit as text, cut to `length` characters, for messages."""
-    if len(circuit.shape) > 200:
-        return f"{type(circuit).__name__.lower()} of {len(circuit.parts)} atoms"
-    text = str(circuit)
-    return text if len(text) <= length else text[: length - 3] + "..."
-
-
-def _check_circuits(owner: str, circuits: Iterable[Any], least: int = 2) -> None:
-    circuits = tuple(circuits)
+def _check_circuits(owner: str, circuits: Sequence[Any], least: int = 2) -> None:
+    if len(circuits) == 1 and isinstance(circuits[0], Subterm):
+        return
     if len(circuits) < least:
         raise DegreeError(f"{owner} takes {least} circuits or more, not {len(circuits)}")
     for circuit in circuits:
@@ -302,64 +228,20 @@ def _check_circuits(owner: str, circuits: Iterable[Any], least: int = 2) -> None
             raise CircuitError(f"{owner} joins circuits, not {type(circuit).__name__}")
 
 
-def _flatten_into(term: _Term, circuits: tuple[Circuit, ...], n_in: int, n_out: int) -> None:
-    """Assembles an associative combinator, taking apart those of its own kind."""
-    parts: list[Circuit] = []
-    shape: list[Token] = []
-    joined = 0
-    for circuit in circuits:
-        parts.extend(circuit.parts)
-        combinator, count = circuit.shape[-1]
-        if combinator == term.combinator:
-            shape.extend(circuit.shape[:-1])
-            joined += count
-        else:
-            shape.extend(circuit.shape)
-            joined += 1
-    term._hold(parts, [*shape, (term.combinator, joined)], n_in, n_out)
-
-
-def _from_postfix(parts: tuple[Circuit, ...], shape: Shape) -> Circuit:
-    """The circuit of a postfix term that is known to be well formed."""
-    if shape == _ONE_PART:
-        return parts[0]
-    term = object.__new__(_COMBINATORS[shape[-1][0]])
-    counts: list[tuple[int, int]] = []
-    remaining = iter(parts)
-    for combinator, count in shape:
-        if combinator == "part":
-            part = next(remaining)
-            counts.append((part.n_in, part.n_out))
-            continue
-        joined = 1 if combinator == "trace" else count
-        inner = counts[-joined:]
-        del counts[-joined:]
-        if combinator == "trace":
-            counts.append((inner[0][0] - count, inner[0][1] - count))
-        elif combinator == "composition":
-            counts.append((inner[0][0], inner[-1][1]))
-        else:
-            counts.append((sum(n for n, _ in inner), sum(n for _, n in inner)))
-    fields = {"parts": parts, "shape": shape, "n_in": counts[0][0], "n_out": counts[0][1]}
-    for name, value in fields.items():
-        object.__setattr__(term, name, value)
-    return term
-
-
-_COMBINATORS: dict[str, type[_Term]] = {
-    kind.combinator: kind for kind in (Composition, Monoidal, Trace)
-}
-
-
-def _render_text(combinator: str, count: int, values: list[str]) -> str:
-    if combinator == "trace" and count > 1:
-        return f"trace({values[0]}, {count})"
-    return f"{combinator}({', '.join(values)})"
+def circuit_of(term: Subterm) -> Circuit:
+    """A part of a term as a circuit."""
+    combinator, count = term.shape[-1]
+    if combinator == "part":
+        return term.parts[0]
+    if combinator == "trace":
+        inside = Subterm(term.parts, Shape(term.shape[:-1]), term.n_in + count, term.n_out + count)
+        return Trace(inside, count)
+    return Composition(term) if combinator == "composition" else Monoidal(term)
 
 
 def _render_repr(combinator: str, count: int, values: list[str]) -> str:
     if combinator == "trace" and count > 1:
-        return f"Trace({values[0]}, wires={count})"
+        values = [*values, f"wires={count}"]
     return f"{combinator.capitalize()}({', '.join(values)})"
 
 

@@ -8,7 +8,6 @@ of readers; wiring atoms only join wires, and blocks are replaced by what they h
 
 import dataclasses
 import functools
-import itertools
 from collections.abc import Hashable, Iterable, Sequence
 
 import equinox as eqx
@@ -19,7 +18,7 @@ from ..errors import CircuitError, LoopError
 from ..jaxprs.concrete import is_concrete
 from .atoms.registers import State
 from .atoms.wiring import Var, Wiring
-from .circuit import Atom, Block, Circuit, fold
+from .circuit import Atom, Block, Circuit
 from .constraints import resolved
 from .stream import Stream
 
@@ -104,7 +103,35 @@ class _Wires:
         return list(range(self.count - count, self.count))
 
     def expand(self, circuit: Circuit) -> tuple[list[int], list[int]]:
-        return fold(circuit, self._part, self._combine)
+        """The input and output wires of a circuit.
+
+        The open wires of all subterms so far lie side by side, so joining subterms moves only what
+        a combinator closes.
+        """
+        parts = iter(circuit.parts)
+        ins: list[int] = []
+        outs: list[int] = []
+        starts: list[tuple[int, int]] = []  # where each subterm's wires start in `ins` and `outs`
+        for combinator, count in circuit.shape:
+            if combinator == "part":
+                starts.append((len(ins), len(outs)))
+                own = self._part(next(parts))
+                ins += own[0]
+                outs += own[1]
+            elif combinator == "trace":
+                self.source.update(zip(ins[-count:], outs[-count:], strict=True))
+                del ins[-count:], outs[-count:]
+            else:
+                joined = starts[-count:]
+                del starts[1 - count :]
+                if combinator == "composition":
+                    inner_ins, inner_outs = (
+                        slice(joined[1][0], None),
+                        slice(joined[0][1], joined[-1][1]),
+                    )
+                    self.source.update(zip(ins[inner_ins], outs[inner_outs], strict=True))
+                    del ins[inner_ins], outs[inner_outs]
+        return ins, outs
 
     def _part(self, part: Circuit) -> tuple[list[int], list[int]]:
         if isinstance(part, Block):
@@ -119,19 +146,6 @@ class _Wires:
         outs = self.fresh(part.n_out)
         self.nodes.append(Node(part, tuple(ins), tuple(outs)))
         return ins, outs
-
-    def _combine(
-        self, combinator: str, count: int, values: list[tuple[list[int], list[int]]]
-    ) -> tuple[list[int], list[int]]:
-        if combinator == "monoidal":
-            return [w for ins, _ in values for w in ins], [w for _, outs in values for w in outs]
-        if combinator == "composition":
-            for (_, outs), (ins, _) in itertools.pairwise(values):
-                self.source.update(zip(ins, outs, strict=True))
-            return values[0][0], values[-1][1]
-        ins, outs = values[0]
-        self.source.update(zip(ins[-count:], outs[-count:], strict=True))
-        return ins[:-count], outs[:-count]
 
     def resolve(self, ins: Sequence[int], outs: Sequence[int]) -> Graph:
         nodes = tuple(

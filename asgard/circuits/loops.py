@@ -4,9 +4,10 @@ import dataclasses
 from collections.abc import Sequence
 
 from ..errors import LoopError
-from .circuit import Atom, brief
+from .circuit import Atom
 from .components import Wired, components, edges, guards, lags, loose, restrict
 from .graph import Graph, Node
+from .terms import brief
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,9 +15,10 @@ import lark
 import numpy as np
 
 from ..calculi.series import series
-from ..circuits.circuit import Circuit, brief
+from ..circuits.circuit import Circuit
 from ..circuits.graph import Graph, flatten
 from ..circuits.stream import Stream
+from ..circuits.terms import brief
 from ..errors import CircuitError, LoopError, SimulationError, located
 from ..language.parse import parse
 from ..language.syntax import read

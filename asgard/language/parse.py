@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import difflib
+import itertools
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -12,8 +13,9 @@ import lark
 import numpy as np
 
 from ..circuits.atoms.registers import TaylorPolynomial
-from ..circuits.circuit import Circuit
+from ..circuits.circuit import Circuit, circuit_of
 from ..circuits.fields import check_count, check_name
+from ..circuits.terms import Assembly
 from ..errors import CircuitError, ParseError, located
 from .keywords import KEYWORDS, WORDS, Keyword, series
 from .syntax import read, shorten
@@ -57,7 +59,8 @@ def parse(text: str, *, names: Mapping[str, Circuit] | None = None) -> Circuit:
 class _Call:
     """A call that is being read: its arguments as they stand, and the values of the first of them.
 
-    `dim` is the dimension that a series such as `exp(8)` is along, None where none may stand.
+    The value of a circuit that a combinator joins is None: the circuit is in the assembly. `dim` is
+    the dimension that a series such as `exp(8)` is along, None where none is allowed.
     """
 
     token: lark.Token
@@ -66,28 +69,40 @@ class _Call:
     dim: str | None
     values: list[Any] = dataclasses.field(default_factory=list)
 
+    @property
+    def combinator(self) -> str | None:
+        """The combinator that the call is, if it is one."""
+        word = self.token.lower()
+        return word if word in ("composition", "monoidal", "trace") else None
+
 
 class _Builder:
-    """Builds the circuit of a tree. Goes by a stack of calls: texts nest deeper than Python."""
+    """Builds the circuit of a tree, with a stack of calls: texts nest deeper than Python's stack.
+
+    Atoms that are written alike are one object.
+    """
 
     def __init__(self, text: str, names: Mapping[str, Circuit]):
         self.text = text
         self.names = names
+        self.assembly = Assembly()
+        self.built: dict[str, Circuit] = {}
 
     def build(self, tree: lark.Tree) -> Circuit:
         calls = [self.open(tree, None)]
-        while True:
+        while calls:
             call = calls[-1]
             place = len(call.values)
             if place == len(call.arguments):
-                circuit = self.close(calls.pop())
-                if not calls:
-                    return circuit
-                calls[-1].values.append(circuit)
+                self.close(calls.pop())
+                if calls:
+                    joins = calls[-1].combinator is not None
+                    calls[-1].values.append(None if joins else circuit_of(self.assembly.pop()))
             elif call.keyword.kind(place) == "circuit":
                 calls.append(self.open_argument(call, place))
             else:
                 call.values.append(self.read(call, place))
+        return circuit_of(self.assembly.pop())
 
     def open(self, tree: lark.Tree, dim: str | None) -> _Call:
         """Starts a call: finds its keyword and checks how many arguments it has."""
@@ -129,17 +144,28 @@ class _Builder:
             dim = self.read(call, 2) if place == 0 else None
         return self.open(argument, dim)
 
-    def close(self, call: _Call) -> Circuit:
-        """Builds the circuit of a call whose arguments are read."""
+    def close(self, call: _Call) -> None:
+        """Adds the circuit of a call whose arguments are read to the assembly."""
         token = call.token
-        if call.token.lower() == "composition":
-            degrees = [(circuit.n_in, circuit.n_out) for circuit in call.values]
-            for place in range(1, len(degrees)):
-                if degrees[place - 1][1] != degrees[place][0]:
-                    token = _first_token(call.arguments[place])
-                    break
-        with self.located_at(token):
-            return call.keyword.build(*call.values)
+        if call.combinator is not None:
+            count = len(call.arguments)
+            if call.combinator == "trace":
+                count = call.values[1] if len(call.values) > 1 else 1
+            elif call.combinator == "composition":
+                pairs = itertools.pairwise(self.assembly.degrees(count))
+                wrong = [place for place, ((_, out), (into, _)) in enumerate(pairs) if out != into]
+                token = _first_token(call.arguments[wrong[0] + 1]) if wrong else token
+            with self.located_at(token):
+                self.assembly.combine(call.combinator, count)
+            return
+        text = f"{token if token in self.names else token.lower()} {call.dim} {call.values!r}"
+        # Arguments that are circuits print too much to look up.
+        circuit = None if "circuit" in call.keyword.required else self.built.get(text)
+        if circuit is None:
+            with self.located_at(token):
+                circuit = call.keyword.build(*call.values)
+            self.built[text] = circuit
+        self.assembly.push(circuit)
 
     def read(self, call: _Call, place: int) -> Any:
         """The value of an argument that is no circuit."""

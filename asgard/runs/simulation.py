@@ -14,9 +14,10 @@ from ..calculi.calculus import Calculus
 from ..calculi.real.calculus import Real
 from ..calculi.trajectory import Trajectory
 from ..circuits.atoms.functions import Function
-from ..circuits.circuit import Circuit, brief
+from ..circuits.circuit import Circuit
 from ..circuits.samples import Samples
 from ..circuits.stream import Stream
+from ..circuits.terms import brief
 from ..errors import CircuitError, DegreeError
 from ..jaxprs.concrete import is_concrete, run_compiled
 from ..jaxprs.meshes import without_mesh

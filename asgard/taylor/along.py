@@ -15,8 +15,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
-from ..circuits.circuit import brief
 from ..circuits.components import components, edges, lags, loose
+from ..circuits.terms import brief
 from ..errors import CircuitError
 from ..jaxprs.program import trace
 from .lifting import Lifted

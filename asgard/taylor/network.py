@@ -12,10 +12,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from ..circuits.circuit import Atom, brief
+from ..circuits.circuit import Atom
 from ..circuits.components import in_order
 from ..circuits.graph import Graph, Node
 from ..circuits.stream import Stream
+from ..circuits.terms import brief
 from ..errors import CircuitError, DimensionError
 from ..fixed_points.options import FixedPoint
 from ..jaxprs.settings import callers_promotion

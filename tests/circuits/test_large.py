@@ -1,6 +1,7 @@
-"""Circuits of 2,000 atoms build, print, parse and have series; of 1,000 they run over time."""
+"""Circuits of thousands of atoms build, print, parse and run, in time that grows with their size."""
 
 import functools
+import time
 
 import numpy as np
 
@@ -33,3 +34,23 @@ def test_a_sum_of_one_atom_runs():
     total = ag.Split(COUNT) >> ag.Add(COUNT)
     stream = ag.series(total, ag.Stream([1.0], "t"), order=1)
     np.testing.assert_array_equal(stream.coefficients, [COUNT, 0.0])
+
+
+def test_a_text_that_nests_eight_times_deeper_takes_about_eight_times_as_long():
+    def seconds(depth):
+        text = "monoidal(id, trace(" * depth + "swap" + "))" * depth
+        start = time.process_time()
+        circuit = ag.parse(text)
+        assert (circuit.n_in, len(circuit.parts)) == (2, depth + 1)
+        return time.process_time() - start
+
+    seconds(10)
+    assert seconds(16_000) < 16 * min(seconds(2_000), seconds(2_000))
+
+
+def test_a_term_gives_the_circuits_that_it_joins():
+    f, g, h = ag.Sin(), ag.Split() >> ag.Add(), ag.Id(2).trace()
+    chain = f >> g >> ag.Split() >> g @ h
+    assert chain.circuits == (f, ag.Split(), ag.Add(), ag.Split(), g @ h)
+    assert (g @ f @ h).circuits == (g, f, h)
+    assert (g @ f).trace().circuits == (g @ f,)

@@ -12,9 +12,10 @@ from jax import lax
 from jaxtyping import Array, Float, Inexact, Int, Shaped
 
 from ...circuits.atoms.registers import Delay, Deregister, Register, Substitution
-from ...circuits.circuit import Circuit, brief
+from ...circuits.circuit import Circuit
 from ...circuits.fields import as_inexact, check_count
 from ...circuits.samples import Samples
+from ...circuits.terms import brief
 from ...errors import CircuitError, DegreeError
 from ...fixed_points.options import FixedPoint
 from ...jaxprs.concrete import is_concrete

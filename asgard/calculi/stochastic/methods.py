@@ -17,7 +17,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array
 
-from ...circuits.circuit import brief
+from ...circuits.terms import brief
 from ...errors import CircuitError
 from ..pointwise import Contents
 from .sde import After, Equation, Increments, Stage, added, scaled

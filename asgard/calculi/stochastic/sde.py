@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from ...circuits.atoms.registers import JumpRegister, Register, StochasticRegister
-from ...circuits.circuit import brief
+from ...circuits.terms import brief
 from ...errors import CircuitError
 from ..convergence import Solves, worst
 from ..pointwise import Contents, Feeds, Guesses, Pointwise
