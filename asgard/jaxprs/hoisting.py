@@ -11,11 +11,8 @@ from typing import Any
 from jax import lax
 from jax.extend.core import Literal
 
-from .primitives import ELEMENTWISE, named
-from .program import CALLS, Equation, Program, from_jaxpr, inner_jaxprs, live, scan_counts, trace
-
-# What XLA does not compute beforehand where it is of numbers, each in many places, and of iotas.
-_LEFT = ELEMENTWISE | named("iota broadcast_in_dim reshape expand_dims squeeze slice transpose")
+from .primitives import traits
+from .program import Equation, Program, from_jaxpr, inner_jaxprs, live, scan_counts, trace
 
 
 def hoisted(program: Program) -> Callable[..., list[Any]]:
@@ -52,13 +49,13 @@ def computes_constants(jaxpr: Any, known: Sequence[bool] = ()) -> bool:
     for equation in live(jaxpr):
         name = equation.primitive.name
         flags = [isinstance(atom, Literal) or atom in constants for atom in equation.invars]
-        calls = name in CALLS
+        calls = traits(name).calls is not None
         if any(computes_constants(it, flags if calls else ()) for it in inner_jaxprs(equation)):
             return True
         if all(flags):
             constants.update(equation.outvars)
             are_numbers = all(var.aval.size == 1 for var in equation.outvars)
-            if not (calls or are_numbers or name in _LEFT):
+            if not (calls or are_numbers or traits(name).left_by_xla):
                 return True
     return False
 

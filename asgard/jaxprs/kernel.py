@@ -23,7 +23,7 @@ from jaxtyping import Array
 
 from .convolution import by_loops
 from .hoisting import EXPANSIONS, computes_constants, hoisted
-from .primitives import ALONG_AXES, ELEMENTWISE, STRUCTURAL, named
+from .primitives import Kernel, traits
 from .program import from_jaxpr, inner_jaxprs, live
 
 # The newest jaxlib with which kernels were tested. With a later one they are off by default.
@@ -43,18 +43,6 @@ LARGEST = 8192
 LONGEST = 800
 # With fixed points in it: a search is many small operations, which compile faster as one function.
 LONGEST_WITH_LOOPS = 3200
-
-# Only moves or steers: of any size.
-_UNBOUNDED = named(
-    """
-    while scan cond jit pjit closed_call custom_jvp_call custom_vjp_call dynamic_update_slice
-    """
-)
-# What is taken of a large array without going through it.
-_TAKING = named("dynamic_slice slice gather")
-_BOUNDED = ELEMENTWISE | ALONG_AXES | STRUCTURAL | named("argmax argmin asgard_convolution")
-_COMPUTING = ELEMENTWISE - named("convert_element_type select_n copy copy_p stop_gradient")
-_COMPUTING |= named("asgard_convolution")
 
 _kernel = Primitive("asgard_kernel")
 _kernel.multiple_results = True
@@ -111,7 +99,7 @@ def as_kernel(fn: Callable[..., Sequence[Any]], *arguments: Any) -> tuple[list[A
     if searches or computes_constants(closed.jaxpr):
         closed = jax.make_jaxpr(hoisted(from_jaxpr(closed)))(*types)
     equations = list(_equations(closed.jaxpr))
-    count = sum(equation.primitive.name in _COMPUTING for equation in equations)
+    count = sum(traits(equation.primitive.name).computes for equation in equations)
     if count > (LONGEST_WITH_LOOPS if searches else LONGEST) or not all(map(_fits, equations)):
         # A result that is a constant would be a NumPy array.
         return [jnp.asarray(x) for x in jaxpr_as_fun(closed)(*arguments)], False
@@ -142,17 +130,18 @@ def _reading_all(jaxpr: Any) -> Any:
 
 
 def _fits(equation: Any) -> bool:
-    name = equation.primitive.name
-    if name in _UNBOUNDED:
+    """Whether an equation of a jaxpr can be a part of a kernel."""
+    known = traits(equation.primitive.name)
+    if known.kernel is Kernel.ALWAYS:
         return True
     results = max((var.aval.size for var in equation.outvars), default=0)
-    if name in _TAKING:
+    if known.kernel is Kernel.PART:
         return results <= LARGEST
-    if name == "dot_general":
+    if equation.primitive.name == "dot_general":
         return _is_matrix_by_vector(equation) and results <= LARGEST
     operands = max((atom.aval.size for atom in equation.invars), default=0)
-    bound = LARGEST_SUM if name.startswith(("reduce_", "arg")) else LARGEST
-    return name in _BOUNDED and max(results, operands) < bound
+    bound = LARGEST_SUM if known.reduces else LARGEST
+    return known.kernel is Kernel.SMALL and max(results, operands) < bound
 
 
 def _is_matrix_by_vector(equation: Any) -> bool:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
-from .primitives import ALONG_AXES, ELEMENTWISE
+from .primitives import traits
 from .program import Equation, Program, from_jaxpr, scan_counts
 
 # Whether a value has lanes, next to it.
@@ -47,14 +47,14 @@ def _apply(
 ) -> list[Laned]:
     if not any(laned for _, laned in operands):
         return [(value, False) for value in equation.bind(*(value for value, _ in operands))]
-    name = equation.name
-    if name in ELEMENTWISE:
+    name, known = equation.name, traits(equation.name)
+    if known.elementwise:
         return [(equation.bind(*_aligned(operands, shapes[0], size))[0], True)]
-    if name in ALONG_AXES:
+    if known.leading_axes:
         results = equation.bind(*(spread(operand, size) for operand in operands))
         return [(result, True) for result in results]
-    steered = any(laned for _, laned in operands[_STEERED.get(name, len(operands)) :])
-    if name in _RULES and not steered:
+    steering = [] if known.steered_from is None else operands[known.steered_from :]
+    if name in _RULES and not any(laned for _, laned in steering):
         return _RULES[name](equation.params, operands, shapes, size)
     if name == "dynamic_slice":
         return _slice_of_each_lane(equation.params, operands, size)
@@ -215,8 +215,6 @@ def _flags(program: Program, flags: Sequence[bool]) -> list[bool]:
     return [number in laned for number in program.outputs]
 
 
-# From which operand on a primitive only steers: with lanes there, it is no longer the same one.
-_STEERED = {"dynamic_slice": 1, "gather": 1, "dynamic_update_slice": 2, "pad": 1}
 _RULES: dict[str, Callable[..., list[Laned]]] = {
     "broadcast_in_dim": _broadcast,
     "reshape": _reshape,

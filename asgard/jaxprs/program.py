@@ -12,19 +12,7 @@ import jax
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Literal, Primitive, jaxpr_as_fun
 
-# Primitives that only call a jaxpr, and the parameter that holds it.
-CALLS = {
-    "jit": "jaxpr",
-    "pjit": "jaxpr",
-    "closed_call": "call_jaxpr",
-    "core_call": "call_jaxpr",
-    "remat2": "jaxpr",
-    "checkpoint": "jaxpr",
-    "custom_jvp_call": "call_jaxpr",
-    "custom_vjp_call": "call_jaxpr",
-    "custom_vjp_call_jaxpr": "fun_jaxpr",
-}
-
+from .primitives import traits
 
 # Functions of JAX that are not inlined, as their value at a point comes from a branch or from an
 # approximation that has not their derivatives: they have rules of their own.
@@ -62,7 +50,7 @@ class Equation:
     def bind(self, *values: Any) -> list[Any]:
         """The primitive's own value on values."""
         if self.function is not None:
-            return jaxpr_as_fun(self.params[CALLS[self.primitive.name]])(*values)
+            return jaxpr_as_fun(self.params[traits(self.primitive.name).calls])(*values)
         result = self.primitive.bind(*values, **self.params)
         return list(result) if self.primitive.multiple_results else [result]
 
@@ -201,7 +189,7 @@ def _called(eqn: Any, ins: list[int]) -> tuple[Any, list[int]]:
         platforms = eqn.params.get("branches_platforms") or ()
         if None in platforms:
             return eqn.params["branches"][platforms.index(None)], ins[1:]
-    return eqn.params.get(CALLS.get(eqn.primitive.name, "")), ins
+    return eqn.params.get(traits(eqn.primitive.name).calls), ins
 
 
 def _function(body: Any) -> str | None:

@@ -15,7 +15,7 @@ from jax import lax
 from jaxtyping import Array
 
 from ..errors import CircuitError
-from ..jaxprs.primitives import STRUCTURAL, named
+from ..jaxprs.primitives import traits
 from ..jaxprs.program import Equation, Program, literal_key, trace
 from .entries import Entries, Entry
 from .rules import table as rules
@@ -26,7 +26,6 @@ from .series import Body, Order, Series
 # How many operations of order 0 may follow one another before a cut, those not counted that only
 # move numbers about.
 LONGEST_CHAIN = 8
-_MOVES = STRUCTURAL | named("slice squeeze stack unstack concatenate split gather rev")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -350,7 +349,7 @@ class Lifted:
         for instruction in self.instructions:
             equation = instruction.equation
             deepest = max((depth.get(number, 0) for number in equation.ins), default=0)
-            if equation.name not in _MOVES:
+            if not traits(equation.name).moves:
                 deepest = (deepest + 1) % LONGEST_CHAIN
                 if deepest == 0:
                     cuts.update(set(instruction.outs).intersection(equation.outs))

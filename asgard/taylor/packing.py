@@ -19,7 +19,7 @@ from jax import lax
 from jaxtyping import Array
 
 from ..jaxprs.concrete import is_concrete
-from ..jaxprs.primitives import ELEMENTWISE
+from ..jaxprs.primitives import traits
 from ..jaxprs.program import Equation, Program, trace
 from .entries import Entries, Entry
 from .rules.table import BILINEAR, BROADCASTING, FROZEN, LINEAR
@@ -31,8 +31,6 @@ LARGEST = 64
 NONLINEAR = 4
 # From more pieces than these, entries are picked out by their places.
 MOST_PIECES = 4
-
-_COMMUTATIVE = frozenset({"add", "add_any", "mul"})
 
 
 def packed(program: Program, series: Sequence[bool]) -> Program:
@@ -101,7 +99,7 @@ class _Plan:
 
     def _resolved(self, equation: Equation) -> Equation:
         ins = [self.same.get(number, number) for number in equation.ins]
-        if equation.name in _COMMUTATIVE:
+        if traits(equation.name).commutative:
             # The series first and of these the deepest, so that members' operands correspond.
             ins.sort(key=lambda n: (n not in self.series, -self.depth.get(n, 0), n))
         return dataclasses.replace(equation, ins=tuple(ins))
@@ -126,7 +124,7 @@ class _Plan:
 
     def _kind(self, equation: Equation) -> Hashable | None:
         """The same for equations that may be packed together, None where one may not be."""
-        if equation.name not in ELEMENTWISE or equation.key is None:
+        if not traits(equation.name).elementwise or equation.key is None:
             return None
         types = [self.avals[number] for number in (*equation.outs, *equation.ins)]
         shape = types[0].shape

@@ -27,7 +27,7 @@ from ...jaxprs.lane_call import (
     merge,
     one_lane,
 )
-from ...jaxprs.primitives import SMOOTH
+from ...jaxprs.primitives import traits
 from ...jaxprs.program import Program, trace
 from ...status import Status
 from . import path as paths
@@ -98,7 +98,7 @@ def _with_constants_as_inputs(program: Program) -> tuple[Program, list[Array]]:
 def _checks(field: Program) -> tuple[float, ...]:
     """At which points of a step a field is checked."""
     names_time = any(field.inputs[0] in equation.ins for equation in field.equations)
-    branches = any(equation.name not in SMOOTH for equation in field.equations)
+    branches = any(not traits(equation.name).smooth for equation in field.equations)
     return CHECKS if names_time or branches else SMOOTH_CHECKS
 
 
