@@ -7,6 +7,7 @@ run is traced without a mesh and becomes one primitive, whose operands and resul
 that the caller's program needs. Derivatives and batches of it are primitives of the same kind.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,12 +15,30 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.core import ShapedArray
 from jax.extend.core import ClosedJaxpr, Primitive, jaxpr_as_fun
 from jax.interpreters import ad, batching, mlir
 from jax.sharding import AbstractMesh, AxisType, NamedSharding, PartitionSpec, get_abstract_mesh
 from jaxtyping import Array
 
 _NO_MESH = AbstractMesh((), ())
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Body:
+    """A program without types of meshes. JAX lowers the jaxprs that it sees in parameters with the
+    types of the caller; it does not see this one."""
+
+    jaxpr: ClosedJaxpr
+
+    @property
+    def run(self) -> Callable[..., list[Any]]:
+        return jaxpr_as_fun(self.jaxpr)
+
+    @property
+    def avals_in(self) -> list[ShapedArray]:
+        return [ShapedArray(aval.shape, aval.dtype) for aval in self.jaxpr.in_avals]
+
 
 _call = Primitive("asgard_without_mesh")
 _call.multiple_results = True
@@ -100,7 +119,7 @@ def _bind(
     )
     mesh = _typical([jax.typeof(x) for x in operands]).sharding.mesh
     rest = [_replicated(mesh)] * (len(jaxpr.outvars) - len(shardings))
-    params = {"jaxpr": ClosedJaxpr(jaxpr, ()), "shardings": (*shardings, *rest)}
+    params = {"body": _Body(ClosedJaxpr(jaxpr, ())), "shardings": (*shardings, *rest)}
     return _call.bind(*closed.consts, *operands, **params)
 
 
@@ -109,12 +128,10 @@ def _typical(avals: Sequence[Any]) -> Any:
     return next((aval for aval in avals if not aval.sharding.mesh.empty), avals[-1])
 
 
-def _types(
-    *avals: Any, jaxpr: ClosedJaxpr, shardings: Sequence[NamedSharding]
-) -> tuple[list[Any], Any]:
+def _types(*avals: Any, body: _Body, shardings: Sequence[NamedSharding]) -> tuple[list[Any], Any]:
     typical = _typical(avals)
     outs = []
-    for aval, sharding in zip(jaxpr.out_avals, shardings, strict=True):
+    for aval, sharding in zip(body.jaxpr.out_avals, shardings, strict=True):
         spec = PartitionSpec(*sharding.spec, *[None] * (aval.ndim - len(sharding.spec)))
         outs.append(
             typical.update(
@@ -124,18 +141,18 @@ def _types(
                 sharding=sharding.update(spec=spec),
             )
         )
-    return outs, jaxpr.effects
+    return outs, body.jaxpr.effects
 
 
 def _batch(
     operands: Sequence[Any],
     axes: Sequence[Any],
     *,
-    jaxpr: ClosedJaxpr,
+    body: _Body,
     shardings: Sequence[NamedSharding],
 ) -> tuple[list[Array], list[int]]:
     x, axis = next((x, axis) for x, axis in zip(operands, axes, strict=True) if axis is not None)
-    run = jax.vmap(jaxpr_as_fun(jaxpr), in_axes=tuple(axes), axis_size=x.shape[axis])
+    run = jax.vmap(body.run, in_axes=tuple(axes), axis_size=x.shape[axis])
     batch = jax.typeof(x).sharding
     over = [
         NamedSharding(batch.mesh, PartitionSpec(batch.spec[axis], *sharding.spec))
@@ -146,12 +163,12 @@ def _batch(
 
 
 def _differentiate(
-    primals: Sequence[Any], tangents: Sequence[Any], *, jaxpr: ClosedJaxpr, shardings: Sequence[Any]
+    primals: Sequence[Any], tangents: Sequence[Any], *, body: _Body, shardings: Sequence[Any]
 ) -> tuple[list[Array], list[Any]]:
     """The results with what their derivative needs, and the derivative: two calls, so that reverse
     mode knows the first and transposes the second."""
     moving = [place for place, dot in enumerate(tangents) if not isinstance(dot, ad.Zero)]
-    smooth = [jnp.issubdtype(aval.dtype, jnp.inexact) for aval in jaxpr.out_avals]
+    smooth = [jnp.issubdtype(aval.dtype, jnp.inexact) for aval in body.jaxpr.out_avals]
     structures: list[Any] = []
 
     def forward(*primals: Any) -> list[Any]:
@@ -160,7 +177,7 @@ def _differentiate(
         def run(*moved: Any) -> tuple[list[Any], list[Any]]:
             for place, value in zip(moving, moved, strict=True):
                 values[place] = value
-            found = jaxpr_as_fun(jaxpr)(*values)
+            found = body.run(*values)
             return [x for x, flag in zip(found, smooth, strict=True) if flag], found
 
         _, push, found = jax.linearize(run, *(primals[place] for place in moving), has_aux=True)
@@ -182,7 +199,7 @@ def _differentiate(
 
 
 def _transpose(
-    cotangents: Sequence[Any], *operands: Any, jaxpr: ClosedJaxpr, shardings: Sequence[Any]
+    cotangents: Sequence[Any], *operands: Any, body: _Body, shardings: Sequence[Any]
 ) -> list[Any]:
     unknown = [ad.is_undefined_primal(x) for x in operands]
     known = [x for x, flag in zip(operands, unknown, strict=True) if not flag]
@@ -194,12 +211,12 @@ def _transpose(
         dots, rest = iter(values[: sum(given)]), values[sum(given) :]
         whole = [
             next(dots) if flag else jnp.zeros(aval.shape, aval.dtype)
-            for flag, aval in zip(given, jaxpr.out_avals, strict=True)
+            for flag, aval in zip(given, body.jaxpr.out_avals, strict=True)
         ]
 
         def run(*moving: Any) -> list[Any]:
             fixed, moved = iter(rest), iter(moving)
-            return jaxpr_as_fun(jaxpr)(*(next(moved if flag else fixed) for flag in unknown))
+            return body.run(*(next(moved if flag else fixed) for flag in unknown))
 
         return jax.linear_transpose(run, *types)(whole)
 
@@ -208,12 +225,14 @@ def _transpose(
     return [next(found) if flag else None for flag in unknown]
 
 
-def _lower(context: Any, *operands: Any, jaxpr: ClosedJaxpr, shardings: Sequence[Any]) -> Any:
+def _lower(context: Any, *operands: Any, body: _Body, shardings: Sequence[Any]) -> Any:
     del shardings
-    return mlir.core_call_lowering(context, *operands, name=_call.name, call_jaxpr=jaxpr)
+    plain = context.replace(avals_in=body.avals_in)
+    with jax.sharding.use_abstract_mesh(_NO_MESH):
+        return mlir.lower_fun(body.run)(plain, *operands)
 
 
-_call.def_impl(lambda *operands, jaxpr, shardings: jaxpr_as_fun(jaxpr)(*operands))
+_call.def_impl(lambda *operands, body, shardings: body.run(*operands))
 _call.def_effectful_abstract_eval(_types)
 ad.primitive_jvps[_call] = _differentiate
 ad.primitive_transposes[_call] = _transpose
