@@ -96,3 +96,91 @@ def test_atoms_obey_the_promotion_that_the_caller_has_set():
     ag.simulate(mixed, TIMES, inputs=(1.0,), calculus=QUICK)
     with jax.numpy_dtype_promotion("strict"), pytest.raises(ag.CircuitError, match="promotion"):
         ag.simulate(mixed, TIMES, inputs=(1.0,), calculus=QUICK)
+
+
+def branch(x):
+    """A rule for concrete values only."""
+    seen.append(float(x))
+    return -x if x > 0.5 else -0.5 * x
+
+
+seen: list[float] = []
+BRANCH = ag.Function(branch, 1)
+BRANCHING = (BRANCH >> ag.Register("t", 1.0) >> ag.Split()).trace()
+
+
+def test_without_jit_atoms_are_called_with_concrete_values():
+    with jax.disable_jit():
+        run = ag.simulate(BRANCHING, [0.0, 1.0, 2.0], calculus=ag.Real(rtol=1e-6))
+        later = ag.simulate(BRANCHING, [2.0, 3.0], calculus=ag.Real(rtol=1e-6), state=run.state)
+    after = 0.5 * np.exp(-0.5 * (np.array([1.0, 2.0, 3.0]) - np.log(2.0)))
+    np.testing.assert_allclose(run.output, [1.0, *after[:2]], rtol=1e-5)
+    np.testing.assert_allclose(later.output, after[1:], rtol=1e-5)
+    assert seen[0] == 1.0
+    with jax.disable_jit():
+        run = ag.simulate(BRANCHING, [0, 1, 2], calculus=ag.Discrete())
+    np.testing.assert_allclose(run.output, [1.0, 0.0, 0.0])
+    sums = ag.compile(BRANCH >> ag.Register("n"), ag.Discrete(), jit=False)
+    np.testing.assert_allclose(sums((jnp.array([1.0, 0.2, 0.0]),))[0], [0.0, -1.0, -1.1])
+    noisy = (BRANCH >> ag.StochasticRegister("t", "W", 1.0) >> ag.Split()).trace()
+    euler = ag.Stochastic(steps=2, noise={"W": jnp.array([0.75, 1.0])})
+    with jax.disable_jit():
+        run = ag.simulate(noisy, [0.0, 1.0], calculus=euler)
+    np.testing.assert_allclose(run.output, [1.0, 0.125])
+
+
+def test_without_jit_a_real_run_agrees_with_the_compiled_one():
+    def pulse(t):
+        return jnp.where(t < 0.5, 1.0, 0.0)
+
+    driven = (ag.Add() >> ag.Register("t", 1.0) >> ag.Split()).trace()
+    held = ag.Samples([1.0, 2.0], [0.0, 0.7])
+    for given, stops in ((pulse, [0.5]), (held, None)):
+        real = ag.Real(rtol=1e-9, breakpoints=stops)
+        compiled = ag.simulate(driven, [0.0, 0.6, 1.0], inputs=(given,), calculus=real)
+        with jax.disable_jit():
+            run = ag.simulate(driven, [0.0, 0.6, 1.0], inputs=(given,), calculus=real)
+        np.testing.assert_allclose(run.output, compiled.output, rtol=1e-8)
+        assert run.stats.keys() == compiled.stats.keys()
+
+
+def test_without_jit_a_failure_is_a_status():
+    blow_up = (ag.Power(2) >> ag.Register("t", 1.0) >> ag.Split()).trace()
+    real = ag.Real(rtol=1e-3, max_steps=30)
+    with jax.disable_jit():
+        run = ag.simulate(blow_up, [0.0, 0.5, 2.0], calculus=real, throw=False)
+    assert run.status == ag.Status.max_steps
+    np.testing.assert_allclose(run.output, [1.0, 2.0, np.nan], rtol=1e-2)
+
+
+def shout(x):
+    jax.debug.callback(lambda value: seen.append(float(value)), x)
+    return -x
+
+
+def test_callbacks_in_atoms_and_losses_work_or_are_refused_by_name():
+    loud = (ag.Function(shout, 1) >> ag.Register("t", 1.0) >> ag.Split()).trace()
+    seen.clear()
+    ag.simulate(loud, [0, 1, 2], calculus=ag.Discrete())
+    jax.effects_barrier()
+    assert seen == [1.0, 0.0]
+    noisy = (ag.Function(shout, 1) >> ag.StochasticRegister("t", "W", 1.0) >> ag.Split()).trace()
+    euler = ag.Stochastic(steps=1, noise={"W": jnp.array([0.5])})
+    ag.simulate(noisy, [0.0, 1.0], calculus=euler)
+    jax.effects_barrier()
+    assert 1.0 in seen[2:]
+    for calculus in (ag.Real(), ag.Steady()):
+        with pytest.raises(ag.CircuitError, match=r"debug_(callback|print).*jax\.debug\.print"):
+            ag.simulate(loud, TIMES, calculus=calculus)
+    loop = (ag.Add() >> ag.Function(shout, 1) >> ag.Scalar(0.5) >> ag.Split()).trace()
+    with pytest.raises(ag.CircuitError, match=r"jax\.debug\.print"):
+        ag.simulate(loop, [0, 1], inputs=(1.0,), calculus=ag.Discrete())
+
+    def loss(circuit):
+        start = ag.parameters(circuit)["register.initial"]
+        return shout(-start) ** 2
+
+    seen.clear()
+    ag.fit(DECAY, loss, optimizer=optax.sgd(0.25), steps=1)
+    jax.effects_barrier()
+    assert seen == [-1.0, -0.5]

@@ -21,7 +21,7 @@ from ..errors import DimensionError, LoopError
 from ..fixed_points.options import FixedPoint
 from ..taylor.algebraic import Algebraic
 from ..taylor.evaluate import needed
-from ..taylor.net import Frame, Piece, Value, Wire, promote, wire_dims
+from ..taylor.net import Frame, Piece, Value, Wire, at_zero, promote, wire_dims
 from ..taylor.network import (
     Meanings,
     Network,
@@ -67,7 +67,7 @@ class Cut:
     def of(
         cls,
         circuit: Circuit,
-        time_dtype: Any,
+        time: Array,
         inputs: tuple[Any, ...],
         dim: str | None,
         *,
@@ -81,6 +81,7 @@ class Cut:
 
         **Arguments:**
 
+        - `time`: the first time, of the run's dtype.
         - `inputs`: one for each input wire: an array, a `Function` of time, `Samples`, a `Stream`.
         - `dim`: the dimension that is time, or None for the only one that registers name.
         - `calculus`: the name that errors give.
@@ -101,10 +102,10 @@ class Cut:
             connected.connect(wire, source)
         found = _orders(graph, nodes, dim, connected.known, orders or {}, calculus)
         _check(nodes, found, dim, calculus)
-        avals = {wire: value.aval for wire, value in connected.known.items()}
-        avals |= dict.fromkeys(map(coordinate_wire, found), jax.ShapeDtypeStruct((), time_dtype))
+        first = {wire: at_zero(value) for wire, value in connected.known.items()}
+        first |= {coordinate_wire(d): time if d == dim else jnp.zeros_like(time) for d in found}
         tables = {**dict.fromkeys((*found, *graph.dims), REAL), dim: meanings}
-        net = network(graph, nodes, avals, tables, connected.sources, fixed_point)
+        net = network(graph, nodes, first, tables, connected.sources, fixed_point)
         known = {w: fitted(v, found) for w, v in {**connected.known, **net.initials}.items()}
         about, known = _centers(nodes, inputs, found, dim, known)
         rest = _rest(net, known, dim, tuple(found))

@@ -17,11 +17,11 @@ from ..circuits.graph import Node
 from ..circuits.terms import brief
 from ..taylor.algebraic import Algebraic
 from ..taylor.evaluate import evaluate
-from ..taylor.net import Frame, Piece, Value, Wire, promote
+from ..taylor.net import Frame, Piece, Value, Wire, at_zero, promote
 from ..taylor.network import coordinate_wire
 from .convergence import Solves
 from .cut import Cut
-from .series import at_zero, coordinate
+from .series import coordinate
 
 Contents = tuple[Array, ...]
 Guesses = tuple[Array, ...]

@@ -22,7 +22,7 @@ from ..jaxprs.meshes import without_mesh
 from ..jaxprs.settings import default_promotion
 from ..taylor.algebraic import distinct
 from ..taylor.evaluate import evaluate
-from ..taylor.net import Frame, Value, Wire, promote, resize
+from ..taylor.net import Frame, Value, Wire, at_zero, promote, resize
 from ..taylor.network import coordinate_wire, network, stream_value
 from .meanings import SERIES
 
@@ -126,8 +126,8 @@ def expand(
             conditions |= more
             _add(solves, inside)
     known = {wire: fitted(value, working) for wire, value in known.items()}
-    avals = {wire: value.aval for wire, value in known.items()}
-    net = network(graph, nodes, avals, dict.fromkeys(dims, SERIES), fixed_point=fixed_point)
+    first = {wire: at_zero(value) for wire, value in known.items()}
+    net = network(graph, nodes, first, dict.fromkeys(dims, SERIES), fixed_point=fixed_point)
     initials = {wire: fitted(value, working) for wire, value in net.initials.items()}
     frame = Frame(dims, working, net.avals, unroll)
     facts = [wire for loop in net.loops for wire in loop.facts]
@@ -137,11 +137,6 @@ def expand(
     center = _stack_centers([centers[dim] for dim in dims])
     outputs = tuple(_stream(values[wire], orders, frame, center) for wire in graph.outputs)
     return outputs, conditions, solves
-
-
-def at_zero(value: Value) -> jax.Array:
-    """A value at order 0 along all of its dimensions."""
-    return value.array[(0,) * len(value.dims)]
 
 
 def fitted(value: Value, orders: Mapping[str, int]) -> Value:

@@ -228,6 +228,7 @@ def fixed_point(
     numbers = [jnp.asarray(x, dtype) for x in (options.rtol, options.atol, options.damping)]
     numbers.append(jnp.asarray(options.max_steps, jnp.int32))
     operands = [*closed.consts, *arguments, *guess, *numbers]
+    loop.program  # noqa: B018 - raises now for what a program cannot hold, not when XLA compiles
     found = bind(loop, operands)
     return found[:-FACTS], found[-FACTS:]
 

@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Callable
 from typing import Any
 
+import jax
 from jax.core import Tracer
 
 from ..errors import CircuitError
@@ -22,3 +23,16 @@ def run_compiled(compiled: Callable[..., Any], plain: Callable[..., Any], *argum
     with contextlib.suppress(CircuitError):
         return compiled(*arguments)
     return plain(*arguments)
+
+
+def runs_eagerly(values: Any) -> bool:
+    """Whether known values run operation by operation: under `jax.disable_jit()`.
+
+    Atoms are then called with concrete values, so that Python's `if`, `print` and debuggers work.
+    """
+    return jax.config.jax_disable_jit and is_concrete(*jax.tree.leaves(values))
+
+
+def checkpoint(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """`jax.checkpoint` inside of a loop. It always traces, so it is left out of eager runs."""
+    return fn if jax.config.jax_disable_jit else jax.checkpoint(fn, prevent_cse=False)

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Literal, Primitive, jaxpr_as_fun
 
+from ..errors import CircuitError
 from .primitives import traits
 
 # Functions of JAX that are not inlined, as their value at a point comes from a branch or from an
@@ -166,6 +167,7 @@ class _Builder:
             return numbers[atom]
 
         for eqn in jaxpr.eqns:
+            _refuse_callback(eqn)
             ins = [read(atom) for atom in eqn.invars]
             body, ins = _called(eqn, ins)
             function = _function(body)
@@ -180,6 +182,17 @@ class _Builder:
                 outs = self.inline(inner, constants, ins)
             numbers.update(zip(eqn.outvars, outs, strict=True))
         return [read(atom) for atom in jaxpr.outvars]
+
+
+def _refuse_callback(eqn: Any) -> None:
+    """Raises for an equation that is there for its effect: a program keeps values only."""
+    name = eqn.primitive.name
+    if eqn.effects and (not eqn.outvars or "callback" in name):
+        raise CircuitError(
+            f"the JAX primitive '{name}', as of jax.debug.print, jax.debug.callback or "
+            "jax.debug.breakpoint, does not work inside of a Taylor series or a loop without "
+            "registers; run under jax.disable_jit(), where Python's print and debuggers work"
+        )
 
 
 def _called(eqn: Any, ins: list[int]) -> tuple[Any, list[int]]:

@@ -70,6 +70,11 @@ class Frame:
         return dataclasses.replace(self, dims=tuple(d for d in self.dims if d != dim))
 
 
+def at_zero(value: Value) -> Array:
+    """A value at order 0 along all of its dimensions."""
+    return value.array[(0,) * len(value.dims)]
+
+
 def promote(value: Value, dims: tuple[str, ...], frame: Frame) -> Value:
     """The same function with a coefficient axis for each of `dims`, zero past what it has."""
     assert set(value.dims) <= set(dims), (value.dims, dims)

@@ -19,9 +19,10 @@ from ..circuits.stream import Stream
 from ..circuits.terms import brief
 from ..errors import CircuitError, DimensionError
 from ..fixed_points.options import FixedPoint
+from ..jaxprs.concrete import runs_eagerly
 from ..jaxprs.settings import callers_promotion
 from .algebraic import Algebraic, contract
-from .net import Piece, Value, Wire
+from .net import Piece, Value, Wire, at_zero
 
 # What a type of atom means: a function from a node to its piece, or to None where the caller knows
 # what the node drives; or the text of the error to raise, which follows the atom's name.
@@ -83,14 +84,15 @@ def given(node: Node) -> None:
 def network(
     graph: Graph,
     nodes: Sequence[Node],
-    avals: Mapping[Wire, jax.ShapeDtypeStruct],
+    first: Mapping[Wire, Array],
     meanings: Mapping[str, Meanings],
     sources: Sequence[Piece] = (),
     fixed_point: FixedPoint = FixedPoint(),  # noqa: B008 - frozen, and holds no array of JAX
 ) -> Network:
     """The net of some of a graph's nodes.
 
-    **Arguments:** `avals` has the types of the input wires and of the coordinates; `meanings` has,
+    **Arguments:** `first` has the first value of the input wires and of the
+    coordinates; `meanings` has,
     for each dimension, what the atoms along it mean; `sources` are pieces that drive input wires;
     `fixed_point` says how loops that no register cuts are solved.
 
@@ -108,7 +110,7 @@ def network(
             initials[initial] = _initial(node.atom)
     pieces, loops, guesses = contract(pieces, graph.names, fixed_point)
     initials |= guesses
-    found = _infer(pieces, {**avals, **{wire: v.aval for wire, v in initials.items()}})
+    found = _infer(pieces, {**first, **{wire: at_zero(v) for wire, v in initials.items()}})
     return Network(tuple(pieces), found, initials, tuple(loops))
 
 
@@ -187,22 +189,22 @@ def stream_value(stream: Stream) -> Value:
 
 
 def _infer(
-    pieces: Sequence[Piece], known: Mapping[Wire, jax.ShapeDtypeStruct]
+    pieces: Sequence[Piece], first: Mapping[Wire, Array]
 ) -> dict[Wire, jax.ShapeDtypeStruct]:
     """Every wire's type: a register's joins its initial content's and its input's, found by trying.
 
     Each round evaluates the pieces, in order, with every register cut; it ends when no register's
-    type changes, which broadcasting makes happen after a few rounds.
+    type changes, which broadcasting makes happen after a few rounds. `first` are the first values
+    of the wires from outside.
     """
     registers = [piece for piece in pieces if piece.sign > 0]
     others = [piece for piece in pieces if piece.sign <= 0]
     ordered = in_order(others)
-    avals = dict(known)
-    for piece in registers:
-        avals[piece.outs[0]] = avals[piece.initial]
+    first = {**first, **{piece.outs[0]: first[piece.initial] for piece in registers}}
+    avals = {wire: jax.ShapeDtypeStruct(x.shape, x.dtype) for wire, x in first.items()}
     rounds = len(registers) + 2
     for _ in range(rounds):
-        avals.update(_types(ordered, avals))
+        avals.update(_types(ordered, avals, first))
         changed = False
         for piece in registers:
             before, source = avals[piece.outs[0]], avals[piece.ins[0]]
@@ -215,10 +217,12 @@ def _infer(
 
 
 def _types(
-    ordered: Sequence[Piece], avals: Mapping[Wire, jax.ShapeDtypeStruct]
+    ordered: Sequence[Piece],
+    avals: Mapping[Wire, jax.ShapeDtypeStruct],
+    first: Mapping[Wire, Array],
 ) -> dict[Wire, jax.ShapeDtypeStruct]:
-    driven = {wire for piece in ordered for wire in piece.outs}
-    outside = [wire for wire in avals if wire not in driven]
+    """The types that pieces drive, from those of the other wires."""
+    outside = list(first)
 
     def run(arrays: list[Array]) -> list[Array]:
         values = dict(zip(outside, arrays, strict=True))
@@ -231,7 +235,13 @@ def _types(
         return [values[wire] for piece in ordered for wire in piece.outs]
 
     names = [wire for piece in ordered for wire in piece.outs]
-    types = jax.eval_shape(run, [avals[wire] for wire in outside])
+    types: Sequence[Any]
+    if runs_eagerly(list(first.values())):
+        pairs = [(first[wire], avals[wire]) for wire in outside]
+        types = run([jnp.broadcast_to(x, aval.shape).astype(aval.dtype) for x, aval in pairs])
+        types = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in types]
+    else:
+        types = jax.eval_shape(run, [avals[wire] for wire in outside])
     return dict(zip(names, types, strict=True))
 
 

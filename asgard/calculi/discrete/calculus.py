@@ -184,7 +184,7 @@ class Sequence:
             else:
                 constants.append(source)
         self.cut = Cut.of(
-            *(circuit, ts.dtype, tuple(constants), dim),
+            *(circuit, ts[0], tuple(constants), dim),
             calculus="Discrete",
             meanings={**MEANINGS, **noise(discrete.noise, "Discrete", "Discrete")},
             fixed_point=discrete.fixed_point,

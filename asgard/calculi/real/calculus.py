@@ -11,10 +11,11 @@ from jaxtyping import Array, Float
 from ...circuits.circuit import Circuit
 from ...errors import CircuitError
 from ...fixed_points.options import FixedPoint
-from ...jaxprs.concrete import is_concrete
+from ...jaxprs.concrete import is_concrete, runs_eagerly
 from ..calculus import Calculus
 from ..series import series
 from ..trajectory import Trajectory
+from . import eager
 from .dense import Dense
 from .path import CHECKPOINTS
 from .simulation import Options, Simulation
@@ -113,6 +114,8 @@ class Real(Calculus):
         dim: str | None,
         state: Any,
     ) -> Trajectory:
+        if runs_eagerly((circuit, self, ts, inputs, state)):
+            return eager.run(_options(self), circuit, ts, inputs, dim, state)
         trajectory = _simulation(circuit, self, ts, inputs, dim).trajectory(state)
         if not self.dense:
             return trajectory
@@ -138,7 +141,11 @@ class Real(Calculus):
 def _simulation(
     circuit: Circuit, real: Real, ts: Array, inputs: tuple[Any, ...], dim: str | None
 ) -> Simulation:
-    options = Options(
+    return Simulation(_options(real), circuit, ts, inputs, dim)
+
+
+def _options(real: Real) -> Options:
+    return Options(
         orders=dict(real.order) if isinstance(real.order, tuple) else real.order,
         rtol=real.rtol,
         atol=real.atol,
@@ -150,7 +157,6 @@ def _simulation(
         checkpoints=CHECKPOINTS if real.adjoint == "bounded" else None,
         fixed_point=real.fixed_point,
     )
-    return Simulation(options, circuit, ts, inputs, dim)
 
 
 def _number(name: str, value: Any) -> Array | None:

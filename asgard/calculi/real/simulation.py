@@ -19,13 +19,13 @@ from ...fixed_points.options import FixedPoint
 from ...status import Status
 from ...taylor.algebraic import Algebraic
 from ...taylor.evaluate import evaluate
-from ...taylor.net import Frame, Value, Wire, promote
+from ...taylor.net import Frame, Value, Wire, at_zero, promote
 from ...taylor.network import coordinate_wire, initial_wire
 from ..convergence import Solves, ends, judge
 from ..cut import Cut
 from ..meanings import REAL, noise
 from ..rows import only
-from ..series import at_zero, coordinate
+from ..series import coordinate
 from ..trajectory import Trajectory
 from . import integral
 from .adaptive import Pause, beside, resume, start
@@ -78,7 +78,7 @@ class Simulation:
         self.options, self.ts_given = options, ts
         orders = options.orders if isinstance(options.orders, Mapping) else {}
         self.cut = Cut.of(
-            *(circuit, ts.dtype, inputs, dim),
+            *(circuit, ts[0], inputs, dim),
             calculus="Real",
             meanings={**REAL, **noise(options.noise, "Real", "Real")},
             fixed_point=options.fixed_point,

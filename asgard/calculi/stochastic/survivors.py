@@ -13,6 +13,7 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 from jaxtyping import Array, Bool
 
+from ...jaxprs.concrete import runs_eagerly
 from ...jaxprs.settings import default_promotion
 from ..rows import chosen
 
@@ -32,6 +33,9 @@ def of_survivors(
     """
     leaves, structure = jax.tree.flatten(rows)
     (count,) = alive.shape
+    if runs_eagerly(rows):
+        each = (jax.tree.unflatten(structure, row) for row in zip(*leaves, strict=True))
+        return jax.tree.map(lambda *parts: jnp.stack(parts), *(fn(*row) for row in each))
     mapped = jax.vmap(lambda *row: fn(*jax.tree.unflatten(structure, row)), axis_size=count)
     closed, types = jax.make_jaxpr(mapped, return_shape=True)(*leaves)
     results = jax.tree.structure(types)

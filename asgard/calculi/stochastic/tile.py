@@ -17,6 +17,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int, Shaped
 
 from ...errors import CircuitError
+from ...jaxprs.concrete import checkpoint
 from ..convergence import Solves, worst
 from ..pointwise import Contents, Guesses
 from ..rows import chosen, finite, only
@@ -127,7 +128,7 @@ class Tile:
             return dataclasses.replace(paths, base=paths.base + count, last=end), found
 
         counts = jnp.asarray(self.steps.counts, jnp.int32)
-        interval = jax.checkpoint(interval, prevent_cse=False)
+        interval = checkpoint(interval)
         end, rest = lax.scan(interval, start, (ts[:-1], ts[1:], counts))
         return end, jax.tree.map(lambda row, rows: jnp.concatenate([row[None], rows]), first, rest)
 
@@ -287,9 +288,9 @@ def _repeated(
         return (advance(paths, number * stride), number + 1), None
 
     def stretch(at: tuple[Paths, Array], _: None) -> tuple[tuple[Paths, Array], None]:
-        return lax.scan(jax.checkpoint(one, prevent_cse=False), at, length=length)[0], None
+        return lax.scan(checkpoint(one), at, length=length)[0], None
 
     most = math.isqrt(max(count, 1))
     length = max(n for n in range(1, most + 1) if count % n == 0)
-    stretch = jax.checkpoint(stretch, prevent_cse=False)
+    stretch = checkpoint(stretch)
     return lax.scan(stretch, (paths, jnp.int32(0)), length=count // length)[0][0]

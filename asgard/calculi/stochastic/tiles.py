@@ -17,6 +17,7 @@ from jaxtyping import Array, Bool, Int, UInt
 
 from ...circuits.circuit import Circuit
 from ...errors import CircuitError
+from ...jaxprs.concrete import checkpoint
 from ...status import Status
 from ..rows import chosen
 from .calculus import Stochastic
@@ -160,7 +161,7 @@ class Tiles:
                 return (present, kept), None
 
             rounds, begin = jax.tree.map(lambda rows: rows[0], (rounds, begin))
-            one = jax.checkpoint(one, prevent_cse=False)
+            one = checkpoint(one)
             found = lax.scan(one, (begin, begin), rounds)[0]
             return jax.tree.map(lambda x: x[None], found)
 
