@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Inexact, UInt
 
 from ..circuits.fields import as_inexact, check_count
 from ..errors import CircuitError
@@ -62,69 +62,78 @@ class Reduction(eqx.Module):
         return accumulator
 
 
-class Mean(Reduction):
+class Moments(eqx.Module):
+    """How many values there are, their mean, and the sum of squares of how far each is from it."""
+
+    count: UInt[Array, "*batch"]
+    mean: Inexact[Array, "..."]
+    squares: Inexact[Array, "..."] | None
+
+
+class _Moment(Reduction):
+    """A statistic of the mean and of squares, which `squares` sums over rows `[paths, …]`."""
+
+    @abc.abstractmethod
+    def squares(self, away: Array) -> Any:
+        """The sum over rows of their squares, None where none are asked for."""
+
+    def tile(self, values: Array, alive: Array) -> Moments:
+        count = jnp.sum(alive, dtype=jnp.uint32)
+        mean = jnp.sum(_only(alive, values), axis=0) / _at_least_one(count, values)
+        return Moments(count, mean, self.squares(_only(alive, values - mean)))
+
+    def merge(self, first: Moments, second: Moments) -> Moments:
+        """As by T. F. Chan, G. H. Golub and R. J. LeVeque, *Algorithms for computing the sample
+        variance*, Am. Stat. 37 (1983)."""
+        count = first.count + second.count
+        dtype = jnp.finfo(first.mean.dtype).dtype
+        share = second.count.astype(dtype) / _at_least_one(count, first.mean)
+        apart = second.mean - first.mean
+        between = self.squares(apart[None])
+        if between is not None:
+            between = first.squares + second.squares + between * (share * first.count.astype(dtype))
+        return Moments(count, first.mean + apart * share, between)
+
+    def result(self, accumulator: Moments) -> Array:
+        """The squares by n - 1, NaN for fewer than two values."""
+        number, squares = accumulator.count, accumulator.squares
+        assert squares is not None
+        divisor = jnp.maximum(number.astype(squares.dtype) - 1, 1)
+        return jnp.where(number > 1, squares / divisor, jnp.nan)
+
+
+class Mean(_Moment):
     """The mean over paths."""
 
     of: Callable[..., Any] | None = eqx.field(static=True, default=None)
 
-    def tile(self, values: Array, alive: Array) -> Any:
-        count = jnp.sum(alive, dtype=jnp.uint32)
-        mean = jnp.sum(_only(alive, values), axis=0) / _at_least_one(count, values)
-        return count, mean
+    def squares(self, away: Array) -> None:
+        del away
 
-    def merge(self, first: Any, second: Any) -> Any:
-        count, share = _joined(first[0], second[0], first[1])
-        return count, first[1] + (second[1] - first[1]) * share
-
-    def result(self, accumulator: Any) -> Array:
-        count, mean = accumulator
-        return jnp.where(count > 0, mean, jnp.nan)
+    def result(self, accumulator: Moments) -> Array:
+        return jnp.where(accumulator.count > 0, accumulator.mean, jnp.nan)
 
 
-class Covariance(Reduction):
-    """The covariance of the entries of a vector, `[k, k]`, with divisor n - 1.
-
-    Arrays of more axes are read as vectors. Merged as by T. F. Chan, G. H. Golub and R. J. LeVeque,
-    *Algorithms for computing the sample variance*, Am. Stat. 37 (1983).
-    """
-
-    of: Callable[..., Any] | None = eqx.field(static=True, default=None)
-
-    def tile(self, values: Array, alive: Array) -> Any:
-        values = values.reshape(values.shape[0], -1)
-        count = jnp.sum(alive, dtype=jnp.uint32)
-        mean = jnp.sum(_only(alive, values), axis=0) / _at_least_one(count, values)
-        away = _only(alive, values - mean)
-        return count, mean, jnp.matmul(away.T, away, precision=lax.Precision.HIGHEST)
-
-    def merge(self, first: Any, second: Any) -> Any:
-        count, share = _joined(first[0], second[0], first[1])
-        apart = second[1] - first[1]
-        between = jnp.outer(apart, apart) * (share * first[0].astype(share.dtype))
-        return count, first[1] + apart * share, first[2] + second[2] + between
-
-    def result(self, accumulator: Any) -> Array:
-        return _divided(accumulator[0], accumulator[2])
-
-
-class Variance(Reduction):
+class Variance(_Moment):
     """The variance over paths, of each entry by itself, with divisor n - 1."""
 
     of: Callable[..., Any] | None = eqx.field(static=True, default=None)
 
-    def tile(self, values: Array, alive: Array) -> Any:
-        count = jnp.sum(alive, dtype=jnp.uint32)
-        mean = jnp.sum(_only(alive, values), axis=0) / _at_least_one(count, values)
-        return count, mean, jnp.sum(_only(alive, values - mean) ** 2, axis=0)
+    def squares(self, away: Array) -> Array:
+        return jnp.sum(away**2, axis=0)
 
-    def merge(self, first: Any, second: Any) -> Any:
-        count, share = _joined(first[0], second[0], first[1])
-        apart = second[1] - first[1]
-        between = apart**2 * (share * first[0].astype(share.dtype))
-        return count, first[1] + apart * share, first[2] + second[2] + between
 
-    def result(self, accumulator: Any) -> Array:
-        return _divided(accumulator[0], accumulator[2])
+class Covariance(_Moment):
+    """The covariance of the entries of a vector, `[k, k]`, with divisor n - 1.
+
+    Arrays of more axes are read as vectors.
+    """
+
+    of: Callable[..., Any] | None = eqx.field(static=True, default=None)
+
+    def squares(self, away: Array) -> Array:
+        away = away.reshape(away.shape[0], -1)
+        return jnp.matmul(away.T, away, precision=lax.Precision.HIGHEST)
 
 
 class Min(Reduction):
@@ -151,59 +160,65 @@ class Max(Reduction):
         return jnp.maximum(first, second)
 
 
-class Histogram(Reduction):
+class _Binned(Reduction):
+    """Counts of `bins` equal parts of `low` to `high`, `[…, bins + 2]`."""
+
+    low: Float[Array, ""] = eqx.field(converter=lambda value: as_inexact("low", value))
+    high: Float[Array, ""] = eqx.field(converter=lambda value: as_inexact("high", value))
+    bins: eqx.AbstractVar[int]
+
+    def __check_init__(self):
+        owner, low, high = type(self).__name__, self.low, self.high
+        check_count(owner, "bins", self.bins, least=1)
+        if is_concrete(low, high) and not -np.inf < np.asarray(low) < np.asarray(high) < np.inf:
+            raise CircuitError(f"{owner}: low must be less than high, not {low} and {high}")
+
+    def tile(self, values: Array, alive: Array) -> Array:
+        flat = values.reshape(values.shape[0], -1)
+        part = (flat - self.low.astype(flat.dtype)) / (self.high - self.low).astype(flat.dtype)
+        # Clipped first: a number that is too large is no integer.
+        bins = jnp.floor(jnp.clip(part * self.bins, -1, self.bins)).astype(jnp.int32) + 1
+        columns = jnp.broadcast_to(jnp.arange(flat.shape[1]), flat.shape)
+        weights = (alive[:, None] & ~jnp.isnan(flat)).astype(jnp.uint32)
+        counts = jnp.zeros((flat.shape[1], self.bins + 2), jnp.uint32)
+        counts = counts.at[columns, bins].add(weights)
+        return counts.reshape(*values.shape[1:], self.bins + 2)
+
+    def merge(self, first: Array, second: Array) -> Array:
+        return first + second
+
+
+class Histogram(_Binned):
     """How many paths lie in each of `bins` equal parts of `low` to `high`, `[…, bins + 2]`.
 
     The first and the last count are of those below and above. NaN, which `of` may make of a path
     that has not ended, is counted nowhere.
     """
 
-    low: Float[Array, ""] = eqx.field(converter=lambda value: as_inexact("Histogram: low", value))
-    high: Float[Array, ""] = eqx.field(converter=lambda value: as_inexact("Histogram: high", value))
     bins: int = eqx.field(static=True, default=100)
     of: Callable[..., Any] | None = eqx.field(static=True, default=None)
 
-    def __check_init__(self):
-        owner = type(self).__name__
-        check_count(owner, "bins", self.bins, least=1)
-        ends = self.low, self.high
-        if is_concrete(*ends) and not -np.inf < np.asarray(ends[0]) < np.asarray(ends[1]) < np.inf:
-            raise CircuitError(f"{owner}: low must be less than high, not {ends[0]} and {ends[1]}")
 
-    def tile(self, values: Array, alive: Array) -> Any:
-        flat = values.reshape(values.shape[0], -1)
-        part = (flat - self.low.astype(flat.dtype)) / (self.high - self.low).astype(flat.dtype)
-        # Clipped before it is made an integer, which a number too large has no place in.
-        bins = jnp.floor(jnp.clip(part * self.bins, -1, self.bins)).astype(jnp.int32) + 1
-        columns = jnp.arange(flat.shape[1])
-        weights = (alive[:, None] & ~jnp.isnan(flat)).astype(jnp.uint32)
-        counts = jnp.zeros((flat.shape[1], self.bins + 2), jnp.uint32)
-        counts = counts.at[jnp.broadcast_to(columns, flat.shape), bins].add(weights)
-        return counts.reshape(*values.shape[1:], self.bins + 2)
-
-    def merge(self, first: Any, second: Any) -> Any:
-        return first + second
-
-
-class Quantiles(Histogram):
+class Quantiles(_Binned):
     """The quantiles at `probabilities`, `[…, probabilities]`, read off a histogram.
 
     They are exact to the width of a bin, and NaN where they lie outside of `low` to `high` and
     where no path is left.
     """
 
+    bins: int = eqx.field(static=True, default=4096)
+    of: Callable[..., Any] | None = eqx.field(static=True, default=None)
     probabilities: Float[Array, " probabilities"] = eqx.field(
         converter=lambda value: jnp.atleast_1d(as_inexact("Quantiles: probabilities", value)),
         default=(0.05, 0.5, 0.95),
     )
-    bins: int = eqx.field(static=True, default=4096)
 
     def __check_init__(self):
         given = self.probabilities
         if is_concrete(given) and not np.all((np.asarray(given) >= 0) & (np.asarray(given) <= 1)):
             raise CircuitError(f"Quantiles: probabilities must lie in 0 to 1, not be {given}")
 
-    def result(self, accumulator: Any) -> Array:
+    def result(self, accumulator: Array) -> Array:
         dtype = self.probabilities.dtype
         below = jnp.cumsum(accumulator, axis=-1).astype(dtype)
         edges = jnp.linspace(self.low, self.high, self.bins + 1)
@@ -230,14 +245,3 @@ def _only(alive: Bool[Array, " paths"], values: Array, other: float = 0.0) -> Ar
 
 def _at_least_one(count: Array, like: Array) -> Array:
     return jnp.maximum(count, 1).astype(jnp.finfo(like.dtype).dtype)
-
-
-def _joined(first: Array, second: Array, like: Array) -> tuple[Array, Array]:
-    """The sum of two counts, and the second's share in it."""
-    count = first + second
-    return count, second.astype(jnp.finfo(like.dtype).dtype) / _at_least_one(count, like)
-
-
-def _divided(count: Array, squares: Array) -> Array:
-    number = count.astype(squares.dtype)
-    return jnp.where(count > 1, squares / jnp.maximum(number - 1, 1), jnp.nan)

@@ -56,31 +56,45 @@ def of_survivors(
         found = run(*primals)
         good = alive & survive(jax.tree.unflatten(results, found))
         one = jnp.argmax(good)
-
-        def sound(row: Array, other: Array) -> Array:
-            return chosen(good, row, jnp.where(good[one], row[one], other))
-
-        at = (*constants, *map(sound, leaves, spare))
-        dots = [*tangents[0], *tangents[1]]
-        places = [place for place, dot in enumerate(dots) if dot.dtype != jax.dtypes.float0]
-
-        def moved(moving: list[Array]) -> list[Array]:
-            for place, dot in zip(places, moving, strict=True):
-                dots[place] = dot
-            out = jax.jvp(evaluate, at, tuple(dots))[1]
-            kept = (dot for dot in out if dot.dtype != jax.dtypes.float0)
-            return [chosen(good, dot, jnp.zeros_like(dot)) for dot in kept]
-
-        def still(moving: list[Array]) -> list[Array]:
-            del moving
-            return [jnp.zeros_like(x) for x in found if jnp.issubdtype(x.dtype, jnp.inexact)]
-
-        moving = iter(jax.lax.cond(good[one], moved, still, [dots[place] for place in places]))
-        return found, [
-            next(moving)
-            if jnp.issubdtype(x.dtype, jnp.inexact)
-            else np.zeros(x.shape, jax.dtypes.float0)
-            for x in found
+        sound = [
+            chosen(good, row, jnp.where(good[one], row[one], other))
+            for row, other in zip(leaves, spare, strict=True)
         ]
+        dots = [*tangents[0], *tangents[1]]
+        return found, _tangents(evaluate, good, [*constants, *sound], dots, found)
 
     return jax.tree.unflatten(results, run(closed.consts, leaves, jax.tree.leaves(spare), alive))
+
+
+def _tangents(
+    evaluate: Callable[..., Any],
+    good: Array,
+    primals: list[Array],
+    dots: list[Any],
+    found: list[Array],
+) -> list[Any]:
+    """The tangents of what `evaluate` gives at some primals, 0 in the rows that are not good.
+
+    Where no row is good nothing is evaluated. `found` are arrays of the types of what it gives.
+    """
+    moving = [number for number, dot in enumerate(dots) if dot.dtype != jax.dtypes.float0]
+
+    def moved(given: list[Array]) -> list[Array]:
+        tangents = list(dots)
+        for number, dot in zip(moving, given, strict=True):
+            tangents[number] = dot
+        out = jax.jvp(evaluate, tuple(primals), tuple(tangents))[1]
+        kept = (dot for dot in out if dot.dtype != jax.dtypes.float0)
+        return [chosen(good, dot, jnp.zeros_like(dot)) for dot in kept]
+
+    def still(given: list[Array]) -> list[Array]:
+        del given
+        return [jnp.zeros_like(x) for x in found if jnp.issubdtype(x.dtype, jnp.inexact)]
+
+    inexact = iter(jax.lax.cond(jnp.any(good), moved, still, [dots[n] for n in moving]))
+    return [
+        next(inexact)
+        if jnp.issubdtype(x.dtype, jnp.inexact)
+        else np.zeros(x.shape, jax.dtypes.float0)
+        for x in found
+    ]
