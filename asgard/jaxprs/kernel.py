@@ -22,6 +22,7 @@ from jaxlib.mlir import ir
 from jaxtyping import Array
 
 from .convolution import by_loops
+from .fences import hidden
 from .hoisting import EXPANSIONS, computes_constants, hoisted
 from .primitives import Kernel, traits
 from .program import from_jaxpr, inner_jaxprs, live
@@ -103,7 +104,7 @@ def as_kernel(fn: Callable[..., Sequence[Any]], *arguments: Any) -> tuple[list[A
     if count > (LONGEST_WITH_LOOPS if searches else LONGEST) or not all(map(_fits, equations)):
         # A result that is a constant would be a NumPy array.
         return [jnp.asarray(x) for x in jaxpr_as_fun(closed)(*arguments)], False
-    operands = lax.optimization_barrier([*closed.consts, *arguments])
+    operands = hidden([*closed.consts, *arguments])
     results = _kernel.bind(*operands, jaxpr=ClosedJaxpr(_reading_all(closed.jaxpr), ()))
     return results[: len(closed.jaxpr.outvars)], True
 

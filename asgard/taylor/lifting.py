@@ -11,10 +11,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array
 
 from ..errors import CircuitError
+from ..jaxprs.fences import cut
 from ..jaxprs.primitives import traits
 from ..jaxprs.program import Equation, Program, literal_key, trace
 from .entries import Entries, Entry
@@ -114,7 +114,7 @@ class Lifted:
         for instruction in self.instructions:
             instruction.start(values)
             for number in self.cuts.intersection(instruction.equation.outs):
-                values[number] = _cut(values[number])
+                values[number] = cut(values[number])
         memory = Memory(
             held={number: jnp.asarray(values[number]) for number in self.held},
             histories={number: [jnp.asarray(values[number])] for number in self.histories},
@@ -339,11 +339,7 @@ class Lifted:
         return sorted(read - self.series - set(self.constants))
 
     def _find_cuts(self) -> set[int]:
-        """Where long chains of order 0 are cut.
-
-        Every value of a chain is read twice, by the next and by its own history, and XLA's fusion
-        computes the chain up to it anew for each: code and time quadratic in the chain's length.
-        """
+        """Where long chains of order 0 are cut: each value is read by the next and by a history."""
         depth: dict[int, int] = {}
         cuts: set[int] = set()
         for instruction in self.instructions:
@@ -366,8 +362,3 @@ class Lifted:
         number = len(self.avals)
         self.avals[number] = jax.ShapeDtypeStruct(aval.shape, aval.dtype)
         return number
-
-
-def _cut(value: Array) -> Array:
-    """The same value, by an operation that XLA does not fuse with what reads it."""
-    return lax.cumsum(jnp.stack([value, jnp.zeros_like(value)]), axis=0)[0]

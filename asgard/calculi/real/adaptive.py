@@ -112,12 +112,7 @@ def take_step(
         clipped &= rejected == 0
         accepted |= clipped & (size <= 2 * jnp.finfo(size.dtype).eps * jnp.abs(point.time))
     offset = _offset(point, size, clipped, wall, direction)
-    # A branch that is always taken, so that XLA sums the series once for all that reads it.
-    change = lax.cond(
-        rejected[(0,) * rejected.ndim] >= 0,
-        lambda: _change(coefficients, offset),
-        lambda: lax.full_like(point.state, 0),
-    )
+    change = _change(coefficients, offset)
     after = _end(point, offset, coefficients[0], change, clipped, wall, direction)
     after = dataclasses.replace(after, step=lax.max(size, proposed))
     return Step(coefficients, size, clipped, after, finite, accepted, rejected)

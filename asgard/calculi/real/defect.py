@@ -17,6 +17,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array
 
+from ...jaxprs.fences import computed_once
 from .system import Control, Point, System, any_of, horner, orders, wire_norms
 
 # How many sizes a step may refuse before it is given up.
@@ -159,10 +160,9 @@ class _Defect:
             across = offsets[:, None]
             return horner(self.coefficients[:, None], across), horner(self.slopes[:, None], across)
 
-        # A branch that is always taken: XLA would sum what it fuses anew where the field reads it.
         shape = (len(offsets), *self.coefficients.shape[1:])
-        none = lax.full(shape, 0, self.coefficients.dtype)
-        states, expected = lax.cond(place >= 0, polynomials, lambda: (none, none))
+        type_ = jax.ShapeDtypeStruct(shape, self.coefficients.dtype)
+        states, expected = computed_once(polynomials, (type_, type_), place >= 0)
 
         def one(offset: Array, state: Array, expected: Array) -> Array:
             found = self.system.field(self.time + offset, state)

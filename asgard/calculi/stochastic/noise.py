@@ -20,6 +20,7 @@ from jax import lax
 from jaxtyping import Array, Float, Inexact, UInt
 
 from ...errors import CircuitError
+from ...jaxprs.fences import as_pair, of_pair, one_by_one
 from .normal import normal_pair
 
 Words = tuple[Array, Array]
@@ -84,11 +85,10 @@ def sign(words: Words, dtype: Any) -> Array:
 @dataclasses.dataclass(frozen=True)
 class Pairs:
     """Standard normal numbers of consecutive steps: `pairs`, `[pairs, labels, paths, *shape]`, hold
-    those of an even step and of the next as one complex number, since XLA makes both at once only
-    where they are one. `skipped` says that the first step is the second of its pair.
+    those of an even step and of the next as one complex number (`fences.as_pair`). `skipped` says
+    that the first step is the second of its pair.
 
-    Read a row inside of a loop that does not draw the pairs: fused with what draws them, XLA would
-    draw them for each row.
+    Read a row inside a loop that does not draw the pairs. Otherwise XLA draws them for each row.
     """
 
     pairs: Inexact[Array, "pairs labels paths ..."]
@@ -99,11 +99,11 @@ class Pairs:
         place = self.skipped + number.astype(jnp.uint32)
         half = (place >> np.uint32(1)).astype(jnp.int32)
         row = lax.dynamic_index_in_dim(self.pairs, half, keepdims=False)
-        return jnp.where((place & np.uint32(1)) == 1, row.imag, row.real)
+        return of_pair(row, (place & np.uint32(1)) == 1)
 
     def rows(self, count: int) -> Float[Array, "steps labels paths ..."]:
         """The numbers of all steps."""
-        return lax.map(self.row, jnp.arange(count, dtype=jnp.uint32))
+        return one_by_one(self.row, jnp.arange(count, dtype=jnp.uint32))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,7 +125,7 @@ class Numbers:
         """Standard normal numbers for `count` steps: two steps share a block."""
         blocks = (first >> np.uint32(1)) + jnp.arange(count // 2 + 1, dtype=jnp.uint32)
         numbers = normal_pair(self._blocks(key, blocks), self.dtype)
-        pairs = lax.complex(*numbers)
+        pairs = as_pair(*numbers)
         return Pairs(pairs.reshape(*pairs.shape[:3], *shape), first & np.uint32(1))
 
     def signs(self, key: Words, first: Array, count: int, shape: tuple[int, ...]) -> Array:
@@ -195,13 +195,12 @@ def bridge(
         own = jax.tree.map(lambda words: words[None], keys)
         return tuple(numbers.normals(k, first, count, source.shape).rows(count)[:, 0] for k in own)
 
-    # Loops over places, since XLA would else draw a number again for each part that it acts on.
-    (w, z), (h, n) = ((drawn[:1], drawn[1:]) for drawn in lax.map(draw, tuple(keys)))
+    (w, z), (h, n) = ((drawn[:1], drawn[1:]) for drawn in one_by_one(draw, tuple(keys)))
     h = h * math.sqrt(1 / 12)
     for places in counts:
         level = slice(places - 1, 2 * places - 1)
         length = jnp.full(places, 1 / places, w.dtype)
-        parts = lax.map(_halved, (w, h, z[level], n[level], length))
+        parts = one_by_one(_halved, (w, h, z[level], n[level], length))
         w, h = (both.reshape(-1, *both.shape[2:]) for both in parts)
     w, h = (jnp.moveaxis(array, 0, 1) for array in (w, h))
     return w.reshape(-1, *w.shape[2:]), h.reshape(-1, *h.shape[2:])

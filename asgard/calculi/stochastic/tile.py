@@ -17,6 +17,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int, Shaped
 
 from ...errors import CircuitError
+from ...jaxprs import fences
 from ...jaxprs.concrete import checkpoint
 from ..convergence import Solves, worst
 from ..pointwise import Contents, Guesses
@@ -228,8 +229,7 @@ class _Interval:
     def _drawn(self, number: int, paths: Paths, first: Array) -> Paths:
         """The same, with the noise of these steps drawn at once."""
         halves = 2**self.tile.steps.halvings
-        # XLA makes a loop of one turn none, and then other bits: a second turn does nothing.
-        turns = max(2, number * halves)
+        turns = fences.turns(number * halves)
         begin = self.base + first
         ahead = self.tile.draws.ahead(begin, -(-turns // halves), begin - self.start)
         end = jnp.minimum(first + number, self.count) * halves

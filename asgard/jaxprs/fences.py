@@ -1,0 +1,84 @@
+"""Fences: what keeps XLA from undoing the structure of a program.
+
+XLA's CPU backend fuses an operation with all that read it, and computes it again in each of them.
+It folds what it knows when it compiles, and it drops an `optimization_barrier` before it fuses.
+What stands between two fusions is the boundary of a loop or branch, or an operation that it never
+fuses.
+None of this is documented. `tests/jaxprs/test_fences.py` has a test of each function here, which
+counts operations in compiled programs: of what XLA does without the fence, and with it.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Complex, Float
+
+
+def computed_once(fn: Callable[[], Any], types: Any, always: Bool[Array, ""]) -> Any:
+    """fn(), which XLA does not compute again in each operation that reads it.
+
+    A branch that is always taken. XLA must not know that, so `always` is traced and true. Measured
+    where steps of the Lorenz system are checked: a batch of 64 runs takes half the time, one run
+    5 % less.
+
+    **Arguments:** `types` are those of fn's results, a tree of arrays or of their types.
+    """
+
+    def never() -> Any:
+        return jax.tree.map(lambda x: lax.full(x.shape, 0, x.dtype), types)
+
+    return lax.cond(always, fn, never)
+
+
+def cut(value: Array) -> Array:
+    """The value, by an operation that XLA does not fuse with what reads it: a cumulative sum.
+
+    It ends a chain of operations of which each is read twice: XLA would compute the chain up to
+    each reader again, in code and time quadratic in the chain's length. Measured: the series of a
+    chain of 120 atoms compiles in 0.9 s in place of 5.3 s.
+    """
+    return lax.cumsum(jnp.stack([value, jnp.zeros_like(value)]), axis=0)[0]
+
+
+def as_pair(first: Float[Array, "..."], second: Float[Array, "..."]) -> Complex[Array, "..."]:
+    """Two arrays that one computation makes, as one complex array.
+
+    As two arrays XLA makes each by itself, and computes what both share twice. Measured: a million
+    pairs of normal numbers take 1.2 times as long as two arrays.
+    """
+    return lax.complex(first, second)
+
+
+def of_pair(pair: Complex[Array, "..."], is_second: Bool[Array, ""]) -> Float[Array, "..."]:
+    """One of the two arrays of a pair."""
+    return jnp.where(is_second, pair.imag, pair.real)
+
+
+def one_by_one(fn: Callable[[Any], Any], rows: Any) -> Any:
+    """fn of each row, in a loop, whose boundary XLA does not fuse across.
+
+    XLA computes what makes a row once, and not again in each operation that reads the results.
+    Measured: an ensemble of 4,096 paths with halved steps takes 11 times as long by `jax.vmap`.
+    """
+    return lax.map(fn, rows)
+
+
+def turns(count: int) -> int:
+    """How many turns a loop has that does something in `count` of them: at least 2.
+
+    XLA replaces a loop of one turn by its body, which it fuses with what surrounds it. Then the
+    same step can round differently in loops of different lengths.
+    """
+    return max(2, count)
+
+
+def hidden(values: Sequence[Array]) -> list[Array]:
+    """The values, of which XLA knows none when it compiles the program that reads them.
+
+    For the operands of a kernel: XLA ends the process when it finds an array there whose entries it
+    knows. The barrier outlasts the passes that would put constants there.
+    """
+    return lax.optimization_barrier(list(values))

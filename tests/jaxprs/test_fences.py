@@ -1,0 +1,89 @@
+"""What XLA does with and without each fence, by counts of operations in compiled programs.
+
+A test that fails on a new version of XLA says that a fence no longer holds, or is no longer needed.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from asgard.jaxprs import fences
+
+X = jnp.linspace(0.1, 0.9, 64)
+
+
+def count(operation, fn, *arguments):
+    """How often a compiled function has an operation."""
+    return jax.jit(fn).lower(*arguments).compile().as_text().count(f" {operation}(")
+
+
+def read_by_many(value):
+    """Operations that XLA fuses the value into, each by itself."""
+    return [lax.cumsum(value * k) for k in (2.0, 3.0, 4.0)]
+
+
+def test_what_many_read_is_computed_once():
+    def plain(x):
+        return read_by_many(jnp.tan(x))
+
+    def fenced(x):
+        return read_by_many(fences.computed_once(lambda: jnp.tan(x), x, x[0] > 0))
+
+    assert count("tan", plain, X) == 3
+    assert count("tan", fenced, X) == 1
+    np.testing.assert_array_equal(jnp.stack(fenced(X)), jnp.stack(plain(X)))
+
+
+def test_a_chain_whose_every_value_is_read_is_computed_once_between_cuts():
+    def chain(x, fence):
+        found = []
+        for number in range(32):
+            x = x * x + 0.5
+            x = fence(x) if number % 8 == 7 else x
+            found.append(x)
+        return jnp.stack(found)
+
+    # One multiplication for each value of the chain, or one for each value up to each reader.
+    assert count("multiply", lambda x: chain(x, lambda x: x), X) == 32 * 33 // 2
+    assert count("multiply", lambda x: chain(x, fences.cut), X) == 4 * (8 * 9 // 2)
+    np.testing.assert_array_equal(fences.cut(X), X)
+
+
+def test_two_arrays_of_one_computation_are_made_at_once_as_a_pair():
+    def both(x):
+        shared = jnp.tan(x)
+        return shared * x, shared + x
+
+    assert count("tan", both, X) == 2
+    assert count("tan", lambda x: fences.as_pair(*both(x)), X) == 1
+    pair = fences.as_pair(*both(X))
+    halves = [fences.of_pair(pair, jnp.asarray(flag)) for flag in (False, True)]
+    np.testing.assert_array_equal(halves, both(X))
+
+
+def test_rows_that_many_read_are_made_once_one_by_one():
+    rows = X.reshape(4, 16)
+
+    def read(z):
+        return z[0] + z[1], z[1] - z[2], 2 * z[2] - z[3], jnp.sum(z)
+
+    assert count("tan", lambda rows: read(jnp.tan(rows)), rows) > 3
+    assert count("tan", lambda rows: read(fences.one_by_one(jnp.tan, rows)), rows) == 1
+
+
+def test_a_loop_of_one_turn_is_none():
+    def steps(turns):
+        return lambda x: lax.scan(lambda x, _: (x * x + 0.5, None), x, length=turns)[0]
+
+    assert count("while", steps(1), X) == 0
+    assert count("while", steps(fences.turns(1)), X) == 1
+
+
+def test_a_barrier_hides_constants_and_is_gone_when_xla_fuses():
+    def read(x):
+        return [lax.cumsum(jnp.tan(one) * k) for k in (2.0, 3.0, 4.0) for one in fences.hidden([x])]
+
+    # What the barrier hides would be folded: the tangent of an array that is known.
+    assert count("tan", lambda: read(np.asarray(X))) == 3
+    assert count("tan", lambda: [jnp.tan(np.asarray(X))]) == 0
