@@ -28,9 +28,10 @@ class Status(eqx.Enumeration):
         "them, and take each once"
     )
     not_converged = (
-        "a loop that no register cuts has no fixed point that was found: it may have none (a gain "
-        "of exactly 1), or start too far from it; try FixedPoint with a guess for one of its "
-        "wires, another method, damping, or more max_steps, or put a register on the loop"
+        "no fixed point of a loop that no register cuts, or no steady state, was found: there may "
+        "be none (a gain of exactly 1), or the solve starts too far from it; try FixedPoint with a "
+        "guess for one of its wires, other initial contents of a steady state, another method, "
+        "damping, or more max_steps, or put a register on the loop"
     )
 
 

@@ -9,18 +9,21 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import equinox as eqx
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
 from ..circuits.graph import Node
 from ..circuits.terms import brief
+from ..status import Status
 from ..taylor.algebraic import Algebraic
 from ..taylor.evaluate import evaluate
 from ..taylor.net import Frame, Piece, Value, Wire, at_zero, promote
 from ..taylor.network import coordinate_wire
-from .convergence import Solves
+from .convergence import Solves, judge
 from .cut import Cut
+from .rows import finite, only
 from .series import coordinate
 
 Contents = tuple[Array, ...]
@@ -41,14 +44,35 @@ class Feeds:
     solves: Solves | None
 
 
-@dataclasses.dataclass(frozen=True)
-class Row:
+class Row(eqx.Module):
     """The output wires and the named ones at one time, coefficient axes last; and how the loops
-    were solved."""
+    were solved. With a leading axis, those at many times."""
 
     outputs: tuple[Array, ...]
     names: dict[str, Array]
     solves: Solves | None
+
+    def judged(self, times: Array) -> tuple["Row", Status, dict[str, Array]]:
+        """The rows at some times as far as they are good, NaN from there on; the status and the
+        stats.
+
+        A row is bad where a wire is not finite or a loop was not solved.
+        """
+        count = times.shape[0]
+        wires = (*self.outputs, *self.names.values()) or (times,)
+        bad = ~jnp.stack([finite(wire, count) for wire in wires])
+        good = jnp.argmax(jnp.append(bad.any(0), True))
+        last = jnp.minimum(good, count - 1)
+        status = Status.where(good < count, Status.nonfinite, Status.ok)
+        stats = {"wire": jnp.argmax(bad[:, last]), "kernel": jnp.zeros((), bool)}
+        if self.solves is not None:
+            # A loop without a solution is what makes the outputs of its own row NaN.
+            found, status, more = judge(self.solves, good + 1, status, count)
+            good, stats = jnp.minimum(good, found), stats | more
+        last = jnp.minimum(good, count - 1)
+        stats |= {"steps": last, "reached": times[last]}
+        outputs, names = only(jnp.arange(count) < good, (self.outputs, self.names))
+        return Row(outputs, names, self.solves), status, stats
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,15 +13,13 @@ from ..circuits.circuit import Circuit
 from ..errors import CircuitError
 from ..fixed_points.implicit import fixed_point
 from ..fixed_points.options import FixedPoint
-from ..status import Status
 from ..taylor.net import Piece
 from ..taylor.network import Meanings, register
 from .calculus import Calculus, check_types
-from .convergence import Solves, judge
+from .convergence import Solves
 from .cut import Cut
 from .meanings import FOR_SERIES, noise
-from .pointwise import Contents, Guesses, Pointwise
-from .rows import finite, only
+from .pointwise import Contents, Guesses, Pointwise, Row
 from .trajectory import Trajectory
 
 MEANINGS: Meanings = {
@@ -82,7 +80,7 @@ class Steady(Calculus):
             meanings={**MEANINGS, **noise(self.noise, "Steady", "Steady")},
             fixed_point=self.fixed_point,
         )
-        pointwise, count = Pointwise(cut, ts.dtype), ts.shape[0]
+        pointwise = Pointwise(cut, ts.dtype)
         start = Solution(pointwise.begin(), pointwise.start())
         if state is not None:
             check_types(state, start, "contents", "guesses")
@@ -93,18 +91,15 @@ class Steady(Calculus):
             row = pointwise.outputs(t, contents, start.guesses, {})
             facts = [solves] if row.solves is None else [solves, row.solves]
             solves = jax.tree.map(lambda *parts: jnp.concatenate(parts), *facts)
-            return start.moved(contents), (row.outputs, row.names, solves)
+            return start.moved(contents), Row(row.outputs, row.names, solves)
 
-        end, (outputs, names, solves) = lax.scan(at, start, ts.astype(pointwise.time_dtype))
-        good = jnp.argmin(jnp.append(finite((outputs, names), count), False))
-        status = Status.where(good < count, Status.nonfinite, Status.ok)
-        found, status, stats = judge(solves, good + 1, status, count)
-        good = jnp.minimum(good, found)
-        reached = ts[jnp.minimum(good, count - 1)]
-        stats |= {"steps": good, "reached": reached, "kernel": jnp.zeros((), bool)}
-        outputs, names = only(jnp.arange(count) < good, (outputs, names))
-        loops = ("the steady state", *cut.loop_names)
-        return Trajectory(ts, outputs, names, status, stats, end, loops=loops)
+        end, rows = lax.scan(at, start, ts.astype(pointwise.time_dtype))
+        row, status, stats = rows.judged(ts)
+        return Trajectory(
+            *(ts, row.outputs, row.names, status, stats, end),
+            loops=("the steady state", *cut.loop_names),
+            wires=cut.output_names,
+        )
 
     def _solve(self, pointwise: Pointwise, t: Array, start: "Solution") -> tuple[Contents, Solves]:
         """The contents at which nothing goes into the registers, and how that was solved."""

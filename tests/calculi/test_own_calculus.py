@@ -29,7 +29,7 @@ class Rest(ag.Calculus):
 
     def simulate(self, circuit: Any, ts: Any, inputs: Any, dim: Any, state: Any) -> ag.Trajectory:
         cut = Cut.of(
-            *(circuit, ts.dtype, inputs, dim),
+            *(circuit, ts[0], inputs, dim),
             calculus="Rest",
             meanings=MEANINGS,
             fixed_point=self.options,

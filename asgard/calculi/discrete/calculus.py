@@ -21,15 +21,12 @@ from ...fixed_points.options import FixedPoint
 from ...jaxprs.concrete import is_concrete
 from ...jaxprs.meshes import without_mesh
 from ...jaxprs.settings import default_promotion
-from ...status import Status
 from ...taylor.net import Wire
 from ...taylor.network import Meanings, deregister, register
 from ..calculus import Calculus, check_types
-from ..convergence import judge
 from ..cut import Cut
 from ..meanings import FOR_SERIES, noise
-from ..pointwise import Contents, Guesses, Pointwise
-from ..rows import only
+from ..pointwise import Contents, Pointwise, Row
 from ..trajectory import Trajectory
 from .lookahead import Lookahead, ahead
 
@@ -118,26 +115,10 @@ class Discrete(Calculus):
         # The last sample is read, and not yet summed: the run goes on from there.
         last = {wire: samples[-1] for wire, samples in given.items()}
         row = sequence.pointwise.outputs(sequence.time(end.number), end.contents, end.guesses, last)
-        outputs, names, solves = jax.tree.map(
-            lambda rows, row: jnp.concatenate([rows, row[None]]),
-            rows,
-            (row.outputs, row.names, row.solves),
-        )
-        bad = _bad(outputs, names, count)
-        good = jnp.argmax(jnp.append(bad.any(0), True))
-        wire = jnp.argmax(bad[:, jnp.minimum(good, self.span)])
-        status = Status.where(good < count, Status.nonfinite, Status.ok)
-        stats: dict[str, Array] = {}
-        if solves is not None:
-            # A loop without a solution is what makes the outputs of its own sample NaN.
-            found, status, stats = judge(solves, good + 1, status, count)
-            good = jnp.minimum(good, found)
-        reached = jnp.where(good < count, ts[0] + good.astype(ts.dtype), ts[-1])
-        stats |= {"steps": jnp.minimum(good, self.span), "reached": reached, "wire": wire}
-        stats["kernel"] = jnp.zeros((), bool)
-        outputs, names = only(jnp.arange(count) < good, (outputs, names))
-        places = jnp.round(ts).astype(jnp.int32) - first
-        outputs, names = jax.tree.map(lambda rows: rows[places], (outputs, names))
+        rows = jax.tree.map(lambda rows, row: jnp.concatenate([rows, row[None]]), rows, row)
+        rows, status, stats = rows.judged(ts[0] + jnp.arange(count, dtype=ts.dtype))
+        numbers = jnp.round(ts).astype(jnp.int32) - first
+        outputs, names = jax.tree.map(lambda rows: rows[numbers], (rows.outputs, rows.names))
         return Trajectory(
             *(ts, outputs, names, status, stats, dataclasses.replace(end, last=ts[-1])),
             loops=sequence.cut.loop_names,
@@ -167,19 +148,14 @@ class Sequence:
     """A circuit as a scan over samples."""
 
     def __init__(
-        self,
-        discrete: Discrete,
-        circuit: Circuit,
-        ts: Array,
-        inputs: tuple[Any, ...],
-        dim: str | None,
+        self, discrete: Discrete, circuit: Circuit, ts: Array, inputs: Any, dim: str | None
     ):
         self.sums = discrete.register == "sum"
         self.samples: dict[int, Samples] = {}
         constants = []
-        for place, source in enumerate(inputs):
+        for index, source in enumerate(inputs):
             if isinstance(source, Samples) and source.ts is None:
-                self.samples[place] = source
+                self.samples[index] = source
                 constants.append(jnp.zeros(source.values.shape[1:], source.values.dtype))
             else:
                 constants.append(source)
@@ -189,13 +165,9 @@ class Sequence:
             meanings={**MEANINGS, **noise(discrete.noise, "Discrete", "Discrete")},
             fixed_point=discrete.fixed_point,
         )
-        changing = [self.cut.graph.inputs[place] for place in self.samples]
-        self.summing = {
-            wire
-            for node in self.cut.nodes
-            if self.sums and isinstance(node.atom, Register)
-            for wire in node.outs
-        }
+        changing = [self.cut.graph.inputs[index] for index in self.samples]
+        registers = [node for node in self.cut.nodes if isinstance(node.atom, Register)]
+        self.summing = {wire for node in registers if self.sums for wire in node.outs}
         ahead = Lookahead(self.cut, self.sums, self.summing, changing)
         self.pointwise = Pointwise(self.cut, ts.dtype, sampled=True, extended=ahead.extended())
         self.inputs_ahead = ahead.inputs(self.pointwise)
@@ -206,7 +178,7 @@ class Sequence:
 
     def given(self, first: Array, count: int) -> dict[Wire, Array]:
         """The input wires with samples, from sample number `first` on; their ends are held."""
-        samples = {self.cut.graph.inputs[place]: held for place, held in self.samples.items()}
+        samples = {self.cut.graph.inputs[index]: held for index, held in self.samples.items()}
         found = {}
         for wire, later in [*((wire, 0) for wire in samples), *self.inputs_ahead]:
             values = samples[wire].values
@@ -216,24 +188,18 @@ class Sequence:
 
     def run(
         self, start: Samplewise, count: int, given: Mapping[Wire, Array]
-    ) -> tuple[Samplewise, Any]:
-        """So many samples: the state after them, and at each the outputs, the named wires, and how
-        loops were solved."""
-
+    ) -> tuple[Samplewise, Row]:
+        """So many samples: the state after them, and a row for each."""
         wires = list(given)
 
-        def step(carry: tuple[Contents, Guesses, Array], samples: list[Array]) -> Any:
-            contents, guesses, number = carry
-            given = dict(zip(wires, samples, strict=True))
-            feeds, row = self.pointwise.sample(self.time(number), contents, guesses, given)
-            after = self._after(contents, feeds.values), feeds.guesses, number + 1
-            return after, (row.outputs, row.names, row.solves)
+        def step(state: Samplewise, samples: list[Array]) -> tuple[Samplewise, Row]:
+            given, now = dict(zip(wires, samples, strict=True)), self.time(state.number)
+            feeds, row = self.pointwise.sample(now, state.contents, state.guesses, given)
+            number = state.number + 1
+            contents = self._after(state.contents, feeds.values)
+            return Samplewise(contents, feeds.guesses, number, self.time(number)), row
 
-        carry = (start.contents, start.guesses, start.number)
-        (contents, guesses, number), rows = lax.scan(
-            step, carry, list(given.values()), length=count
-        )
-        return Samplewise(contents, guesses, number, self.time(number)), rows
+        return lax.scan(step, start, list(given.values()), length=count)
 
     def time(self, number: Array) -> Array:
         """A sample's number as the coordinate."""
@@ -252,12 +218,6 @@ class Sequence:
         )
 
 
-def _bad(outputs: tuple[Array, ...], names: Mapping[str, Array], count: int) -> Array:
-    """Where wires are not finite, `[wires, samples]`: the outputs, and then those with names."""
-    wires = (*outputs, *names.values()) or (jnp.zeros(count),)
-    return jnp.stack([jnp.any(~jnp.isfinite(w).reshape(len(w), -1), axis=1) for w in wires])
-
-
 def _samples(circuit: Circuit, inputs: Any) -> tuple[Inexact[Array, "samples ..."], ...]:
     """One array of samples for each input wire, all of one length."""
     if not isinstance(inputs, tuple | list) or len(inputs) != circuit.n_in:
@@ -269,7 +229,7 @@ def _samples(circuit: Circuit, inputs: Any) -> tuple[Inexact[Array, "samples ...
         raise CircuitError(
             "a circuit without inputs does not say how many samples to run: use simulate"
         )
-    arrays = tuple(as_inexact(f"input {place}", given) for place, given in enumerate(inputs))
+    arrays = tuple(as_inexact(f"input {index}", given) for index, given in enumerate(inputs))
     if any(array.ndim == 0 for array in arrays) or len({len(array) for array in arrays}) != 1:
         shapes = ", ".join(str(array.shape) for array in arrays)
         raise CircuitError(
@@ -296,5 +256,5 @@ def _compiled(
             "run the whole sequence by simulate, or take x - delay(x), the backward difference"
         )
     given: dict[Wire, Array] = dict(zip(sequence.cut.graph.inputs, inputs, strict=True))
-    end, (outputs, *_) = sequence.run(start, len(inputs[0]), given)
-    return outputs[0] if len(outputs) == 1 else outputs, end
+    end, rows = sequence.run(start, len(inputs[0]), given)
+    return rows.outputs[0] if len(rows.outputs) == 1 else rows.outputs, end
