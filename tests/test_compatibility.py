@@ -20,6 +20,7 @@ import optax
 import pytest
 import scipy.integrate
 import scipy.linalg
+from helpers import slow
 from systems import Saturation, cast, relaxation
 
 import asgard as ag
@@ -429,7 +430,26 @@ CELLS = [
 ]
 
 
-@pytest.mark.parametrize(("transformation", "kind", "run", "dtype"), CELLS)
+# The quick tier runs every transformation of a plain loop in time, and every kind under one that
+# holds most of the others. Where that compiles for many seconds, the kind has a run alone.
+PLAIN = ("trace", "simulate")
+LONGEST = ("two dimensions", "algebraic loop in a loop", "stochastic, a loop")
+
+
+def is_quick(name, kind, run, dtype):
+    """Whether a cell belongs to the quick tier."""
+    if (kind, run) == PLAIN:
+        return dtype == "float64" or name == "jit vmap grad"
+    if dtype == "float32" or run == "series":
+        return (name, kind, dtype) == ("jit vmap grad", "two dimensions", "float64")
+    return name == ("jit" if kind in LONGEST else "jit vmap grad")
+
+
+def _cases():
+    return [cell if is_quick(*cell) else slow(*cell) for cell in CELLS]
+
+
+@pytest.mark.parametrize(("transformation", "kind", "run", "dtype"), _cases())
 def test_kinds_of_circuits_have_their_values_under(transformation, kind, run, dtype):
     cell = Cell((KINDS | STEPPED)[kind], (RUNS | STEPPED_RUNS)[run], dtype)
     if (kind, transformation) not in REFUSED:
@@ -503,6 +523,7 @@ def sharded():
     return run.stdout.splitlines()
 
 
+@pytest.mark.slow
 def test_the_table_of_the_page_is_that_of_these_tests(sharded):
     columns = [name for name in TRANSFORMATIONS if name != "export"]
     lines = ["| | " + " | ".join([*columns, "sharding", "CPU", "GPU", "TPU"]) + " |"]
