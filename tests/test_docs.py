@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+from helpers import slow
 
 from asgard.language.keywords import KEYWORDS
 
@@ -32,7 +33,12 @@ def promised(statement: ast.stmt, block: str) -> str:
     return " ".join(found)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+# The longest pages show what other quick tests hold.
+LONG = ("simulate.md", "fit.md", "stochastic.md", "taylor.md")
+RUN = [slow(page) if page.name in LONG else page for page in PAGES]
+
+
+@pytest.mark.parametrize("page", RUN, ids=lambda page: page.name)
 def test_examples_run_and_print_what_they_say(page):
     namespace = {"__name__": page.stem}
     for block in blocks(page, "python"):

@@ -28,6 +28,7 @@ def lynx_hare():
     return loaded("lynx_hare")
 
 
+@pytest.mark.slow
 def test_lynx_hare_finds_the_optimum_and_draws(lynx_hare, tmp_path, capsys):
     output = tmp_path / "picture.png"
     assert lynx_hare.main(["--output", str(output)]) == 0
@@ -44,6 +45,7 @@ def test_lynx_hare_finds_the_optimum_and_draws(lynx_hare, tmp_path, capsys):
     assert output.read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_the_band_of_lynx_hare_is_the_spread_of_what_numbers_within_their_errors_give(lynx_hare):
     years, *species = np.loadtxt(lynx_hare.RECORDS, delimiter=",", skiprows=1, unpack=True)
     ts, records = jnp.asarray(years), jnp.stack(species)
@@ -62,6 +64,7 @@ def test_the_band_of_lynx_hare_is_the_spread_of_what_numbers_within_their_errors
     np.testing.assert_allclose(found, spread, rtol=0.1)
 
 
+@pytest.mark.slow
 def test_lynx_hare_says_that_matplotlib_is_missing(lynx_hare, tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     output = tmp_path / "picture.png"

@@ -5,18 +5,21 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 
 import asgard as ag
 
 COUNT = 2000
 
 
+@pytest.mark.slow
 def test_a_chain_runs():
     chain = ag.parse(str(ag.Composition(*[ag.Scalar(1.001)] * COUNT)))
     stream = ag.series(chain, ag.Stream([1.0, 2.0], "t"), order=2)
     np.testing.assert_allclose(stream.coefficients[:2], 1.001**COUNT * np.array([1, 2]), rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_a_loop_runs_under_simulate():
     gains = ag.Composition(*[ag.Scalar(1.0)] * (COUNT // 2))
     loop = (ag.Add() >> gains >> ag.Register("t") >> ag.Split()).trace()
@@ -24,6 +27,7 @@ def test_a_loop_runs_under_simulate():
     np.testing.assert_allclose(trajectory.output, [0.0, np.e - 1], rtol=1e-14)
 
 
+@pytest.mark.slow
 def test_a_sum_nested_from_the_left_runs():
     terms = [ag.Coordinate("t")] * COUNT
     total = ag.parse(str(functools.reduce(lambda left, term: left @ term >> ag.Add(), terms)))

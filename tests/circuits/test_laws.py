@@ -7,7 +7,7 @@ atom in it, both do.
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import closed
+from helpers import closed, slow
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from strategies import circuits
@@ -17,8 +17,14 @@ from asgard.circuits.graph import canonical
 
 pytestmark = pytest.mark.usefixtures("unchecked")
 
-LAW = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+LAWS = {}
 COUNTS = st.integers(0, 2)
+
+
+def law(holds):
+    """Registers a law: a function that draws circuits and asserts that both sides are equal."""
+    LAWS[holds.__name__] = holds
+    return holds
 
 
 def random(draw, n_in, n_out):
@@ -50,9 +56,8 @@ def form(circuit):
         return "reads a loop without an atom"
 
 
-@LAW
-@given(st.data())
-def test_identity(data):
+@law
+def identity(data):
     f = data.draw(circuits(depth=2))
     equal(wires(f.n_in) >> f, f)
     equal(f >> wires(f.n_out), f)
@@ -60,9 +65,8 @@ def test_identity(data):
     equal(NOTHING @ f, f)
 
 
-@LAW
-@given(st.data())
-def test_associativity(data):
+@law
+def associativity(data):
     a, b, c, d = (data.draw(COUNTS) for _ in range(4))
     f, g, h = random(data.draw, a, b), random(data.draw, b, c), random(data.draw, c, d)
     equal((f >> g) >> h, f >> (g >> h))
@@ -71,27 +75,24 @@ def test_associativity(data):
     assert (f @ g) @ h == f @ (g @ h) == ag.Monoidal(f, g, h)
 
 
-@LAW
-@given(st.data())
-def test_interchange(data):
+@law
+def interchange(data):
     a, b, c, x, y, z = (data.draw(COUNTS) for _ in range(6))
     f, g = random(data.draw, a, b), random(data.draw, b, c)
     h, k = random(data.draw, x, y), random(data.draw, y, z)
     equal((f @ h) >> (g @ k), (f >> g) @ (h >> k))
 
 
-@LAW
-@given(st.data())
-def test_naturality_of_swap(data):
+@law
+def naturality_of_swap(data):
     f, g = data.draw(circuits(depth=1)), data.draw(circuits(depth=1))
     equal((f @ g) >> crossing(f.n_out, g.n_out), crossing(f.n_in, g.n_in) >> (g @ f))
     n, m = f.n_in, g.n_in
     equal(crossing(n, m) >> crossing(m, n), wires(n + m))
 
 
-@LAW
-@given(st.data())
-def test_vanishing(data):
+@law
+def vanishing(data):
     a, b, n, m = (
         data.draw(COUNTS),
         data.draw(COUNTS),
@@ -101,17 +102,15 @@ def test_vanishing(data):
     equal(f.trace(n + m), f.trace(m).trace(n))
 
 
-@LAW
-@given(st.data())
-def test_superposing(data):
+@law
+def superposing(data):
     a, b, n = data.draw(COUNTS), data.draw(COUNTS), data.draw(st.integers(1, 2))
     f, g = random(data.draw, a + n, b + n), data.draw(circuits(depth=1))
     equal((g @ f).trace(n), g @ f.trace(n))
 
 
-@LAW
-@given(st.data())
-def test_yanking(data):
+@law
+def yanking(data):
     n, m = data.draw(st.integers(1, 3)), data.draw(st.integers(1, 3))
     f, g = random(data.draw, m, n), random(data.draw, n, m)
     equal(f >> crossing(n, n).trace(n) >> g, f >> g)
@@ -119,18 +118,16 @@ def test_yanking(data):
     equal(ag.Swap().trace(), ag.Id())
 
 
-@LAW
-@given(st.data())
-def test_sliding(data):
+@law
+def sliding(data):
     a, b = data.draw(COUNTS), data.draw(COUNTS)
     n, m = data.draw(st.integers(1, 2)), data.draw(st.integers(1, 2))
     f, g = random(data.draw, a + n, b + m), random(data.draw, m, n)
     equal((f >> wires(b) @ g).trace(n), (wires(a) @ g >> f).trace(m))
 
 
-@LAW
-@given(st.data())
-def test_tightening(data):
+@law
+def tightening(data):
     a, b, c, d = (data.draw(COUNTS) for _ in range(4))
     n = data.draw(st.integers(1, 2))
     f = random(data.draw, b + n, c + n)
@@ -138,11 +135,18 @@ def test_tightening(data):
     equal((g @ wires(n) >> f >> h @ wires(n)).trace(n), g >> f.trace(n) >> h)
 
 
-@LAW
-@given(circuits())
-def test_graphs_that_differ_in_one_number_have_different_forms(f):
+@law
+def graphs_that_differ_in_one_number_have_different_forms(data):
+    f = data.draw(circuits())
     tagged = [form(f @ ag.Scalar(number)) for number in (2.0, 3.0)]
     assert tagged[0] != tagged[1] or isinstance(tagged[0], str)
+
+
+@pytest.mark.parametrize("examples", [30, slow(200)])
+@pytest.mark.parametrize("name", LAWS)
+def test_laws_hold_for_random_circuits(name, examples):
+    options = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+    settings(max_examples=examples, **options)(given(st.data())(LAWS[name]))()
 
 
 STEP = ag.Add() >> ag.Sin() >> ag.Split()  # 2 -> 2

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import slow
 from scipy.interpolate import CubicSpline, PPoly
 from systems import relaxation
 
@@ -38,7 +39,7 @@ def area(samples, ts, **options):
     return ag.simulate(INTEGRAL, ts, inputs=(samples,), **options)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", [slow("float32"), "float64"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_values_are_those_of_scipy_and_the_end_values_outside(kind, dtype):
     at, values = TS.astype(dtype), VALUES.astype(dtype)
@@ -65,7 +66,7 @@ def test_an_integral_is_exact_and_no_step_is_refused(kind, backward):
     assert run.stats["steps"] <= len(TS) + 16
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", [slow("float32"), "float64"])
 @pytest.mark.parametrize("backward", [False, True])
 def test_a_held_input_relaxes_by_its_closed_form(backward, dtype):
     values, at = VALUES[:6].astype(dtype), TS[:6].astype(dtype)
@@ -89,7 +90,7 @@ def test_times_of_another_dtype_than_the_run_are_met():
     np.testing.assert_allclose(runs[0].output, runs[1].output, rtol=1e-5)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["cubic", slow("hold"), slow("linear")])
 def test_vectors_are_sampled_entry_by_entry(kind):
     values = RANDOM.normal(size=(12, 2, 3))
     output = area(ag.Samples(values, TS, kind), [TS[0], TS[-1]]).output[-1]
@@ -136,14 +137,14 @@ def test_the_derivative_of_a_line_is_its_slope():
     np.testing.assert_allclose(found, np.diff(VALUES) / np.diff(TS), rtol=1e-14)
 
 
-@pytest.mark.parametrize("derivative", [jax.grad, jax.jacfwd])
+@pytest.mark.parametrize("derivative", [jax.grad, slow(jax.jacfwd)])
 def test_an_integral_has_gradients_to_values_and_to_their_times(derivative):
     def total(values, ts):
         calculus = ag.Real(order=4, max_steps=31)
         return area(ag.Samples(values, ts), [TS[0], TS[-1]], calculus=calculus).output[-1]
 
     # sum over k of values[k] (ts[k+1] - ts[k]); the first sample's time is the start.
-    values, ts = derivative(total, argnums=(0, 1))(jnp.asarray(VALUES), jnp.asarray(TS))
+    values, ts = jax.jit(derivative(total, (0, 1)))(jnp.asarray(VALUES), jnp.asarray(TS))
     np.testing.assert_allclose(values[:-1], np.diff(TS), rtol=1e-13)
     np.testing.assert_allclose(ts[1:-1], VALUES[:-2] - VALUES[1:-1], rtol=1e-12)
     assert values[-1] == 0
@@ -163,6 +164,7 @@ def test_a_spline_has_the_gradients_of_its_values():
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_a_batch_of_samples_runs_each_to_its_end():
     def last(values, ts):
         return area(ag.Samples(values, ts, "linear"), [0.0, 3.0]).output[-1]

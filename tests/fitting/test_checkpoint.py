@@ -225,6 +225,7 @@ def test_a_place_that_cannot_be_written_is_an_error_before_the_first_step(monkey
     assert told == []
 
 
+@pytest.mark.slow
 def test_another_process_goes_on_to_the_same_bits(tmp_path):
     code = """
 import sys, jax, jax.numpy as jnp, optax, asgard as ag

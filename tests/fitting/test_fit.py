@@ -91,11 +91,15 @@ def test_what_comes_after_a_line_search_changes_its_step_and_not_the_losses(afte
     def of(free):
         return bowl(ag.update(PLANE, free))
 
-    for _ in range(6):
+    @jax.jit
+    def step(free, state):
         loss, slope = jax.value_and_grad(of)(free)
         known = {"value": loss, "grad": slope, "value_fn": of}
         updates, state = optimizer.update(slope, state, free, **known)
-        free = optax.apply_updates(free, updates)
+        return optax.apply_updates(free, updates), state, loss
+
+    for _ in range(6):
+        free, state, loss = step(free, state)
         losses.append(loss)
     found = fitted(optimizer=optimizer, steps=6)
     np.testing.assert_allclose(found.losses, losses, rtol=1e-12)

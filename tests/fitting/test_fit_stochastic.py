@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from helpers import slow
 
 import asgard as ag
 
@@ -23,6 +24,7 @@ class OrnsteinUhlenbeck(ag.Block):
         return (parts >> ag.Add() >> ag.Split()).trace()
 
 
+@pytest.mark.slow
 def test_an_ornstein_uhlenbeck_process_is_found_by_maximum_likelihood():
     truth = {"rate": 1.2, "mean": 0.7, "deviation": 0.5}
     ts = jnp.linspace(0.0, 10.0, 101)
@@ -65,6 +67,7 @@ def test_an_ornstein_uhlenbeck_process_is_found_by_maximum_likelihood():
         assert abs(value - truth[name]) < 4 * errors[name] + 0.005 * truth[name]
 
 
+@pytest.mark.slow
 def test_a_drift_is_found_by_gradients_through_paths():
     # The mean of x = exp((drift - s^2/2) t + s W) is exp(drift t).
     noise = ag.Scalar(ag.Fixed(0.2)) >> ag.StochasticRegister("t", "W")
@@ -123,7 +126,7 @@ CALCULI = {
 }
 
 
-@pytest.mark.parametrize("mode", [jax.grad, jax.jacfwd])
+@pytest.mark.parametrize("mode", [jax.grad, slow(jax.jacfwd)])
 @pytest.mark.parametrize("calculus", CALCULI)
 def test_gradients_are_central_differences_in_every_calculus(calculus, mode):
     kind = ag.StochasticRegister("t", "W") if calculus == "stochastic" else ag.Register("t", 0.2)
@@ -132,10 +135,11 @@ def test_gradients_are_central_differences_in_every_calculus(calculus, mode):
     circuit = (ag.Split() >> parts >> ag.Add() >> ag.Split()).trace()
     ts = [0.0, 3.0] if calculus == "discrete" else [0.0, 1.0]
 
+    @jax.jit
     def end(circuit):
         return ag.simulate(circuit, ts, calculus=CALCULI[calculus]).output[-1]
 
-    slopes = ag.parameters(mode(end)(circuit))
+    slopes = ag.parameters(jax.jit(mode(end))(circuit))
     assert len(slopes) == 4
     step = 1e-4
     for name, value in ag.parameters(circuit).items():

@@ -71,6 +71,7 @@ def test_levenberg_marquardt_finds_the_optimum_from_a_rough_start(optimum):
     np.testing.assert_allclose(errors[13], ERROR, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_adam_finds_the_optimum_from_most_starts_within_a_factor_of_two():
     factors = 2 ** jax.random.uniform(jax.random.key(0), (6, 32), minval=-1, maxval=1)
     starts = LotkaVolterra(*map(ag.Positive, OPTIMUM[:, None] * factors))

@@ -134,6 +134,7 @@ print(fitted(starts(), mesh=mesh).all.losses.tolist())
 """
 
 
+@pytest.mark.slow
 def test_devices_share_the_starts_and_do_not_wait_for_one_another(found):
     # Five starts on two devices: the last is padded.
     command = [sys.executable, "-c", ON_TWO_DEVICES, os.path.dirname(__file__)]

@@ -4,6 +4,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 import scipy.integrate
 import scipy.optimize
 from helpers import closed
@@ -77,6 +78,7 @@ class Field(eqx.Module):
         return jnp.stack([sigma * (y - x), x * (rho - z) - y, x * y - beta * z])
 
 
+@pytest.mark.slow
 def test_lorenz_is_found_from_short_windows():
     # Over its whole length a chaotic path says nothing of its numbers: over windows it does.
     truth = jnp.array([10.0, 28.0, 8 / 3])
@@ -140,6 +142,7 @@ class Controlled(ag.Block):
         return (error >> control >> plant >> ag.Split()).trace()
 
 
+@pytest.mark.slow
 def test_gains_of_a_controller_are_found_through_a_loop_with_a_fixed_point():
     ts = jnp.linspace(0.0, 3.0, 31)
     calculus = ag.Real(order=4, rtol=1e-6, max_steps=511, fixed_point=ag.FixedPoint("newton"))
@@ -184,6 +187,7 @@ class Friction(eqx.Module):
         return self.layers(speed[None])[0]
 
 
+@pytest.mark.slow
 def test_a_neural_term_inside_a_known_equation_is_learned():
     def pendulum(friction):
         # v' = -sin(x) + friction(v), x' = v.

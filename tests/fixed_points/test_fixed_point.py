@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import mpmath as mp
 import numpy as np
 import pytest
-from helpers import closed
+from helpers import closed, slow
 from systems import cast
 
 import asgard as ag
@@ -40,7 +40,7 @@ def kepler(e):
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("dtype", ["float64", slow("float32")])
 def test_a_contraction_is_solved_to_the_last_digits(method, dtype):
     cosine = loop(lambda a, x: jnp.cos(a * x), 2)
     halved = cast(((ag.Id() @ ag.Scalar(0.5)) >> ag.Add() >> ag.Split()).trace(), dtype)
@@ -78,6 +78,7 @@ def test_keplers_equation_is_solved_on_a_grid_up_to_an_eccentricity_of_99_percen
     assert np.max(np.abs(np.asarray(found) - exact) / scale) < 2 * EPS
 
 
+@pytest.mark.slow
 def test_a_random_contraction_of_a_hundred_wires_is_solved():
     rng = np.random.default_rng(1)
     weights = rng.normal(size=(100, 100)) / 25
@@ -100,6 +101,7 @@ def test_a_vector_is_solved_by_all_methods(method):
     np.testing.assert_allclose(value(affine, b, method=method), exact, rtol=1e-13)
 
 
+@pytest.mark.slow
 def test_more_unknowns_than_a_jacobian_is_formed_for_are_solved_without_it():
     shifts = np.linspace(0.0, 1.0, 600)
     # Strong and antisymmetric: no contraction.
@@ -190,7 +192,7 @@ def test_damping_tames_what_does_not_contract():
     np.testing.assert_allclose(found, 0.4, rtol=4 * EPS)
 
 
-@pytest.mark.parametrize("seed", [0, 1, 7])
+@pytest.mark.parametrize("seed", [0, slow(1), slow(7)])
 def test_rounding_is_not_mistaken_for_a_slow_contraction(seed):
     rng = np.random.default_rng(seed)
     b = rng.uniform(-1, 1, 100)
@@ -218,8 +220,8 @@ def test_gradients_are_those_of_the_implicit_function(method):
     a, e = 0.7, 0.4
     x = float(root(a, e))
     slope = 1 / (1 - e * np.cos(x))
-    for derivative in (jax.grad, jax.jacfwd, jax.jacrev):
-        found = derivative(run, argnums=(0, 1))(a, e)
+    kinds = (jax.grad, jax.jacfwd, jax.jacrev)
+    for found in jax.jit(lambda *at: [kind(run, (0, 1))(*at) for kind in kinds])(a, e):
         np.testing.assert_allclose(found, [slope, np.sin(x) * slope], rtol=1e-13)
 
 
@@ -229,8 +231,8 @@ def test_second_derivatives_are_those_of_the_implicit_function():
 
     with mp.workdps(40):
         exact = {n: float(mp.diff(root, (0.7, 0.4), n)) for n in ((2, 0), (1, 1), (0, 2))}
-    for hessian in (jax.hessian(run, (0, 1)), jax.jacrev(jax.jacrev(run, (0, 1)), (0, 1))):
-        (aa, ae), (ea, ee) = hessian(0.7, 0.4)
+    kinds = jax.hessian(run, (0, 1)), jax.jacrev(jax.jacrev(run, (0, 1)), (0, 1))
+    for (aa, ae), (ea, ee) in jax.jit(lambda *at: [kind(*at) for kind in kinds])(0.7, 0.4):
         expected = [exact[n] for n in ((2, 0), (1, 1), (1, 1), (0, 2))]
         np.testing.assert_allclose([aa, ae, ea, ee], expected, rtol=1e-11)
 
@@ -251,16 +253,16 @@ def test_gradients_pass_through_nested_loops():
 
 def test_gradients_of_each_lane_are_its_own():
     e = jnp.linspace(0.0, 0.9, 7)
-    run = jax.grad(lambda e: value(kepler(e), 0.7))
+    run = jax.jit(jax.grad(lambda e: value(kepler(e), 0.7)))
     np.testing.assert_allclose(jax.vmap(run)(e), [run(one) for one in e], rtol=1e-13)
-    total = jax.grad(lambda e: jnp.sum(jax.vmap(lambda one: value(kepler(one), 0.7))(e)))
+    total = jax.jit(jax.grad(lambda e: jnp.sum(jax.vmap(lambda one: value(kepler(one), 0.7))(e))))
     np.testing.assert_allclose(total(e), jax.vmap(run)(e), rtol=1e-13)
     nested = jax.vmap(jax.vmap(lambda e, a: value(kepler(e), a), (None, 0)), (0, None))
     grid = nested(e, jnp.asarray([0.2, 0.7]))
     np.testing.assert_allclose(grid[:, 1], [value(kepler(one), 0.7) for one in e], rtol=4 * EPS)
 
 
-@pytest.mark.parametrize("unknowns", [1, 3, 20])
+@pytest.mark.parametrize("unknowns", [1, slow(3), slow(20)])
 def test_the_reverse_pass_holds_no_loop_over_iterations(unknowns):
     matrix = jnp.eye(unknowns) / 3
     affine = loop(lambda b, x: b + jnp.tanh(matrix @ x), 2)
@@ -299,10 +301,10 @@ def test_a_loop_without_a_fixed_point_ends_and_says_so(circuit, method):
 
 
 def test_a_gain_of_one_is_no_fixed_point_at_any_tolerance():
+    circuit = loop(lambda a, x: a + x, 2)
     for method in METHODS:
         for start in (0.0, 1e6):
             options = {"rtol": 1e-3, "method": method}
-            circuit = loop(lambda a, x: a + x, 2)
             with pytest.raises(ag.SimulationError):
                 value(circuit, 1.0, guess={"x": start}, **options)
 

@@ -29,14 +29,15 @@ FUNCTIONS = {
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_it_is_that_of_jax(name):
     fn, exact = FUNCTIONS[name], jax.jacfwd(FUNCTIONS[name])
-    close = {"rtol": 1e-12, "atol": 1e-12}
-    np.testing.assert_allclose(jacobian(fn, POINT), exact(POINT), **close)
-    two = jnp.stack([POINT, 2 * POINT])
-    found = jax.jit(jax.vmap(lambda x: jacobian(fn, x)))(two)
-    np.testing.assert_allclose(found, jax.vmap(exact)(two), **close)
-    slope = jax.grad(lambda x: jnp.sum(jnp.sin(jacobian(fn, x))))(POINT)
-    expected = jax.grad(lambda x: jnp.sum(jnp.sin(exact(x))))(POINT)
-    np.testing.assert_allclose(slope, expected, **close)
+
+    def at(matrix, x):
+        """A matrix as a function of x, in a batch, and the gradient of a number made of it."""
+        slope = jax.grad(lambda x: jnp.sum(jnp.sin(matrix(x))))
+        return matrix(x), jax.vmap(matrix)(jnp.stack([x, 2 * x])), slope(x)
+
+    found, expected = jax.jit(lambda x: (at(lambda x: jacobian(fn, x), x), at(exact, x)))(POINT)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-12)
 
 
 def test_a_layer_takes_no_product_of_matrices():

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import slow
 from hypothesis import given, settings
 from strategies import circuits
 from systems import Decay, Saturation
@@ -111,8 +112,8 @@ def _nested(length: int) -> ag.Circuit:
     [
         ag.Composition(*[ag.Scalar(float(i)) for i in range(CHAIN)]),
         ag.Composition(ag.Monoidal(*[ag.Const(float(i)) for i in range(CHAIN)]), ag.Add(CHAIN)),
-        _nested(CHAIN),
-        ag.parse(DEEP),
+        slow(_nested(CHAIN)),
+        slow(ag.parse(DEEP)),
     ],
     ids=["chain", "sum", "right nest", "left nest"],
 )

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from diffusions import geometric, wiener
+from helpers import slow
 
 import asgard as ag
 from asgard.runs import statistics
@@ -36,7 +37,7 @@ def test_a_path_is_that_of_simulate():
         np.testing.assert_allclose(many.output[path], one.output, rtol=1e-14)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", [slow("float32"), "float64"])
 def test_a_path_has_the_same_bits_among_any_number(dtype):
     circuit = jax.tree.map(lambda leaf: leaf.astype(dtype), geometric())
     many, few = (run(paths, circuit).output for paths in (10_003, 1000))
@@ -77,7 +78,9 @@ STATISTICS = {
 MANY = 20 * TILE + 9
 
 
-@pytest.mark.parametrize(("steps", "method"), [(1, "euler"), (33, "additive"), (65, "euler")])
+@pytest.mark.parametrize(
+    ("steps", "method"), [(1, "euler"), slow(33, "additive"), slow(65, "euler")]
+)
 def test_paths_go_on_to_the_same_bits_where_one_step_is_left_over(steps, method):
     calculus = ag.Stochastic(steps=steps, method=method)
     options = {"circuit": wiener(), "calculus": calculus, "tile": 512}
@@ -141,6 +144,7 @@ def test_a_reduction_of_ones_own_and_a_function_of_the_outputs(stored):
     np.testing.assert_allclose(found[1], x.max(1).mean(), rtol=1e-13)
 
 
+@pytest.mark.slow
 def test_the_memory_of_a_reduction_is_that_of_a_tile():
     def memory(paths, steps):
         def reduced(circuit):
@@ -164,6 +168,7 @@ def explosive():
     return loop.trace()
 
 
+@pytest.mark.slow
 def test_one_bad_path_is_named_and_leaves_the_others_untouched():
     calculus = ag.Stochastic(steps=40)
     options = {"ts": [0.0, 1.0], "calculus": calculus, "tile": 8192}
@@ -256,13 +261,14 @@ def test_gradients_of_a_mean_are_those_of_its_paths():
         mu, sigma, initial = numbers
         return initial * jnp.prod(1 + mu / 10 + sigma * steps, axis=1).mean()
 
-    found = ag.parameters(jax.grad(mean)(geometric()))
-    expected = jax.grad(by_hand)(jnp.array([0.1, 0.3, 1.0]))
+    found = ag.parameters(jax.jit(jax.grad(mean))(geometric()))
+    expected = jax.jit(jax.grad(by_hand))(jnp.array([0.1, 0.3, 1.0]))
     names = ("scalar[0].factor", "scalar[1].factor", "register.initial")
     for name, value in zip(names, expected, strict=True):
         np.testing.assert_allclose(found[name], value, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_gradients_are_those_of_the_paths_that_have_not_ended():
     # x' = x^3 + s x dW ends by overflow, and the second output where 1.3 - x is negative.
     strike = jnp.array(2.0)
@@ -314,7 +320,7 @@ ENDING = {
 }
 
 
-@pytest.mark.parametrize("name", ENDING)
+@pytest.mark.parametrize("name", ["its start", slow("what reads it"), slow("a pole in time")])
 def test_a_path_that_ends_alone_has_the_gradient_of_what_it_gave_before(name):
     def before(number):
         found = ag.simulate(
@@ -331,6 +337,7 @@ def test_a_path_that_ends_alone_has_the_gradient_of_what_it_gave_before(name):
     np.testing.assert_allclose(slope, (up - down) / 2e-6, rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_a_tile_of_which_no_path_is_left_leaves_the_gradient_to_the_others():
     # Tiles of two paths, of which some have only such as end above 0.2.
     barrier = wiener() >> ag.Function(lambda w: jnp.where(w > 0.2, jnp.nan, w), 1)
@@ -347,6 +354,7 @@ def test_a_tile_of_which_no_path_is_left_leaves_the_gradient_to_the_others():
     np.testing.assert_allclose(jax.grad(mean)(2.0), expected, rtol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [
@@ -378,6 +386,7 @@ def test_increments_are_handed_in_for_each_path():
 
 DEVICES = """
 import re
+import sys
 import jax, numpy as np, jax.numpy as jnp
 jax.config.update("jax_enable_x64", True)
 import asgard as ag
@@ -391,8 +400,10 @@ def run(devices, **options):
                        paths=1001, tile=64, mesh=mesh, **options)
 
 alone = run(0)
-for devices in (1, 2, 8):
+for devices in map(int, sys.argv[2:]):
     np.testing.assert_array_equal(run(devices).output, alone.output)
+if sys.argv[1] == "bits":
+    sys.exit()
 few, many = (run(n, reduce=ag.statistics.Variance()).statistics for n in (0, 8))
 np.testing.assert_allclose(few, many, rtol=1e-12, atol=1e-25)
 
@@ -446,8 +457,13 @@ def python(script, calls):
     return [output for output, _ in printed]
 
 
+def test_two_devices_share_paths_bit_by_bit():
+    python(DEVICES, [(("bits", "2"), 2)])
+
+
+@pytest.mark.slow
 def test_devices_share_paths_bit_by_bit_and_do_not_talk_in_the_loop():
-    assert python(DEVICES, [((), 8)]) == ["done\n"]
+    assert python(DEVICES, [(("loop", "1", "2", "8"), 8)]) == ["done\n"]
 
 
 PROCESSES = """
@@ -465,6 +481,7 @@ print(float(found.statistics[-1]), int(found.survivors))
 """
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_statistics_of_one():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

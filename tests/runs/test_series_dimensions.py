@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import mpmath as mp
 import numpy as np
 import pytest
-from helpers import closed, equations, neighbour_error, polynomial
+from helpers import closed, equations, neighbour_error, polynomial, slow
 
 import asgard as ag
 
@@ -17,6 +17,7 @@ HEAT = (
     >> ag.Id() @ (ag.Deregister("x") >> ag.Deregister("x") >> ag.Register("t"))
 ).trace()  # u = u0 + ∫ u_xx dt
 DRIVERS = pytest.mark.parametrize("unroll", [False, True], ids=["scan", "unrolled"])
+TIERED_DRIVERS = pytest.mark.parametrize("unroll", [False, slow(True)], ids=["scan", "unrolled"])
 
 
 def factorials(n):
@@ -75,7 +76,7 @@ def test_the_wave_equation():
     np.testing.assert_allclose(result, exact, rtol=1e-13, atol=1e-17)
 
 
-@DRIVERS
+@TIERED_DRIVERS
 @pytest.mark.parametrize("power", [1, 2])
 def test_burgers_equation(power, unroll):
     # u_t = -u u_x from x: u = x / (1 + t), a nonlinearity of a derivative in the loop.
@@ -165,7 +166,7 @@ def test_heat_in_a_plane():
     np.testing.assert_allclose(result, exact, rtol=1e-14)
 
 
-@DRIVERS
+@TIERED_DRIVERS
 def test_products_and_exponentials_of_streams_in_two_dimensions(unroll):
     rng = np.random.default_rng(0)
     left, right = rng.normal(size=(4, 3)), rng.normal(size=(2, 5))

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import mpmath as mp
 import numpy as np
 import pytest
-from helpers import closed, equations, neighbour_error, taylor
+from helpers import closed, equations, neighbour_error, slow, taylor
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax.scipy import special
@@ -104,7 +104,8 @@ def test_wires_that_differ_by_their_numbers(unroll):
         assert error < 16 * np.finfo(float).eps
 
 
-def test_derivatives_and_batches_of_packed_wires():
+@pytest.mark.parametrize("kind", ["grad", slow("jacfwd"), slow("vmap")])
+def test_derivatives_and_batches_of_packed_wires(kind):
     rates = jnp.array(RATES)
 
     def total(rates, t):
@@ -115,9 +116,10 @@ def test_derivatives_and_batches_of_packed_wires():
         return jnp.sum(1 / (1 + 3 * jnp.exp(-rates * t)))
 
     t = jnp.float64(1.25)
-    for differentiate in (jax.grad, jax.jacfwd):
-        found = jax.jit(differentiate(total))(rates, t)
+    if kind != "vmap":
+        found = jax.jit(getattr(jax, kind)(total))(rates, t)
         np.testing.assert_allclose(found, jax.grad(exact)(rates, t), rtol=1e-12)
+        return
     batch = jnp.stack([rates, 2 * rates, rates / 3])
     found = jax.jit(jax.vmap(total, in_axes=(0, None)))(batch, t)
     np.testing.assert_allclose(found, jax.vmap(exact, in_axes=(0, None))(batch, t), rtol=1e-13)
@@ -281,7 +283,7 @@ def test_one_history_serves_the_entries_of_a_value():
 
 
 @pytest.mark.parametrize("count", [2, 5])
-@pytest.mark.parametrize("unroll", [False, True])
+@pytest.mark.parametrize("unroll", [False, slow(True)])
 def test_series_by_entries_of_a_history(count, unroll):
     # x' = x y, y' = -x y, the others at rest: x + y stays 1, and x is logistic.
     def field(u):

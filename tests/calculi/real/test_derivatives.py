@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import slow
 from systems import lorenz_of_wires, ode
 
 import asgard as ag
@@ -75,7 +76,7 @@ def test_reverse_and_forward_agree_with_central_differences(direction):
         np.testing.assert_allclose(one, other, rtol=1e-7, atol=1e-7)
 
 
-@pytest.mark.parametrize("max_steps", [255, 256, 1000])
+@pytest.mark.parametrize("max_steps", [255, slow(256), slow(1000)])
 def test_a_thinned_path_gives_the_same_gradient(few_checkpoints, max_steps):
     calculus = ag.Real(order=4, rtol=1e-7, max_steps=max_steps)
     steps = ag.simulate(pendulum(*POINT), TS, calculus=calculus).stats["steps"]
@@ -95,6 +96,7 @@ def test_the_memory_of_a_gradient_does_not_grow_with_the_steps_allowed():
     assert f"tensor<{16**4 + 2}x2xf64>" not in text
 
 
+@pytest.mark.slow
 def test_lanes_thinned_unequally_are_gone_through_together(few_checkpoints):
     """Several pullbacks of one batch, whose tiles hold other lanes than those of the runs did."""
     rates = jnp.where(jnp.arange(70) < 64, 1.0, 4.0)
@@ -113,6 +115,7 @@ def test_lanes_thinned_unequally_are_gone_through_together(few_checkpoints):
     np.testing.assert_allclose(found, -3 * jnp.sin(3 * rates) * weights, atol=0.1, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_recorded_run_has_the_same_gradient(few_checkpoints):
     """With all starts kept no step is taken anew, whatever the number of checkpoints."""
     calculus = ag.Real(order=4, rtol=1e-7, max_steps=255, adjoint="recorded")
@@ -173,7 +176,7 @@ def logistic_derivatives(count):
     return found
 
 
-@pytest.mark.parametrize("outer", [jax.jacfwd, jax.jacrev])
+@pytest.mark.parametrize("outer", [jax.jacfwd, slow(jax.jacrev)])
 @pytest.mark.parametrize("inner", [jax.jacfwd, jax.jacrev])
 def test_second_derivatives_in_all_modes(inner, outer):
     _, _, expected = logistic_derivatives(3)
@@ -181,6 +184,7 @@ def test_second_derivatives_in_all_modes(inner, outer):
     np.testing.assert_allclose(found, expected, rtol=1e-7)
 
 
+@pytest.mark.slow
 def test_a_third_derivative():
     *_, expected = logistic_derivatives(4)
     found = jax.jit(jax.jacfwd(jax.jacfwd(jax.grad(logistic_end))))(RATE)
@@ -197,6 +201,7 @@ def test_gradients_of_each_trajectory_of_a_batch():
         np.testing.assert_allclose(found[1][row], state, rtol=1e-11)
 
 
+@pytest.mark.slow
 def test_the_gradient_of_a_batch_to_what_its_trajectories_share():
     starts = jnp.array([[1.0, -0.4], [0.2, 2.5], [-3.0, 0.0]])
 
@@ -209,6 +214,7 @@ def test_the_gradient_of_a_batch_to_what_its_trajectories_share():
         np.testing.assert_allclose(found, expected, rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_the_second_derivative_of_a_batch_to_what_its_runs_share():
     def total(rate):
         return jnp.sum(jax.vmap(lambda share: logistic_end(share * rate))(jnp.array([1.0, 0.5])))
@@ -219,6 +225,7 @@ def test_the_second_derivative_of_a_batch_to_what_its_runs_share():
     np.testing.assert_allclose(jax.jit(jax.hessian(total))(RATE), expected, rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_gradients_of_batches_wider_than_a_tile_with_runs_of_unequal_length():
     starts = jnp.stack([jnp.linspace(-3, 3, 70), jnp.linspace(0, 2, 70)], axis=1)
     rates = jnp.linspace(0.0, 4.0, 70)
@@ -249,6 +256,7 @@ def test_gradients_through_a_complex_state():
     np.testing.assert_allclose(found, [value.imag, (1j * value).imag], rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_a_gradient_through_a_state_handed_on():
     """Two half runs have the derivatives of one whole run."""
 
@@ -281,6 +289,7 @@ def test_gradients_through_a_dense_run_evaluated_later():
 DENSE = ag.Real(order=8, rtol=1e-10, max_steps=255, dense=True)
 
 
+@pytest.mark.slow
 def test_gradients_of_lorenz_to_each_register():
     circuit = lorenz_of_wires()
 

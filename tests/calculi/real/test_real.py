@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import mpmath
 import numpy as np
 import pytest
+from helpers import slow
 from systems import FAST, LORENZ_AT_20, cast, decay, lorenz, lorenz_of_wires, ode, oscillator
 
 import asgard as ag
@@ -61,7 +62,7 @@ def test_the_oscillator_keeps_its_phase_over_1000_periods(periods):
     np.testing.assert_allclose(periods.outputs[0], np.cos(periods.ts), rtol=0, atol=1e-11)
 
 
-@pytest.mark.parametrize("count", [2, 17, 33, 1001])
+@pytest.mark.parametrize("count", [2, slow(17), slow(33), 1001])
 def test_saved_times_in_any_density_take_the_same_steps(count):
     coarse = ag.simulate(lorenz(), [0.0, 1.0, 2.0])
     fine = ag.simulate(lorenz(), np.unique([*np.linspace(0, 2, count), 1.0]))
@@ -127,10 +128,13 @@ def test_max_step_finds_a_pulse_of_any_width():
     assert trajectory.stats["steps"] >= 10 / width
 
 
-@pytest.mark.parametrize("f", [jumps_after, jumps_at])
+@pytest.mark.parametrize("f", [slow(jumps_after), jumps_at])
 def test_a_step_input_by_a_breakpoint_is_right_and_costs_no_rejection(f):
+    def jumping(t):
+        return f(t, 1.0)
+
     for end in (2.0, 3.5, 10.0):
-        trajectory = drive(lambda t: f(t, 1.0), [0.0, end], breakpoints=[1.0])
+        trajectory = drive(jumping, [0.0, end], breakpoints=[1.0])
         np.testing.assert_allclose(trajectory.output[-1], end - 1, rtol=0, atol=1e-9)
         assert trajectory.stats["rejected"] == 0
 
@@ -233,7 +237,7 @@ def test_fast_settings_of_the_tests_are_good_to_1e_8():
     np.testing.assert_allclose(found, math.exp(-3), rtol=1e-8)
 
 
-@pytest.mark.parametrize("f", [jumps_after, jumps_at])
+@pytest.mark.parametrize("f", [slow(jumps_after), jumps_at])
 @pytest.mark.parametrize("start", [0.0, 1.0])
 def test_a_jump_where_the_run_starts_is_right_by_a_breakpoint(f, start):
     ts = [start, start + 2.0]

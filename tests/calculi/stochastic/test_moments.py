@@ -17,6 +17,7 @@ from diffusions import (
     ornstein_uhlenbeck,
     square_root,
 )
+from helpers import slow
 
 import asgard as ag
 from asgard.runs import statistics
@@ -74,6 +75,7 @@ def square_root_moments(kappa, theta, sigma, initial):
     return mean, early + theta * sigma**2 / (2 * kappa) * (1 - decay) ** 2
 
 
+@pytest.mark.slow
 def test_a_square_root_diffusion_well_inside_the_feller_condition():
     kappa, theta, sigma, initial, steps = 2.0, 0.5, 0.6, 0.3, 20
     assert 2 * kappa * theta > 5 * sigma**2
@@ -86,6 +88,7 @@ def test_a_square_root_diffusion_well_inside_the_feller_condition():
     check(found, errors, square_root_moments(kappa, theta, sigma, initial), (mean, variance))
 
 
+@pytest.mark.slow
 def test_a_square_root_diffusion_at_the_boundary_of_the_feller_condition():
     kappa, theta, sigma, initial = 1.0, 0.18, 0.6, 0.1
     assert np.isclose(2 * kappa * theta, sigma**2)
@@ -110,6 +113,7 @@ def test_a_square_root_diffusion_at_the_boundary_of_the_feller_condition():
     assert abs(coarse[0][0] / exact[0] - 1.017) < 0.003
 
 
+@pytest.mark.slow
 def test_heston_has_its_characteristic_function():
     parameters = {"kappa": 2.0, "theta": 0.09, "sigma": 0.4, "initial": 0.06}
     rate, correlation, us = 0.05, -0.6, np.array([0.5, 1.0, 3.0])
@@ -143,6 +147,7 @@ def test_heston_has_its_characteristic_function():
     assert np.all(np.abs(means(0, PATHS) - exact) < 4 * np.sqrt(variances / PATHS) + 1.2 * bias)
 
 
+@pytest.mark.slow
 def test_merton_jump_diffusion():
     mu, sigma, rate, mean, deviation, steps = 0.05, 0.2, 0.8, -0.1, 0.15, 20
     found, errors = moments(merton(mu, sigma, rate, mean, deviation), steps)
@@ -158,6 +163,7 @@ def test_merton_jump_diffusion():
     check(found, errors, (first, second - first**2), (euler[0], euler[1] - euler[0] ** 2))
 
 
+@pytest.mark.slow
 def test_jumps_at_a_rate_that_depends_on_the_state():
     # A pure birth process from 1: E N = exp(rate t), in steps (1 + rate h)^n.
     birth = ag.JumpRegister("t", None, 1.0, "J", 1.0, most=8)
@@ -180,7 +186,7 @@ def test_a_path_that_jumps_more_often_than_a_step_holds_ends():
     assert abs(int(run.failed) / 20_000 - expected) < 4 * np.sqrt(expected / 20_000)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", [slow("float32"), "float64"])
 def test_geometric_brownian_motion_has_the_log_normal_law(dtype):
     circuit = jax.tree.map(lambda leaf: leaf.astype(dtype), geometric(0.1, 0.3))
     calculus = ag.Stochastic(steps=64, method="milstein")

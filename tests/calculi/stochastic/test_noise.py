@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import scipy.stats
 from diffusions import geometric, wiener
+from helpers import slow
 
 import asgard as ag
 from asgard.calculi.stochastic.jumps import poisson_tail
@@ -52,7 +53,7 @@ def test_threefry_gives_the_known_answers():
         assert tuple(map(int, found)) == expected
 
 
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+@pytest.mark.parametrize("dtype", [slow(jnp.float32), jnp.float64])
 def test_normal_numbers_have_the_normal_law(dtype):
     source = numbers(range(50_000), dtype)
     found = source.normals(source.key("W", [0], 2), jnp.uint32(0), 2, (2,)).rows(2)
@@ -84,7 +85,7 @@ def test_the_two_numbers_of_a_block_are_independent_and_have_normal_tails():
             assert abs(pair) < 4.5 / np.sqrt(paths)
 
 
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+@pytest.mark.parametrize("dtype", [slow(jnp.float32), jnp.float64])
 def test_extreme_words_give_finite_numbers(dtype):
     for word in (0, 1, 2**32 - 1):
         words = jnp.uint32(word), jnp.uint32(word)
@@ -93,7 +94,9 @@ def test_extreme_words_give_finite_numbers(dtype):
         assert abs(sign(words, dtype)) == 1
 
 
-@pytest.mark.parametrize("key", [KEY, jax.random.PRNGKey(3), jax.random.key(3, impl="rbg")])
+@pytest.mark.parametrize(
+    "key", [slow(KEY), jax.random.PRNGKey(3), slow(jax.random.key(3, impl="rbg"))]
+)
 def test_a_key_of_any_kind_seeds_a_run(key):
     run = ag.simulate(wiener(), [0.0, 1.0], calculus=ag.Stochastic(steps=4), key=key)
     other = ag.simulate(wiener(), [0.0, 1.0], calculus=ag.Stochastic(steps=4), key=key, path=1)
@@ -118,7 +121,7 @@ def test_float32_draws_the_numbers_of_float64():
     np.testing.assert_allclose(*rows, rtol=8 * np.finfo("f4").eps, atol=2e-7)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", [slow("float32"), "float64"])
 def test_normal_pairs_are_those_of_box_and_muller_to_the_last_digits(dtype):
     random = np.random.default_rng(0).integers(0, 2**32, 400, dtype=np.uint32)
     edges = np.uint32(2**32 * np.append(np.arange(16) / 16, np.sqrt(0.5)))
@@ -160,6 +163,7 @@ def test_parts_of_a_step_are_independent_with_the_variances_of_their_length():
     assert np.abs((found - expected) / scale).max() < 4.5 * np.sqrt(2 / paths)
 
 
+@pytest.mark.slow
 def test_a_path_runs_at_half_the_step():
     circuit = wiener() @ geometric()
     ends = []

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from diffusions import GROWTH, geometric, heston, square_root, wiener
+from helpers import slow
 
 import asgard as ag
 
@@ -66,7 +67,7 @@ def test_strong_order_with_multiplicative_noise(method, interpretation, order, s
     assert abs(slope([np.mean(np.abs(x - exact)) for x in found]) - order) < slack
 
 
-@pytest.mark.parametrize(("method", "order"), [("euler", 1), ("weak2", 2)])
+@pytest.mark.parametrize(("method", "order"), [slow("euler", 1), ("weak2", 2)])
 def test_weak_order(method, order):
     # The difference to the exact solution on the same path leaves little to chance.
     mu, sigma, paths = 2.0, 0.4, 40_000
@@ -78,6 +79,7 @@ def test_weak_order(method, order):
     assert abs(slope(errors) - order) < 0.25
 
 
+@pytest.mark.slow
 def test_the_additive_method_has_strong_order_three_halves():
     # dx = sin(2x) dt + 2 cos(t) dW against the same path in steps of a quarter.
     drift = ag.Function(lambda x: jnp.sin(2 * x), 1) >> ag.Register("t", 1.0)
@@ -110,6 +112,7 @@ def two_noises(rate=1.2):
     return (ag.Swap() >> parts >> copies).trace(2)
 
 
+@pytest.mark.slow
 def test_weak2_has_its_order_with_noise_that_does_not_commute():
     # The same increments in steps of five sizes: of antithetic paths, with known E y^2.
     paths, counts = 200_000, (1, 2, 3, 4, 6)
@@ -131,6 +134,7 @@ def test_weak2_has_its_order_with_noise_that_does_not_commute():
     assert 1.5 < order < 2.6
 
 
+@pytest.mark.slow
 def test_two_correlated_sources_take_milsteins_correction():
     # dx = 0.4 x dW + 0.7 x dV with correlated sources, which commute.
     parts = (ag.Scalar(0.4) >> ag.StochasticRegister("t", "W", 1.0)) @ (
@@ -180,6 +184,7 @@ def test_two_half_runs_equal_one_whole_run():
     np.testing.assert_array_equal(rest.output, whole.output[1:])
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_at_other_halvings_with_the_noise_of_its_own_steps():
     def run(halvings, ts, state=None):
         calculus = ag.Stochastic(steps=3, halvings=halvings)
@@ -208,6 +213,7 @@ def test_dt_takes_no_step_more_for_the_rounding_of_times(dtype):
     assert ag.Stochastic(dt=0.1).settled(jnp.asarray([0, 1.001], dtype)).steps == (11,)
 
 
+@pytest.mark.slow
 def test_uneven_steps_are_those_of_their_intervals():
     circuit = geometric() @ wiener()
     both = ag.simulate(circuit, [0.0, 0.5, 2.0], calculus=ag.Stochastic(steps=(2, 19)), key=KEY)
@@ -227,8 +233,9 @@ def test_gradients_are_those_of_the_same_path_by_differences():
         return ag.simulate(circuit, ts, calculus=calculus, key=KEY).output[-1]
 
     circuit = geometric()
-    slopes = ag.parameters(jax.grad(end)(circuit))
-    forward = ag.parameters(jax.jacfwd(end)(circuit))
+    slopes, forward = map(
+        ag.parameters, jax.jit(lambda c: (jax.grad(end)(c), jax.jacfwd(end)(c)))(circuit)
+    )
     for name, value in ag.parameters(circuit).items():
         up, down = (end(ag.update(circuit, {name: value + s})) for s in (1e-5, -1e-5))
         np.testing.assert_allclose(slopes[name], (up - down) / 2e-5, rtol=1e-8)
@@ -243,6 +250,7 @@ def test_a_truncated_variance_ends_no_path_of_milsteins():
     assert int(run.failed) == 0
 
 
+@pytest.mark.slow
 def test_a_truncated_variance_has_gradients():
     circuit = heston(kappa=1.0, theta=0.1, sigma=1.0, initial=0.1)
     (name,) = (n for n, value in ag.parameters(circuit).items() if value == 0.1)
@@ -256,6 +264,7 @@ def test_a_truncated_variance_has_gradients():
     np.testing.assert_allclose(slope, (up - down) / 2e-7, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_reverse_mode_keeps_few_of_many_steps():
     def end(circuit, steps):
         calculus = ag.Stochastic(steps=steps)
@@ -331,7 +340,7 @@ def test_a_path_that_must_jump_more_often_than_a_step_holds_ends():
         assert run.status == ag.Status.nonfinite
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", [slow("float32"), "float64"])
 def test_a_step_reads_the_held_sample_at_whose_time_it_begins(dtype):
     values = np.arange(7.0)
     for end in (0.9, 0.7, 1.1, 3.3, 100.0):

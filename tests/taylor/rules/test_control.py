@@ -1,19 +1,21 @@
 """Series of branches and loops inside functions: `cond`, `switch`, `scan`, `fori_loop`, `while`."""
 
+import functools
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import mpmath as mp
 import numpy as np
 import pytest
-from helpers import cast, closed, equations, neighbour_error
+from helpers import cast, closed, equations, neighbour_error, slow
 from jax import lax
 from test_functions import HALF, MINUS, TWO, VECTOR, exact
 
 import asgard as ag
 
 ORDER = 12
-DTYPES = [jnp.float64, jnp.float32]
+DTYPES = [jnp.float64, slow(jnp.float32)]
 DRIVERS = pytest.mark.parametrize("unroll", [False, True], ids=["scan", "unrolled"])
 
 
@@ -171,7 +173,9 @@ CASES = {
 }
 
 
+@functools.cache
 def expand(dtype, order=ORDER, unroll=False):
+    """The series of all cases, by one program."""
     streams = [cast(ag.Stream(inner, "t"), dtype) for _, _, inner in CASES.values()]
 
     def run(*xs):
@@ -182,29 +186,19 @@ def expand(dtype, order=ORDER, unroll=False):
     return {name: r.coefficients for name, r in zip(CASES, results, strict=True)}
 
 
-@pytest.fixture(scope="module")
-def expanded():
-    return {dtype: expand(dtype) for dtype in DTYPES}
-
-
-@pytest.fixture(scope="module")
-def unrolled():
-    return expand(jnp.float64, order=3, unroll=True)
-
-
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", CASES)
-def test_control_flow_has_the_series_of_what_it_computes(name, expanded):
+def test_control_flow_has_the_series_of_what_it_computes(name, dtype):
     _, function, inner = CASES[name]
-    expected = exact(function, inner, ORDER)
-    for dtype in DTYPES:
-        got = expanded[dtype][name]
-        assert got.dtype == dtype
-        assert neighbour_error(got, expected) < 256 * float(jnp.finfo(dtype).eps)
+    got = expand(dtype)[name]
+    assert got.dtype == dtype
+    assert neighbour_error(got, exact(function, inner, ORDER)) < 256 * float(jnp.finfo(dtype).eps)
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_control_flow_has_the_same_series_unrolled(name, unrolled, expanded):
-    np.testing.assert_allclose(unrolled[name], expanded[jnp.float64][name][:4], rtol=1e-13)
+def test_control_flow_has_the_same_series_unrolled(name):
+    unrolled = expand(jnp.float64, order=3, unroll=True)
+    np.testing.assert_allclose(unrolled[name], expand(jnp.float64)[name][:4], rtol=1e-13)
 
 
 def test_a_recurrent_network():
@@ -250,7 +244,7 @@ def test_control_flow_in_a_guarded_loop(fn, unroll):
 
 
 @DRIVERS
-@pytest.mark.parametrize("fn", [square, counting_square])
+@pytest.mark.parametrize("fn", [square, slow(counting_square)])
 def test_control_flow_along_two_dimensions(fn, unroll):
     # u_t = u² from u0(x): coefficient i in t is u0(x)^(i + 1).
     initial, order = [0.75, 0.5, -0.25], 3

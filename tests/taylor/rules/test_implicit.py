@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import mpmath as mp
 import numpy as np
 import pytest
-from helpers import neighbour_error, taylor
+from helpers import neighbour_error, slow, taylor
 
 import asgard as ag
 
@@ -32,10 +32,11 @@ CLOSED = {
     "an arc": (lambda t, x: x - jnp.sin(x) + t / 2, lambda t: mp.asin(t / 2), 0.1),
     "the orbit of Kepler": (lambda t, x: 1 + t + 0.5 * jnp.sin(x), None, 1.0),
 }
+SCANNED = [(name, False) for name in CLOSED]
+UNROLLED = [slow(name, True) for name in CLOSED if name != "a root"]
 
 
-@pytest.mark.parametrize("unroll", [False, True])
-@pytest.mark.parametrize("name", CLOSED)
+@pytest.mark.parametrize(("name", "unroll"), [*SCANNED, ("a root", True), *UNROLLED])
 def test_a_loop_has_the_series_of_its_solution(name, unroll):
     fn, solution, guess = CLOSED[name]
     if solution is None:
@@ -83,7 +84,7 @@ def test_a_complex_loop_has_the_series_of_its_solution():
     np.testing.assert_allclose(found, [complex(c) for c in exact], rtol=1e-13)
 
 
-@pytest.mark.parametrize("unroll", [False, True])
+@pytest.mark.parametrize("unroll", [False, slow(True)])
 def test_a_loop_inside_a_guarded_loop_is_solved_at_each_order(unroll):
     # y' = -x with x + x^3 / 3 = y, so x' = -x / (1 + x^2): t = ln(x0 / x) + (x0^2 - x^2) / 2.
     inner = (ag.Function(lambda y, x: y - x**3 / 3, 2) >> ag.Var("x") >> ag.Split()).trace()
@@ -135,22 +136,25 @@ def test_gradients_of_a_series_are_the_series_of_gradients():
         return ag.series(circuit, T, order=5).coefficients
 
     # x depends on a + t: the derivative to a is that to t.
-    found, orders = run(0.7), np.arange(1, 6)
+    kinds = run, jax.jacfwd(run), jax.jacrev(run), jax.jacfwd(jax.jacrev(run))
+    found, forward, reverse, second = jax.jit(lambda a: [kind(a) for kind in kinds])(0.7)
+    orders = np.arange(1, 6)
     expected = found[1:] * orders
-    for derivative in (jax.jacfwd, jax.jacrev):
-        np.testing.assert_allclose(derivative(run)(0.7)[:-1], expected, rtol=1e-10)
-    second = jax.jacfwd(jax.jacrev(run))(0.7)[:-2]
-    np.testing.assert_allclose(second, expected[1:] * orders[:-1], rtol=1e-10)
+    for slopes in (forward, reverse):
+        np.testing.assert_allclose(slopes[:-1], expected, rtol=1e-10)
+    np.testing.assert_allclose(second[:-2], expected[1:] * orders[:-1], rtol=1e-10)
 
 
 def test_lanes_have_their_own_series():
     def run(e):
         return ag.series(loop(lambda t, x: t + e * jnp.sin(x)), T, order=6).coefficients
 
-    e = jnp.linspace(0.1, 0.8, 5)
-    np.testing.assert_allclose(jax.vmap(run)(e), [run(one) for one in e], rtol=1e-12, atol=1e-14)
+    e, one = jnp.linspace(0.1, 0.8, 5), jax.jit(run)
+    found = jax.jit(jax.vmap(run))(e)
+    np.testing.assert_allclose(found, [one(each) for each in e], rtol=1e-12, atol=1e-14)
 
 
+@pytest.mark.slow
 def test_many_unknowns_have_their_series_without_a_jacobian():
     size = 520
 

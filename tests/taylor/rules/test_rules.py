@@ -1,5 +1,6 @@
 """The series of elementary functions and of common jnp functions against exact references."""
 
+import functools
 import math
 from fractions import Fraction
 
@@ -56,6 +57,14 @@ def streams(points, inner, dtype):
     return rows, ag.Stream(jnp.asarray(rows, dtype), "t")
 
 
+@functools.cache
+def expanded(inner, dtype):
+    """The series of all elementary functions, each at its points, by one program."""
+    given = [streams(points, inner, dtype)[1] for _, points in FUNCTIONS.values()]
+    results = ag.series(ag.Monoidal(*(atom() for atom in FUNCTIONS)), *given, order=ORDER)
+    return dict(zip(FUNCTIONS, results, strict=True))
+
+
 @pytest.mark.parametrize("inner", [INNER, COORDINATE], ids=["composed", "coordinate"])
 @pytest.mark.parametrize("atom", FUNCTIONS, ids=lambda atom: atom.__name__)
 def test_elementary_functions_keep_their_digits(atom, inner):
@@ -63,7 +72,7 @@ def test_elementary_functions_keep_their_digits(atom, inner):
     rows, _ = streams(points, inner, jnp.float64)
     exact = [taylor(lambda x, row=row: function(polynomial(row, x)), ORDER) for row in rows]
     for dtype in (jnp.float64, jnp.float32) if inner is INNER else (jnp.float64,):
-        result = ag.series(atom(), streams(points, inner, dtype)[1], order=ORDER)
+        result = expanded(inner, dtype)[atom]
         assert result.coefficients.dtype == dtype
         for got, want in zip(result.coefficients, exact, strict=True):
             assert neighbour_error(got, want) < tolerance(dtype)
@@ -176,24 +185,32 @@ JNP = {
 }
 
 
-@pytest.mark.parametrize("name", JNP)
-def test_common_functions_have_the_series_of_nested_derivatives(name):
+def series_and_derivatives(function):
+    """A function's series along `curve`, and the same by nested derivatives."""
+
     def value(t):
-        return JNP[name](curve(t))
+        return function(curve(t))
 
     def slope(t):
         return jax.jvp(value, (t,), (1.0,))[1]
 
-    @jax.jit
-    def both():
-        constant, linear = jax.jvp(curve, (0.0,), (1.0,))
-        given = jnp.stack([constant, linear, jnp.full(3, 0.25)], axis=-1)
-        # Three coefficients of three components, which a wrong broadcast would mix.
-        result = ag.series(ag.Function(JNP[name], 1), ag.Stream(given, "t"), order=2)
-        exact = [value(0.0), slope(0.0), jax.jvp(slope, (0.0,), (1.0,))[1] / 2]
-        return result.coefficients, jnp.stack(exact, axis=-1)
+    constant, linear = jax.jvp(curve, (0.0,), (1.0,))
+    given = jnp.stack([constant, linear, jnp.full(3, 0.25)], axis=-1)
+    # Three coefficients of three components, which a wrong broadcast would mix.
+    result = ag.series(ag.Function(function, 1), ag.Stream(given, "t"), order=2)
+    exact = [value(0.0), slope(0.0), jax.jvp(slope, (0.0,), (1.0,))[1] / 2]
+    return result.coefficients, jnp.stack(exact, axis=-1)
 
-    result, exact = both()
+
+@functools.cache
+def common():
+    """The same for all of them, by one program."""
+    return jax.jit(lambda: {name: series_and_derivatives(JNP[name]) for name in JNP})()
+
+
+@pytest.mark.parametrize("name", JNP)
+def test_common_functions_have_the_series_of_nested_derivatives(name):
+    result, exact = common()[name]
     np.testing.assert_allclose(result, exact, rtol=1e-12, atol=1e-12)
 
 
