@@ -144,7 +144,7 @@ class Loop(LaneCall):
     ) -> list[Array]:
         layout, slopes = self.layout, self.slopes
         fixed = list(zip(operands, laned, strict=True))[: self.ins]
-        (rest,) = in_lanes(operands[self.ins :], laned[self.ins :], size)
+        rest = in_lanes(operands[self.ins :], laned[self.ins :], size)
         guess, numbers = rest[: self.unknowns], rest[self.unknowns :]
 
         def run(program: Program, z: Array) -> list[Array]:
@@ -185,7 +185,7 @@ class Loop(LaneCall):
         # Where there is no solution there are derivatives of nothing, and none that are NaN, which
         # a cotangent of zero would spread.
         last = self.ins + self.unknowns
-        (guess,) = in_lanes(primals[self.ins : last], laned[self.ins : last], size)
+        guess = in_lanes(primals[self.ins : last], laned[self.ins : last], size)
         z = [
             jnp.where(converged, x, other)
             for x, other in zip(values[: self.unknowns], guess, strict=True)

@@ -1,10 +1,11 @@
 """Loops that run for one value or for many side by side, as one JAX primitive.
 
-Under `jax.vmap` such a call gets more lanes (`lanes.py`) in place of a leading axis; on the CPU it
-is compiled as one kernel (`kernel.py`), so many lanes at a time; and its derivatives are calls of
-the same kind, so that they too run in lanes and as kernels.
+Under `jax.vmap` such a call gets more lanes, not a leading axis (`lanes.py`). On the CPU it is
+compiled as a kernel (`kernel.py`). Its derivatives are calls of the same kind, so they too run in
+lanes and as kernels. `lower` draws the whole way from a call to machine code.
 """
 
+import abc
 import functools
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -26,59 +27,74 @@ Avals = Sequence[Any]
 Flags = Sequence[bool]
 
 
-class LaneCall:
-    """What a call does. Lanes are a last axis of those operands that `laned` says, and of all
-    results."""
+class LaneCall(abc.ABC):
+    """What a call does.
+
+    Everywhere, `laned` says which operands have lanes as their last axis, and `size` is how many
+    lanes there are, or 0 for none. If there are any, all results have them.
+    """
 
     primitive: ClassVar[Primitive]  # what it is a call of
     # Whether its last result, which `loop` does not give, says whether it ran as a kernel.
     reports_kernel: ClassVar[bool] = False
 
     @property
+    @abc.abstractmethod
     def tile(self) -> int:
-        """How many lanes go side by side on the CPU, at most."""
-        raise NotImplementedError
+        """How many lanes a kernel has at most."""
 
+    @abc.abstractmethod
     def outline(self, avals: Avals) -> list[Any]:
         """The types of the results from those of the operands, without lanes."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def room(self, avals: Avals) -> list[Any]:
-        """The types of the large arrays, zero at first, that the loop writes to."""
-        raise NotImplementedError
+        """The types of the large arrays that the loop writes to, without lanes. They start as
+        zeros."""
 
+    @abc.abstractmethod
     def loop(
         self, room: list[Any], operands: list[Any], laned: Flags, size: int, kernel: bool
     ) -> list[Array]:
-        """The results, with `size` lanes, or none where it is 0; `kernel` asks for no scatter."""
-        raise NotImplementedError
+        """The results. If `kernel` is set, without a scatter."""
 
+    @abc.abstractmethod
+    def differentiate(
+        self, primals: Sequence[Any], tangents: Sequence[Any], laned: Flags, size: int
+    ) -> tuple[list[Array], list[Any]]:
+        """The results, and the derivatives of the inexact ones. Tangents may be symbolic zeros."""
+
+
+class LinearCall(LaneCall):
+    """A call that is linear in some operands, so that reverse mode transposes it."""
+
+    @abc.abstractmethod
     def plain(self, *operands: Any) -> list[Any]:
-        """The results without lanes, by a loop that has all derivatives, whatever its speed."""
-        raise NotImplementedError
+        """The results without lanes, by a loop that has all derivatives: slow but complete."""
+
+    @abc.abstractmethod
+    def transpose(
+        self, cotangents: Sequence[Any], operands: Sequence[Any], laned: Flags, size: int
+    ) -> list[Array]:
+        """The cotangents of the operands that are unknown, with lanes, from those of the results,
+        which may be symbolic zeros."""
 
     def differentiate(
         self, primals: Sequence[Any], tangents: Sequence[Any], laned: Flags, size: int
     ) -> tuple[list[Array], list[Any]]:
-        """The results, and the derivatives of those that are inexact."""
         moving = tuple(not isinstance(tangent, ad.Zero) for tangent in tangents)
-        results = bind(self, primals, laned, size)
-        flags = (*laned, *(flag for flag, moves in zip(laned, moving, strict=True) if moves))
-        given = [tangent for tangent, moves in zip(tangents, moving, strict=True) if moves]
-        return results, bind(Pushed(self, moving), [*primals, *given], flags, size)
-
-    def transpose(
-        self, cotangents: Sequence[Any], operands: Sequence[Any], laned: Flags, size: int
-    ) -> list[Array]:
-        """The cotangents of the operands that are unknown, each with lanes, from those of the
-        results, which may be symbolic zeros."""
-        raise NotImplementedError
+        operands = [*primals, *chosen(moving, tangents)]
+        derivatives = bind(Pushed(self, moving), operands, (*laned, *chosen(moving, laned)), size)
+        return bind(self, primals, laned, size), derivatives
 
 
-class Pushed(LaneCall):
-    """The derivatives of a call's inexact results, linear in the tangents of moving operands."""
+class Pushed(LinearCall):
+    """The derivatives of a call's inexact results, by the tangents of those operands that move.
 
-    def __init__(self, call: LaneCall, moving: Flags):
+    Its operands are those of the call, and the tangents.
+    """
+
+    def __init__(self, call: LinearCall, moving: Flags):
         self.call, self.moving = call, moving
 
     @property
@@ -95,53 +111,43 @@ class Pushed(LaneCall):
         self, room: list[Any], operands: list[Any], laned: Flags, size: int, kernel: bool
     ) -> list[Array]:
         count, half = len(self.moving), len(room) // 2
-        # What moves has lanes, since its tangent may have them where it has not.
-        flags = [
-            flag or (moves and size > 0)
-            for flag, moves in zip(laned[:count], self.moving, strict=True)
-        ]
+        known, flags = operands[:count], laned[:count]
+        # A primal has lanes if it moves, since its tangent can have them where it has none.
+        primals = in_lanes(chosen(self.moving, known), chosen(self.moving, flags), size)
+        tangents = in_lanes(operands[count:], laned[count:], size)
+        flags = [f or (moves and size > 0) for f, moves in zip(flags, self.moving, strict=True)]
 
         def run(room: list[Any], values: list[Any]) -> list[Any]:
-            whole = merge(self.moving, values, operands[:count])
+            whole = merge(self.moving, values, known)
             return inexact(self.call.loop(room, whole, flags, size, kernel))
 
-        primals, tangents = in_lanes(
-            chosen(self.moving, operands[:count]),
-            chosen(self.moving, laned[:count]),
-            operands[count:],
-            laned[count:],
-            size,
-        )
         return jax.jvp(run, (room[:half], primals), (room[half:], tangents))[1]
 
     def plain(self, *operands: Any) -> list[Any]:
         count = len(self.moving)
-
-        def run(*values: Any) -> list[Any]:
-            return inexact(self.call.plain(*merge(self.moving, values, operands[:count])))
-
-        return jax.jvp(run, chosen(self.moving, operands[:count]), list(operands[count:]))[1]
+        values = chosen(self.moving, operands[:count])
+        return jax.jvp(self._moved(operands[:count]), values, list(operands[count:]))[1]
 
     def transpose(
         self, cotangents: Sequence[Any], operands: Sequence[Any], laned: Flags, size: int
     ) -> list[Array]:
         count = len(self.moving)
-        given = [ad.instantiate_zeros(cotangent) for cotangent in cotangents]
 
         def pull(cotangents: list[Any], *known: Any) -> list[Any]:
-            def run(*values: Any) -> list[Any]:
-                return inexact(self.call.plain(*merge(self.moving, values, known)))
-
-            return list(jax.vjp(run, *chosen(self.moving, known))[1](cotangents))
+            return list(jax.vjp(self._moved(known), *chosen(self.moving, known))[1](cotangents))
 
         if size:
             axes = (-1, *(-1 if flag else None for flag in laned[:count]))
             pull = jax.vmap(pull, in_axes=axes, out_axes=-1)
-        return pull(given, *operands[:count])
+        return pull([ad.instantiate_zeros(dot) for dot in cotangents], *operands[:count])
+
+    def _moved(self, operands: Sequence[Any]) -> Any:
+        """From the operands that move to the call's inexact results."""
+        return lambda *values: inexact(self.call.plain(*merge(self.moving, values, operands)))
 
 
 def inexact(values: Sequence[Any]) -> list[Any]:
-    """Those that have derivatives."""
+    """The values that have derivatives."""
     return [value for value in values if jnp.issubdtype(value.dtype, jnp.inexact)]
 
 
@@ -151,35 +157,15 @@ def chosen(flags: Flags, values: Sequence[Any]) -> list[Any]:
 
 
 def merge(flags: Flags, values: Sequence[Any], others: Sequence[Any]) -> list[Any]:
-    """One for each flag: the next of `values` where it is set, else that of `others`."""
+    """One value for each flag: the next of `values` if it is set, else that of `others`."""
     rest = iter(values)
     return [next(rest) if flag else other for flag, other in zip(flags, others, strict=True)]
 
 
-def in_lanes(*groups: Any) -> tuple[list[Any], ...]:
-    """Groups of arrays, each followed by which of them have lanes, and at last how many lanes:
-    all of them with lanes, if there are any."""
-    *rest, size = groups
-    pairs = zip(rest[::2], rest[1::2], strict=True)
-    return tuple(
-        [spread(pair, size) if size else pair[0] for pair in zip(values, flags, strict=True)]
-        for values, flags in pairs
-    )
-
-
-def bind(
-    call: LaneCall, operands: Sequence[Any], laned: Flags | None = None, size: int = 0
-) -> list[Array]:
-    """The results of a call."""
-    flags = (False,) * len(operands) if laned is None else tuple(laned)
-    return call.primitive.bind(*operands, call=call, laned=flags, size=size)
-
-
-@default_promotion()
-def _abstract(*operands: Any, call: LaneCall, laned: Flags, size: int) -> list[Any]:
-    tail = (size,) if size else ()
-    outline = call.outline(one_lane(operands, laned))
-    return [ShapedArray((*aval.shape, *tail), aval.dtype) for aval in outline]
+def in_lanes(values: Sequence[Any], laned: Flags, size: int) -> list[Any]:
+    """The values, all with lanes if there are any."""
+    pairs = zip(values, laned, strict=True)
+    return [spread(pair, size) if size else pair[0] for pair in pairs]
 
 
 def one_lane(operands: Sequence[Any], laned: Flags) -> list[Any]:
@@ -190,11 +176,54 @@ def one_lane(operands: Sequence[Any], laned: Flags) -> list[Any]:
     ]
 
 
+def bind(
+    call: LaneCall, operands: Sequence[Any], laned: Flags | None = None, size: int = 0
+) -> list[Array]:
+    """The results of a call."""
+    flags = (False,) * len(operands) if laned is None else tuple(laned)
+    return call.primitive.bind(*operands, call=call, laned=flags, size=size)
+
+
+def lane_primitive(name: str, part_of_kernels: bool = False) -> Primitive:
+    """A primitive of calls. If it is a part of kernels, a kernel holds its loop."""
+    primitive = Primitive(name)
+    primitive.multiple_results = True
+    primitive.def_abstract_eval(_abstract)
+    primitive.def_impl(_run)
+    ad.primitive_jvps[primitive] = _differentiate
+    ad.primitive_transposes[primitive] = _transpose
+    batching.primitive_batchers[primitive] = _batch
+    mlir.register_lowering(primitive, _lower_whole)
+    mlir.register_lowering(primitive, lower, platform="cpu")
+    if part_of_kernels:
+        EXPANSIONS[name] = _run
+    return primitive
+
+
+def lower(context: mlir.LoweringRuleContext, *operands: Any, **params: Any) -> Any:
+    """From a call to what XLA compiles, on the CPU.
+
+        programs of one lane    what `LaneCall.loop` holds: jaxprs as flat lists (program.py)
+              |  tiles of lanes, one after the other      _run_in_tiles
+              |  a last axis for the lanes                lanes.run_in_lanes
+        a loop over all lanes   a jaxpr again
+              |  constant arrays computed before it,
+              |  fixed points as loops of their own       hoisting.hoisted
+        a flat jaxpr
+              |  if all its operations qualify            kernel.as_kernel
+        one kernel              or else XLA runs it operation by operation
+
+    Under a mesh, in exports and on other backends the loop over all lanes is compiled as it is.
+    """
+    rule = _lower_in_tiles if may_hold_kernels(context) else _lower_whole
+    return rule(context, *operands, **params)
+
+
 @default_promotion()
 def _run(
     *operands: Any, call: LaneCall, laned: Flags, size: int, kernel: bool = False
 ) -> list[Array]:
-    """The results of all lanes at once, as a kernel if that is asked for and possible."""
+    """The results of all lanes at once, by a kernel if that is asked for and possible."""
     tail = (size,) if size else ()
     avals = one_lane(operands, laned)
     outline = call.outline(avals)
@@ -217,12 +246,11 @@ def _run(
 
 @default_promotion()
 def _run_in_tiles(*operands: Any, call: LaneCall, laned: Flags, size: int) -> list[Array]:
-    """The results by kernels, each of as many lanes as the processor's cache holds."""
+    """The results by kernels, of at most `call.tile` lanes each."""
     run = functools.partial(_run, call=call, laned=laned, kernel=True)
-    width = call.tile
-    if size <= width:
+    if size <= call.tile:
         return run(*operands, size=size)
-    count = -(-size // width)
+    count = -(-size // call.tile)
     width = -(-size // count)  # all tiles nearly full
     lanes = jnp.minimum(jnp.arange(count * width), size - 1).reshape(count, width)
     tiles = [jnp.moveaxis(x[..., lanes], -2, 0) for x in chosen(laned, operands)]
@@ -231,24 +259,26 @@ def _run_in_tiles(*operands: Any, call: LaneCall, laned: Flags, size: int) -> li
     return [x.reshape(*x.shape[:-2], count * width)[..., :size] for x in joined]
 
 
-_lower = mlir.lower_fun(_run, multiple_results=True)
+_lower_whole = mlir.lower_fun(_run, multiple_results=True)
 _lower_in_tiles = mlir.lower_fun(_run_in_tiles, multiple_results=True)
 
 
-def _lower_on_cpu(context: mlir.LoweringRuleContext, *operands: Any, **params: Any) -> Any:
-    rule = _lower_in_tiles if may_hold_kernels(context) else _lower
-    return rule(context, *operands, **params)
+@default_promotion()
+def _abstract(*operands: Any, call: LaneCall, laned: Flags, size: int) -> list[Any]:
+    tail = (size,) if size else ()
+    outline = call.outline(one_lane(operands, laned))
+    return [ShapedArray((*aval.shape, *tail), aval.dtype) for aval in outline]
 
 
 @default_promotion()
 def _batch(
     operands: Sequence[Any], axes: Sequence[Any], *, call: LaneCall, laned: Flags, size: int
 ) -> tuple[list[Array], list[int]]:
-    """More lanes: those of the batch, times those that there are."""
+    """A call with `count` times as many lanes, for a batch of `count` calls."""
     pairs = list(zip(operands, axes, strict=True))
     count = next(x.shape[axis] for x, axis in pairs if axis is not None)
     if count == 0:
-        avals = _abstract(*_without(pairs), call=call, laned=laned, size=size)
+        avals = _abstract(*map(_without, operands, axes), call=call, laned=laned, size=size)
         return [jnp.zeros((0, *aval.shape), aval.dtype) for aval in avals], [0] * len(avals)
     batched = []
     for (x, axis), flag in zip(pairs, laned, strict=True):
@@ -267,14 +297,10 @@ def _batch(
     return results, [x.ndim - 1 - bool(size) for x in results]
 
 
-def _without(pairs: Sequence[tuple[Any, Any]]) -> list[Any]:
-    """The types of operands without their axis of the batch."""
-    return [
-        jax.ShapeDtypeStruct(
-            tuple(n for place, n in enumerate(x.shape) if axis is None or place != axis), x.dtype
-        )
-        for x, axis in pairs
-    ]
+def _without(x: Any, axis: int | None) -> Any:
+    """The type of an operand without its axis of the batch."""
+    shape = tuple(n for index, n in enumerate(x.shape) if axis is None or index != axis)
+    return jax.ShapeDtypeStruct(shape, x.dtype)
 
 
 @default_promotion()
@@ -289,35 +315,17 @@ def _differentiate(
 
 @default_promotion()
 def _transpose(
-    cotangents: Sequence[Any], *operands: Any, call: LaneCall, laned: Flags, size: int
+    cotangents: Sequence[Any], *operands: Any, call: LinearCall, laned: Flags, size: int
 ) -> list[Any]:
     unknown = [ad.is_undefined_primal(x) for x in operands]
-    found = iter(call.transpose(cotangents, operands, laned, size))
-    results: list[Any] = []
-    for flag, is_laned in zip(unknown, laned, strict=True):
-        if not flag:
-            results.append(None)
-            continue
-        result = next(found)
-        # An operand that all lanes share gets what they make together.
-        results.append(jnp.sum(result, axis=-1) if size and not is_laned else result)
-    return results
-
-
-def lane_primitive(name: str, part_of_kernels: bool = False) -> Primitive:
-    """A primitive of such calls, which kernels hold as loops of their own if they are to."""
-    primitive = Primitive(name)
-    primitive.multiple_results = True
-    primitive.def_abstract_eval(_abstract)
-    primitive.def_impl(_run)
-    ad.primitive_jvps[primitive] = _differentiate
-    ad.primitive_transposes[primitive] = _transpose
-    batching.primitive_batchers[primitive] = _batch
-    mlir.register_lowering(primitive, _lower)
-    mlir.register_lowering(primitive, _lower_on_cpu, platform="cpu")
-    if part_of_kernels:
-        EXPANSIONS[name] = _run
-    return primitive
+    # The lanes of an operand that all of them share are summed.
+    found = [
+        jnp.sum(x, axis=-1) if size and not flag else x
+        for x, flag in zip(
+            call.transpose(cotangents, operands, laned, size), chosen(unknown, laned), strict=True
+        )
+    ]
+    return merge(unknown, found, [None] * len(operands))
 
 
 LaneCall.primitive = lane_primitive("asgard_lane_call")

@@ -1,11 +1,11 @@
 """Lanes: a program run for many values at once, side by side along a last axis.
 
-`jax.vmap` puts the batch first, so that what a loop touches together lies apart. With the batch
-last, every operation on small values becomes one on contiguous lanes.
+`jax.vmap` puts a batch first, so what one operation touches lies apart in memory. With the batch
+last, an operation on small values is one on contiguous lanes.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,14 +15,25 @@ from jaxtyping import Array
 from .primitives import traits
 from .program import Equation, Program, from_jaxpr, scan_counts
 
-# Whether a value has lanes, next to it.
-Laned = tuple[Any, bool]
+
+class Laned(NamedTuple):
+    """A value, and whether its last axis is lanes."""
+
+    array: Any
+    laned: bool
 
 
-def run_in_lanes(program: Program, inputs: Sequence[Laned], size: int) -> list[Laned]:
-    """The outputs of a program of which some inputs have `size` lanes."""
-    values: dict[int, Laned] = {number: (c, False) for number, c in program.constants.items()}
-    values.update(zip(program.inputs, inputs, strict=True))
+def run_in_lanes(
+    program: Program, inputs: Sequence[tuple[Any, bool]], size: int
+) -> list[tuple[Any, bool]]:
+    """Runs a program of which some inputs have lanes.
+
+    **Arguments:** `inputs` are arrays, each with whether its last axis is `size` lanes.
+
+    **Returns:** the outputs likewise.
+    """
+    values = {number: Laned(constant, False) for number, constant in program.constants.items()}
+    values.update(zip(program.inputs, (Laned(*pair) for pair in inputs), strict=True))
     for equation in program.equations:
         operands = [values[number] for number in equation.ins]
         shapes = [program.avals[number].shape for number in equation.outs]
@@ -30,104 +41,112 @@ def run_in_lanes(program: Program, inputs: Sequence[Laned], size: int) -> list[L
     return [values[number] for number in program.outputs]
 
 
-def spread(value: Laned, size: int, shape: tuple[int, ...] | None = None) -> Array:
-    """A value with lanes, broadcast to `shape` before them."""
-    array, laned = value
-    array = jnp.asarray(array)
+def spread(value: tuple[Any, bool], size: int, shape: tuple[int, ...] | None = None) -> Array:
+    """A value with `size` lanes, broadcast to `shape` before them (its own, if None)."""
+    array, laned = jnp.asarray(value[0]), value[1]
     own = array.shape[: array.ndim - laned]
     shape = own if shape is None else shape
     if laned and own == shape:
         return array
-    places = tuple(range(len(shape) - len(own), len(shape)))
-    return lax.broadcast_in_dim(array, (*shape, size), (*places, len(shape)) if laned else places)
+    axes = tuple(range(len(shape) - len(own), len(shape)))
+    return lax.broadcast_in_dim(array, (*shape, size), (*axes, len(shape)) if laned else axes)
 
 
 def _apply(
     equation: Equation, operands: list[Laned], shapes: list[tuple[int, ...]], size: int
 ) -> list[Laned]:
-    if not any(laned for _, laned in operands):
-        return [(value, False) for value in equation.bind(*(value for value, _ in operands))]
+    """The results of an equation; `shapes` are theirs without lanes."""
+    if not any(operand.laned for operand in operands):
+        return [Laned(x, False) for x in equation.bind(*(operand.array for operand in operands))]
     name, known = equation.name, traits(equation.name)
-    if known.elementwise:
-        return [(equation.bind(*_aligned(operands, shapes[0], size))[0], True)]
-    if known.leading_axes:
-        results = equation.bind(*(spread(operand, size) for operand in operands))
-        return [(result, True) for result in results]
     steering = [] if known.steered_from is None else operands[known.steered_from :]
-    if name in _RULES and not any(laned for _, laned in steering):
-        return _RULES[name](equation.params, operands, shapes, size)
-    if name == "dynamic_slice":
-        return _slice_of_each_lane(equation.params, operands, size)
-    return _by_vmap(equation, operands, size)
+    steered = any(operand.laned for operand in steering)
+    if known.elementwise:
+        found = equation.bind(*_aligned(operands, shapes[0], size))
+    elif known.leading_axes:
+        found = equation.bind(*(spread(operand, size) for operand in operands))
+    elif name == "scan":
+        return _scan(equation.params, operands, size)
+    elif name in _RULES and not steered:
+        found = [_RULES[name](equation.params, operands, shapes[0], size)]
+    elif name == "dynamic_slice":
+        found = [_slice_of_each_lane(equation.params, operands, size)]
+    else:
+        axes = [-1 if operand.laned else None for operand in operands]
+        over_lanes = jax.vmap(equation.bind, in_axes=axes, out_axes=-1, axis_size=size)
+        found = over_lanes(*(operand.array for operand in operands))
+    return [Laned(x, True) for x in found]
 
 
 def _aligned(operands: list[Laned], shape: tuple[int, ...], size: int) -> list[Any]:
-    """The operands with lanes and of one shape; numbers may stay as they are."""
+    """The operands of an elementwise operation, with lanes and of one shape.
+
+    Numbers stay numbers: they broadcast.
+    """
     return [
-        value
-        if shape and not laned and jnp.ndim(value) == 0
-        else spread((value, laned), size, shape)
-        for value, laned in operands
+        operand.array
+        if shape and not operand.laned and jnp.ndim(operand.array) == 0
+        else spread(operand, size, shape)
+        for operand in operands
     ]
 
 
-def _by_vmap(equation: Equation, operands: list[Laned], size: int) -> list[Laned]:
-    def bind(*values: Any) -> list[Any]:
-        return equation.bind(*values)
-
-    axes = [-1 if laned else None for _, laned in operands]
-    results = jax.vmap(bind, in_axes=axes, out_axes=-1, axis_size=size)(*(v for v, _ in operands))
-    return [(value, True) for value in results]
+# The rules of primitives whose first operand has lanes: each takes the parameters, the operands,
+# the shape of the result without lanes and the number of lanes, and returns the result with lanes.
+Shape = tuple[int, ...]
 
 
-def _broadcast(params: Any, operands: list[Laned], shapes: Any, size: int) -> list[Laned]:
-    shape, places = tuple(params["shape"]), tuple(params["broadcast_dimensions"])
-    result = lax.broadcast_in_dim(operands[0][0], (*shape, size), (*places, len(shape)))
-    return [(result, True)]
+def _broadcast(params: Any, operands: list[Laned], shape: Shape, size: int) -> Array:
+    axes = tuple(params["broadcast_dimensions"])
+    return lax.broadcast_in_dim(operands[0].array, (*shape, size), (*axes, len(shape)))
 
 
-def _reshape(params: Any, operands: list[Laned], shapes: Any, size: int) -> list[Laned]:
-    return [(lax.reshape(operands[0][0], (*shapes[0], size)), True)]
+def _reshape(params: Any, operands: list[Laned], shape: Shape, size: int) -> Array:
+    return lax.reshape(operands[0].array, (*shape, size))
 
 
-def _transpose(params: Any, operands: list[Laned], shapes: Any, size: int) -> list[Laned]:
-    order = tuple(params["permutation"])
-    return [(lax.transpose(operands[0][0], (*order, len(order))), True)]
+def _transpose(params: Any, operands: list[Laned], shape: Shape, size: int) -> Array:
+    return lax.transpose(operands[0].array, (*params["permutation"], len(shape)))
 
 
-def _slice(params: Any, operands: list[Laned], shapes: Any, size: int) -> list[Laned]:
+def _slice(params: Any, operands: list[Laned], shape: Shape, size: int) -> Array:
+    starts, ends = (*params["start_indices"], 0), (*params["limit_indices"], size)
     strides = params["strides"]
-    result = lax.slice(
-        operands[0][0],
-        (*params["start_indices"], 0),
-        (*params["limit_indices"], size),
-        None if strides is None else (*strides, 1),
-    )
-    return [(result, True)]
+    return lax.slice(operands[0].array, starts, ends, None if strides is None else (*strides, 1))
 
 
-def _pad(params: Any, operands: list[Laned], shapes: Any, size: int) -> list[Laned]:
-    array, filling = spread(operands[0], size), operands[1][0]
-    return [(lax.pad(array, filling, (*params["padding_config"], (0, 0, 0))), True)]
+def _pad(params: Any, operands: list[Laned], shape: Shape, size: int) -> Array:
+    padding = (*params["padding_config"], (0, 0, 0))
+    return lax.pad(spread(operands[0], size), operands[1].array, padding)
 
 
-def _dynamic_slice(params: Any, operands: list[Laned], shapes: Any, size: int) -> list[Laned]:
-    (array, _), *starts = operands
+def _dynamic_slice(params: Any, operands: list[Laned], shape: Shape, size: int) -> Array:
     sizes = (*params["slice_sizes"], size)
-    return [(lax.dynamic_slice(array, _starts(starts), sizes), True)]
+    return lax.dynamic_slice(operands[0].array, _starts(operands[1:]), sizes)
 
 
-def _gather(params: Any, operands: list[Laned], shapes: Any, size: int) -> list[Laned]:
-    (array, _), (places, _) = operands
+def _dynamic_update_slice(params: Any, operands: list[Laned], shape: Shape, size: int) -> Array:
+    array, update, *starts = operands
+    return lax.dynamic_update_slice(spread(array, size), spread(update, size), _starts(starts))
+
+
+def _starts(starts: list[Laned]) -> list[Any]:
+    """The start indices of a slice, with that of the lanes."""
+    indices = [start.array for start in starts]
+    dtype = jnp.result_type(*indices) if indices else jnp.int32
+    return [*indices, jnp.zeros((), dtype)]
+
+
+def _gather(params: Any, operands: list[Laned], shape: Shape, size: int) -> Array:
     numbers = params["dimension_numbers"]
-    numbers = numbers._replace(offset_dims=(*numbers.offset_dims, len(shapes[0])))
+    numbers = numbers._replace(offset_dims=(*numbers.offset_dims, len(shape)))
     sizes = (*params["slice_sizes"], size)
     params = {**params, "dimension_numbers": numbers, "slice_sizes": sizes}
-    return [(lax.gather_p.bind(array, places, **params), True)]
+    return lax.gather_p.bind(operands[0].array, operands[1].array, **params)
 
 
-def _slice_of_each_lane(params: Any, operands: list[Laned], size: int) -> list[Laned]:
-    """A slice of its own for each lane, taken where the lanes lie: they are not moved first."""
+def _slice_of_each_lane(params: Any, operands: list[Laned], size: int) -> Array:
+    """A dynamic slice that starts elsewhere in each lane, without moving the lanes first."""
     (array, laned), *starts = operands
     axes = tuple(range(len(starts)))
     numbers = lax.GatherDimensionNumbers(
@@ -137,72 +156,59 @@ def _slice_of_each_lane(params: Any, operands: list[Laned], size: int) -> list[L
         operand_batching_dims=(len(starts),) if laned else (),
         start_indices_batching_dims=(0,) if laned else (),
     )
-    places = jnp.stack([spread(start, size, ()) for start in starts], axis=-1)
+    indices = jnp.stack([spread(start, size, ()) for start in starts], axis=-1)
     sizes = (*params["slice_sizes"], *(1,) * laned)
-    return [(lax.gather(array, places, numbers, sizes, mode=lax.GatherScatterMode.CLIP), True)]
+    return lax.gather(array, indices, numbers, sizes, mode=lax.GatherScatterMode.CLIP)
 
 
-def _dynamic_update_slice(
-    params: Any, operands: list[Laned], shapes: Any, size: int
-) -> list[Laned]:
-    array, update, *starts = operands
-    result = lax.dynamic_update_slice(spread(array, size), spread(update, size), _starts(starts))
-    return [(result, True)]
-
-
-def _starts(starts: list[Laned]) -> list[Any]:
-    indices = [start for start, _ in starts]
-    dtype = jnp.result_type(*indices) if indices else jnp.int32
-    return [*indices, jnp.zeros((), dtype)]
-
-
-def _scan(params: Any, operands: list[Laned], shapes: Any, size: int) -> list[Laned]:
+def _scan(params: Any, operands: list[Laned], size: int) -> list[Laned]:
+    """A scan of which some operands have lanes."""
     program = from_jaxpr(params["jaxpr"])
-    first, carries = scan_counts(params)
-    last = first + carries
-    flags, out_flags = _scan_flags(program, params, [flag for _, flag in operands])
-    laned = flags[first:last]
+    constants, carries = scan_counts(params)
+    last = constants + carries
+    flags, out_flags = _scan_flags(program, params, [operand.laned for operand in operands])
 
-    def fitted(results: Sequence[Laned]) -> list[Any]:
-        return [
-            spread(result, size) if flag else result[0]
-            for result, flag in zip(results, laned, strict=True)
-        ]
+    def fitted(values: Sequence[tuple[Any, bool]]) -> list[Any]:
+        """A carry, with lanes where it has them after a turn."""
+        laned = flags[constants:last]
+        return [spread(x, size) if flag else x[0] for x, flag in zip(values, laned, strict=True)]
 
     def body(carry: list[Any], rows: list[Any]) -> tuple[list[Any], list[Any]]:
-        values = [*(value for value, _ in operands[:first]), *carry, *rows]
-        results = run_in_lanes(program, list(zip(values, flags, strict=True)), size)
-        count = last - first
-        return fitted(results[:count]), [value for value, _ in results[count:]]
+        arrays = [*(operand.array for operand in operands[:constants]), *carry, *rows]
+        results = run_in_lanes(program, list(zip(arrays, flags, strict=True)), size)
+        return fitted(results[:carries]), [x for x, _ in results[carries:]]
 
     final, rows = lax.scan(
         body,
-        fitted(operands[first:last]),
-        [value for value, _ in operands[last:]],
+        fitted(operands[constants:last]),
+        [operand.array for operand in operands[last:]],
         length=params["length"],
         reverse=params["reverse"],
         unroll=params["unroll"],
     )
-    return list(zip([*final, *rows], out_flags, strict=True))
+    return list(map(Laned, [*final, *rows], out_flags))
 
 
 def _scan_flags(
     program: Program, params: Any, flags: Sequence[bool]
 ) -> tuple[list[bool], list[bool]]:
-    """Which operands and which results of a scan have lanes, where these operands have."""
+    """Which operands and which results of a scan have lanes, if these operands have.
+
+    A carry has lanes from the start if it has them after some turn.
+    """
     flags = list(flags)
-    first, carries = scan_counts(params)
-    last = first + carries
+    constants, carries = scan_counts(params)
+    last = constants + carries
     while True:
         found = _flags(program, flags)
-        after = [a or b for a, b in zip(flags[first:last], found[: last - first], strict=True)]
-        if after == flags[first:last]:
-            return flags, [*after, *found[last - first :]]
-        flags[first:last] = after
+        after = [a or b for a, b in zip(flags[constants:last], found[:carries], strict=True)]
+        if after == flags[constants:last]:
+            return flags, [*after, *found[carries:]]
+        flags[constants:last] = after
 
 
 def _flags(program: Program, flags: Sequence[bool]) -> list[bool]:
-    """Which outputs have lanes where these inputs have."""
+    """Which outputs of a program have lanes, if these inputs have."""
     laned = {number for number, flag in zip(program.inputs, flags, strict=True) if flag}
     for equation in program.equations:
         if laned.intersection(equation.ins):
@@ -215,7 +221,7 @@ def _flags(program: Program, flags: Sequence[bool]) -> list[bool]:
     return [number in laned for number in program.outputs]
 
 
-_RULES: dict[str, Callable[..., list[Laned]]] = {
+_RULES: dict[str, Callable[[Any, list[Laned], Shape, int], Array]] = {
     "broadcast_in_dim": _broadcast,
     "reshape": _reshape,
     "transpose": _transpose,
@@ -224,5 +230,4 @@ _RULES: dict[str, Callable[..., list[Laned]]] = {
     "dynamic_slice": _dynamic_slice,
     "dynamic_update_slice": _dynamic_update_slice,
     "gather": _gather,
-    "scan": _scan,
 }

@@ -20,6 +20,7 @@ from ...jaxprs.lane_call import (
     Avals,
     Flags,
     LaneCall,
+    LinearCall,
     bind,
     chosen,
     in_lanes,
@@ -160,7 +161,7 @@ class Integral(LaneCall):
         return jax.eval_shape(functools.partial(runs.blank, self.problem), ts, begin)
 
 
-class _Derivative(LaneCall):
+class _Derivative(LinearCall):
     """A call about a recorded run.
 
     Its operands are those of the run, the path, how many states were saved and steps taken, and
@@ -212,9 +213,8 @@ class Tangent(_Derivative):
     ) -> list[Array]:
         primals, about, tangents = self.split(operands)
         flags, *others = self.split(laned)
-        values, tangents = in_lanes(
-            chosen(self.moving, primals), chosen(self.moving, flags), tangents, others[1], size
-        )
+        values = in_lanes(chosen(self.moving, primals), chosen(self.moving, flags), size)
+        tangents = in_lanes(tangents, others[1], size)
         flags = [f or (moves and size > 0) for f, moves in zip(flags, self.moving, strict=True)]
         (*path, _, taken), half = about, len(room) // 2
 
@@ -271,7 +271,8 @@ class Cotangent(_Derivative):
     ) -> list[Array]:
         primals, about, cotangents = self.split(operands)
         flags, others, more = self.split(laned)
-        counts, cotangents = in_lanes(about[_PATH:], others[_PATH:], cotangents, more, size)
+        counts = in_lanes(about[_PATH:], others[_PATH:], size)
+        cotangents = in_lanes(cotangents, more, size)
         arguments = self.integral.arguments(primals)
         ts, point, _, control, _ = self.integral.arguments(self.moving)
         sweep = Sweep(
@@ -286,7 +287,7 @@ class Cotangent(_Derivative):
         )
         count, taken = counts
         found = sweep.run(Path(*about[:_PATH]), others[:_PATH], count, taken, room)
-        (zeros,) = in_lanes(primals, flags, size)
+        zeros = in_lanes(primals, flags, size)
         _, _, again, control, (first, second) = self.integral.arguments(
             [jnp.zeros_like(x) for x in zeros]
         )
