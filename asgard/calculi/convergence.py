@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from ..status import Status
-from .real.system import Point, horner
+from .real.system import Point, polynomial_at
 
 
 class Solves(eqx.Module):
@@ -31,7 +31,7 @@ def ends(point: Point, coefficients: Array, direction: Array) -> tuple[Array, Ar
     A step that ends where a loop ceases to have a solution ends short of it by what time resolves.
     """
     offset = 16 * direction * jnp.finfo(point.time.dtype).eps * jnp.abs(point.time)
-    after = horner(coefficients, offset)
+    after = polynomial_at(coefficients, offset)
     return (
         jnp.stack([point.time, point.time + offset]),
         jnp.stack([point.state, jnp.where(jnp.isfinite(after), after, point.state)]),

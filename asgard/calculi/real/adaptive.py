@@ -9,6 +9,7 @@ Everything here may have lanes: one more axis at the end, the same for all, of r
 """
 
 import dataclasses
+import functools
 
 import equinox as eqx
 import jax
@@ -18,10 +19,12 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Inexact, Int
 
 from .defect import DEFECT, NOISE, largest_size
-from .system import Control, Point, System, horner, wire_norms
+from .system import Point, StepControl, System, polynomial_at, sizes_of
 
 # A step may be so many times the one before.
 GROWTH = 2.0
+# A step that is cut to less than this part of its size only crosses a jump.
+CROSSING = 1 / 256
 # The first step where the series gives none, as under a polynomial solution.
 FIRST = 1 / 64
 
@@ -61,7 +64,7 @@ def start(time: Array, state: Array) -> Point:
     return Point(time, zero, state, jnp.zeros_like(state), step=zero)
 
 
-def resume(system: System, ts: Array, pause: Pause, control: Control) -> tuple[Point, Array]:
+def resume(system: System, ts: Array, pause: Pause, control: StepControl) -> tuple[Point, Array]:
     """The point from which a run goes on, and whether it retakes the step that it stood in.
 
     Where the system is what it was, the last step is taken anew, and all the same steps after it.
@@ -70,12 +73,12 @@ def resume(system: System, ts: Array, pause: Pause, control: Control) -> tuple[P
     """
     point = pause.point
     offset = pause.last - point.time - point.late
-    old = horner(pause.coefficients, offset) + point.remainder
-    new = horner(system.expand(point.time, point.state), offset) + point.remainder
-    scale = wire_norms(system, jnp.maximum(jnp.abs(old), jnp.abs(point.state)))
+    old = polynomial_at(pause.coefficients, offset) + point.remainder
+    new = polynomial_at(system.expand(point.time, point.state), offset) + point.remainder
+    scale = sizes_of(system, jnp.maximum(jnp.abs(old), jnp.abs(point.state)))
     allowed = DEFECT * (control.atol + control.rtol * scale)
     allowed += NOISE * jnp.finfo(ts.dtype).eps * jnp.max(scale)
-    same = jnp.all(wire_norms(system, old - new) <= allowed)
+    same = jnp.all(sizes_of(system, old - new) <= allowed)
     direction = jnp.where(ts[-1] < ts[0], -1.0, 1.0).astype(ts.dtype)
     same &= direction * offset >= 0
     afresh = start(pause.last, old)
@@ -91,22 +94,25 @@ def beside(time: Array, direction: Array) -> Array:
 
 
 def take_step(
-    system: System, point: Point, last: Array, direction: Array, control: Control
+    system: System, point: Point, last: Array, direction: Array, control: StepControl
 ) -> Step:
     """The step from a point towards the time `last`, in `direction` 1 or -1."""
     coefficients = system.expand(point.time, point.state)
     # Zero times what is finite is zero: a sum of numbers, which runs as vectors do, not of flags.
     finite = lax.reduce_sum(coefficients * 0, (0, 1)) == 0
     # Sizes are chosen by numbers that carry no derivative; a breakpoint's place carries its own.
-    frozen = lax.stop_gradient((coefficients, point, last))
+    curve, here, end = lax.stop_gradient((coefficients, point, last))
     wall = next_breakpoint(point.time, direction, control)
-    size = proposed = _propose(system, *frozen[:2], control)
+    scales = entry_scales(system, curve)
+    size = proposed = _propose(system, curve, scales, here, control)
     clipped = lax.full(size.shape, False)
     if wall is not None:
-        before = direction * (beside(lax.stop_gradient(wall), -direction) - frozen[1].time)
+        before = direction * (beside(lax.stop_gradient(wall), -direction) - here.time)
         clipped = proposed >= before
         size = jnp.where(clipped, before, proposed)
-    size, rejected, accepted = largest_size(system, *frozen, size, direction, control)
+    size, rejected, accepted = largest_size(
+        system, curve, scales, here, end, size, direction, control
+    )
     if wall is not None:
         # To a breakpoint that close the state does not move.
         clipped &= rejected == 0
@@ -114,8 +120,21 @@ def take_step(
     offset = _offset(point, size, clipped, wall, direction)
     change = _change(coefficients, offset)
     after = _end(point, offset, coefficients[0], change, clipped, wall, direction)
-    after = dataclasses.replace(after, step=lax.max(size, proposed))
+    grown = _grown(point, size, proposed, rejected)
+    after = dataclasses.replace(after, step=grown)
     return Step(coefficients, size, clipped, after, finite, accepted, rejected)
+
+
+def _grown(point: Point, size: Array, proposed: Array, rejected: Array) -> Array:
+    """The size from which the next step may grow, after one of a size.
+
+    That is the size proposed: a breakpoint cuts a step, and not the next. But after a jump that was
+    located it is the size taken, as what switched once may switch again. The short step that then
+    crosses the jump says nothing.
+    """
+    before = lax.select(point.step > 0, lax.min(point.step, proposed), proposed)
+    cut = lax.select(size < CROSSING * proposed, before, size)
+    return lax.select(rejected > 0, cut, lax.max(size, proposed))
 
 
 def advance(
@@ -143,7 +162,7 @@ def _offset(
 
 def _change(coefficients: Array, offset: Array) -> Array:
     """What the state changes by over a step."""
-    return horner(coefficients[1:], offset) * offset
+    return polynomial_at(coefficients[1:], offset) * offset
 
 
 def _end(
@@ -172,28 +191,55 @@ def _end(
     return Point(time, lax.stop_gradient(late), state, remainder, lax.abs(offset))
 
 
-def _propose(system: System, coefficients: Array, point: Point, control: Control) -> Array:
-    """The size that the decay of the coefficients allows, by at most `GROWTH` over the last."""
+def entry_scales(system: System, coefficients: Array) -> Array:
+    """What the tolerance of each entry is relative to, `[state, *lanes]`.
+
+    That is its value, or if larger what it moves by while its slope lasts: |c1| T, with T the time
+    after which another term, k |c_k| T^(k - 1), would outgrow the slope. So the steps of an
+    oscillator are no shorter where it passes zero, and a quantity that grows from a small value is
+    followed from there.
+    """
+    order = coefficients.shape[0] - 1
+    slope = sizes_of(system, coefficients[1])
+    known = lax.log(slope)
+    lasts = [
+        (known - lax.log(k * sizes_of(system, coefficients[k]))) / (k - 1)
+        for k in sorted({2, min(3, order), max(2, order - 1), order})
+    ]
+    lasts = functools.reduce(lax.min, lasts)
+    # Of an entry that stands still, or moves at one speed, the value alone counts.
+    moved = lax.select(
+        (slope > 0) & (lasts < jnp.inf), lax.exp(known + lasts), jnp.zeros_like(slope)
+    )
+    return lax.max(sizes_of(system, coefficients[0]), moved)
+
+
+def _propose(
+    system: System, coefficients: Array, scales: Array, point: Point, control: StepControl
+) -> Array:
+    """The size that the decay of the coefficients allows, by at most `GROWTH` over the last.
+
+    Each entry bounds it: its last two coefficients, c_k h^k, are at most its tolerance, or that of
+    what its slope moves it by, |c1| h. An entry whose value and slope are zero bounds nothing.
+    """
     order = coefficients.shape[0] - 1
     lowest = max(order - 1, 2)
-    first = wire_norms(system, lax.slice_in_dim(coefficients, 0, 2), axis=1)
-    norms = wire_norms(system, lax.slice_in_dim(coefficients, lowest, order + 1), axis=1)
-    # Rows are the value and the slope, and the last coefficients.
-    rows = (-1,) + (1,) * (norms.ndim - 1)
-    powers = np.arange(lowest, order + 1, dtype=norms.dtype).reshape(rows)
-    bounds = lax.log(
-        control.rtol * first + control.atol * np.eye(2, 1, dtype=norms.dtype).reshape(rows)
-    )
-    known = lax.log(norms)
-    sizes = lax.max((bounds[:1] - known) / powers, (bounds[1:] - known) / (powers - 1))
-    sizes = lax.select(norms > 0, sizes, lax.full_like(sizes, jnp.inf))
+    last = sizes_of(system, lax.slice_in_dim(coefficients, lowest, order + 1), axis=1)
+    slope = sizes_of(system, coefficients[1])
+    rows = (-1,) + (1,) * (last.ndim - 1)
+    powers = np.arange(lowest, order + 1, dtype=last.dtype).reshape(rows)
+    bounds = lax.log(control.atol + control.rtol * scales), lax.log(control.rtol * slope)
+    bounding = (last > 0) & (lax.max(slope, scales) + control.atol > 0)
+    last = lax.log(last)
+    sizes = lax.max((bounds[0] - last) / powers, (bounds[1] - last) / (powers - 1))
+    sizes = lax.select(bounding, sizes, lax.full_like(sizes, jnp.inf))
     size = lax.exp(lax.reduce_min(sizes, (0, 1))).astype(point.time.dtype)
     limit = lax.select(point.step > 0, GROWTH * point.step, size)
     size = jnp.minimum(lax.min(size, limit), control.max_step)
     return lax.select(lax.is_finite(size), size, lax.full_like(size, FIRST))
 
 
-def next_breakpoint(time: Array, direction: Array, control: Control) -> Array | None:
+def next_breakpoint(time: Array, direction: Array, control: StepControl) -> Array | None:
     """The breakpoint ahead, infinitely far where there is none; None for a run without any."""
     stops = control.breakpoints
     if stops.shape[0] == 0:
@@ -203,7 +249,7 @@ def next_breakpoint(time: Array, direction: Array, control: Control) -> Array | 
     return jnp.where((place >= 0) & (place < stops.shape[0]), found, direction * jnp.inf)
 
 
-def place_of_next(time: Array, direction: Array, control: Control) -> Array:
+def place_of_next(time: Array, direction: Array, control: StepControl) -> Array:
     """Which breakpoint is ahead: none, if it is not among their numbers."""
     stops, known = control.breakpoints, lax.stop_gradient(time)
     count = stops.shape[0]

@@ -37,7 +37,7 @@ from .path import Path
 from .retake import replay, retake
 from .runs import Problem, Run
 from .sweep import Sweep
-from .system import CHECKS, SMOOTH_CHECKS, Control, Point, System
+from .system import CHECKS, SMOOTH_CHECKS, Point, StepControl, System
 
 _CODES = (runs.OUT_OF_STEPS, runs.NONFINITE, runs.NO_STEP)
 _FAILURES = (Status.max_steps, Status.nonfinite, Status.step_size)
@@ -50,7 +50,7 @@ def integrate(
     ts: Float[Array, " times"],
     begin: Point,
     again: Array,
-    control: Control,
+    control: StepControl,
     order: int,
     max_steps: int,
     dense: bool = False,
@@ -72,7 +72,7 @@ def integrate(
     arguments = (ts, begin, jnp.asarray(again), control, (first, second))
     flat, leaves = jax.tree.flatten(arguments)
     rows = paths.rows_of(max_steps) if dense else 0
-    static = system.wires, _checks(field), order, max_steps, rows, checkpoints
+    static = system.size, _checks(field), order, max_steps, rows, checkpoints
     problem = Problem(expand, field, *static, leaves)
     call = Integral(problem)
     *results, is_kernel = bind(call, flat)
@@ -96,7 +96,7 @@ def _with_constants_as_inputs(program: Program) -> tuple[Program, list[Array]]:
     return dataclasses.replace(program, inputs=inputs, constants=rest), values
 
 
-def _checks(field: Program) -> tuple[float, ...]:
+def _checks(field: Program) -> int:
     """At which points of a step a field is checked."""
     names_time = any(field.inputs[0] in equation.ins for equation in field.equations)
     branches = any(not traits(equation.name).smooth for equation in field.equations)

@@ -20,7 +20,7 @@ from . import runs
 from .adaptive import Step, advance, at_number, next_breakpoint
 from .path import Path
 from .runs import Problem, Run
-from .system import Point, System, horner
+from .system import Point, System, polynomial_at
 
 # How many saved times one turn of the bounded loop reads off a step's polynomial.
 SAVES = 16
@@ -104,7 +104,9 @@ def replay(problem: Problem, arguments: Any, path: Path, taken: Array) -> Run:
         covered = (direction * (times - end.time) <= 0) & (places < count)
         passed = direction * (times - point.time) >= 0  # not beside a breakpoint at a start
         offsets = jnp.where(covered & passed, times - point.time - point.late, 0)
-        values = coefficients[0] + jax.vmap(lambda s: horner(coefficients[1:], s) * s)(offsets)
+        values = coefficients[0] + jax.vmap(lambda s: polynomial_at(coefficients[1:], s) * s)(
+            offsets
+        )
         # Reverse mode takes each row to be written once: what is not covered goes past the last.
         rows = jnp.where(covered, places, count + jnp.arange(width, dtype=places.dtype))
         number = run.count + jnp.sum(covered, dtype=run.count.dtype)

@@ -9,7 +9,6 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
@@ -17,7 +16,7 @@ from ...jaxprs.lanes import run_in_lanes, spread
 from ...jaxprs.program import Program
 from . import path as paths
 from .adaptive import Step, at_number, take_step
-from .system import Point, System, horner
+from .system import Point, System, polynomial_at
 
 # How a run stands, in numbers.
 OK, OUT_OF_STEPS, NONFINITE, NO_STEP = range(4)
@@ -54,8 +53,8 @@ class Problem:
 
     expand: Program
     field: Program
-    wires: np.ndarray
-    checks: tuple[float, ...]
+    size: int
+    checks: int
     order: int
     max_steps: int
     rows: int
@@ -79,7 +78,7 @@ def system_of(problem: Problem, constants: Any, laned: Any, size: int) -> System
     return System(
         functools.partial(run, problem.expand, constants[0], laned[0]),
         functools.partial(run, problem.field, constants[1], laned[1]),
-        problem.wires,
+        problem.size,
         problem.checks,
         # Side by side, lanes are all that a kernel holds, and a matrix by many vectors is no longer
         # a matrix by a vector, which is all that it multiplies.
@@ -113,6 +112,11 @@ def run(problem: Problem, arguments: Any, laned: Any, size: int, room: Any, scat
     system = system_of(problem, constants, laned[4], size)
     if size:
         begin = jax.tree.map(lambda x, flag: spread((x, flag), size), begin, laned[1])
+        control = dataclasses.replace(
+            control,
+            rtol=spread((control.rtol, laned[3].rtol), size),
+            atol=spread((control.atol, laned[3].atol), size),
+        )
     count, direction = ts.shape[0], direction_of(ts)
     write = scatter_row if scatter else write_row
     lanes = begin.time.shape
@@ -179,7 +183,7 @@ def save(
         time = at_number(ts, jnp.minimum(number, count - 1))
         passed = direction * (time - run.point.time) >= 0  # not beside a breakpoint at a start
         offset = jnp.where(covered & passed, time - run.point.time - run.point.late, 0)
-        value = step.coefficients[0] + horner(step.coefficients[1:], offset) * offset
+        value = step.coefficients[0] + polynomial_at(step.coefficients[1:], offset) * offset
         return write(saved, jnp.where(covered, number, count), value), number + covered
 
     start = run.saved, run.count

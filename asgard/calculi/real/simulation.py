@@ -7,7 +7,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array
 
 from ...circuits.atoms.registers import Register
@@ -31,11 +30,13 @@ from . import integral
 from .adaptive import Pause, beside, resume, start
 from .path import Path
 from .runs import Run
-from .system import Control, Point, System, horner
+from .system import Point, StepControl, System, polynomial_at
 
 # The default `rtol` in units of the resolution. What is left out at a step's end goes one way, and
 # adds up: over thousands of steps it would pass the sum of roundings, which go either way.
 RTOL = 1 / 8
+# The default `atol` of what is zero at the start.
+TRACE = 1e-32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,7 +135,7 @@ class Simulation:
 
     def _run(self, state: Any) -> tuple[Run, Array, Array]:
         """The run; whether an earlier run counted its first step; whether it was a kernel."""
-        system, control = System(self._expand, self._field, self._wire_numbers()), self._control()
+        system, control = System(self._expand, self._field, self._size), self._control()
         point, again = self._begin(), jnp.zeros((), bool)
         if state is not None:
             point, again = resume(system, self.ts, self._checked(state), control)
@@ -157,7 +158,7 @@ class Simulation:
             row = jnp.searchsorted(starts, direction * time, side="right") - 1
             row = jnp.clip(row, 0, jnp.maximum(rows - 1, 0))
             start, late, state = path.time[row], path.late[row], path.state[row]
-            state = horner(self._expand(start, state), time - start - late)
+            state = polynomial_at(self._expand(start, state), time - start - late)
             return self._outputs(time, state)[0]
 
         return only(inside & (rows > 0), jax.vmap(one)(times))
@@ -286,9 +287,9 @@ class Simulation:
             place += layout.size
         return contents
 
-    def _wire_numbers(self) -> np.ndarray:
-        sizes = [math.prod(self.cut.state_shape(wire)) for wire in self.registers]
-        return np.repeat(np.arange(len(sizes)), sizes)
+    @property
+    def _size(self) -> int:
+        return sum(math.prod(self.cut.state_shape(wire)) for wire in self.registers)
 
     def _begin(self) -> Point:
         """The registers' initial contents, at the first time."""
@@ -312,7 +313,7 @@ class Simulation:
 
     def _checked(self, state: Any) -> Pause:
         """A state as one of this run's."""
-        size = len(self._wire_numbers()) + sum(self._layout(loop).size for loop in self.warm)
+        size = self._size + sum(self._layout(loop).size for loop in self.warm)
         if not isinstance(state, Pause) or state.point.state.shape != (size,):
             raise CircuitError(
                 f"state must be the state of a trajectory of this circuit, with {size} numbers, "
@@ -329,14 +330,27 @@ class Simulation:
         )
         return Pause(point, state.coefficients.astype(dtype), state.last.astype(time))
 
-    def _control(self) -> Control:
+    def _control(self) -> StepControl:
         real, dtype = self.options, jnp.finfo(self.dtype).dtype
         resolution = jnp.finfo(dtype).eps
         rtol = jnp.asarray(RTOL * resolution if real.rtol is None else real.rtol, dtype)
-        atol = rtol * resolution if real.atol is None else jnp.asarray(real.atol, dtype)
+        atol = self._least(rtol) if real.atol is None else jnp.asarray(real.atol, dtype)
+        rtol, atol = jnp.broadcast_to(rtol, self._size), jnp.broadcast_to(atol, self._size)
         time = self.ts.dtype
         longest = jnp.inf if real.max_step is None else real.max_step
-        return Control(rtol, atol, jnp.asarray(longest, time), self._breakpoints())
+        return StepControl(rtol, atol, jnp.asarray(longest, time), self._breakpoints())
+
+    def _least(self, rtol: Array) -> Array:
+        """The default `atol`, `[state]`: it drops nothing that the state holds at the start.
+
+        An entry that is zero there is followed from `TRACE` on, or from where it can be told beside
+        the largest entry: the first traces of a pulse, or of a wave in cells that it has not
+        reached, would cost many steps.
+        """
+        initial = jnp.abs(self._begin().state[: self._size])
+        dtype = jnp.finfo(initial.dtype)
+        told = jnp.maximum(TRACE, rtol * dtype.eps * jnp.max(initial, initial=0))
+        return jnp.where(initial > 0, dtype.tiny, told).astype(dtype.dtype)
 
     def _breakpoints(self) -> Array:
         """The times that no step passes, in order: those asked for, and those of samples."""

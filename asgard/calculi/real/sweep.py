@@ -168,7 +168,7 @@ class Sweep:
         whole = pushed + read
         # The polynomial starts at the state, which is counted by itself; but not that of guesses.
         entry = lax.broadcasted_iota(jnp.int32, whole.shape, 1)
-        counted = (orders(whole) == 0) & (entry < len(self.problem.wires))
+        counted = (orders(whole) == 0) & (entry < self.problem.size)
         curve, direct = jnp.where(counted, 0, whole), jnp.where(counted[0], whole[0], 0)
         if self.given.coefficients is not None:
             curve += jnp.where(ended, self.given.coefficients, 0)

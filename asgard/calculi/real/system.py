@@ -12,11 +12,9 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Inexact
 
-# Where in a step its polynomial must satisfy the equation: at its end, and spread by the golden
-# ratio, so as to meet no period. Fewer points do where the equation neither branches nor names
-# time: then no kink and no pulse comes but by the solution itself.
-CHECKS = (*sorted(k * 0.6180339887498949 % 1 for k in range(1, 12)), 1.0)
-SMOOTH_CHECKS = (*sorted(k * 0.6180339887498949 % 1 for k in range(1, 4)), 1.0)
+# At how many points of a step its polynomial must satisfy the equation. Fewer do where the equation
+# neither branches nor names time: then a kink or a pulse comes only by the solution itself.
+CHECKS, SMOOTH_CHECKS = 12, 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,32 +22,35 @@ class System:
     """y' = f(t, y) with a flat state.
 
     `expand(t, y)` gives the Taylor coefficients of the solution through (t, y), of shape
-    `[order + 1, state]`; `field(t, y)` gives f; `wires[i]` is the wire that entry i belongs to.
-    Entries past these are guesses: y does not depend on them, and `expand` gives what they should
-    have been. `checks` are the parts of a step at which it is checked, `one_by_one` or all at once.
+    `[order + 1, state]`; `field(t, y)` gives f. The state is the first `size` entries of y. The
+    others are guesses: y does not depend on them, and `expand` gives what they should have been.
+    A step is checked at `checks` points, `one_by_one` or all at once.
     """
 
     expand: Callable[[Array, Array], Array]
     field: Callable[[Array, Array], Array]
-    wires: np.ndarray
-    checks: tuple[float, ...] = CHECKS
+    size: int
+    checks: int = CHECKS
     one_by_one: bool = False
 
 
-class Control(eqx.Module):
-    """Tolerances and bounds of the steps; `breakpoints` are sorted times where no step may pass."""
+class StepControl(eqx.Module):
+    """Tolerances, by entry, and bounds of the steps.
 
-    rtol: Float[Array, "*lanes"]
-    atol: Float[Array, "*lanes"]
-    max_step: Float[Array, "*lanes"]
-    breakpoints: Float[Array, "breakpoints *lanes"]
+    `breakpoints` are sorted times that no step passes.
+    """
+
+    rtol: Float[Array, "entries ..."]
+    atol: Float[Array, "entries ..."]
+    max_step: Float[Array, "..."]
+    breakpoints: Float[Array, "breakpoints ..."]
 
 
 class Point(eqx.Module):
     """A point of a run between two steps.
 
     The state is that at `time + late`, and `remainder` is what rounding left out of it so far.
-    `step` is the size that the last step's series allowed, 0 before the first.
+    `step` is the size from which the next step may grow, 0 before the first.
     """
 
     time: Float[Array, "*lanes"]
@@ -64,20 +65,14 @@ def any_of(flags: Array) -> Array:
     return lax.reduce_or(flags, range(flags.ndim)) if flags.ndim else flags
 
 
-def wire_norms(system: System, values: Array, axis: int = 0) -> Array:
-    """The largest magnitude on each wire, of a state along an axis; guesses are on none."""
-    size = len(system.wires)
-    if values.shape[axis] > size:
-        values = lax.slice_in_dim(values, 0, size, axis=axis)
-    sizes = lax.abs(values)
-    counts = np.bincount(system.wires)
-    if len(counts) == size:
-        return sizes
-    parts = lax.split(sizes, counts.tolist(), axis)
-    return lax.stack([lax.reduce_max(part, (axis,)) for part in parts], axis)
+def sizes_of(system: System, values: Array, axis: int = 0) -> Array:
+    """The magnitude of each entry of a state along an axis, without guesses."""
+    if values.shape[axis] > system.size:
+        values = lax.slice_in_dim(values, 0, system.size, axis=axis)
+    return lax.abs(values)
 
 
-def horner(coefficients: Array, offset: Array) -> Array:
+def polynomial_at(coefficients: Array, offset: Array) -> Array:
     """The sum of coefficients[k] offset^k; the offset is broadcast against a coefficient."""
     # Plain lax operations: this is traced many times, and jnp's indexing takes most of that time.
     # Each row keeps its axis to the end: XLA moves a reshape over one operation in a pass over the
