@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ...circuits.circuit import Circuit
+from ...circuits.fields import check_count
 from ...errors import CircuitError
 from ...fixed_points.options import FixedPoint
 from ...jaxprs.concrete import is_concrete, runs_eagerly
@@ -18,7 +19,8 @@ from ..trajectory import Trajectory
 from . import eager
 from .dense import Dense
 from .path import CHECKPOINTS
-from .simulation import Options, Simulation
+from .simulation import Simulation
+from .tolerances import Tolerance, as_floats, as_number, as_tolerance
 
 
 class Real(Calculus):
@@ -31,8 +33,12 @@ class Real(Calculus):
 
     - `order`: the order of the Taylor steps, 2 or more; by default 20 in float64, 9 in float32.
       Under `compile`, the order of the series (also one for each dimension, by name).
-    - `rtol`, `atol`: what error a step may make, relative to the size of each wire and absolute;
-      by default an eighth of the dtype's resolution, and the resolution times `rtol`.
+    - `rtol`, `atol`: what error a step may make in each entry of the state, relative to its size
+      and absolute: `atol + rtol |y|`. A number; an array, one number for each entry of a register;
+      or a dictionary of these by the names of wires (`Var`) or of registers, which are those of
+      `ag.parameters` without `.initial`. By default `rtol` is an eighth of the dtype's resolution.
+      The default `atol` drops nothing: small entries are followed as exactly as large ones. Where
+      some are of no interest, as the far ends of a wave, a larger `atol` saves many steps.
     - `max_steps`: how many steps a run may take.
     - `max_step`: the longest step, in units of time. Set it where an input has features that are
       narrow beside the time before them: a step cannot see what lies between the points at which it
@@ -51,8 +57,8 @@ class Real(Calculus):
     """
 
     order: int | tuple[tuple[str, int], ...] | None = eqx.field(static=True)
-    rtol: Float[Array, ""] | None
-    atol: Float[Array, ""] | None
+    rtol: Tolerance
+    atol: Tolerance
     max_steps: int = eqx.field(static=True)
     max_step: Float[Array, ""] | None
     breakpoints: Float[Array, " breakpoints"] | None
@@ -75,22 +81,15 @@ class Real(Calculus):
         fixed_point: FixedPoint = FixedPoint(),  # noqa: B008 - frozen, and holds no array of JAX
     ):
         self.order = tuple(order.items()) if isinstance(order, Mapping) else order
-        self.rtol = _number("rtol", rtol)
-        self.atol = _number("atol", atol)
-        self.max_step = _number("max_step", max_step)
-        self.breakpoints = None if breakpoints is None else jnp.atleast_1d(_float(breakpoints))
-        stops = self.breakpoints
-        if stops is not None and (
-            stops.ndim != 1 or (is_concrete(stops) and not jnp.all(jnp.isfinite(stops)))
-        ):
-            raise CircuitError(f"Real: breakpoints must be finite times, not {breakpoints!r}")
+        self.rtol, self.atol = as_tolerance("rtol", rtol), as_tolerance("atol", atol)
+        self.max_step = None if max_step is None else _longest(max_step)
+        self.breakpoints = None if breakpoints is None else _times(breakpoints)
         self.max_steps = max_steps
         self.noise = noise
         self.adjoint = adjoint
         self.dense = dense
         self.fixed_point = fixed_point
-        if not isinstance(max_steps, int) or max_steps < 1:
-            raise CircuitError(f"Real: max_steps must be a positive integer, not {max_steps!r}")
+        check_count("Real", "max_steps", max_steps, 1)
         if not isinstance(fixed_point, FixedPoint):
             raise CircuitError(f"Real: fixed_point must be a FixedPoint, not {fixed_point!r}")
         if noise not in ("error", "off"):
@@ -100,11 +99,10 @@ class Real(Calculus):
                 f'Real: adjoint must be "bounded" or "recorded", not {adjoint!r}; forward mode '
                 "needs none: use jax.jvp or jax.jacfwd"
             )
-        for number in [n for _, n in self.order] if isinstance(self.order, tuple) else [self.order]:
-            if number is not None and (
-                not isinstance(number, int) or isinstance(number, bool) or number < 0
-            ):
-                raise CircuitError(f"Real: order must be a count, not {number!r}")
+        orders = self.order if isinstance(self.order, tuple) else (("time", self.order),)
+        for _, number in orders:
+            if number is not None:
+                check_count("Real", "order", number)
 
     def simulate(
         self,
@@ -115,8 +113,27 @@ class Real(Calculus):
         state: Any,
     ) -> Trajectory:
         if runs_eagerly((circuit, self, ts, inputs, state)):
-            return eager.run(_options(self), circuit, ts, inputs, dim, state)
-        trajectory = _simulation(circuit, self, ts, inputs, dim).trajectory(state)
+            if self.dense:
+                raise CircuitError(
+                    "Real: a dense run is compiled: leave out jax.disable_jit or dense"
+                )
+            return eager.run(
+                *(circuit, ts, inputs, dim, state),
+                orders=dict(self.order) if isinstance(self.order, tuple) else {},
+                noise=self.noise,
+                fixed_point=self.fixed_point,
+                bounds=eager.Bounds(
+                    *(self.rtol, self.atol, self.max_step, self.max_steps, self.breakpoints)
+                ),
+            )
+        simulation = _simulation(circuit, self, ts, inputs, dim)
+        trajectory = simulation.trajectory(
+            state,
+            simulation.control(self.rtol, self.atol, self.max_step),
+            max_steps=self.max_steps,
+            dense=self.dense,
+            checkpoints=CHECKPOINTS if self.adjoint == "bounded" else None,
+        )
         if not self.dense:
             return trajectory
         arguments = (circuit, self, ts, inputs)
@@ -141,38 +158,25 @@ class Real(Calculus):
 def _simulation(
     circuit: Circuit, real: Real, ts: Array, inputs: tuple[Any, ...], dim: str | None
 ) -> Simulation:
-    return Simulation(_options(real), circuit, ts, inputs, dim)
-
-
-def _options(real: Real) -> Options:
-    return Options(
-        orders=dict(real.order) if isinstance(real.order, tuple) else real.order,
-        rtol=real.rtol,
-        atol=real.atol,
-        max_steps=real.max_steps,
-        max_step=real.max_step,
-        breakpoints=real.breakpoints,
+    return Simulation(
+        *(circuit, ts, inputs, dim, real.order),
         noise=real.noise,
-        dense=real.dense,
-        checkpoints=CHECKPOINTS if real.adjoint == "bounded" else None,
         fixed_point=real.fixed_point,
+        breakpoints=real.breakpoints,
     )
 
 
-def _number(name: str, value: Any) -> Array | None:
-    if value is None:
-        return None
-    array = _float(value)
-    if array.shape != ():
-        raise CircuitError(f"Real: {name} must be a number, not of shape {array.shape}")
-    if is_concrete(array) and not (array > 0 or (array == 0 and name != "max_step")):
-        bound = "positive" if name == "max_step" else "at least 0"
-        raise CircuitError(f"Real: {name} must be {bound}, not {array}")
-    return array
+def _longest(given: Any) -> Float[Array, ""]:
+    """The longest step as an array; raises `CircuitError` where it is no positive number."""
+    longest = as_number("max_step", given)
+    if longest.ndim or (is_concrete(longest) and longest == 0):
+        raise CircuitError(f"Real: max_step must be a positive number, not {given!r}")
+    return longest
 
 
-def _float(value: Any) -> Array:
-    try:
-        return jnp.asarray(value, dtype=jnp.result_type(float))
-    except (TypeError, ValueError) as error:
-        raise CircuitError(f"Real: expected a number, not {value!r}") from error
+def _times(given: Any) -> Float[Array, " breakpoints"]:
+    """Breakpoints as an array; raises `CircuitError` where they are no finite times."""
+    times = jnp.atleast_1d(as_floats("breakpoints", given))
+    if times.ndim != 1 or (is_concrete(times) and not jnp.all(jnp.isfinite(times))):
+        raise CircuitError(f"Real: breakpoints must be finite times, not {given!r}")
+    return times

@@ -5,6 +5,7 @@ these runs only evaluate the field, and SciPy's DOP853 integrates it (Hairer, NÃ
 *Solving Ordinary Differential Equations I*, 1993, section II.10).
 """
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,16 +17,18 @@ from jaxtyping import Array
 from ...circuits.atoms.registers import Deregister
 from ...circuits.circuit import Circuit
 from ...errors import CircuitError
+from ...fixed_points.options import FixedPoint
 from ...status import Status
 from ..convergence import judge
 from ..cut import Cut
-from ..meanings import REAL, noise
+from ..meanings import REAL
+from ..meanings import noise as meanings_of_noise
 from ..pointwise import Contents, Pointwise, Row
 from ..rows import only
 from ..trajectory import Trajectory
 from .adaptive import Pause, start
-from .simulation import RTOL, Options
-from .system import horner
+from .system import polynomial_at
+from .tolerances import RTOL, Tolerance
 
 MEANINGS = {
     **REAL,
@@ -35,25 +38,38 @@ MEANINGS = {
 LEAST_RTOL = 100
 
 
+@dataclasses.dataclass(frozen=True)
+class Bounds:
+    """The tolerances and bounds of a run: fields of `Real`."""
+
+    rtol: Tolerance
+    atol: Tolerance
+    max_step: Array | None
+    max_steps: int
+    breakpoints: Array | None
+
+
 def run(
-    options: Options,
     circuit: Circuit,
     ts: Array,
     inputs: tuple[Any, ...],
     dim: str | None,
     state: Any,
+    *,
+    orders: dict[str, int],
+    noise: str,
+    fixed_point: FixedPoint,
+    bounds: Bounds,
 ) -> Trajectory:
     """Runs a circuit over known times; arguments as those of `Simulation`, and `state` to go on."""
-    if options.dense:
-        raise CircuitError("Real: a dense run is compiled: leave out jax.disable_jit or dense")
     cut = Cut.of(
         *(circuit, ts[0], inputs, dim),
         calculus="Real",
-        meanings=MEANINGS | noise(options.noise, "Real", "Real"),
-        fixed_point=options.fixed_point,
-        orders=options.orders if isinstance(options.orders, dict) else {},
+        meanings=MEANINGS | meanings_of_noise(noise, "Real", "Real"),
+        fixed_point=fixed_point,
+        orders=orders,
     )
-    integration = _Integration(Pointwise(cut, ts.dtype), options, cut.stops, np.asarray(ts))
+    integration = _Integration(Pointwise(cut, ts.dtype), bounds, cut.stops, np.asarray(ts))
     return integration.trajectory(ts, state)
 
 
@@ -61,14 +77,14 @@ class _Integration:
     """A run in progress: `rows` are the outputs at the saved times that it has come to."""
 
     def __init__(
-        self, pointwise: Pointwise, options: Options, stops: Sequence[Array], times: np.ndarray
+        self, pointwise: Pointwise, bounds: Bounds, stops: Sequence[Array], times: np.ndarray
     ):
-        self.pointwise, self.options, self.times = pointwise, options, times
+        self.pointwise, self.bounds, self.times = pointwise, bounds, times
         self.guesses, self.layout = pointwise.start(), pointwise.begin()
         self.rows: list[Row] = []
         self.steps, self.smallest, self.status = 0, np.inf, Status.ok
         low, high = min(times[0], times[-1]), max(times[0], times[-1])
-        given = [] if options.breakpoints is None else [options.breakpoints]
+        given = [] if bounds.breakpoints is None else [bounds.breakpoints]
         inside = {float(t) for stop in (*stops, *given) for t in np.asarray(stop) if low < t < high}
         ends = sorted({float(low), *inside, float(high)})
         self.ends = ends if times[0] <= times[-1] else ends[::-1]
@@ -120,7 +136,7 @@ class _Integration:
             max_step=longest,
         )
         while solver.status == "running":
-            if self.steps == self.options.max_steps:
+            if self.steps == self.bounds.max_steps:
                 self.status = Status.max_steps
                 break
             solver.step()
@@ -139,10 +155,10 @@ class _Integration:
     def _tolerances(self) -> tuple[float, float, float]:
         """The relative and the absolute tolerance, and the longest step."""
         resolution = float(jnp.finfo(self.pointwise.time_dtype).eps)
-        given = [jax.tree.leaves(x) for x in (self.options.rtol, self.options.atol)]
+        given = [jax.tree.leaves(x) for x in (self.bounds.rtol, self.bounds.atol)]
         rtol, atol = ([float(jnp.min(x)) for x in leaves] for leaves in given)
         least = min(rtol, default=float(RTOL) * resolution)
-        longest = np.inf if self.options.max_step is None else float(self.options.max_step)
+        longest = np.inf if self.bounds.max_step is None else float(self.bounds.max_step)
         return (
             max(least, LEAST_RTOL * np.finfo(float).eps, resolution),
             min(atol, default=least * resolution),
@@ -176,4 +192,4 @@ class _Integration:
                 f"state must be the state of a trajectory of this circuit, not {state!r:.60}"
             )
         offset = state.last - state.point.time - state.point.late
-        return np.asarray(horner(state.coefficients, offset)[:size])
+        return np.asarray(polynomial_at(state.coefficients, offset)[:size])

@@ -1,6 +1,5 @@
 """One run under `Real`: a circuit cut at its registers along time, and what is read off."""
 
-import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,6 +11,7 @@ from jaxtyping import Array
 from ...circuits.atoms.registers import Register
 from ...circuits.circuit import Circuit
 from ...circuits.components import orders_read
+from ...circuits.parameters import parameters
 from ...errors import CircuitError
 from ...fixed_points.layout import Layout
 from ...fixed_points.options import FixedPoint
@@ -22,7 +22,8 @@ from ...taylor.net import Frame, Value, Wire, at_zero, promote
 from ...taylor.network import coordinate_wire, initial_wire
 from ..convergence import Solves, ends, judge
 from ..cut import Cut
-from ..meanings import REAL, noise
+from ..meanings import REAL
+from ..meanings import noise as meanings_of_noise
 from ..rows import only
 from ..series import coordinate
 from ..trajectory import Trajectory
@@ -31,38 +32,7 @@ from .adaptive import Pause, beside, resume, start
 from .path import Path
 from .runs import Run
 from .system import Point, StepControl, System, polynomial_at
-
-# The default `rtol` in units of the resolution. What is left out at a step's end goes one way, and
-# adds up: over thousands of steps it would pass the sum of roundings, which go either way.
-RTOL = 1 / 8
-# The default `atol` of what is zero at the start.
-TRACE = 1e-32
-
-
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """What `Real` says of a run, as its fields do; `orders` a number for time, or by dimension."""
-
-    orders: int | Mapping[str, int] | None
-    rtol: Array | None
-    atol: Array | None
-    max_steps: int
-    max_step: Array | None
-    breakpoints: Array | None
-    noise: str
-    fixed_point: FixedPoint
-    dense: bool = False
-    checkpoints: int | None = None
-
-    def order(self, dim: str, dtype: Any) -> int:
-        """The order of a Taylor step along time in a dtype."""
-        order = self.orders.get(dim) if isinstance(self.orders, Mapping) else self.orders
-        if order is None:
-            # Jorba and Zou, section 3.2: about half the digits' natural logarithm.
-            return 20 if jnp.finfo(dtype).eps < 1e-10 else 9
-        if order < 2:
-            raise CircuitError(f"Real: a Taylor step has an order of 2 or more, not {order}")
-        return order
+from .tolerances import RTOL, TRACE, Held, Tolerance, by_entry
 
 
 class Simulation:
@@ -70,24 +40,28 @@ class Simulation:
 
     def __init__(
         self,
-        options: Options,
         circuit: Circuit,
         ts: Array,
         inputs: tuple[Any, ...],
         dim: str | None,
+        order: int | tuple[tuple[str, int], ...] | None,
+        *,
+        noise: str,
+        fixed_point: FixedPoint,
+        breakpoints: Array | None,
     ):
-        self.options, self.ts_given = options, ts
-        orders = options.orders if isinstance(options.orders, Mapping) else {}
+        """Cuts the circuit; the arguments are those of `Calculus.simulate` and fields of `Real`."""
+        self.circuit, self.ts_given = circuit, ts
+        orders = dict(order) if isinstance(order, tuple) else {}
         self.cut = Cut.of(
             *(circuit, ts[0], inputs, dim),
             calculus="Real",
-            meanings={**REAL, **noise(options.noise, "Real", "Real")},
-            fixed_point=options.fixed_point,
+            meanings={**REAL, **meanings_of_noise(noise, "Real", "Real")},
+            fixed_point=fixed_point,
             orders=orders,
         )
-        self.stops = self.cut.stops
-        if options.breakpoints is not None:
-            self.stops += (options.breakpoints,)
+        self.order_given = orders.get(self.cut.dim) if isinstance(order, tuple) else order
+        self.stops = self.cut.stops if breakpoints is None else (*self.cut.stops, breakpoints)
         self.registers = {
             node.outs[0]: node.ins[0]
             for node in self.cut.nodes
@@ -98,11 +72,22 @@ class Simulation:
         # Time runs in the precision of the state.
         self.ts = ts.astype(jnp.finfo(self.dtype).dtype)
 
-    def trajectory(self, state: Any) -> Trajectory:
-        """Runs, and evaluates the outputs at the saved states."""
+    def trajectory(
+        self,
+        state: Any,
+        control: StepControl,
+        *,
+        max_steps: int,
+        dense: bool,
+        checkpoints: int | None,
+    ) -> Trajectory:
+        """Runs, and evaluates the outputs at the saved states.
+
+        `state` is that of an earlier trajectory, or None. The others are as in `integrate`.
+        """
         count = self.ts.shape[0]
         if self.registers:
-            run, again, is_kernel = self._run(state)
+            run, again, is_kernel = self._run(state, control, max_steps, dense, checkpoints)
             path = run.path
             states, found, status = run.saved[:count], run.count, integral.status(run)
             smallest = jnp.where(run.steps > 0, run.smallest, 0)
@@ -117,7 +102,7 @@ class Simulation:
             point, coefficients = start(self.ts[-1], states[0]), jnp.zeros((1, 0), self.dtype)
         last = jnp.where(found == count, self.ts[-1], point.time)
         pause = Pause(point, coefficients, last)
-        dense = (path, again + counts["steps"], last) if self.options.dense else None
+        row_of_dense = (path, again + counts["steps"], last) if dense else None
         times, loops = self.ts, self.cut.loop_names
         counts |= {"reached": last, "kernel": is_kernel}
         if loops:
@@ -131,18 +116,19 @@ class Simulation:
             times = jnp.where(good, times, times[0])
             states = jnp.where(good[:, None], states, states[0])
         outputs, named = only(good, jax.vmap(self._outputs)(times, states))
-        return Trajectory(self.ts_given, outputs, named, status, counts, pause, dense, loops)
+        return Trajectory(self.ts_given, outputs, named, status, counts, pause, row_of_dense, loops)
 
-    def _run(self, state: Any) -> tuple[Run, Array, Array]:
+    def _run(
+        self, state: Any, control: StepControl, *static: int | bool | None
+    ) -> tuple[Run, Array, Array]:
         """The run; whether an earlier run counted its first step; whether it was a kernel."""
-        system, control = System(self._expand, self._field, self._size), self._control()
+        system = System(self._expand, self._field, self._size)
         point, again = self._begin(), jnp.zeros((), bool)
         if state is not None:
             point, again = resume(system, self.ts, self._checked(state), control)
-        order = self.options.order(self.cut.dim, self.dtype)
-        options = self.options
-        static = order, options.max_steps, options.dense, options.checkpoints
-        run, is_kernel = integral.integrate(system, self.ts, point, again, control, *static)
+        run, is_kernel = integral.integrate(
+            system, self.ts, point, again, control, self.order, *static
+        )
         return run, again, is_kernel
 
     def at(self, times: Array, path: Path | None, rows: Array, reached: Array) -> tuple[Array, ...]:
@@ -170,9 +156,21 @@ class Simulation:
             return self.ts_given.dtype
         return jnp.result_type(*(self.cut.net.avals[wire].dtype for wire in self.registers))
 
+    @property
+    def order(self) -> int:
+        """The order of a Taylor step along time."""
+        if self.order_given is None:
+            # Jorba and Zou, section 3.2: about half the digits' natural logarithm.
+            return 20 if jnp.finfo(self.dtype).eps < 1e-10 else 9
+        if self.order_given < 2:
+            raise CircuitError(
+                f"Real: a Taylor step has an order of 2 or more, not {self.order_given}"
+            )
+        return self.order_given
+
     def _expand(self, t: Array, y: Array) -> Array:
         """The Taylor coefficients of the state about (t, y)."""
-        order = self.options.order(self.cut.dim, self.dtype)
+        order = self.order
         working = orders_read(self.cut.nodes, {self.cut.dim: order})[self.cut.dim]
         unknowns = [wire for loop in self.warm for wire in loop.unknowns]
         values = self._evaluate(t, y, working, [*self.registers, *unknowns])
@@ -330,15 +328,36 @@ class Simulation:
         )
         return Pause(point, state.coefficients.astype(dtype), state.last.astype(time))
 
-    def _control(self) -> StepControl:
-        real, dtype = self.options, jnp.finfo(self.dtype).dtype
-        resolution = jnp.finfo(dtype).eps
-        rtol = jnp.asarray(RTOL * resolution if real.rtol is None else real.rtol, dtype)
-        atol = self._least(rtol) if real.atol is None else jnp.asarray(real.atol, dtype)
-        rtol, atol = jnp.broadcast_to(rtol, self._size), jnp.broadcast_to(atol, self._size)
-        time = self.ts.dtype
-        longest = jnp.inf if real.max_step is None else real.max_step
-        return StepControl(rtol, atol, jnp.asarray(longest, time), self._breakpoints())
+    def control(self, rtol: Tolerance, atol: Tolerance, max_step: Array | None) -> StepControl:
+        """Tolerances by entry, and the bounds of steps; the arguments are fields of `Real`."""
+        dtype, time = jnp.finfo(self.dtype), self.ts.dtype
+        longest = jnp.asarray(jnp.inf if max_step is None else max_step, time)
+        nothing = jnp.zeros(0, dtype.dtype)
+        if not self.registers:
+            return StepControl(nothing, nothing, longest, self._breakpoints())
+        by_name = isinstance(rtol, dict) or isinstance(atol, dict)
+        names = self._register_names() if by_name else {}
+        held = [Held(names.get(w, ()), self.cut.state_shape(w)) for w in self.registers]
+        relative = jnp.full(self._size, RTOL * dtype.eps, dtype.dtype)
+        relative = by_entry("rtol", rtol, held, relative)
+        absolute = by_entry("atol", atol, held, self._least(relative))
+        return StepControl(relative, absolute, longest, self._breakpoints())
+
+    def _register_names(self) -> dict[Wire, tuple[str, ...]]:
+        """What each register goes by: the names of its wire, and its own in `ag.parameters`."""
+        known = parameters(self.circuit)
+        found = {}
+        for node in self.cut.nodes:
+            if node.outs[0] not in self.registers:
+                continue
+            wire, own = node.outs[0], jax.tree.leaves(node.atom)
+            found[wire] = tuple(name for name, named in self.cut.named.items() if named == wire)
+            found[wire] += tuple(
+                name.removesuffix(".initial")
+                for name, leaf in known.items()
+                if any(leaf is initial for initial in own)
+            )
+        return found
 
     def _least(self, rtol: Array) -> Array:
         """The default `atol`, `[state]`: it drops nothing that the state holds at the start.

@@ -1,5 +1,6 @@
 """Branches within a run: located on the step's polynomial, stepped to, and gone on from."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -80,3 +81,22 @@ def test_time_is_summed_without_loss_in_float32():
     assert run.output.dtype == jnp.float32
     assert int(run.stats["steps"]) >= 9999
     np.testing.assert_allclose(run.output[-1], 1000, rtol=2.0**-22)
+
+
+def test_inputs_that_switch_are_seen_at_any_phase():
+    """An input that is 1 for 0.3 of each period, of 64 phases; it gave 0.6 for 3.0."""
+
+    @jax.jit
+    @jax.vmap
+    def end(phase):
+        inputs = ((switched, phase),)
+        found = ag.simulate(ag.Register("t"), [0.0, 10.0], inputs=inputs, throw=False)
+        return found.output[-1], found.status == ag.Status.ok
+
+    found, ok = end(jnp.linspace(0, 1, 64, endpoint=False))
+    np.testing.assert_allclose(found, 3.0, rtol=1e-12)
+    assert ok.all()
+
+
+def switched(t, phase):
+    return jnp.where(jnp.mod(t + phase, 1.0) < 0.3, 1.0, 0.0)

@@ -1,0 +1,108 @@
+"""Tolerances: as they are given, by number, array or name, and as steps read them, by entry."""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ...errors import CircuitError
+from ...jaxprs.concrete import is_concrete
+
+Tolerance = Float[Array, "..."] | dict[str, Float[Array, "..."]] | None
+
+# The default `rtol` in units of the resolution. What is left out at a step's end goes one way, and
+# adds up: over thousands of steps it would pass the sum of roundings, which go either way.
+RTOL = 1 / 8
+# The default `atol` of what is zero at the start.
+TRACE = 1e-32
+
+
+@dataclasses.dataclass(frozen=True)
+class Held:
+    """What one register holds: the names that it goes by, and the shape of its value."""
+
+    names: tuple[str, ...]
+    shape: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """How many entries of the state it has."""
+        return math.prod(self.shape)
+
+
+def as_tolerance(name: str, given: Any) -> Tolerance:
+    """An option of `Real` as an array, or as arrays by name; raises `CircuitError` for others."""
+    if given is None:
+        return None
+    if isinstance(given, Mapping):
+        return {key: as_number(f"{name}[{key!r}]", value) for key, value in given.items()}
+    return as_number(name, given)
+
+
+def as_number(name: str, given: Any) -> Array:
+    """A number or array that is nowhere negative; raises `CircuitError` for others."""
+    array = as_floats(name, given)
+    if is_concrete(array) and not jnp.all(array >= 0):
+        raise CircuitError(f"Real: {name} must be at least 0, not {array}")
+    return array
+
+
+def as_floats(name: str, given: Any) -> Array:
+    """A number or array of numbers; raises `CircuitError` for others."""
+    try:
+        return jnp.asarray(given, dtype=jnp.result_type(float))
+    except (TypeError, ValueError) as error:
+        raise CircuitError(f"Real: {name} must be a number, not {given!r}") from error
+
+
+def by_entry(
+    name: str, given: Tolerance, registers: Sequence[Held], default: Float[Array, " entries"]
+) -> Float[Array, " entries"]:
+    """A tolerance for each entry of the state.
+
+    **Arguments:** `registers` are those whose contents the state joins, in its order; `default` is
+    for entries of which nothing is said.
+
+    **Raises:** `CircuitError` for a name that no register has, or an array that does not fit.
+    """
+    if given is None:
+        return default
+    if isinstance(given, dict):
+        known = {own: None for held in registers for own in held.names}
+        for key in given:
+            if key not in known:
+                listed = ", ".join(known) or "none"
+                raise CircuitError(
+                    f"Real: {name} names {key!r}, which is no register of the circuit and no wire "
+                    f"that one drives; names are {listed}"
+                )
+    found, start = [], 0
+    for held in registers:
+        own = default[start : start + held.size]
+        for value in _values_for(given, held):
+            own = _spread(name, value, held).astype(default.dtype)
+        found.append(own)
+        start += held.size
+    return jnp.concatenate(found)
+
+
+def _values_for(given: Array | dict[str, Array], held: Held) -> list[Array]:
+    """What is said of a register: nothing, or one number or array."""
+    if not isinstance(given, dict):
+        return [given]
+    return [given[name] for name in held.names if name in given][:1]
+
+
+def _spread(name: str, value: Array, held: Held) -> Array:
+    """A value for each entry of a register, `[entries]`."""
+    try:
+        return jnp.broadcast_to(value, held.shape).reshape(-1)
+    except ValueError as error:
+        register = f"register {held.names[0]!r}" if held.names else "a register"
+        raise CircuitError(
+            f"Real: {name} of shape {value.shape} does not fit {register}, which holds a value of "
+            f"shape {held.shape}"
+        ) from error
