@@ -19,6 +19,7 @@ from ..trajectory import Trajectory
 from . import eager
 from .dense import Dense
 from .path import CHECKPOINTS
+from .runs import Storage
 from .simulation import Simulation
 from .tolerances import Tolerance, as_floats, as_number, as_tolerance
 
@@ -127,12 +128,11 @@ class Real(Calculus):
                 ),
             )
         simulation = _simulation(circuit, self, ts, inputs, dim)
+        checkpoints = CHECKPOINTS if self.adjoint == "bounded" else None
         trajectory = simulation.trajectory(
             state,
             simulation.control(self.rtol, self.atol, self.max_step),
-            max_steps=self.max_steps,
-            dense=self.dense,
-            checkpoints=CHECKPOINTS if self.adjoint == "bounded" else None,
+            Storage(self.max_steps, self.dense, checkpoints),
         )
         if not self.dense:
             return trajectory

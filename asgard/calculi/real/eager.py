@@ -65,7 +65,7 @@ def run(
     cut = Cut.of(
         *(circuit, ts[0], inputs, dim),
         calculus="Real",
-        meanings=MEANINGS | meanings_of_noise(noise, "Real", "Real"),
+        meanings={**MEANINGS, **meanings_of_noise(noise, "Real", "Real")},
         fixed_point=fixed_point,
         orders=orders,
     )

@@ -35,7 +35,7 @@ from . import path as paths
 from . import runs
 from .path import Path
 from .retake import replay, retake
-from .runs import Problem, Run
+from .runs import Problem, Run, Storage
 from .sweep import Sweep
 from .system import CHECKS, SMOOTH_CHECKS, Point, StepControl, System
 
@@ -52,15 +52,12 @@ def integrate(
     again: Array,
     control: StepControl,
     order: int,
-    max_steps: int,
-    dense: bool = False,
-    checkpoints: int | None = None,
+    storage: Storage,
 ) -> tuple[Run, Array]:
     """Steps through `ts` from a point at or before `ts[0]`.
 
     The run ends with the point at the start of the step that covers `ts[-1]`. `again` says that the
-    first step was counted in an earlier run. `order` is that of `system.expand`; `dense` asks for
-    the whole path, `checkpoints` says how many of its points to keep at most for derivatives.
+    first step was counted in an earlier run. `order` is that of `system.expand`.
 
     **Returns:** the run, and whether it ran as a kernel.
     """
@@ -71,8 +68,9 @@ def integrate(
     field, second = _with_constants_as_inputs(field)
     arguments = (ts, begin, jnp.asarray(again), control, (first, second))
     flat, leaves = jax.tree.flatten(arguments)
-    rows = paths.rows_of(max_steps) if dense else 0
-    static = system.size, _checks(field), order, max_steps, rows, checkpoints
+    max_steps = storage.max_steps
+    rows = paths.rows_of(max_steps) if storage.dense else 0
+    static = system.size, _checks(field), order, max_steps, rows, storage.checkpoints
     problem = Problem(expand, field, *static, leaves)
     call = Integral(problem)
     *results, is_kernel = bind(call, flat)

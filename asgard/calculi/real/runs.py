@@ -42,6 +42,19 @@ class Run(eqx.Module):
     path: Any  # a Path where it is asked for, else None
 
 
+@dataclasses.dataclass(frozen=True)
+class Storage:
+    """How many steps a run may take, and what is kept of them.
+
+    `dense` asks for the start of every step, `checkpoints` says of how many at most they are kept
+    for derivatives, None for all.
+    """
+
+    max_steps: int
+    dense: bool
+    checkpoints: int | None
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Problem:
     """What of a run is static: the system's programs, and how the arguments are laid out.

@@ -30,7 +30,7 @@ from ..trajectory import Trajectory
 from . import integral
 from .adaptive import Pause, beside, resume, start
 from .path import Path
-from .runs import Run
+from .runs import Run, Storage
 from .system import Point, StepControl, System, polynomial_at
 from .tolerances import RTOL, TRACE, Held, Tolerance, by_entry
 
@@ -72,22 +72,11 @@ class Simulation:
         # Time runs in the precision of the state.
         self.ts = ts.astype(jnp.finfo(self.dtype).dtype)
 
-    def trajectory(
-        self,
-        state: Any,
-        control: StepControl,
-        *,
-        max_steps: int,
-        dense: bool,
-        checkpoints: int | None,
-    ) -> Trajectory:
-        """Runs, and evaluates the outputs at the saved states.
-
-        `state` is that of an earlier trajectory, or None. The others are as in `integrate`.
-        """
+    def trajectory(self, state: Any, control: StepControl, storage: Storage) -> Trajectory:
+        """Runs from the state of an earlier trajectory, or None; gives the outputs at `ts`."""
         count = self.ts.shape[0]
         if self.registers:
-            run, again, is_kernel = self._run(state, control, max_steps, dense, checkpoints)
+            run, again, is_kernel = self._run(state, control, storage)
             path = run.path
             states, found, status = run.saved[:count], run.count, integral.status(run)
             smallest = jnp.where(run.steps > 0, run.smallest, 0)
@@ -102,7 +91,7 @@ class Simulation:
             point, coefficients = start(self.ts[-1], states[0]), jnp.zeros((1, 0), self.dtype)
         last = jnp.where(found == count, self.ts[-1], point.time)
         pause = Pause(point, coefficients, last)
-        row_of_dense = (path, again + counts["steps"], last) if dense else None
+        dense = (path, again + counts["steps"], last) if storage.dense else None
         times, loops = self.ts, self.cut.loop_names
         counts |= {"reached": last, "kernel": is_kernel}
         if loops:
@@ -116,18 +105,16 @@ class Simulation:
             times = jnp.where(good, times, times[0])
             states = jnp.where(good[:, None], states, states[0])
         outputs, named = only(good, jax.vmap(self._outputs)(times, states))
-        return Trajectory(self.ts_given, outputs, named, status, counts, pause, row_of_dense, loops)
+        return Trajectory(self.ts_given, outputs, named, status, counts, pause, dense, loops)
 
-    def _run(
-        self, state: Any, control: StepControl, *static: int | bool | None
-    ) -> tuple[Run, Array, Array]:
+    def _run(self, state: Any, control: StepControl, storage: Storage) -> tuple[Run, Array, Array]:
         """The run; whether an earlier run counted its first step; whether it was a kernel."""
         system = System(self._expand, self._field, self._size)
         point, again = self._begin(), jnp.zeros((), bool)
         if state is not None:
             point, again = resume(system, self.ts, self._checked(state), control)
         run, is_kernel = integral.integrate(
-            system, self.ts, point, again, control, self.order, *static
+            system, self.ts, point, again, control, self.order, storage
         )
         return run, again, is_kernel
 
