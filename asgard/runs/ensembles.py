@@ -40,7 +40,7 @@ class RunLabel(eqx.Module):
     traced.
     """
 
-    structure: jax.tree_util.PyTreeDef = eqx.field(static=True)
+    structure: Any = eqx.field(static=True)
     digest: UInt[Array | np.ndarray, " 2"]
 
     @classmethod

@@ -89,10 +89,11 @@ class _Moment(Reduction):
         dtype = jnp.finfo(first.mean.dtype).dtype
         share = second.count.astype(dtype) / _at_least_one(count, first.mean)
         apart = second.mean - first.mean
-        between = self.squares(apart[None])
-        if between is not None:
-            between = first.squares + second.squares + between * (share * first.count.astype(dtype))
-        return Moments(count, first.mean + apart * share, between)
+        squares = self.squares(apart[None])
+        if first.squares is not None and second.squares is not None:
+            between = squares * (share * first.count.astype(dtype))
+            squares = first.squares + second.squares + between
+        return Moments(count, first.mean + apart * share, squares)
 
     def result(self, accumulator: Moments) -> Array:
         """The squares by n - 1, NaN for fewer than two values."""

@@ -54,7 +54,7 @@ def coordinate_wire(dim: str) -> Wire:
     return ("coordinate", dim)
 
 
-def initial_wire(wire: int) -> Wire:
+def initial_wire(wire: Wire) -> Wire:
     """The wire that carries the initial content of the register that drives `wire`."""
     return ("initial", wire)
 

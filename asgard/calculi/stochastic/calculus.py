@@ -188,7 +188,7 @@ class Stochastic(Calculus):
         cut = Cut.of(
             *(circuit, ts[0], inputs, dim),
             calculus="Stochastic",
-            meanings=MEANINGS | (noise("off", "", "") if self.noise.off else {}),
+            meanings={**MEANINGS, **(noise("off", "", "") if self.noise.off else {})},
             fixed_point=self.fixed_point,
             held_at=lambda t: t + 4 * jnp.finfo(t.dtype).eps * longest.astype(t.dtype),
         )

@@ -173,8 +173,9 @@ class Tiles:
         for other in others:
             first = _merged(first, other, reductions)
         results = [r.result(a) for r, a in zip(reductions, first, strict=True)]
-        counts = (jnp.asarray(n, jnp.int32) for n in (full, self.width))
-        return results, Reduced(kept, *counts, key_array(self.words)), present.failures.folded()
+        rounds, width = (jnp.asarray(n, jnp.int32) for n in (full, self.width))
+        state = Reduced(kept, rounds, width, key_array(self.words))
+        return results, state, present.failures.folded()
 
     def _run(self, number: Array, start: Paths | None, words: Any, ts: Array) -> Ran:
         """The tile of a number."""
