@@ -12,13 +12,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array
 
 from ..circuits.components import components, edges, lags, loose
 from ..circuits.terms import brief
 from ..errors import CircuitError
 from ..jaxprs.program import trace
+from ..jaxprs.scans import scan
 from .lifting import Lifted
 from .net import Frame, Piece, Value, Wire, promote, resize, wire_dims
 from .packing import packed
@@ -120,7 +120,8 @@ class Group:
         steps = jnp.arange(1, self.order + 1, dtype=jnp.int32)
         whole = [resize(series[wire], self.order + 1 + self.lag[wire]) for wire in wanted]
         carry = [progress.past[wire] for wire in slack], list(histories.values()), whole
-        (_, buffers, whole), _ = lax.scan(body, carry, (steps, list(given.values())))
+        numbers = sum(len(s.lifted.constants) + len(s.lifted.held) for s in self.segments)
+        (_, buffers, whole), _ = scan(body, carry, (steps, list(given.values())), numbers)
         filled: dict[Any, Any] = dict(zip([*names, *wanted], [*buffers, *whole], strict=True))
         return {wire: filled[wire if key is None else key] for wire, key in kept.items()}
 

@@ -15,17 +15,13 @@ from jaxtyping import Array
 
 from ..errors import CircuitError
 from ..jaxprs.fences import cut
-from ..jaxprs.primitives import traits
 from ..jaxprs.program import Equation, Program, literal_key, trace
+from .chains import cut_in_step, cuts
 from .entries import Entries, Entry
 from .rules import table as rules
 from .rules.recurrences import TWINS
 from .rules.rule import Application, Memory, Need, Rule, integral
 from .series import Body, Order, Series
-
-# How many operations of order 0 may follow one another before a cut, those not counted that only
-# move numbers about.
-LONGEST_CHAIN = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,7 +101,9 @@ class Lifted:
         self.recalled |= {entry.source for entry in self.entries.values()}
         self.histories = sorted(self.recalled - self.given)
         self.held = self._find_held()
-        self.cuts = self._find_cuts()
+        kept = {*self.histories, *self.held}
+        self.cuts = cuts([(i.equation, i.outs) for i in self.instructions], kept, self.outputs)
+        self.step_cuts = cuts([(i.equation, i.outs) for i in self.steps], (), ())
 
     def start(self, inputs: Sequence[Any]) -> tuple[list[Array], Memory]:
         """Order 0: the program's value, and the memory for the orders to come."""
@@ -165,14 +163,16 @@ class Lifted:
         for number, coefficient in zip(self.program.inputs, inputs, strict=True):
             if number in self.series:
                 assert coefficient is not None
-                learn(number, coefficient)
+                # Where a chain is cut, its first value is cut from the loop's rows.
+                learn(number, cut_in_step(n, coefficient) if self.step_cuts else coefficient)
         for instruction in self.steps:
             assert instruction.rule is not None
             operands = [operand(number, need) for number, need in instruction.reads]
             before = [series[number] for number in instruction.remembers]
             after = instruction.rule.step(n, operands, before)
             for number, coefficient in zip(instruction.outs, after, strict=True):
-                learn(number, coefficient)
+                cuts_it = number in self.step_cuts
+                learn(number, cut_in_step(n, coefficient) if cuts_it else coefficient)
         outputs = [
             series[number].current if number in self.series else self._zeros(number)
             for number in self.outputs
@@ -337,20 +337,6 @@ class Lifted:
             if need is not Need.NOTHING
         }
         return sorted(read - self.series - set(self.constants))
-
-    def _find_cuts(self) -> set[int]:
-        """Where long chains of order 0 are cut: each value is read by the next and by a history."""
-        depth: dict[int, int] = {}
-        cuts: set[int] = set()
-        for instruction in self.instructions:
-            equation = instruction.equation
-            deepest = max((depth.get(number, 0) for number in equation.ins), default=0)
-            if not traits(equation.name).moves:
-                deepest = (deepest + 1) % LONGEST_CHAIN
-                if deepest == 0:
-                    cuts.update(set(instruction.outs).intersection(equation.outs))
-            depth.update((number, deepest) for number in instruction.outs)
-        return cuts
 
     def _is_inexact(self, number: int) -> bool:
         return jnp.issubdtype(self.avals[number].dtype, jnp.inexact)

@@ -1,9 +1,11 @@
 """Circuits of thousands of atoms build, print, parse and run, in time near linear in their size."""
 
 import functools
+import re
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 
@@ -69,3 +71,14 @@ def test_a_term_gives_the_circuits_that_it_joins():
     assert chain.circuits == (f, ag.Split(), ag.Add(), ag.Split(), g @ h)
     assert (g @ f @ h).circuits == (g, f, h)
     assert (g @ f).trace().circuits == (g @ f,)
+
+
+def test_the_steps_of_a_long_chain_are_compiled_in_pieces():
+    def fusions(circuit):
+        run = jax.jit(lambda circuit, stream: ag.series(circuit, stream, order=2))
+        compiled = run.lower(circuit, ag.Stream([1.0, 2.0], "t")).compile().as_text()
+        blocks = re.findall(r"^%?fused_computation[^{]*{\n(.*?)^}", compiled, re.M | re.S)
+        return max(block.count(" multiply(") for block in blocks)
+
+    chain = ag.Composition(*[ag.Scalar(1.001)] * 400)
+    assert 64 <= fusions(chain) <= 160
