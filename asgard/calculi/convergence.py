@@ -63,8 +63,8 @@ def facts(solves: Solves, counted: Array) -> dict[str, Array]:
     residual = jnp.max(jnp.where(counted, residual, 0), axis=0)
     turns = jnp.max(jnp.where(counted, solves.turns, 0))
     # Where all miss by nothing, the one that took longest would do as well: the first is named.
-    place = jnp.argmax(jnp.where(jnp.any(counted, axis=0), residual, -1))
-    return {"iterations": turns, "residual": residual[place], "loop": place}
+    loop = jnp.argmax(jnp.where(jnp.any(counted, axis=0), residual, -1))
+    return {"iterations": turns, "residual": residual[loop], "loop": loop}
 
 
 def worst(first: Any, *others: Any) -> Any:

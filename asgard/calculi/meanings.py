@@ -1,7 +1,5 @@
 """What atoms mean: tables that calculi hand to the graph (`taylor.network`)."""
 
-from collections.abc import Mapping
-
 from ..circuits.atoms.registers import (
     Delay,
     Deregister,
@@ -15,20 +13,18 @@ from ..taylor.network import Meaning, Meanings, constant, deregister, given, reg
 FOR_SERIES = "it composes power series, so it is for series only, not for simulate"
 
 
-def unit_delay(calculus: str) -> Mapping[type[Delay], Meaning]:
+def unit_delay(calculus: str) -> Meanings:
     """The error for unit delays."""
     return {Delay: f"a unit delay has no meaning under {calculus}; it belongs to Discrete"}
 
 
-def noise(
-    option: str, calculus: str, drift: str
-) -> Mapping[type[StochasticRegister | JumpRegister], Meaning]:
+def noise(option: str, calculus: str, drift: str) -> Meanings:
     """Integrals against noise where none is drawn.
 
     With the option "off" they keep their initial contents; with "error" they are refused, and the
     message names the calculus `drift` whose option "off" runs the circuit.
     """
-    meaning = constant
+    meaning: Meaning = constant
     if option == "error":
         meaning = (
             f"an integral against noise has no meaning under {calculus}; run it under Stochastic, "

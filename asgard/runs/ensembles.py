@@ -79,8 +79,8 @@ class Ensemble(eqx.Module):
       sample.
     - `first_bad`, `status`: without `reduce`, each path's first bad step, -1 where it has none, and
       how it ended.
-    - `failures`: how many paths ended and how many of them at a loop; the first one, its step and
-      the place of the state atom or of the loop.
+    - `failures`: how many paths ended and how many of them at a loop; the first one, its step, and
+      the index of the state atom or of the loop.
     - `state`: hands the run on to a later `ensemble`: in time, or to more paths with `reduce`.
     """
 
@@ -143,9 +143,9 @@ class Ensemble(eqx.Module):
             return SimulationError(
                 f"nonfinite in {int(jnp.sum(count))} paths: try {ADVICE}", "nonfinite"
             )
-        place, loop = int(self.failures.state), int(self.failures.loop)
+        wire, loop = int(self.failures.state), int(self.failures.loop)
         name, advice = "nonfinite", f"try {ADVICE}"
-        where = f"in {self.wires[place]}"
+        where = f"in {self.wires[wire]}"
         if loop >= 0:
             iterations, residual = int(self.failures.iterations), float(self.failures.residual)
             name, advice = "not_converged", message("not_converged")

@@ -91,9 +91,8 @@ def network(
 ) -> Network:
     """The net of some of a graph's nodes.
 
-    **Arguments:** `first` has the first value of the input wires and of the
-    coordinates; `meanings` has,
-    for each dimension, what the atoms along it mean; `sources` are pieces that drive input wires;
+    **Arguments:** `first` has the first value of each input wire and coordinate; `meanings` says for
+    each dimension what the atoms along it mean; `sources` are pieces that drive input wires;
     `fixed_point` says how loops that no register cuts are solved.
 
     **Raises:** `CircuitError` for an atom whose meaning is an error.

@@ -106,7 +106,7 @@ class Draws:
         if not self.method.needs_signs or self.equation.size <= 1:
             return None
         name = " ".join(source.name for source in self.equation.sources)
-        labels = [label(SIGN, self.halvings, place) for place in range(2**self.halvings)]
+        labels = [label(SIGN, self.halvings, index) for index in range(2**self.halvings)]
         size = self.equation.size**2
         key = self._numbers.key(name, labels, size)
         signs = self._numbers.signs(key, first, number, (size,))

@@ -51,7 +51,7 @@ class Jumps:
             size = math.prod(shape)
             key = numbers.key(atom.noise, [label(COUNT)], size)
             count = numbers.uniforms(key, first, steps, shape)[:, 0]
-            key = numbers.key(atom.noise, [label(SIZE, place=k) for k in range(atom.most)], size)
+            key = numbers.key(atom.noise, [label(SIZE, index=k) for k in range(atom.most)], size)
             sizes = numbers.normals(key, first, steps, shape).rows(steps)
             found[index] = DrawnJumps(count, sizes.swapaxes(1, 2))
         return found

@@ -1,10 +1,10 @@
 """Random numbers by counting: pure functions of the key, the path, the step and the source.
 
 One block of Threefry-2x32 with 20 rounds (Salmon, Moraes, Dror and Shaw, *Parallel random numbers:
-as easy as 1, 2, 3*, 2011) gives two words for each path and base step, or for each two base steps
-where it is two normal numbers, under a key that was made, outside of every loop, from the run's
-key, the source's name, the number's purpose and its place in the bridge. So no path needs a key of
-its own, and numbers do not depend on how a run is cut up.
+as easy as 1, 2, 3*, 2011) gives two words. Its counter is the path and the base step, or two base
+steps where the block becomes two normal numbers. Its key is made once, outside of every loop, of
+the run's key, the source's name, what the number is for and its index in the bridge. So no path
+needs a key of its own, and numbers do not depend on how a run is cut up.
 """
 
 import dataclasses
@@ -36,9 +36,9 @@ INCREMENT, AREA, MIDPOINT, MIDPOINT_AREA, SIGN, COUNT, SIZE = range(7)
 MOST_HALVINGS = 16
 
 
-def label(purpose: int, level: int = 0, place: int = 0) -> int:
-    """A purpose at a place in a level of the bridge, as one number of 32 bits."""
-    return purpose | level << 3 | place << 8
+def label(purpose: int, level: int = 0, index: int = 0) -> int:
+    """A purpose, and an index in a level of the bridge, as one number of 32 bits."""
+    return purpose | level << 3 | index << 8
 
 
 def key_words(key: Any) -> Words:
@@ -96,10 +96,10 @@ class Pairs:
 
     def row(self, number: Array) -> Float[Array, "labels paths ..."]:
         """The numbers of a step, counted from the first."""
-        place = self.skipped + number.astype(jnp.uint32)
-        half = (place >> np.uint32(1)).astype(jnp.int32)
+        index = self.skipped + number.astype(jnp.uint32)
+        half = (index >> np.uint32(1)).astype(jnp.int32)
         row = lax.dynamic_index_in_dim(self.pairs, half, keepdims=False)
-        return of_pair(row, (place & np.uint32(1)) == 1)
+        return of_pair(row, (index & np.uint32(1)) == 1)
 
     def rows(self, count: int) -> Float[Array, "steps labels paths ..."]:
         """The numbers of all steps."""
@@ -118,8 +118,8 @@ class Numbers:
         """The keys of `size` numbers under each label, `[labels, size]`."""
         digest = np.frombuffer(hashlib.sha256(source.encode()).digest(), np.dtype("<u4"))
         named = threefry(self.words, (digest[0], digest[1]))
-        places = jnp.arange(size, dtype=jnp.uint32)
-        return threefry(named, (jnp.asarray(labels, jnp.uint32)[:, None], places))
+        indices = jnp.arange(size, dtype=jnp.uint32)
+        return threefry(named, (jnp.asarray(labels, jnp.uint32)[:, None], indices))
 
     def normals(self, key: Words, first: Array, count: int, shape: tuple[int, ...]) -> Pairs:
         """Standard normal numbers for `count` steps: two steps share a block."""
@@ -185,9 +185,9 @@ def bridge(
     keys = []
     for root, later in ((INCREMENT, MIDPOINT), (AREA, MIDPOINT_AREA)):
         labels = [
-            label(later, level, place)
-            for level, places in enumerate(counts, 1)
-            for place in range(places)
+            label(later, level, index)
+            for level, parts in enumerate(counts, 1)
+            for index in range(parts)
         ]
         keys.append(numbers.key(source.name, [label(root), *labels], size))
 
@@ -197,11 +197,11 @@ def bridge(
 
     (w, z), (h, n) = ((drawn[:1], drawn[1:]) for drawn in one_by_one(draw, tuple(keys)))
     h = h * math.sqrt(1 / 12)
-    for places in counts:
-        level = slice(places - 1, 2 * places - 1)
-        length = jnp.full(places, 1 / places, w.dtype)
-        parts = one_by_one(_halved, (w, h, z[level], n[level], length))
-        w, h = (both.reshape(-1, *both.shape[2:]) for both in parts)
+    for parts in counts:
+        level = slice(parts - 1, 2 * parts - 1)
+        length = jnp.full(parts, 1 / parts, w.dtype)
+        halves = one_by_one(_halved, (w, h, z[level], n[level], length))
+        w, h = (both.reshape(-1, *both.shape[2:]) for both in halves)
     w, h = (jnp.moveaxis(array, 0, 1) for array in (w, h))
     return w.reshape(-1, *w.shape[2:]), h.reshape(-1, *h.shape[2:])
 

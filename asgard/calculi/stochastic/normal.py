@@ -2,12 +2,12 @@
 
 A radius sqrt(-2 ln u) and an angle give two independent numbers (G. E. P. Box and M. E. Muller,
 *A note on the generation of random normal deviates*, Ann. Math. Stat. 29, 1958). One word of a
-block is the radius and one the angle, in float32 and in float64 alike: so both have the same
-numbers, up to their rounding, 2^64 pairs in all, none of them larger than 6.8.
+block gives the radius and one the angle, in float32 and in float64 alike. So both dtypes have the
+same numbers up to rounding: 2^64 pairs, none larger than 6.8.
 
-The logarithm, the sine and the cosine are written out here. Exponent and quarter of the turn are
-read off the bits, so that they are polynomials without a branch, which compilers make vectors of:
-in float64 a number takes a quarter of what one by the inverse error function takes.
+The logarithm, the sine and the cosine are written out here. The exponent and the quarter of the
+turn are read off the bits, so all three are polynomials without a branch, which compilers turn into
+vector instructions (measured in float64: a quarter of the time of the inverse error function).
 """
 
 import math

@@ -1,7 +1,7 @@
-"""What is done for many paths at once, of which some may end by it, with derivatives of the others.
+"""A function of many paths, of which some end, with the derivatives of those that survive.
 
 The cotangent of a path that ends is 0, but its derivatives may be infinite, and 0 times infinity is
-NaN: also in the sums over paths that the cotangents of a circuit's numbers are.
+NaN. The cotangents of a circuit's numbers are sums over paths, so one such path would spoil them.
 """
 
 from collections.abc import Callable
@@ -25,11 +25,15 @@ def of_survivors(
     alive: Bool[Array, " paths"],
     survive: Callable[[Any], Bool[Array, " paths"]],
 ) -> Any:
-    """fn of the row of each path, mapped; derivatives are taken of those that survive alone.
+    """fn of each path's row, with derivatives of the paths that survive, and 0 for the others.
 
-    Those are alive before, and `survive` says so of what comes out. The derivatives of others are
-    0: in their place they are taken at a row that survives. Where none does, none are taken; a
-    batch takes them all the same, and at `spare`, which is one row.
+    **Arguments:** `rows` is a tree of arrays `[paths, …]`, and `spare` one row. A path survives
+    where it is `alive` before, and `survive(results)` says so after.
+
+    **Returns:** the results of fn, `[paths, …]`.
+
+    The derivatives of a path that ends are taken at a row that survives, and multiplied by 0. Where
+    no path survives they are not taken, or under a `vmap`, which takes both branches, at `spare`.
     """
     leaves, structure = jax.tree.flatten(rows)
     (count,) = alive.shape
