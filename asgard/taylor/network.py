@@ -91,9 +91,9 @@ def network(
 ) -> Network:
     """The net of some of a graph's nodes.
 
-    **Arguments:** `first` has the first value of each input wire and coordinate; `meanings` says for
-    each dimension what the atoms along it mean; `sources` are pieces that drive input wires;
-    `fixed_point` says how loops that no register cuts are solved.
+    **Arguments:** `first` has the first value of each input wire and coordinate; `meanings` has a
+    table for each dimension, of what the atoms along it mean; `sources` are pieces that drive input
+    wires; `fixed_point` says how loops that no register cuts are solved.
 
     **Raises:** `CircuitError` for an atom whose meaning is an error.
     """
