@@ -1,4 +1,4 @@
-"""The bounded loop of derivatives in any mode: all that is taken of `equinox.internal`."""
+"""A while loop with derivatives in every mode: all that asgard takes from `equinox.internal`."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -16,11 +16,11 @@ def bounded_while(
     max_steps: int,
     buffers: Callable[[Carry], Any],
 ) -> Carry:
-    """`lax.while_loop` with at most `max_steps` turns, with forward, reverse and mixed derivatives.
+    """`lax.while_loop` of at most `max_steps` turns, with forward, reverse and mixed derivatives.
 
-    `buffers` selects arrays of the carry that the body only reads by index and writes by
-    `.at[...].set(...)`, which keeps reverse mode from copying them at every turn. A place whose
-    value is read after the loop must be written once, or its gradient is wrong.
+    `buffers` selects arrays of the carry that the body reads by index and writes by
+    `.at[...].set(...)` only. Reverse mode does not copy them at every turn. An entry that is read
+    after the loop must be written once only, or its gradient is wrong.
     """
     return eqxi.while_loop(
         condition, body, start, max_steps=max_steps, buffers=buffers, kind="bounded"

@@ -1,9 +1,9 @@
 """The convolution of two histories at one order, as one JAX primitive.
 
-The terms past the order at hand are zero. One sum over all of them is a single operation, which is
-what XLA likes best; within a kernel, where operations cost nothing but their arithmetic, a loop
-that ends at the order does half the work. It has no reverse mode, and where it stands is known only
-when the program is compiled: hence a primitive, linear in each of its factors.
+The terms past the present order are zero. Outside of kernels one sum over all terms is fastest: it
+is a single operation. Within a kernel, where an operation costs only its arithmetic, a loop that
+ends at the order does half the work. Such a loop has no reverse mode, and whether it is in a kernel
+is known only when the program is lowered. So the convolution is a primitive, linear in each factor.
 """
 
 import contextlib
@@ -24,12 +24,12 @@ from jaxtyping import Array
 
 from .settings import default_promotion
 
-# How many terms one turn of the loop adds up; more for values of some sizes, where a short turn
-# tempts the compiler to unroll it into numbers rather than vectors.
+# How many terms one turn of the loop adds. More for values of some sizes, for which the compiler
+# unrolls a short turn into single numbers.
 CHUNK, LONG_CHUNK = 4, 10
 LONG_SIZES = range(7, 25)
 
-# Of each of the two histories, which entry along the first axis of its values; None for all.
+# For each of the two histories, the index along the first axis of its values, or None for all.
 Entries = tuple[int | None, int | None]
 
 convolution_p = Primitive("asgard_convolution")
@@ -38,7 +38,7 @@ _by_loops = contextvars.ContextVar("by_loops", default=False)
 
 @contextlib.contextmanager
 def by_loops() -> Iterator[None]:
-    """Within it, convolutions are compiled as loops that end at the order."""
+    """A context in which convolutions are lowered as loops that end at the order."""
     token = _by_loops.set(True)
     try:
         yield
@@ -53,11 +53,13 @@ def convolution(
     weights: Array | None = None,
     entries: Entries = (None, None),
 ) -> Array:
-    """The sum over k up to n of weights_k a_k b_(n-k), from buffers `[orders, *value]`.
+    """The sum over k from 0 to n of weights_k a_k b_(n-k).
 
-    Values may be of shapes that broadcast to one another, of one rank. `weights`, a number for each
-    order, are 1 where they are not given. What `b` holds past order n is not read, and what `a`
-    does is multiplied by 0.
+    **Arguments:** `a` and `b` are buffers `[orders, *value]`, whose values broadcast to one another
+    and have one rank; `weights` is a number for each order, 1 if not given. Past order n, `b` is
+    not read and `a` is multiplied by 0.
+
+    **Returns:** an array `[*value]`.
     """
     n = jnp.asarray(n, jnp.int32)
     if weights is None:
@@ -76,8 +78,10 @@ def whole(a: Array, b: Array, n: Array, *weights: Array, entries: Entries) -> Ar
 
 
 def reversed_from(body: Array, n: int | Array, length: int) -> Array:
-    """Coefficients n, n - 1, …, 0 and then zeros, `length` in all."""
-    # A pad, a slice and a reversal that XLA fuses into the sum that reads them.
+    """Coefficients n, n - 1, …, 0 and then zeros, `length` in all.
+
+    XLA fuses the pad, the slice and the reversal into the sum that reads them.
+    """
     zero = jnp.zeros((), body.dtype)
     padding = [(length - 1, 0, 0)] + [(0, 0, 0)] * (body.ndim - 1)
     return lax.rev(lax.dynamic_slice_in_dim(lax.pad(body, zero, padding), n, length), (0,))
@@ -88,14 +92,14 @@ def _entry(body: Array, entry: int | None) -> Array:
 
 
 def _weighted(a: Array, weights: Sequence[Array]) -> Array:
-    """A history times its weights, if it has any."""
+    """A history times its weights, if there are any."""
     for factors in weights:
         a = a * lax.expand_dims(factors, range(1, a.ndim))
     return a
 
 
 def _up_to(a: Array, b: Array, n: Array, *weights: Array, entries: Entries) -> Array:
-    """A loop up to order n: the terms that fill no chunk first, then chunk by chunk."""
+    """A loop up to order n: first the terms that fill no chunk, then one chunk a turn."""
     size = math.prod(_abstract(a, b, n, entries=entries).shape)
     count = LONG_CHUNK if size in LONG_SIZES else CHUNK
     if a.shape[0] <= 2 * count:
@@ -108,11 +112,11 @@ def _up_to(a: Array, b: Array, n: Array, *weights: Array, entries: Entries) -> A
         rows = zip(*(_rows(body, k, count, entry) for body, entry in factors), others, strict=False)
         return [functools.reduce(operator.mul, row) for row in rows]
 
-    def turn(place: Array, total: Array) -> Array:
-        k = rest + place * chunk
+    def turn(number: Array, total: Array) -> Array:
+        k = rest + number * chunk
         return total + _sum(terms(k, _rows(b, n - k - (chunk - one), count, entries[1])[::-1]))
 
-    # Of the first few terms there may be none.
+    # Those of the first few terms that are past the order count as zero.
     last = [lax.max(n - jnp.asarray(j, n.dtype), zero) for j in range(count - 1)]
     others = [row for k in last for row in _rows(b, k, 1, entries[1])]
     first = [
@@ -123,7 +127,7 @@ def _up_to(a: Array, b: Array, n: Array, *weights: Array, entries: Entries) -> A
 
 
 def _rows(body: Array, start: Array, count: int, entry: int | None) -> list[Array]:
-    """So many coefficients of a history from an order on."""
+    """`count` coefficients of a history, from order `start` on."""
     starts, sizes = [start], [count]
     if entry is not None:
         starts, sizes = [start, jnp.asarray(entry, start.dtype)], [count, 1]
@@ -135,7 +139,7 @@ def _rows(body: Array, start: Array, count: int, entry: int | None) -> list[Arra
 
 
 def _sum(terms: Sequence[Array]) -> Array:
-    """By pairs, as the processor need not wait for one addition to begin the next."""
+    """The sum of some terms, by pairs: the processor adds several pairs at once."""
     while len(terms) > 1:
         pairs = [terms[j] + terms[j + 1] for j in range(0, len(terms) - 1, 2)]
         terms = [*pairs, *terms[2 * len(pairs) :]]
@@ -153,9 +157,9 @@ def _differentiate(
 ) -> tuple[Any, Any]:
     value = convolution_p.bind(*primals, entries=entries)
     total: Any = ad.Zero(jax.typeof(value).to_tangent_aval())
-    for place, tangent in enumerate(tangents):
-        if place != 2 and not isinstance(tangent, ad.Zero):
-            varied = [*primals[:place], tangent, *primals[place + 1 :]]
+    for index, tangent in enumerate(tangents):
+        if index != 2 and not isinstance(tangent, ad.Zero):
+            varied = [*primals[:index], tangent, *primals[index + 1 :]]
             total = ad.add_tangents(total, convolution_p.bind(*varied, entries=entries))
     return value, total
 
@@ -164,7 +168,7 @@ def _differentiate(
 def _transpose(
     cotangent: Any, a: Any, b: Any, n: Any, *weights: Any, entries: Entries
 ) -> list[Any]:
-    """For the one factor that is undefined: the cotangent times the other two, order by order."""
+    """The cotangent of the one unknown factor: the given one times the other two, by order."""
     after = [None] * len(weights)
     if ad.is_undefined_primal(b):
         factor = reversed_from(_weighted(_entry(a, entries[0]), weights), n, b.aval.shape[0])
@@ -180,7 +184,7 @@ def _transpose(
 
 
 def _narrowed(product: Array, aval: Any, entry: int | None) -> Array:
-    """The cotangent of a history, from that of its entry after broadcasting."""
+    """The cotangent of a history, from that of its entry after it was broadcast."""
     shape = aval.shape if entry is None else (aval.shape[0], *aval.shape[2:])
     axes = [axis for axis, size in enumerate(shape) if size != product.shape[axis]]
     product = jnp.sum(product, axis=axes, keepdims=True) if axes else product

@@ -1,7 +1,6 @@
 """Hoisting: what a program and its loops compute from constants alone is computed before it.
 
-XLA's way of compiling a program as one kernel takes no arrays that are constants, so these are to
-come from outside.
+XLA cannot compile a kernel that holds a constant array, so such arrays become operands.
 """
 
 import functools
@@ -16,7 +15,10 @@ from .program import Equation, Program, from_jaxpr, inner_jaxprs, live, scan_cou
 
 
 def hoisted(program: Program) -> Callable[..., list[Any]]:
-    """The program as a function, with its constant arrays computed here and now."""
+    """The program as a function of flat arrays, with its constant arrays computed now.
+
+    Loops in it are hoisted too, and primitives that stand for a loop become that loop.
+    """
     values = dict(program.constants)
     steps: list[tuple[Equation, Callable[..., Sequence[Any]]]] = []
     known = set(values)
@@ -41,9 +43,9 @@ def hoisted(program: Program) -> Callable[..., list[Any]]:
 
 
 def computes_constants(jaxpr: Any, known: Sequence[bool] = ()) -> bool:
-    """Whether XLA would find constant arrays in a program, or in what it holds, by computing them.
+    """Whether XLA would make constant arrays when it compiles a jaxpr or one that it holds.
 
-    `known` says which of its inputs are constants.
+    `known` says which inputs are constants.
     """
     constants = {var for var, flag in zip(jaxpr.invars, known, strict=False) if flag}
     for equation in live(jaxpr):
@@ -61,14 +63,14 @@ def computes_constants(jaxpr: Any, known: Sequence[bool] = ()) -> bool:
 
 
 def _is_number(equation: Equation, program: Program) -> bool:
-    """Whether an equation of constants gives a number, or many times the same one."""
+    """Whether an equation of constants gives one number, perhaps many times."""
     if equation.name == "broadcast_in_dim":
         return program.avals[equation.ins[0]].size == 1
     return all(program.avals[number].size == 1 for number in equation.outs)
 
 
 def _step(equation: Equation, avals: Sequence[Any]) -> Callable[..., Sequence[Any]]:
-    """What computes an equation: itself, or a loop with its body hoisted."""
+    """The function of an equation's operands: the equation, or a loop with its body hoisted."""
     if equation.name in EXPANSIONS:
         expansion = functools.partial(EXPANSIONS[equation.name], **equation.params)
         return hoisted(trace(expansion, *avals))
@@ -115,7 +117,7 @@ def _cond(equation: Equation) -> Callable[..., Sequence[Any]]:
 
 
 def _linear_solve(equation: Equation) -> Callable[..., Sequence[Any]]:
-    """A solve by its own program: how it is differentiated is not asked any more."""
+    """The solve alone: a kernel is not differentiated any more."""
     lengths, solve = equation.params["const_lengths"], equation.params["jaxprs"].solve
     body = hoisted(from_jaxpr(solve))
     first, last = lengths.matvec + lengths.vecmat, sum(lengths)
@@ -123,7 +125,7 @@ def _linear_solve(equation: Equation) -> Callable[..., Sequence[Any]]:
     return lambda *operands: body(*operands[inside], *operands[last:])
 
 
-# Primitives that stand for a loop, by their names: the same in operations of JAX.
+# Primitives that stand for a loop, by name, each as a function in operations of JAX.
 EXPANSIONS: dict[str, Callable[..., Sequence[Any]]] = {}
 
 _LOOPS: dict[str, Callable[[Equation], Callable[..., Sequence[Any]]]] = {

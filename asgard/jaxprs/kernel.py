@@ -1,9 +1,9 @@
 """Programs that the CPU runs as one kernel.
 
-XLA runs a program on the CPU operation by operation, at a price for each that is many times that of
-the arithmetic where values are small. It compiles small loops whole instead, and takes the same way
-with a call that bears the attributes below: some ten times faster for the loops of this package.
-Other backends inline the call. What that way of compiling cannot take is not marked.
+On the CPU, XLA runs a program one operation at a time. Each costs many times the arithmetic of a
+small value. XLA can compile a call as one function instead, loops and all, if the call bears the
+attributes below. Measured on the Lorenz system with jaxlib 0.10.2: 1.5 times faster for one run and
+5 times for a batch of 64. Programs that do not qualify get no attribute. Other backends ignore it.
 """
 
 import functools
@@ -35,14 +35,13 @@ SWITCH = "ASGARD_KERNELS"
 
 _ATTRIBUTES = {"xla_cpu_small_call": "true", "inlineable": "false"}
 
-# From so many elements on XLA hands a reduction to a library.
+# XLA hands a reduction of this many numbers to a library, which a kernel cannot call.
 LARGEST_SUM = 4096
-# Between twice and four times as many, it splits a loop between threads.
+# Between 2 and 4 times as many numbers, XLA splits a loop between threads, which a kernel cannot.
 LARGEST = 8192
-# A kernel is one function to the compiler, whose time grows faster than the function does: so many
-# operations it may have that compute something.
+# The most operations that compute in a kernel. Compile time grows faster than the function does.
 LONGEST = 800
-# With fixed points in it: a search is many small operations, which compile faster as one function.
+# The same if a kernel holds a fixed point, whose many small operations compile fast.
 LONGEST_WITH_LOOPS = 3200
 
 _kernel = Primitive("asgard_kernel")
@@ -110,9 +109,9 @@ def as_kernel(fn: Callable[..., Sequence[Any]], *arguments: Any) -> tuple[list[A
 
 
 def _reading_all(jaxpr: Any) -> Any:
-    """A jaxpr with its constants as inputs, and one entry of each input among its results.
+    """A jaxpr with its constants as inputs, and with one entry of each input as a further result.
 
-    XLA aborts on a parameter of a kernel that nothing reads.
+    XLA ends the process if nothing reads a parameter of a kernel.
     """
     inputs = (*jaxpr.constvars, *jaxpr.invars)
     types = [jax.ShapeDtypeStruct(var.aval.shape, var.aval.dtype) for var in inputs]
@@ -146,22 +145,24 @@ def _fits(equation: Any) -> bool:
 
 
 def _is_matrix_by_vector(equation: Any) -> bool:
+    """Whether a product is of a matrix or vector and a vector."""
     (_, (batch, _)) = equation.params["dimension_numbers"]
     ranks = sorted(atom.aval.ndim for atom in equation.invars)
     return not batch and ranks in ([1, 1], [1, 2])
 
 
 def _equations(jaxpr: Any) -> Iterator[Any]:
+    """The equations that a jaxpr needs, with those of all jaxprs that it holds."""
     for equation in live(jaxpr):
         yield equation
         for inner in inner_jaxprs(equation):
             yield from _equations(inner)
 
 
-def _lower_as_call(ctx: Any, *operands: Any, jaxpr: ClosedJaxpr) -> Any:
-    # The jaxpr as it is: a call of a function would trace it once more.
+def _lower_as_call(context: Any, *operands: Any, jaxpr: ClosedJaxpr) -> Any:
+    # The jaxpr is lowered as it is. `mlir.lower_fun` would trace it again.
     with by_loops():
-        results = mlir.core_call_lowering(ctx, *operands, name=_kernel.name, call_jaxpr=jaxpr)
+        results = mlir.core_call_lowering(context, *operands, name=_kernel.name, call_jaxpr=jaxpr)
     attributes: dict[str, ir.Attribute] = {
         name: ir.StringAttr.get(value) for name, value in _ATTRIBUTES.items()
     }

@@ -1,7 +1,7 @@
 """Programs: a jaxpr as a flat list of equations over numbered values.
 
-Calls (`jit`, custom derivatives, checkpoints) are inlined and what no output needs is dropped, so a
-program is a plain sequence that the series rules read off one equation at a time.
+Calls (`jit`, custom derivatives, checkpoints) are inlined, and equations that no output needs are
+dropped. So a program is a plain sequence, and what transforms it reads one equation at a time.
 """
 
 import dataclasses
@@ -15,16 +15,16 @@ from jax.extend.core import ClosedJaxpr, Literal, Primitive, jaxpr_as_fun
 from ..errors import CircuitError
 from .primitives import traits
 
-# Functions of JAX that are not inlined, as their value at a point comes from a branch or from an
-# approximation that has not their derivatives: they have rules of their own.
+# Functions of JAX that are not inlined. Their values come from a branch or an approximation, whose
+# derivatives are not those of the function, so they have series rules of their own.
 FUNCTIONS = frozenset({"sinc", "xlogy", "xlog1py", "_dawsn"})
 
 
 @dataclasses.dataclass(frozen=True)
 class Equation:
-    """One primitive applied to the values numbered `ins`, giving those numbered `outs`.
+    """A primitive applied to the values numbered `ins`. Its results are numbered `outs`.
 
-    `function` is the name of the one of `FUNCTIONS` that the primitive calls, if it does.
+    `function` is the name of the function in `FUNCTIONS` that the primitive calls, if any.
     """
 
     primitive: Primitive
@@ -35,12 +35,12 @@ class Equation:
 
     @property
     def name(self) -> str:
-        """What the tables of rules know it by."""
+        """The name by which tables know it."""
         return self.function or self.primitive.name
 
     @property
     def key(self) -> tuple[Hashable, ...] | None:
-        """The same for equations that compute the same thing; None where that cannot be told."""
+        """Equal for equations that compute the same thing. None if that is not known."""
         key = (self.name, self.ins, tuple(sorted(self.params.items())))
         try:
             hash(key)
@@ -49,7 +49,7 @@ class Equation:
         return key
 
     def bind(self, *values: Any) -> list[Any]:
-        """The primitive's own value on values."""
+        """The results of the primitive for these operands."""
         if self.function is not None:
             return jaxpr_as_fun(self.params[traits(self.primitive.name).calls])(*values)
         result = self.primitive.bind(*values, **self.params)
@@ -58,7 +58,10 @@ class Equation:
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """Equations in order. `constants` are known beforehand; `avals` has every value's type."""
+    """Equations in order, over numbered values.
+
+    `constants` holds the values that are known before it runs, `avals` the types of all values.
+    """
 
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
@@ -78,17 +81,14 @@ def from_jaxpr(closed: ClosedJaxpr) -> Program:
 
 
 def literal_key(value: Any, aval: Any) -> Hashable | None:
-    """The same for equal numbers of one type, so that what reads them is seen to be equal.
-
-    None for what has not one known value.
-    """
+    """Equal for equal numbers of one type. None for an array, or a number that is not known."""
     if aval.shape or isinstance(value, jax.Array):
         return None
     return aval.dtype, np.asarray(value, aval.dtype).tobytes()
 
 
 def scan_counts(params: dict[str, Any]) -> tuple[int, int]:
-    """How many of a scan's operands are the same in all turns, and how many it carries."""
+    """How many constants and how many carries a scan has: its first operands."""
     if "ft_in" in params:  # jax >= 0.11
         constants, carries, _ = params["ft_in"].unpack()
         return len(constants), len(carries)
@@ -107,7 +107,7 @@ def live(jaxpr: Any) -> list[Any]:
 
 
 def inner_jaxprs(eqn: Any) -> list[Any]:
-    """What an equation of a jaxpr holds: the bodies of a loop, branches, what it calls."""
+    """The jaxprs that an equation of a jaxpr holds: bodies of loops, branches, calls."""
     found = []
     for value in eqn.params.values():
         for one in value if isinstance(value, tuple) else (value,):
@@ -167,7 +167,7 @@ class _Builder:
             return numbers[atom]
 
         for eqn in jaxpr.eqns:
-            _refuse_callback(eqn)
+            _refuse(eqn)
             ins = [read(atom) for atom in eqn.invars]
             body, ins = _called(eqn, ins)
             function = _function(body)
@@ -184,9 +184,14 @@ class _Builder:
         return [read(atom) for atom in jaxpr.outvars]
 
 
-def _refuse_callback(eqn: Any) -> None:
-    """Raises for an equation that is there for its effect: a program keeps values only."""
+def _refuse(eqn: Any) -> None:
+    """Raises for an equation that no program can have, in the terms of who wrote the function."""
     name = eqn.primitive.name
+    if name == "pvary":
+        raise CircuitError(
+            "a function closes over an array that varies over the mesh of jax.shard_map; hand the "
+            "array over as an input (fn, args), or as a field of an atom"
+        )
     if eqn.effects and (not eqn.outvars or "callback" in name):
         raise CircuitError(
             f"the JAX primitive '{name}', as of jax.debug.print, jax.debug.callback or "

@@ -96,6 +96,18 @@ def under_checked_shard_map_other_runs_than_of_registers():
     check(found, *each(STARTS))
 
 
+def functions_that_close_over_a_shard_are_refused():
+    def each(rate):
+        quick = ag.Real(order=4, max_steps=8)
+        run = ag.simulate(ag.Register("t", 0.0), TS, inputs=(lambda t: rate * t,), calculus=quick)
+        return run.output[-1]
+
+    mesh = Mesh(np.array(jax.devices()), ("batch",))
+    spread = jax.shard_map(jax.vmap(each), mesh=mesh, in_specs=SPREAD, out_specs=SPREAD)
+    with pytest.raises(ag.CircuitError, match=r"closes over an array .* hand the array over as"):
+        jax.jit(spread)(STARTS)
+
+
 def under_explicit_meshes():
     mesh = jax.make_mesh((2,), ("batch",), axis_types=(AxisType.Explicit,))
     arguments = jnp.asarray(RATE), jax.device_put(STARTS, NamedSharding(mesh, SPREAD))
@@ -121,6 +133,7 @@ def exported_with_a_symbolic_batch():
 TESTS = (
     under_checked_shard_map,
     under_checked_shard_map_other_runs_than_of_registers,
+    functions_that_close_over_a_shard_are_refused,
     under_explicit_meshes,
     exported_with_a_symbolic_batch,
 )
