@@ -169,6 +169,7 @@ def backward_by_hand(increments):
     return x
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float64", slow("float32")])
 def test_a_stiff_equation_runs_in_long_steps_by_a_loop(dtype):
     paths = 150

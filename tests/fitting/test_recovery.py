@@ -37,6 +37,7 @@ class FitzHughNagumo(ag.Block):
         return closed(terms >> (voltage >> ag.Register("t", -1.0)) @ slow)
 
 
+@pytest.mark.slow
 def test_fitzhugh_nagumo_is_found_from_its_voltage_alone():
     ts = jnp.linspace(0.0, 40.0, 41)
 

@@ -239,6 +239,7 @@ def test_a_statistic_and_a_continued_run_are_checked_in_a_trace():
     np.testing.assert_allclose(rest(1.0), run(5).output[:, 1:], rtol=1e-14)
 
 
+@pytest.mark.slow
 def test_a_path_that_ends_at_an_output_says_the_step_before():
     circuit = wiener() >> ag.Split() >> (ag.Id() @ ag.Function(lambda w: jnp.log(0.5 - w), 1))
     found = run(200, circuit, throw=False)

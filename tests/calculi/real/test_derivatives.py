@@ -191,6 +191,7 @@ def test_a_third_derivative():
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_gradients_of_each_trajectory_of_a_batch():
     starts = jnp.array([[1.0, -0.4], [0.2, 2.5], [-3.0, 0.0]])
     batched = jax.jit(jax.vmap(jax.grad(loss, argnums=(0, 1)), in_axes=(None, 0)))
@@ -275,6 +276,7 @@ def test_a_gradient_through_a_state_handed_on():
     np.testing.assert_allclose(found, expected, rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_gradients_through_a_dense_run_evaluated_later():
     @jax.jit
     def later(start, times):

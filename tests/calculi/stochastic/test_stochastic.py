@@ -154,6 +154,7 @@ def test_two_correlated_sources_take_milsteins_correction():
     assert abs(slope(errors) - 1) < 0.1
 
 
+@pytest.mark.slow
 def test_one_circuit_runs_under_three_calculi():
     circuit, ts = ag.parse(GROWTH), [0.0, 1.0, 2.0, 3.0]
     real = ag.simulate(circuit, ts, calculus=ag.Real(noise="off")).output
@@ -278,6 +279,7 @@ def test_reverse_mode_keeps_few_of_many_steps():
     assert memory(160_000) < 25 * memory(1_600)
 
 
+@pytest.mark.slow
 def test_vmap_over_circuits_and_paths():
     calculus, ts = ag.Stochastic(steps=5), [0.0, 1.0]
     sigmas = jnp.array([0.1, 0.4])

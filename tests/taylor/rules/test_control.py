@@ -201,6 +201,7 @@ def test_control_flow_has_the_same_series_unrolled(name):
     np.testing.assert_allclose(unrolled[name], expand(jnp.float64)[name][:4], rtol=1e-13)
 
 
+@pytest.mark.slow
 def test_a_recurrent_network():
     cell = eqx.nn.GRUCell(1, 3, key=jax.random.key(0))
 
