@@ -539,6 +539,10 @@ REFUSED = {
         lambda: run(65, ts=[0.0, 0.5, 1.1], reduce=MEAN, state=whole().state),
         "another run",
     ),
+    "a state of a function made anew": (
+        lambda: run(65, reduce=payoff(1.0), state=run(TILE, reduce=payoff(1.0)).state),
+        "compared by identity",
+    ),
     "a state of another function": (
         lambda: run(65, reduce=payoff(2.0), state=run(TILE, reduce=payoff(1.0)).state),
         "another run",
