@@ -35,7 +35,7 @@ from . import path as paths
 from . import runs
 from .path import Path
 from .retake import replay, retake
-from .runs import Problem, Run, Storage
+from .runs import Arguments, Problem, Run, Storage
 from .sweep import Sweep
 from .system import CHECKS, SMOOTH_CHECKS, Point, StepControl, System
 
@@ -66,7 +66,7 @@ def integrate(
     field = trace(lambda t, y: (system.field(t, y),), *avals)
     expand, first = _with_constants_as_inputs(expand)
     field, second = _with_constants_as_inputs(field)
-    arguments = (ts, begin, jnp.asarray(again), control, (first, second))
+    arguments = Arguments(ts, begin, jnp.asarray(again), control, first, second)
     flat, leaves = jax.tree.flatten(arguments)
     max_steps = storage.max_steps
     rows = paths.rows_of(max_steps) if storage.dense else 0
@@ -102,7 +102,7 @@ def _checks(field: Program) -> int:
 
 
 class Integral(LaneCall):
-    """A run. Its operands are the leaves of (ts, point, again, control, constants)."""
+    """A run. Its operands are the leaves of `Arguments`."""
 
     reports_kernel = True
 
@@ -135,7 +135,7 @@ class Integral(LaneCall):
         kept = Integral(dataclasses.replace(self.problem, rows=rows))
         *recorded, is_kernel = bind(kept, primals, laned, size)
         run = kept.run_of(primals, laned, recorded)
-        _, _, again, *_ = self.arguments(primals)
+        again = self.arguments(primals).again
         path = dataclasses.replace(run.path, size=lax.stop_gradient(run.path.size))
         known = [*primals, *jax.tree.leaves(path), run.count, run.steps + again]
         flags = (*laned, *(size > 0,) * (len(known) - len(primals)), *chosen(moving, laned))
@@ -144,8 +144,8 @@ class Integral(LaneCall):
         derivatives = bind(call, [*known, *chosen(moving, tangents)], flags, size)
         return [*jax.tree.leaves(results), is_kernel], derivatives
 
-    def arguments(self, operands: Sequence[Any]) -> Any:
-        """The operands as what they are of."""
+    def arguments(self, operands: Sequence[Any]) -> Arguments:
+        """The operands, or what is said of each, by name."""
         return jax.tree.unflatten(self.problem.leaves, operands)
 
     def run_of(self, operands: Sequence[Any], laned: Flags, results: Sequence[Any]) -> Run:
@@ -155,8 +155,8 @@ class Integral(LaneCall):
 
     def types(self, avals: Avals) -> Run:
         """The types of the results, as a run."""
-        ts, begin, *_ = self.arguments(avals)
-        return jax.eval_shape(functools.partial(runs.blank, self.problem), ts, begin)
+        given = self.arguments(avals)
+        return jax.eval_shape(functools.partial(runs.blank, self.problem), given.ts, given.begin)
 
 
 class _Derivative(LinearCall):
@@ -256,13 +256,14 @@ class Cotangent(_Derivative):
         return chosen(self.moving, self.split(avals)[0])
 
     def room(self, avals: Avals) -> list[Any]:
-        ts, _, _, control, (constants, _) = self.integral.arguments(self.split(avals)[0])
-        return [ts, control.breakpoints, *chosen(self._wanted, constants)]
+        given = self.integral.arguments(self.split(avals)[0])
+        constants = chosen(self._wanted, given.expand_constants)
+        return [given.ts, given.control.breakpoints, *constants]
 
     @property
     def _wanted(self) -> tuple[bool, ...]:
         """Which constants of the expansion move."""
-        return tuple(self.integral.arguments(self.moving)[4][0])
+        return tuple(self.integral.arguments(self.moving).expand_constants)
 
     def loop(
         self, room: list[Any], operands: list[Any], laned: Flags, size: int, kernel: bool
@@ -272,7 +273,7 @@ class Cotangent(_Derivative):
         counts = in_lanes(about[_PATH:], others[_PATH:], size)
         cotangents = in_lanes(cotangents, more, size)
         arguments = self.integral.arguments(primals)
-        ts, point, _, control, _ = self.integral.arguments(self.moving)
+        moves = self.integral.arguments(self.moving)
         sweep = Sweep(
             problem=dataclasses.replace(self.problem, rows=self.rows),
             arguments=arguments,
@@ -280,18 +281,20 @@ class Cotangent(_Derivative):
             size=size,
             given=self._results(one_lane(primals, flags), cotangents),
             wanted=self._wanted,
-            timed=any((ts, point.time, point.late, control.breakpoints)),
+            timed=any((moves.ts, moves.begin.time, moves.begin.late, moves.control.breakpoints)),
             scatter=not kernel,
         )
         count, taken = counts
         found = sweep.run(Path(*about[:_PATH]), others[:_PATH], count, taken, room)
         zeros = in_lanes(primals, flags, size)
-        _, _, again, control, (first, second) = self.integral.arguments(
-            [jnp.zeros_like(x) for x in zeros]
+        nothing = self.integral.arguments([jnp.zeros_like(x) for x in zeros])
+        whole = dataclasses.replace(
+            nothing,
+            ts=found.ts,
+            begin=found.point,
+            control=dataclasses.replace(nothing.control, breakpoints=found.breakpoints),
+            expand_constants=merge(self._wanted, found.constants, nothing.expand_constants),
         )
-        control = dataclasses.replace(control, breakpoints=found.breakpoints)
-        first = merge(self._wanted, found.constants, first)
-        whole = found.ts, found.point, again, control, (first, second)
         return chosen(self.moving, jax.tree.leaves(whole))
 
     def _results(self, avals: Avals, cotangents: Sequence[Any]) -> Run:

@@ -14,12 +14,11 @@ from jax import lax
 from jaxtyping import Array
 
 from ...jaxprs.bounded_loop import bounded_while
-from ...jaxprs.lanes import spread
 from . import path as paths
 from . import runs
 from .adaptive import Step, advance, at_number, next_breakpoint
 from .path import Path
-from .runs import Problem, Run
+from .runs import Arguments, Problem, Run
 from .system import Point, System, polynomial_at
 
 # How many saved times one turn of the bounded loop reads off a step's polynomial.
@@ -38,19 +37,18 @@ def retake_step(
 
 def retake(
     problem: Problem,
-    arguments: Any,
+    arguments: Arguments,
     path: Path,
     taken: Array,
     room: Any,
-    laned: Any,
+    laned: Arguments,
     size: int,
     scatter: bool,
 ) -> Run:
     """The run of a path of `taken` steps once more, in lanes; `room` as in `runs.run`."""
-    ts, begin, _, control, constants = arguments
-    system = runs.system_of(problem, constants, laned[4], size)
-    if size:
-        begin = jax.tree.map(lambda x, flag: spread((x, flag), size), begin, laned[1])
+    ts, control = arguments.ts, arguments.control
+    system = runs.system_of(problem, arguments, laned, size)
+    begin = runs.spread_begin(arguments, laned, size)
     count, direction = ts.shape[0], runs.direction_of(ts)
     write = runs.scatter_row if scatter else runs.write_row
 
@@ -81,13 +79,13 @@ def retake(
     return dataclasses.replace(run, coefficients=system.expand(run.point.time, run.point.state))
 
 
-def replay(problem: Problem, arguments: Any, path: Path, taken: Array) -> Run:
+def replay(problem: Problem, arguments: Arguments, path: Path, taken: Array) -> Run:
     """The same for one lane, in a bounded loop.
 
     Each turn saves several times, and each row once.
     """
-    ts, begin, _, control, constants = arguments
-    system = runs.system_of(problem, constants, jax.tree.map(lambda _: False, constants), 0)
+    ts, begin, control = arguments.ts, arguments.begin, arguments.control
+    system = runs.system_of(problem, arguments, jax.tree.map(lambda _: False, arguments), 0)
     count, direction = ts.shape[0], runs.direction_of(ts)
     width = min(SAVES, count)
     padded = jnp.concatenate([ts, jnp.full(width, ts[-1])])

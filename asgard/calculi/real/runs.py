@@ -55,13 +55,28 @@ class Storage:
     checkpoints: int | None
 
 
+class Arguments(eqx.Module):
+    """What of a run is traced; or of each leaf its type, or whether it has lanes, or moves.
+
+    `again` says that the first step was counted in an earlier run. The constants are those that the
+    programs of the system close over.
+    """
+
+    ts: Any  # [times, *lanes]
+    begin: Any  # a Point
+    again: Any  # [*lanes]
+    control: Any  # a StepControl
+    expand_constants: list[Any]
+    field_constants: list[Any]
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Problem:
     """What of a run is static: the system's programs, and how the arguments are laid out.
 
-    `leaves` is the structure of (ts, point, again, control, constants); `expand` and `field` take
-    time, state and the constants; `rows` is how many points the path keeps, 0 for no path, and
-    `checkpoints` how many to keep at most to differentiate by, None for all.
+    `leaves` is the structure of `Arguments`; `expand` and `field` take time, state and constants;
+    `rows` is how many points the path keeps, 0 for no path, and `checkpoints` how many to keep at
+    most to differentiate by, None for all.
     """
 
     expand: Program
@@ -80,7 +95,7 @@ class Problem:
         return max(math.prod(aval.shape) for aval in self.expand.avals.values())
 
 
-def system_of(problem: Problem, constants: Any, laned: Any, size: int) -> System:
+def system_of(problem: Problem, arguments: Arguments, laned: Arguments, size: int) -> System:
     """The system on values with `size` lanes, or none where it is 0."""
 
     def run(program: Program, values: list[Array], flags: list[bool], t: Array, y: Array) -> Array:
@@ -89,8 +104,8 @@ def system_of(problem: Problem, constants: Any, laned: Any, size: int) -> System
         return spread(result, size) if size else result[0]
 
     return System(
-        functools.partial(run, problem.expand, constants[0], laned[0]),
-        functools.partial(run, problem.field, constants[1], laned[1]),
+        functools.partial(run, problem.expand, arguments.expand_constants, laned.expand_constants),
+        functools.partial(run, problem.field, arguments.field_constants, laned.field_constants),
         problem.size,
         problem.checks,
         # Side by side, lanes are all that a kernel holds, and a matrix by many vectors is no longer
@@ -119,21 +134,30 @@ def _status(step: Step) -> Array:
     return jnp.where(step.finite, refused, NONFINITE).astype(jnp.int32)
 
 
-def run(problem: Problem, arguments: Any, laned: Any, size: int, room: Any, scatter: bool) -> Run:
+def spread_begin(arguments: Arguments, laned: Arguments, size: int) -> Point:
+    """The point at which a run begins, with lanes where there are any."""
+    if not size:
+        return arguments.begin
+    return jax.tree.map(lambda x, flag: spread((x, flag), size), arguments.begin, laned.begin)
+
+
+def run(
+    problem: Problem, arguments: Arguments, laned: Arguments, size: int, room: Any, scatter: bool
+) -> Run:
     """The run as a plain loop. `room` is for its saved states and its path."""
-    ts, begin, again, control, constants = arguments
-    system = system_of(problem, constants, laned[4], size)
+    ts, control = arguments.ts, arguments.control
+    system = system_of(problem, arguments, laned, size)
+    begin = spread_begin(arguments, laned, size)
     if size:
-        begin = jax.tree.map(lambda x, flag: spread((x, flag), size), begin, laned[1])
         control = dataclasses.replace(
             control,
-            rtol=spread((control.rtol, laned[3].rtol), size),
-            atol=spread((control.atol, laned[3].atol), size),
+            rtol=spread((control.rtol, laned.control.rtol), size),
+            atol=spread((control.atol, laned.control.atol), size),
         )
     count, direction = ts.shape[0], direction_of(ts)
     write = scatter_row if scatter else write_row
     lanes = begin.time.shape
-    first = jnp.broadcast_to(again, lanes)
+    first = jnp.broadcast_to(arguments.again, lanes)
     earlier = first.astype(jnp.int32)
 
     def unfinished(run: Run) -> Array:

@@ -23,7 +23,7 @@ from . import runs
 from .adaptive import at_number, place_of_next
 from .path import Path
 from .retake import retake_step
-from .runs import Problem, Run
+from .runs import Arguments, Problem, Run
 from .system import Point, orders
 
 
@@ -47,8 +47,8 @@ class Sweep:
     """
 
     problem: Problem
-    arguments: Any
-    laned: Any
+    arguments: Arguments
+    laned: Arguments
     size: int
     given: Run
     wanted: tuple[bool, ...]
@@ -89,11 +89,11 @@ class Sweep:
     @property
     def ts(self) -> Array:
         """The saved times."""
-        return self.arguments[0]
+        return self.arguments.ts
 
     def _nothing_yet(self, count: Array, room: list[Array]) -> Found:
         """Before the last step: what is given of the point at which the run ended."""
-        begin = jax.tree.map(self._spread, self.arguments[1], self.laned[1])
+        begin = runs.spread_begin(self.arguments, self.laned, self.size)
         point_leaves = jax.tree.leaves(self.given.point, is_leaf=lambda leaf: leaf is None)
         given = [
             jnp.zeros_like(x) if dot is None else dot
@@ -112,7 +112,7 @@ class Sweep:
         self, path: Path, flags: Sequence[bool], row: Array, last: Array
     ) -> tuple[Point, Array, Array]:
         """The points from a row of the path to before the next, the first's step, their count."""
-        _, _, _, control, constants = self.arguments
+        control = self.arguments.control
         level = jnp.max(path.level)
         base = row << level
         # Lanes that were thinned less often have the row of that step further on.
@@ -124,7 +124,7 @@ class Sweep:
         depth = 1 << paths.levels(self.problem.rows, self.problem.max_steps)
         if depth == 1:
             return jax.tree.map(lambda x: x[None], first), base, length
-        system = runs.system_of(self.problem, constants, self.laned[4], self.size)
+        system = runs.system_of(self.problem, self.arguments, self.laned, self.size)
         direction = runs.direction_of(self.ts)
 
         def put(rows: Point, place: Any, point: Point) -> Point:
@@ -193,7 +193,7 @@ class Sweep:
 
     def _offset(self, point: Point, size: Array, clipped: Array) -> tuple[Array, Array]:
         """How far a step goes, and which breakpoint is ahead of it."""
-        direction, control = runs.direction_of(self.ts), self.arguments[3]
+        direction, control = runs.direction_of(self.ts), self.arguments.control
         count = control.breakpoints.shape[0]
         if count == 0:
             return direction * size, jnp.zeros(size.shape, jnp.int32)
@@ -265,9 +265,9 @@ class Sweep:
     ) -> tuple[Array, Array, Array, list[Array]]:
         """The polynomial of a step, and what its cotangent comes to at time, state, constants."""
         program = transposed(self.problem.expand, self.wanted, self.timed)
-        flags, laned = self.laned[4][0], self.size > 0
+        flags, laned = self.laned.expand_constants, self.size > 0
         inputs = [(point.time, laned), (point.state, laned)]
-        inputs += list(zip(self.arguments[4][0], flags, strict=True))
+        inputs += list(zip(self.arguments.expand_constants, flags, strict=True))
         results = run_in_lanes(program, [*inputs, (curve, laned)], self.size)
         values = [spread(result, self.size) if laned else result[0] for result in results]
         values[1:] = [jnp.where(active, value, 0) for value in values[1:]]
