@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
-from .net import Frame, Piece, Value, Wire
+from .net import Frame, Piece, Value, Wire, whole_of
 from .packing import LARGEST
 
 
@@ -52,9 +52,7 @@ class Joined:
                 found[wire] = values[wire]
                 continue
             whole, place = self._entries[wire]
-            value = values[whole]
-            array = lax.index_in_dim(value.array, place, len(value.dims), keepdims=False)
-            found[wire] = Value(array, value.dims)
+            found[wire] = Value(values[whole].array, values[whole].dims, place)
         return found
 
     def _join(self, registers: Sequence[Piece]) -> None:
@@ -71,8 +69,11 @@ class Joined:
 
         aval = jax.ShapeDtypeStruct((len(outs), *one.shape), one.dtype)
         self.avals.update({before: aval, after: aval})
-        (content,) = together(*(self.known[piece.initial].array for piece in registers))
-        self.known[initial] = Value(content)
+        contents = [self.known[piece.initial] for piece in registers]
+        whole = whole_of(contents)
+        if whole is None or whole.array.dtype != one.dtype or whole.aval.shape[1:] != one.shape:
+            whole = Value(*together(*(content.array for content in contents)))
+        self.known[initial] = whole
         joined = set(map(id, registers))
         self.pieces = [
             *(piece for piece in self.pieces if id(piece) not in joined),

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array
 
 Wire = Hashable
@@ -42,15 +43,39 @@ class Piece:
 
 @dataclasses.dataclass(frozen=True)
 class Value:
-    """What a wire carries: `array` has a leading coefficient axis for each of `dims`, in order."""
+    """What a wire carries: `array` has a leading coefficient axis for each of `dims`, in order.
 
-    array: Array
+    Where `index` is given, the value is that entry of an array of values, `whole`, along its first
+    axis after the coefficient axes. It is taken out only where `array` is read.
+    """
+
+    whole: Array
     dims: tuple[str, ...] = ()
+    index: int | None = None
+
+    @property
+    def array(self) -> Array:
+        """The coefficients of the value alone."""
+        if self.index is None:
+            return self.whole
+        return lax.index_in_dim(self.whole, self.index, len(self.dims), keepdims=False)
 
     @property
     def aval(self) -> jax.ShapeDtypeStruct:
         """The type of the value itself, without its coefficient axes."""
-        return jax.ShapeDtypeStruct(self.array.shape[len(self.dims) :], self.array.dtype)
+        axes = len(self.dims) + (self.index is not None)
+        return jax.ShapeDtypeStruct(self.whole.shape[axes:], self.whole.dtype)
+
+
+def whole_of(values: Sequence[Value]) -> Value | None:
+    """The array of values whose entries some values are: all of them, in order; else None."""
+    first = values[0]
+    if first.index is None or first.whole.shape[len(first.dims)] != len(values):
+        return None
+    for index, value in enumerate(values):
+        if value.whole is not first.whole or value.index != index:
+            return None
+    return Value(first.whole, first.dims)
 
 
 @dataclasses.dataclass(frozen=True)

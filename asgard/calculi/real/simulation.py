@@ -1,5 +1,7 @@
 """One run under `Real`: a circuit cut at its registers along time, and what is read off."""
 
+import functools
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,7 +20,7 @@ from ...fixed_points.options import FixedPoint
 from ...status import Status
 from ...taylor.algebraic import Algebraic
 from ...taylor.evaluate import evaluate
-from ...taylor.net import Frame, Value, Wire, at_zero, promote
+from ...taylor.net import Frame, Value, Wire, at_zero, promote, whole_of
 from ...taylor.network import coordinate_wire, initial_wire
 from ..convergence import Solves, ends, judge
 from ..cut import Cut
@@ -161,10 +163,15 @@ class Simulation:
         working = orders_read(self.cut.nodes, {self.cut.dim: order})[self.cut.dim]
         unknowns = [wire for loop in self.warm for wire in loop.unknowns]
         values = self._evaluate(t, y, working, [*self.registers, *unknowns])
-        columns = [
-            promote(values[wire], (self.cut.dim, *self.cut.rest[wire]), self._frame(working)).array
-            for wire in self.registers
-        ]
+        found = [values[wire] for wire in self.registers]
+        whole = whole_of(found) if found else None
+        if whole is not None and whole.dims == (self.cut.dim,):
+            columns = [whole.array]
+        else:
+            columns = [
+                promote(value, (self.cut.dim, *self.cut.rest[wire]), self._frame(working)).array
+                for wire, value in zip(self.registers, found, strict=True)
+            ]
         flat = [array[: order + 1].reshape(order + 1, -1) for array in columns]
         flat += [self._unknowns(loop, values, order) for loop in self.warm]
         return jnp.concatenate(flat, axis=1, dtype=self.dtype)
@@ -186,9 +193,13 @@ class Simulation:
         """The derivative of the state: what goes into the registers."""
         values = self._evaluate(t, y, 0, list(dict.fromkeys(self.registers.values())))
         flat = []
-        for register, source in self.registers.items():
-            array = self._at_zero(values[source], self.cut.rest[register])
-            flat.append(jnp.broadcast_to(array, self.cut.state_shape(register)).reshape(-1))
+        whole = whole_of([values[source] for source in self.registers.values()])
+        if whole is not None and all(whole.aval.shape[1:] == s for s, _ in self._kinds):
+            flat.append(self._at_zero(whole, ()).reshape(-1))
+        else:
+            for register, source in self.registers.items():
+                array = self._at_zero(values[source], self.cut.rest[register])
+                flat.append(jnp.broadcast_to(array, self.cut.state_shape(register)).reshape(-1))
         # Guesses are no part of the state that is checked.
         flat += [jnp.zeros(self._layout(loop).size, self.dtype) for loop in self.warm]
         return jnp.concatenate(flat, dtype=self.dtype)
@@ -255,14 +266,18 @@ class Simulation:
         """The contents of the registers along time, from the flat state."""
         contents: dict[Wire, Value] = {}
         place = 0
-        for wire in self.registers:
-            shape = self.cut.state_shape(wire)
-            size = math.prod(shape)
-            array = y[place : place + size].reshape(shape)
-            dtype = self.cut.net.avals[wire].dtype
+        registers = zip(self.registers, self._kinds, strict=True)
+        # Registers that hold alike values stand in one array, side by side.
+        for (shape, dtype), group in itertools.groupby(registers, key=lambda pair: pair[1]):
+            wires = [wire for wire, _ in group]
+            size = math.prod(shape) * len(wires)
+            array = y[place : place + size].reshape(len(wires), *shape)
             real = not jnp.issubdtype(dtype, jnp.complexfloating)
             array = (array.real if real else array).astype(dtype)
-            contents[initial_wire(wire)] = Value(array, self.cut.rest[wire])
+            for index, wire in enumerate(wires):
+                rest = self.cut.rest[wire]
+                entry = Value(array[index], rest) if rest else Value(array, (), index)
+                contents[initial_wire(wire)] = entry
             place += size
         for loop in self.warm:
             layout = self._layout(loop)
@@ -271,6 +286,12 @@ class Simulation:
             contents |= dict(zip(loop.guesses, map(Value, arrays), strict=True))
             place += layout.size
         return contents
+
+    @functools.cached_property
+    def _kinds(self) -> list[tuple[tuple[int, ...], Any]]:
+        """The shape and dtype of what each register holds."""
+        avals = self.cut.net.avals
+        return [(self.cut.state_shape(wire), avals[wire].dtype) for wire in self.registers]
 
     @property
     def _size(self) -> int:
