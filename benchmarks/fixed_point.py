@@ -87,7 +87,7 @@ def wires() -> tuple[dict[str, Solve], tuple[Any, ...], Callable[[Any], float]]:
 
     solvers: dict[str, Solve] = {
         f"asgard, {method}": lambda w, b, method=method: of_circuit(circuit(w), b, method)
-        for method in ("auto", "newton", "picard", "anderson")
+        for method in ("auto", "newton", "picard")
     }
     for name, solver in peers().items():
         solvers[name] = lambda w, b, solver=solver: of_optimistix(

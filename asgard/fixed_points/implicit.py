@@ -31,12 +31,13 @@ from ..jaxprs.lane_call import (
 )
 from ..jaxprs.lanes import run_in_lanes, spread
 from ..jaxprs.program import Program, from_jaxpr, trace
-from .iteration import CONVERGED, DENSE, Equations, Found, search
 from .jacobian import jacobian
 from .layout import Layout
-from .linear import SMALL, add_to_diagonal, iterative_solve, solve
+from .linear import DENSE, SMALL, add_to_diagonal, iterative_solve, solve
+from .methods.method import CONVERGED, Equations, Found, Method
 from .options import FixedPoint
-from .rounding import Control
+from .rounding import Control, Scale
+from .search import search
 
 # What a solve says besides its values: turns, the largest residual, and whether it converged.
 FACTS = 3
@@ -60,7 +61,7 @@ class Loop(LaneCall):
 
     body: ClosedJaxpr
     unknowns: int
-    method: str
+    method: Method
 
     primitive = _fixed_point
 
@@ -155,10 +156,12 @@ class Loop(LaneCall):
         equations = Equations(
             lambda z: layout.pack(run(self.program, z)[: self.unknowns]),
             None if slopes is None else lambda z: run(slopes, z)[0],
-            layout.wires,
+            Scale(layout.wires, Control(*numbers)),
         )
-        compiled = _as_kernel if kernel else lambda run, guess: run(guess)
-        found = search(equations, self.method, layout.pack(guess), Control(*numbers), compiled)
+        # With many unknowns Newton's steps and the check of the solution call a library. They are
+        # rarely needed, and keep all from being one kernel.
+        compiled = _as_kernel if kernel and layout.size > SMALL else lambda run, guess: run(guess)
+        found = search(self.method, equations, layout.pack(guess), compiled)
         converged = found.state == CONVERGED
         residual = jnp.max(jnp.abs(found.residual), axis=0)
         values = [*layout.unpack(found.z), *run(self.program, found.z)[self.unknowns :]]

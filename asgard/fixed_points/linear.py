@@ -14,6 +14,8 @@ from .rounding import norm
 
 # Up to so many unknowns elimination by elementwise operations beats a call of LAPACK.
 SMALL = 8
+# Up to so many unknowns a Jacobian is formed.
+DENSE = 512
 # GMRES starts anew after so many products, so many times at most.
 RESTART, CYCLES = 50, 200
 
@@ -75,6 +77,13 @@ def solve_in_lanes(
         return jnp.linalg.solve(matrix, right)
     found = jnp.linalg.solve(jnp.moveaxis(matrix, -1, 0), jnp.moveaxis(right, -1, 0)[..., None])
     return jnp.moveaxis(found[..., 0], 0, -1)
+
+
+def inverse_in_lanes(matrix: Inexact[Array, "n n *lanes"]) -> Inexact[Array, "n n *lanes"]:
+    """As `inverse`, without derivatives, for many matrices side by side."""
+    if matrix.shape[0] <= SMALL:
+        return eliminate(matrix, add_to_diagonal(jnp.zeros_like(matrix), 1.0))
+    return jnp.moveaxis(jnp.linalg.inv(jnp.moveaxis(matrix, (0, 1), (-2, -1))), (-2, -1), (0, 1))
 
 
 def eliminate(

@@ -11,38 +11,41 @@ from jaxtyping import Array, Float, Inexact, Int, Shaped
 from ..errors import CircuitError, SimulationError
 from ..jaxprs.concrete import is_concrete
 from ..status import message
+from .methods.auto import Auto
+from .methods.method import Method
+from .methods.newton import Newton
+from .methods.picard import Picard
 
-METHODS = ("auto", "picard", "anderson", "newton")
+# The methods by their short names.
+METHODS: dict[str, Method] = {"auto": Auto(), "picard": Picard(), "newton": Newton()}
 
 
 class FixedPoint(eqx.Module):
     """How loops that no register cuts are solved: x = f(a, x), for all wires of a loop at once.
 
-    The unknowns x are as few wires as cut every cycle of the loop; those named by `guess` are among
-    them. Derivatives come from the implicit function theorem, at the cost of one linear solve.
-    Nothing compiles again where numbers change.
+    The unknowns x are as few wires as cut every cycle of the loop, and those that `guess` names.
+    Derivatives come from the implicit function theorem, at the cost of one linear solve. Only
+    another `method` compiles again.
 
     **Arguments:**
 
-    - `method`:
+    - `method`: a name, or a `Method` of your own.
         - "picard": x := f(x), which needs a contraction.
-        - "anderson": Picard's steps, mixed from the last five residuals (Walker and Ni, *Anderson
-          Acceleration for Fixed-Point Iterations*, SIAM J. Numer. Anal. 49, 2011).
         - "newton": Newton's steps on f(x) - x, halved as long as the residual does not fall. The
-          Jacobian is found in forward mode; with more than `iteration.DENSE` unknowns it is not
-          formed, and GMRES finds the steps.
-        - "auto": Picard's steps first. After three of them it goes over to Newton's where they do
-          not contract, or would take more than 4 further steps, and one more for each unknown, at
-          the rate observed.
-    - `rtol`, `atol`: the error that is let pass, relative to the largest magnitude on each wire and
+          Jacobian is found in forward mode. With more than 512 unknowns it is not formed, and GMRES
+          finds the steps.
+        - "auto": Picard's steps first. After three of them it goes over to Newton's method if they
+          do not contract, or would take more than 4 further turns, and one for each unknown, at the
+          rate observed.
+    - `rtol`, `atol`: the allowed error, relative to the largest magnitude on each wire and
       absolute. An `rtol` below the dtype's resolution, such as the default, asks for the last
       digits.
-    - `max_steps`: how often the loop is evaluated at most.
-    - `damping`: what part of a step is taken, in (0, 1].
-    - `guess`: where to start, by the names that `Var` gives wires; 0 elsewhere. Within a simulation
-      that is where the first step starts, and later ones start where the solution's Taylor
-      polynomial leads, or from the solution before. A guess has the shape of the loop's values
-      where these cannot tell it.
+    - `max_steps`: the largest number of evaluations of the loop.
+    - `damping`: the part of a step that is taken, in (0, 1].
+    - `guess`: where to start, by the names that `Var` gives wires; 0 elsewhere. In a simulation
+      this is where the first solve starts. Later ones start where the solution's Taylor polynomial
+      leads, or from the solution before. A guess has the shape of the loop's values, if these
+      cannot tell it.
 
     **Raises:** `CircuitError` for an unknown method and numbers out of range.
 
@@ -52,7 +55,7 @@ class FixedPoint(eqx.Module):
     ```
     """
 
-    method: str = eqx.field(static=True)
+    method: Method = eqx.field(static=True)
     rtol: Float[Array | np.ndarray, ""]
     atol: Float[Array | np.ndarray, ""]
     max_steps: Int[Array | np.ndarray, ""]
@@ -61,16 +64,19 @@ class FixedPoint(eqx.Module):
 
     def __init__(
         self,
-        method: str = "auto",
+        method: str | Method = "auto",
         rtol: Any = 0.0,
         atol: Any = 0.0,
         max_steps: Any = 1000,
         damping: Any = 1.0,
         guess: Mapping[str, Any] | None = None,
     ):
-        if method not in METHODS:
+        if isinstance(method, str) and method in METHODS:
+            method = METHODS[method]
+        if not isinstance(method, Method):
             raise CircuitError(
-                f"FixedPoint: method must be one of {', '.join(METHODS)}, not {method!r}"
+                f"FixedPoint: method must be one of {', '.join(METHODS)}, or a Method, "
+                f"not {method!r}"
             )
         self.method = method
         self.rtol = _number("rtol", rtol, np.float64)
@@ -96,8 +102,8 @@ class FixedPoint(eqx.Module):
 
 
 class Solve(eqx.Module):
-    """How a fixed point was solved: the turns of its loop, by how much it misses, and whether it
-    failed though what the loop reads is finite."""
+    """How a fixed point was solved: the turns taken, the residual |f(x) - x|, and whether the solve
+    failed although what the loop reads is finite."""
 
     turns: Shaped[Array, "..."]
     residual: Shaped[Array, "..."]
@@ -115,6 +121,8 @@ class Solve(eqx.Module):
 
 def missed(name: str, turns: int, residual: float) -> str:
     """What happened to a loop that was not solved."""
+    if residual == 0:
+        return f"{name} has more than one solution near the one that it reaches in {turns} steps"
     return f"{name} misses its fixed point by {residual:.3g} after {turns} steps"
 
 

@@ -60,6 +60,12 @@ class Scale:
         bound = jnp.maximum(self.control.rtol, UNDETERMINED * resolution**0.5)
         return ~(gain * resolution > bound)
 
+    def is_regular(self, condition: Array) -> Array:
+        """Whether rounding leaves digits of a solution, by the condition number of 1 - J."""
+        resolution = jnp.finfo(condition.dtype).eps
+        bound = jnp.maximum(self.control.rtol, UNDETERMINED * resolution**0.5)
+        return condition * resolution <= bound
+
     def is_rounding(
         self, values: Array, before: Array, after: Array, factor: float = ROUNDING
     ) -> Array:

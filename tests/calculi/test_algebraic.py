@@ -10,7 +10,7 @@ from helpers import slow
 
 import asgard as ag
 
-METHODS = ("auto", "newton", "anderson", "picard")
+METHODS = ("auto", "newton", "picard")
 TS = np.linspace(0.0, 2.0, 9)
 NEWTON = ag.FixedPoint("newton")  # compiles fastest
 

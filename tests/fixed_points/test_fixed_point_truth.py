@@ -7,9 +7,9 @@ import pytest
 from helpers import slow
 
 import asgard as ag
-from asgard.fixed_points.iteration import DENSE
+from asgard.fixed_points.linear import DENSE
 
-METHODS = ("auto", "picard", "anderson", "newton")
+METHODS = ("auto", "picard", "newton")
 EPS = np.finfo(np.float64).eps
 ONE = ag.Stream([1.0], "t")
 
@@ -96,6 +96,68 @@ def test_small_steps_in_one_direction_are_not_rounding(a, dtype, method):
 def test_a_solution_that_rounding_makes_is_none(fn, method):
     with pytest.raises(ag.SimulationError, match="not_converged"):
         value(loop(fn), 1.5, method=method)
+
+
+def one_of(*functions):
+    """The function that the input counts to, so that all are one program."""
+    return lambda a, x: jax.lax.select_n(a.astype(int), *(fn(x) for fn in functions))
+
+
+SCALAR = {
+    "every number": lambda x: x,
+    "every number, up to rounding": lambda x: 0.1 * x + 0.9 * x,
+    "x from 0 on": jnp.abs,
+    "x up to 0": lambda x: -jnp.abs(x),
+    "an interval": lambda x: jnp.clip(x, 0.0, 1.0),
+}
+VECTOR = {
+    "a line": lambda x: jnp.array([[0.5, 0.3], [0.5, 0.7]]) @ x,
+    "one free entry": lambda x: jnp.array([0.5, 1.0]) * x + 1e-3 * x[0],
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_one_of_infinitely_many_solutions_is_none(method):
+    scalar, vector = (loop(one_of(*cases.values())) for cases in (SCALAR, VECTOR))
+    many = loop(lambda a, x: jnp.where(jnp.arange(20) < 3, x, x / 2 + a))
+    cases = [(scalar, n, guess) for n in range(len(SCALAR)) for guess in (0.0, 0.5, -1.5, 2.0)]
+    cases += [(vector, n, jnp.array(x)) for n in range(2) for x in ([0.0, 0.0], [0.2, 0.8])]
+    for circuit, n, guess in [*cases, (many, 1, jnp.zeros(20))]:
+        with pytest.raises(ag.SimulationError, match="not_converged"):
+            value(circuit, float(n), method=method, guess={"x": guess})
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_solution_alone_is_solved_at_a_kink_and_with_an_infinite_slope(method):
+    kinks = (lambda x: jnp.abs(x) / 2, jnp.sqrt, lambda x: jnp.maximum(0, x / 2 - 1))
+    for n in range(3):
+        assert value(loop(one_of(*kinks)), float(n), method=method) == 0
+
+
+@pytest.mark.parametrize("method", ["auto", "newton"])
+def test_unlike_scales_of_the_unknowns_are_no_singular_jacobian(method):
+    turn = loop(lambda a, x: jnp.array([[0.0, 1e5], [-1e-5, 0.0]]) @ x + a)
+    found = value(turn, jnp.ones(2), method=method)
+    np.testing.assert_allclose(found, [(1 + 1e5) / 2, (1 - 1e-5) / 2], rtol=1e-13)
+
+
+CALCULI = {
+    "real": (ag.Real(order=6), {}),
+    "discrete": (ag.Discrete(), {}),
+    "stochastic": (ag.Stochastic(steps=2), {"key": jax.random.key(0)}),
+}
+
+
+@pytest.mark.parametrize("calculus", CALCULI)
+def test_infinitely_many_solutions_end_a_run_with_a_status(calculus):
+    how, options = CALCULI[calculus]
+    free = loop(lambda a, x: jnp.abs(x) + 0 * a)
+    inside = (free >> ag.Register("t", 1.0) >> ag.Split()).trace()
+    behind = ag.Const(1.0) >> ag.Register("t", 0.0) >> free
+    run = ag.simulate(inside @ behind, [0.0, 1.0, 2.0], calculus=how, throw=False, **options)
+    assert run.status == ag.Status.not_converged
+    assert np.isnan(run.outputs[0][1:]).all()
+    assert np.isnan(run.outputs[1][1:]).all()
 
 
 def test_a_loop_that_fails_is_not_hidden_by_one_of_its_name():

@@ -16,8 +16,7 @@ from jax.extend.core import ClosedJaxpr
 from jaxtyping import Array
 
 from ...fixed_points.implicit import FACTS, NUMBERS, Loop
-from ...fixed_points.iteration import DENSE
-from ...fixed_points.linear import SMALL, add_to_diagonal, inverse, iterative_solve
+from ...fixed_points.linear import DENSE, SMALL, add_to_diagonal, inverse, iterative_solve
 from ..series import Order, Series
 from .inner import Inner
 from .rule import Application, Need, Rule
