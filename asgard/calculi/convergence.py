@@ -1,8 +1,8 @@
-"""Whether the fixed points of a run were found, as its status and stats say it.
+"""Whether a run's fixed points were found: its status and stats.
 
-Inside a run a solve that does not converge gives NaN, at which the run stops. Under `Real` the
-loops are afterwards evaluated once more, at the saved states and where the run stopped, and asked
-how it went; calculi of fixed steps ask as they go.
+Inside a run, a solve that does not converge gives NaN, and the run stops there. `Real` evaluates
+the loops once more after the run, at the saved states and where it stopped, to see how they were
+solved. Calculi of fixed steps see it as they go.
 """
 
 import functools
@@ -26,9 +26,9 @@ class Solves(eqx.Module):
 
 
 def ends(point: Point, coefficients: Array, direction: Array) -> tuple[Array, Array]:
-    """Two points, `[2]` and `[2, state]`: where a run stands, and just past that.
+    """Where a run stands, and just past that: times `[2]` and states `[2, state]`.
 
-    A step that ends where a loop ceases to have a solution ends short of it by what time resolves.
+    A run that stops because a loop loses its solution stops one resolution of time before that.
     """
     offset = 16 * direction * jnp.finfo(point.time.dtype).eps * jnp.abs(point.time)
     after = polynomial_at(coefficients, offset)
@@ -41,10 +41,10 @@ def ends(point: Point, coefficients: Array, direction: Array) -> tuple[Array, Ar
 def judge(
     solves: Solves, found: Array, status: Status, count: int
 ) -> tuple[Array, Status, dict[str, Array]]:
-    """How many saved times are good, the status, and the stats.
+    """The number of good saved times, the status, and the stats.
 
-    `solves` are those at `count` saved times, of which the run came to `found`, and then at its
-    ends.
+    `solves` are those at `count` saved times, of which the run reached `found`, and then those at
+    the two points of `ends`.
     """
     saved = jnp.arange(solves.failed.shape[0]) < found
     at_end = jnp.arange(solves.failed.shape[0]) >= count
@@ -58,7 +58,7 @@ def judge(
 
 
 def facts(solves: Solves, counted: Array) -> dict[str, Array]:
-    """What the stats say of the solves that count, `[points, loops]`."""
+    """The stats of the solves that count; `counted` is `[points, loops]`."""
     residual = jnp.where(jnp.isnan(solves.residual), jnp.inf, solves.residual)
     residual = jnp.max(jnp.where(counted, residual, 0), axis=0)
     turns = jnp.max(jnp.where(counted, solves.turns, 0))
@@ -68,6 +68,6 @@ def facts(solves: Solves, counted: Array) -> dict[str, Array]:
 
 
 def worst(first: Any, *others: Any) -> Any:
-    """Of the solves of the same loops at some points the most turns, the most that one misses by,
-    and whether any failed; None where there are no loops."""
+    """The maxima over several solves of the same loops: turns, residual, and whether any failed.
+    None if there are no loops."""
     return jax.tree.map(lambda *x: functools.reduce(jnp.maximum, x), first, *others)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Hashable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -77,12 +78,12 @@ def _makeup(tree: Any) -> Hashable:
 
 
 def _part(leaf: Any) -> Hashable:
-    if isinstance(leaf, types.FunctionType) and leaf.__module__.partition(".")[0] == "optax":
-        return leaf.__module__, leaf.__code__, _makeup(_held(leaf))
     if _is_array(leaf):
-        is_key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
         array = np.asarray(jax.random.key_data(leaf) if is_key else leaf)  # no tracer: a TypeError
         return leaf.dtype, leaf.shape, array.tobytes()
+    if isinstance(leaf, types.FunctionType) and leaf.__module__.partition(".")[0] == "optax":
+        return leaf.__module__, leaf.__code__, _makeup(_held(leaf))
     return type(leaf), repr(leaf) if isinstance(leaf, float | complex) else leaf  # -0.0 is not 0.0
 
 

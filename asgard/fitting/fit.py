@@ -18,7 +18,7 @@ from .arguments import as_arrays, check_function, first_order, takes_key, tolera
 from .checkpoint import Checkpoint, in_stretches
 from .compiled import update_of
 from .descent import Descent, Progress, State, advance, like
-from .free import Free, Trainable, chosen, free_values
+from .free import Free, Trainable, free_values, trained
 from .report import Report
 from .result import Fit, FitStatus
 
@@ -93,7 +93,7 @@ def fit(
     ```
     """
     check_count("fit", "every", every, least=1)
-    free = free_values(circuit, chosen(circuit, trainable))
+    free = free_values(circuit, trained(circuit, trainable))
     descent = prepare(circuit, loss, args, optimizer, steps, tol, key, batch)
     start = begin(optimizer, free, descent, steps, state)
     concrete = is_concrete(*jax.tree.leaves((descent, start)))

@@ -12,20 +12,20 @@ from ..circuits.constraints import Constraint, Fixed, constraints, is_constraint
 from ..circuits.parameters import parameters, unknown
 from ..errors import CircuitError
 
-# What a user may say of which numbers a fit moves.
+# How a user says which numbers a fit moves: see `trained`.
 Trainable = Any
-# Which of a circuit's numbers a fit moves, in the order of its leaves.
-Chosen = tuple[bool, ...]
+# Whether a fit moves each of a circuit's numbers, in the order of its leaves.
+Trained = tuple[bool, ...]
 # The numbers that an optimiser sees.
 Free = dict[str, Array]
 
 
-def chosen(circuit: Any, trainable: Trainable) -> Chosen:
-    """Which numbers a fit moves, of a circuit whose constraints hold.
+def trained(circuit: Any, trainable: Trainable) -> Trained:
+    """Whether a fit moves each of a circuit's numbers. Raises if one violates its constraint.
 
-    `trainable` is None for all but those that are `Fixed`, names as in `parameters`, a dictionary
-    from names to bools, a function `(name, value) -> bool`, or a pytree of the circuit's structure
-    with a bool for each number.
+    `trainable` is None for all that are not `Fixed`, names as in `parameters`, a dictionary from
+    names to bools, a function `(name, value) -> bool`, or a pytree of the circuit's structure with
+    a bool for each number.
     """
     if not isinstance(circuit, Circuit):
         raise CircuitError(f"a fit takes a circuit, not {circuit!r}")
@@ -78,13 +78,13 @@ def _wanted(circuit: Circuit, trainable: Trainable, numbers: dict[str, Array]) -
 
 
 def known(names: Iterable[Any], numbers: dict[str, Array]) -> None:
-    """Raises where a circuit has no number of one of the names."""
+    """Raises if a circuit has no number with one of the names."""
     for name in names:
         if name not in numbers:
             raise CircuitError(unknown(name, numbers))
 
 
-def free_values(circuit: Circuit, moved: Chosen) -> Free:
+def free_values(circuit: Circuit, moved: Trained) -> Free:
     """The free values of the numbers that a fit moves, by name."""
     leaves = jax.tree.leaves(circuit, is_leaf=is_constraint)
     return {

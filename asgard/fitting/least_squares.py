@@ -16,7 +16,7 @@ from ..jaxprs.settings import callers_promotion, nonfinite_allowed
 from .arguments import as_arrays, check_function, tolerance
 from .compiled import Compiled
 from .descent import like
-from .free import Chosen, Free, Trainable, chosen, free_values, joined
+from .free import Free, Trainable, Trained, free_values, joined, trained
 from .result import Fit, FitStatus
 
 # The solvers of optimistix by the names that users give.
@@ -63,7 +63,7 @@ def fit_residuals(
     ag.fit_residuals(circuit, residuals, args=(ts, data), steps=50).circuit
     ```
     """
-    moved = chosen(circuit, trainable)
+    moved = trained(circuit, trainable)
     check_count("fit_residuals", "steps", steps, least=1)
     if method not in METHODS:
         raise CircuitError(f"method must be one of {', '.join(METHODS)}, not {method!r}")
@@ -97,7 +97,7 @@ class _Squares(eqx.Module):
     circuit: Circuit
     args: tuple[Any, ...]
     tol: Array | None
-    moved: Chosen = eqx.field(static=True)
+    moved: Trained = eqx.field(static=True)
     method: str = eqx.field(static=True)
     steps: int = eqx.field(static=True)
 

@@ -19,7 +19,7 @@ from ..jaxprs.settings import nonfinite_allowed
 from .compiled import Compiled
 from .descent import Descent, Progress
 from .fit import begin, prepare
-from .free import Trainable, chosen, free_values
+from .free import Trainable, free_values, trained
 from .result import Fit, FitStatus
 
 
@@ -90,7 +90,7 @@ def fit_ensemble(
     if not isinstance(agreement, int | float) or not agreement >= 0:
         raise CircuitError(f"fit_ensemble: agreement must be at least 0, not {agreement!r}")
     stacked = _stacked(circuits)
-    free = free_values(stacked, chosen(stacked, trainable))
+    free = free_values(stacked, trained(stacked, trainable))
     descent = prepare(stacked, loss, args, optimizer, steps, tol, key, batch)
     count = len(jax.tree.leaves(stacked)[0])
     starts = jax.vmap(lambda free: begin(optimizer, free, descent, steps, None))(free)

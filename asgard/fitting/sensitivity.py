@@ -17,7 +17,7 @@ from ..jaxprs.concrete import is_concrete
 from ..jaxprs.settings import callers_promotion
 from .arguments import as_arrays, check_function
 from .compiled import Compiled
-from .free import Chosen, Trainable, chosen
+from .free import Trainable, Trained, trained
 from .least_squares import as_vector
 
 
@@ -46,7 +46,7 @@ def sensitivities(
     ag.sensitivities(circuit, lambda circuit: ag.simulate(circuit, ts).output)["scalar.factor"]
     ```
     """
-    moved = chosen(circuit, trainable)
+    moved = trained(circuit, trainable)
     check_function("fn", fn)
     model = _Model(fn, circuit, as_arrays(args), moved)
     found = _slopes(model)
@@ -104,7 +104,7 @@ def uncertainty(
     ag.uncertainty(found.circuit, residuals, args=(ts, data)).standard_errors
     ```
     """
-    moved = chosen(circuit, trainable)
+    moved = trained(circuit, trainable)
     check_function("residuals", residuals)
     found, weakest = _judged(_Model(residuals, circuit, as_arrays(args), moved))
     if is_concrete(found.condition):
@@ -118,7 +118,7 @@ class _Model(eqx.Module):
     fn: Callable[..., Any]
     circuit: Circuit
     args: tuple[Any, ...]
-    moved: Chosen = eqx.field(static=True)
+    moved: Trained = eqx.field(static=True)
 
     def numbers(self) -> dict[str, Array]:
         """The numbers asked about, by name."""

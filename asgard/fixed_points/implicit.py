@@ -9,7 +9,7 @@ solve, in which z is again the value of this primitive.
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +24,6 @@ from ..jaxprs.lane_call import (
     Flags,
     LaneCall,
     bind,
-    chosen,
     in_lanes,
     inexact,
     lane_primitive,
@@ -34,17 +33,26 @@ from ..jaxprs.program import Program, from_jaxpr, trace
 from .jacobian import jacobian
 from .layout import Layout
 from .linear import DENSE, SMALL, add_to_diagonal, iterative_solve, solve
-from .methods.method import CONVERGED, Equations, Found, Method
+from .methods.method import CONVERGED, Equations, Method, Outcome
 from .options import FixedPoint
 from .rounding import Control, Scale
 from .search import search
 
-# What a solve says besides its values: turns, the largest residual, and whether it converged.
+# How many results say how a solve went: those of `Facts`.
 FACTS = 3
 # How many lanes are solved side by side on the CPU, at most: each tile stops by itself.
 TILE = 64
-# What comes after the guesses among its operands: the numbers of a `FixedPoint`.
+# How many operands come after the guesses: the numbers of a `FixedPoint`.
 NUMBERS = 4
+
+
+class Facts(NamedTuple):
+    """How a solve went: the turns taken, the largest magnitude of g(z) - z, and whether it
+    converged."""
+
+    turns: Array
+    residual: Array
+    converged: Array
 
 
 # Its own primitive, for which there is a series rule. A run that is a kernel holds the loop itself.
@@ -53,10 +61,11 @@ _fixed_point = lane_primitive("asgard_fixed_point", part_of_kernels=True)
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Loop(LaneCall):
-    """What of a fixed point is static: `body` is (a, z) -> (g(a, z), others), of flat lists.
+    """The static part of a fixed point.
 
-    `unknowns` is how many arrays z is; `others` are what is wanted besides z, at the fixed point.
-    Operands are a, the guess and the numbers of a `FixedPoint`; results z, the others and facts.
+    `body` is (a, z) -> (g(a, z), others), of flat lists. z is `unknowns` arrays; `others` are
+    wanted at the fixed point besides z. Operands are a, the guess of z and the numbers of a
+    `FixedPoint`; results are z, the others and the facts.
     """
 
     body: ClosedJaxpr
@@ -123,11 +132,11 @@ class Loop(LaneCall):
             return jacobian(lambda vector: g(layout.unpack(vector)), layout.pack(z))
 
         # Entry by entry, as a kernel takes no products of matrices and no constant arrays.
-        def column(place: int, unit: Array) -> Array:
+        def column(index: int, unit: Array) -> Array:
             def along(one: Any) -> Array:
-                return g([one if other == place else z[other] for other in range(len(z))])
+                return g([*z[:index], one, *z[index + 1 :]])
 
-            return jax.jvp(along, (z[place],), (unit,))[1]
+            return jax.jvp(along, (z[index],), (unit,))[1]
 
         return jnp.stack([column(*entry) for entry in layout.units()], axis=1)
 
@@ -171,37 +180,72 @@ class Loop(LaneCall):
     def differentiate(
         self, primals: Sequence[Any], tangents: Sequence[Any], laned: Flags, size: int
     ) -> tuple[list[Array], list[Any]]:
-        """By the implicit function theorem; there are none along the guess."""
+        """By the implicit function theorem. There are no derivatives in the guess."""
         values = bind(self, primals, laned, size)
         moving = [
-            place
-            for place, dot in enumerate(tangents[: self.ins])
-            if not isinstance(dot, ad.Zero) and jnp.issubdtype(primals[place].dtype, jnp.inexact)
+            index
+            for index, dot in enumerate(tangents[: self.ins])
+            if not isinstance(dot, ad.Zero) and jnp.issubdtype(primals[index].dtype, jnp.inexact)
         ]
         if not moving:
             return values, [_zero(value) for value in inexact(values)]
-
-        def one(fixed: Any, z: Any, dots: Any, found: Array) -> list[Array]:
-            return _tangents(self, fixed, z, dict(zip(moving, dots, strict=True)), found)
-
-        converged = values[-1]
-        # Where there is no solution there are derivatives of nothing, and none that are NaN, which
-        # a cotangent of zero would spread.
+        fixed, converged = list(primals[: self.ins]), values[-1]
+        # A lane without a solution has derivatives of 0 at its guess. NaN would spread in reverse
+        # mode, where a cotangent of 0 times NaN is NaN.
         last = self.ins + self.unknowns
         guess = in_lanes(primals[self.ins : last], laned[self.ins : last], size)
-        z = [
-            jnp.where(converged, x, other)
-            for x, other in zip(values[: self.unknowns], guess, strict=True)
-        ]
-        arguments = list(primals[: self.ins]), z, [tangents[place] for place in moving], converged
+        z = [jnp.where(converged, *pair) for pair in zip(values, guess, strict=False)]
+
+        def one(fixed: Any, z: Any, dots: Any, converged: Array) -> list[Array]:
+            return self._tangents(fixed, z, moving, dots, converged)
+
         if size:
-            flags = [-1 if flag else None for flag in laned[: self.ins]]
-            axes = (flags, [-1] * self.unknowns, [flags[place] for place in moving], -1)
-            dots = jax.vmap(one, in_axes=axes, out_axes=-1, axis_size=size)(*arguments)
+            axes = [-1 if flag else None for flag in laned[: self.ins]]
+            moving_axes = [axes[index] for index in moving]
+            in_axes = (axes, [-1] * self.unknowns, moving_axes, -1)
+            one = jax.vmap(one, in_axes=in_axes, out_axes=-1, axis_size=size)
+        dots = one(fixed, z, [tangents[index] for index in moving], converged)
+        return values, [*dots, *map(_zero, inexact(values[-FACTS:]))]
+
+    def _tangents(
+        self,
+        fixed: Sequence[Any],
+        z: Sequence[Any],
+        moving: Sequence[int],
+        dots: Sequence[Any],
+        converged: Array,
+    ) -> list[Array]:
+        """The derivatives of the inexact ones among z and the others, if `fixed[moving[i]]` moves
+        by `dots[i]`; 0 where z is no solution."""
+        layout, unknowns = self.layout, self.unknowns
+
+        def run(changing: Sequence[Any], z: Sequence[Any]) -> list[Any]:
+            values = list(fixed)
+            for index, value in zip(moving, changing, strict=True):
+                values[index] = value
+            return self.run(*values, *z)
+
+        changing = [fixed[index] for index in moving]
+        _, push = jax.linearize(run, changing, list(z))
+        still = [jnp.zeros(aval.shape, aval.dtype) for aval in self.z_avals]
+        stays = list(map(jnp.zeros_like, changing))
+
+        def along(changes: Sequence[Any], vector: Array) -> Array:
+            pushed = push(list(changes), layout.unpack(vector))[:unknowns]
+            return jnp.where(converged, layout.pack(pushed), 0)
+
+        right = along(dots, layout.pack(still))
+        if layout.size > DENSE:
+            moved = lax.custom_linear_solve(
+                lambda s: s - along(stays, s), right, iterative_solve, iterative_solve
+            )
         else:
-            dots = one(*arguments)
-        known = [jnp.issubdtype(value.dtype, jnp.inexact) for value in values[:-FACTS]]
-        return values, [*chosen(known, dots), *map(_zero, inexact(values[-FACTS:]))]
+            slopes = jnp.where(converged, self.jacobian(fixed, z), 0)
+            moved = solve(add_to_diagonal(-slopes, 1.0), right)
+        found = layout.unpack(moved)
+        others = push(list(dots), found)[unknowns:]
+        found += [dot for dot in others if jnp.issubdtype(dot.dtype, jnp.inexact)]
+        return [jnp.where(converged, dot, 0) for dot in found]
 
 
 def fixed_point(
@@ -209,14 +253,13 @@ def fixed_point(
     arguments: Sequence[Any],
     guess: Sequence[Any],
     options: FixedPoint,
-) -> tuple[list[Array], list[Array]]:
-    """What fn gives at the z that it gives back, and facts: turns, residual, whether it converged.
+) -> tuple[list[Array], Facts]:
+    """The z at which fn(*arguments, *z) begins with z.
 
-    **Arguments:** fn(*arguments, *z) gives arrays of the types of z, and then others; `guess` are
+    **Arguments:** fn(*arguments, *z) returns arrays of the types of z, and then others; `guess` is
     the z to start from.
 
-    **Returns:** z and the others, NaN where the search did not converge; the turns that it took,
-    the largest magnitude of g(z) - z where it ended, and whether it converged.
+    **Returns:** z and the others, NaN where the search did not converge, and how it went.
     """
     avals = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in map(jnp.asarray, [*arguments, *guess])]
     closed = jax.make_jaxpr(fn)(*avals)
@@ -224,63 +267,20 @@ def fixed_point(
     constants, inputs = closed.jaxpr.constvars, closed.jaxpr.invars
     body = ClosedJaxpr(closed.jaxpr.replace(constvars=(), invars=(*constants, *inputs)), ())
     loop = Loop(body, len(guess), options.method)
-    if loop.layout.size == 0:
-        facts = [jnp.zeros((), jnp.int32), jnp.zeros((), loop.layout.dtype), jnp.ones((), bool)]
-        return list(fn(*arguments, *guess)), facts
     dtype = loop.layout.dtype
+    if loop.layout.size == 0:
+        facts = Facts(jnp.zeros((), jnp.int32), jnp.zeros((), dtype), jnp.ones((), bool))
+        return list(fn(*arguments, *guess)), facts
     numbers = [jnp.asarray(x, dtype) for x in (options.rtol, options.atol, options.damping)]
     numbers.append(jnp.asarray(options.max_steps, jnp.int32))
-    operands = [*closed.consts, *arguments, *guess, *numbers]
     loop.program  # noqa: B018 - raises now for what a program cannot hold, not when XLA compiles
-    found = bind(loop, operands)
-    return found[:-FACTS], found[-FACTS:]
+    found = bind(loop, [*closed.consts, *arguments, *guess, *numbers])
+    return found[:-FACTS], Facts(*found[-FACTS:])
 
 
-def _as_kernel(run: Callable[[Array], Found], guess: Array) -> Found:
+def _as_kernel(run: Callable[[Array], Outcome], guess: Array) -> Outcome:
     leaves, _ = as_kernel(lambda guess: jax.tree.leaves(run(guess)), guess)
     return jax.tree.unflatten(jax.tree.structure(jax.eval_shape(run, guess)), leaves)
-
-
-def _tangents(
-    loop: Loop, fixed: Sequence[Any], z: Sequence[Any], dots: dict[int, Any], converged: Array
-) -> list[Array]:
-    """The derivatives of z and of the others, where entry i of what is fixed moves by dots[i]; zero
-    where z is no solution."""
-    places, unknowns, layout = list(dots), loop.unknowns, loop.layout
-
-    def run(changing: Sequence[Any], z: Sequence[Any]) -> list[Any]:
-        values = list(fixed)
-        for place, value in zip(places, changing, strict=True):
-            values[place] = value
-        return loop.run(*values, *z)
-
-    changing = [fixed[place] for place in places]
-    _, push = jax.linearize(run, changing, list(z))
-    still = [jnp.zeros(aval.shape, aval.dtype) for aval in loop.z_avals]
-    stays = list(map(jnp.zeros_like, changing))
-
-    def along(vector: Array) -> Array:
-        return jnp.where(converged, layout.pack(push(stays, layout.unpack(vector))[:unknowns]), 0)
-
-    right = layout.pack(push(list(dots.values()), still)[:unknowns])
-    right = jnp.where(converged, right, 0)
-    if layout.size > DENSE:
-        moved = lax.custom_linear_solve(
-            lambda s: s - along(s), right, iterative_solve, iterative_solve
-        )
-    else:
-        slopes = jnp.where(converged, loop.jacobian(fixed, z), 0)
-        moved = solve(add_to_diagonal(-slopes, 1.0), right)
-    moved = layout.unpack(moved)
-    others = push(list(dots.values()), moved)[unknowns:]
-    inexact_others = (jnp.issubdtype(x.dtype, jnp.inexact) for x in others)
-    return [
-        *moved,
-        *(
-            jnp.where(converged, x, 0) if flag else x
-            for x, flag in zip(others, inexact_others, strict=True)
-        ),
-    ]
 
 
 def _zero(value: Any) -> ad.Zero:

@@ -5,12 +5,12 @@ from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from .linear import SMALL, add_to_diagonal, inverse_in_lanes
-from .methods.method import CONVERGED, Equations, Found
+from .methods.method import CONVERGED, Equations, Outcome
 from .rounding import ROUNDING
 
 
 def is_isolated(
-    equations: Equations, guess: Array, found: Found, seen: Array
+    equations: Equations, guess: Array, found: Outcome, seen: Array
 ) -> Bool[Array, "*lanes"]:
     """Whether 1 - J is regular where a search ended, up to rounding; True where that is not known.
 
@@ -20,8 +20,8 @@ def is_isolated(
     unknowns they cost many turns, and only searches with an entry that solves its equation at the
     guess are looked at. With more than 512 there is no Jacobian.
     """
-    converged = found.state == CONVERGED
-    if equations.slopes is None:
+    slopes_at, converged = equations.slopes, found.state == CONVERGED
+    if slopes_at is None:
         return converged
     doubtful = ~seen
     if found.z.shape[0] > SMALL:
@@ -33,7 +33,7 @@ def is_isolated(
 
     def look(side: Array, regular: Array) -> Array:
         sign = (2 * side - 1).astype(offset.dtype)
-        slopes = equations.slopes(found.z + sign * offset)
+        slopes = slopes_at(found.z + sign * offset)
         known = jnp.min(jnp.isfinite(slopes).astype(jnp.int32), axis=(0, 1)) > 0
         return regular & (~known | equations.scale.is_regular(condition(slopes)))
 

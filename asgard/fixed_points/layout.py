@@ -1,4 +1,4 @@
-"""Arrays laid out as one real vector, as a nonlinear solver wants its unknowns."""
+"""Arrays laid out as one real vector, for nonlinear solvers."""
 
 import dataclasses
 import functools
@@ -13,7 +13,7 @@ from jaxtyping import Array
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """Arrays as one real vector: complex ones by their real and then their imaginary parts."""
+    """Arrays as one real vector. Complex ones are real parts, then imaginary parts."""
 
     avals: tuple[Any, ...]
 
@@ -24,17 +24,17 @@ class Layout:
 
     @functools.cached_property
     def sizes(self) -> tuple[int, ...]:
-        """How many entries each array takes."""
+        """The number of entries of each array."""
         return tuple(aval.size * (1 + _is_complex(aval)) for aval in self.avals)
 
     @property
     def size(self) -> int:
-        """How many entries all take."""
+        """The number of entries of the vector."""
         return sum(self.sizes)
 
     @property
     def wires(self) -> np.ndarray:
-        """The number of the array that each entry is of."""
+        """For each entry, the index of its array, `[size]`."""
         return np.repeat(np.arange(len(self.sizes)), self.sizes)
 
     def pack(self, arrays: Sequence[Any]) -> Array:
@@ -47,22 +47,23 @@ class Layout:
         return jnp.concatenate([row.astype(self.dtype) for row in rows])
 
     def units(self) -> Iterator[tuple[int, Array]]:
-        """For each entry of the vector its array's number, and that array with 1 there alone."""
-        for place, aval in enumerate(self.avals):
+        """For each entry of the vector, the index of its array, and that array with 1 there and 0
+        elsewhere."""
+        for index, aval in enumerate(self.avals):
             numbers = lax.iota(jnp.int32, aval.size).reshape(aval.shape)
-            for number in range(self.sizes[place]):
+            for number in range(self.sizes[index]):
                 here = (numbers == number % aval.size) if aval.shape else True
-                yield place, jnp.where(here, 1 if number < aval.size else 1j, 0).astype(aval.dtype)
+                yield index, jnp.where(here, 1 if number < aval.size else 1j, 0).astype(aval.dtype)
 
     def unpack(self, vector: Any) -> list[Array]:
-        """The arrays of a vector."""
-        arrays, place = [], 0
+        """The arrays of a vector, `[*value, *lanes]`."""
+        arrays, start = [], 0
         for size, aval in zip(self.sizes, self.avals, strict=True):
-            row = lax.slice_in_dim(vector, place, place + size)
+            row = lax.slice_in_dim(vector, start, start + size)
             if _is_complex(aval):
                 row = lax.complex(row[: aval.size], row[aval.size :])
             arrays.append(row.reshape(*aval.shape, *vector.shape[1:]).astype(aval.dtype))
-            place += size
+            start += size
         return arrays
 
 

@@ -1,5 +1,5 @@
-"""Linear systems: small ones by elementwise operations, so that they fit into one kernel and into
-lanes; larger ones by LAPACK; those that have no matrix by GMRES.
+"""Linear systems: small ones by elementwise operations, which kernels and lanes can hold; larger
+ones by LAPACK; those without a matrix by GMRES.
 """
 
 from collections.abc import Callable
@@ -16,14 +16,14 @@ from .rounding import norm
 SMALL = 8
 # Up to so many unknowns a Jacobian is formed.
 DENSE = 512
-# GMRES starts anew after so many products, so many times at most.
+# GMRES restarts after so many products, and so many times at most.
 RESTART, CYCLES = 50, 200
 
 
 def solve(matrix: Inexact[Array, "n n"], right: Inexact[Array, " n"]) -> Inexact[Array, " n"]:
-    """The x with matrix x = right, by an LU factor; infinite or NaN where there is none.
+    """The x with matrix x = right; infinite or NaN if there is none.
 
-    It is differentiable in both and linear in `right`: its derivatives are solves again.
+    It is differentiable in both, and linear in `right`. Its derivatives are solves again.
     """
     if matrix.shape[0] == 1:
         return right / matrix[0]
@@ -39,7 +39,7 @@ def solve(matrix: Inexact[Array, "n n"], right: Inexact[Array, " n"]) -> Inexact
 
 
 def inverse(matrix: Inexact[Array, "n n"]) -> Inexact[Array, "n n"]:
-    """The inverse, infinite or NaN where there is none."""
+    """The inverse; infinite or NaN if there is none. It is differentiable."""
     unit = jnp.eye(matrix.shape[0], dtype=matrix.dtype)
     if matrix.shape[0] == 1:
         return 1 / matrix
@@ -89,23 +89,22 @@ def inverse_in_lanes(matrix: Inexact[Array, "n n *lanes"]) -> Inexact[Array, "n 
 def eliminate(
     matrix: Inexact[Array, "n n *lanes"], right: Inexact[Array, "n k *lanes"]
 ) -> Inexact[Array, "n k *lanes"]:
-    """matrix^-1 right by the elimination of Gauss and Jordan with partial pivoting."""
+    """matrix^-1 right, by Gauss-Jordan elimination with partial pivoting."""
     count = matrix.shape[0]
     if count == 1:
         return right / matrix
     rows = lax.broadcasted_iota(jnp.int32, (count, *matrix.shape[2:]), 0)
 
-    def clear(place: Array, table: Array) -> Array:
-        column = lax.dynamic_index_in_dim(table, place, axis=1, keepdims=False)
-        size = jnp.where(rows >= place, jnp.abs(column), -1)
-        # NaN is the largest of all.
-        pivot = jnp.argmax(size, axis=0).astype(jnp.int32)
-        here, there = (rows == place)[:, None], (rows == pivot)[:, None]
-        first = lax.dynamic_index_in_dim(table, place, axis=0)
-        chosen = jnp.sum(jnp.where(there, table, 0), axis=0, keepdims=True)
-        table = jnp.where(here, chosen, jnp.where(there, first, table))
-        column = lax.dynamic_index_in_dim(table, place, axis=1)
-        row = chosen / lax.dynamic_index_in_dim(chosen, place, axis=1)
+    def clear(index: Array, table: Array) -> Array:
+        column = lax.dynamic_index_in_dim(table, index, axis=1, keepdims=False)
+        size = jnp.where(rows >= index, jnp.abs(column), -1)
+        pivot = jnp.argmax(size, axis=0).astype(jnp.int32)  # NaN counts as the largest
+        here, there = (rows == index)[:, None], (rows == pivot)[:, None]
+        first = lax.dynamic_index_in_dim(table, index, axis=0)
+        swapped = jnp.sum(jnp.where(there, table, 0), axis=0, keepdims=True)
+        table = jnp.where(here, swapped, jnp.where(there, first, table))
+        column = lax.dynamic_index_in_dim(table, index, axis=1)
+        row = swapped / lax.dynamic_index_in_dim(swapped, index, axis=1)
         return jnp.where(here, row, table - column * row)
 
     start = jnp.concatenate([matrix, right], axis=1)
@@ -113,10 +112,10 @@ def eliminate(
 
 
 def iterative_solve(product: Callable[[Array], Array], right: Array) -> Array:
-    """The x with product(x) = right, by GMRES; NaN where it is not found."""
+    """The x with product(x) = right, by GMRES; NaN if it is not found."""
     tolerance = float(jnp.finfo(right.dtype).eps) ** (7 / 8)
     size = norm(right)
-    # GMRES takes what is small for zero.
+    # JAX's GMRES takes small right-hand sides for 0.
     unit = right / jnp.where(size > 0, size, 1)
     found, _ = jax.scipy.sparse.linalg.gmres(
         product, unit, tol=tolerance, restart=RESTART, maxiter=CYCLES

@@ -1,4 +1,4 @@
-"""How large values are beside the unknowns of a fixed point, wire by wire: what is rounding."""
+"""The sizes of steps and residuals in units of tolerances and of rounding, wire by wire."""
 
 import dataclasses
 
@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-# Where rounding moves the solution by more than this part of it, and of `rtol`, there is none that
-# can be told: that of a double root, or at infinity.
-UNDETERMINED = 1 / 8  # of half of the digits
-# Steps below so many times the dtype's resolution that fall no more are those of rounding, and, of
-# a wire that is small beside the others, those below so many times the resolution of the largest.
+# A solution is not determined if rounding moves it by more than `rtol`, and more than this part of
+# half of the digits: at a double root, or at infinity.
+UNDETERMINED = 1 / 8
+# Steps that get no smaller are rounding if they are below so many resolutions of their own wire,
+# plus so many of the largest wire.
 ROUNDING, SPREAD = 64.0, 4.0
 
 
@@ -26,7 +26,7 @@ class Control(eqx.Module):
 
 @dataclasses.dataclass(frozen=True)
 class Scale:
-    """Measures values by tolerances and by resolution; `wires[i]` is the wire of entry i."""
+    """Measures values, `[unknowns, *lanes]`; `wires[i]` is the wire of entry i."""
 
     wires: np.ndarray
     control: Control
@@ -40,7 +40,7 @@ class Scale:
         return jnp.stack([jnp.max(part, axis=0) for part in parts])
 
     def measure(self, values: Array, before: Array, after: Array) -> Array:
-        """Values in units of the tolerance, for z between two."""
+        """The size of values in units of the tolerance, for z between two."""
         resolution = jnp.finfo(values.dtype)
         scale = self.by_wire(jnp.maximum(jnp.abs(before), jnp.abs(after)))
         rtol = jnp.maximum(self.control.rtol, resolution.eps)
@@ -48,14 +48,16 @@ class Scale:
         return jnp.max(self.by_wire(values) / unit, axis=0)
 
     def roundings(self, values: Array, z: Array) -> Array:
-        """Values in units of the resolution of z on each wire."""
+        """The size of values in units of the resolution of z, wire by wire."""
         resolution = jnp.finfo(values.dtype)
         unit = resolution.eps * self.by_wire(jnp.abs(z)) + resolution.tiny
         return jnp.max(self.by_wire(values) / unit, axis=0)
 
     def is_determined(self, gain: Array) -> Array:
-        """Whether a residual of rounding tells where the solution is, by how much z moves for each
-        unit of residual."""
+        """Whether a residual of rounding determines the solution.
+
+        z moves by `gain` for each unit of residual.
+        """
         resolution = jnp.finfo(gain.dtype).eps
         bound = jnp.maximum(self.control.rtol, UNDETERMINED * resolution**0.5)
         return ~(gain * resolution > bound)
@@ -69,9 +71,9 @@ class Scale:
     def is_rounding(
         self, values: Array, before: Array, after: Array, factor: float = ROUNDING
     ) -> Array:
-        """Whether values are below so many units of resolution of z on each wire.
+        """Whether values are below `factor` resolutions of z on each wire.
 
-        A wire may be a difference of large ones, so what these round to is let pass on all.
+        A wire may be the difference of large ones, so their resolution is allowed on each wire.
         """
         resolution = jnp.finfo(values.dtype)
         sizes = jnp.maximum(jnp.abs(before), jnp.abs(after))

@@ -8,7 +8,7 @@ from jax import lax
 from jaxtyping import Array
 
 from .isolated import is_isolated
-from .methods.method import CONVERGED, FAILED, LEFT, RUNNING, Equations, Found, Method, take_turns
+from .methods.method import CONVERGED, FAILED, LEFT, RUNNING, Equations, Method, Outcome, take_turns
 
 # A step or two may end at a solution from one side, or without a Jacobian.
 FIRST = 2
@@ -18,19 +18,19 @@ def search(
     method: Method,
     equations: Equations,
     guess: Array,
-    compiled: Callable[[Callable[[Array], Found], Array], Found],
-) -> Found:
+    compiled: Callable[[Callable[[Array], Outcome], Array], Outcome],
+) -> Outcome:
     """The search from a guess, `[unknowns, *lanes]`.
 
     `compiled(run, guess)` is run(guess), of the method's own turns: they may be a kernel where what
     follows them is none.
     """
 
-    def first(guess: Array) -> Found:
+    def first(guess: Array) -> Outcome:
         none = jnp.zeros(guess.shape[1:], jnp.int32)
-        return take_turns(method, equations, Found(guess, guess, none, none))
+        return take_turns(method, equations, Outcome(guess, guess, none, none))
 
-    def second(found: Found) -> Found:
+    def second(found: Outcome) -> Outcome:
         assert method.then is not None
         state = jnp.where(found.state == LEFT, RUNNING, found.state)
         return take_turns(method.then, equations, dataclasses.replace(found, state=state))

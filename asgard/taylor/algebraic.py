@@ -179,11 +179,11 @@ def _piece(members: Sequence[Piece], loop: Algebraic, options: FixedPoint) -> Pi
                 results[place] = results[place].astype(aval.dtype)
             return results
 
-        found, (turns, residual, converged) = fixed_point(cast, fixed, start, options)
+        found, facts = fixed_point(cast, fixed, start, options)
         numbers = [x for x in jax.tree.leaves([p.atom for p in members]) if eqx.is_inexact_array(x)]
         finite = [jnp.all(jnp.isfinite(value)) for value in (*fixed, *numbers)]
-        failed = ~converged & jnp.all(jnp.stack(finite)) if finite else ~converged
-        return [*found, turns, residual, failed]
+        failed = ~facts.converged & jnp.all(jnp.array(finite, bool))
+        return [*found, facts.turns, facts.residual, failed]
 
     outs = (*unknowns, *others, *loop.facts)
     return Piece((*ins, *loop.guesses), outs, run, members=tuple(members))

@@ -38,7 +38,7 @@ class Equations:
         return self.scale.control
 
 
-class Found(eqx.Module):
+class Outcome(eqx.Module):
     """Where a search ended: the last z, g(z) - z there, how each lane stands, the turns taken."""
 
     z: Float[Array, "unknowns *lanes"]
@@ -108,7 +108,7 @@ class Method(eqx.Module):
         """What is remembered after g was evaluated. `now` has the new z and its residual."""
 
 
-def take_turns(method: Method, equations: Equations, found: Found) -> Found:
+def take_turns(method: Method, equations: Equations, found: Outcome) -> Outcome:
     """Goes on with a search in those lanes that are running, until none is."""
     scale, max_steps = equations.scale, equations.control.max_steps
 
@@ -150,7 +150,7 @@ def take_turns(method: Method, equations: Equations, found: Found) -> Found:
     waiting = jnp.zeros(z.shape[1:], jnp.int32)
     start = Search(z, z, found.state, found.steps, infinite, infinite, z, waiting, method.start(z))
     end = lax.while_loop(lambda now: jnp.any(now.state == RUNNING), turn, evaluated(start))
-    return Found(end.z, end.residual, end.state, end.steps)
+    return Outcome(end.z, end.residual, end.state, end.steps)
 
 
 def where(chosen: Array, one: Any, other: Any) -> Any:
