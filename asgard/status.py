@@ -29,7 +29,7 @@ class Status(eqx.Enumeration):
     )
     not_converged = (
         "no fixed point of a loop that no register cuts, or no steady state, was found: there may "
-        "be none, or any number of them (a gain of exactly 1), or the solve starts too far from it; "
+        "be none, or any number of them (a gain of exactly 1), or the solve starts too far away; "
         "try FixedPoint with a guess for one of its wires, other initial contents of a steady "
         "state, another method, damping, or more max_steps, or put a register on the loop"
     )
