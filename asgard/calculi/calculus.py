@@ -28,6 +28,10 @@ class Calculus(eqx.Module):
         """The calculus with what it takes from known times made static; called before a trace."""
         return self
 
+    def check_precision(self, dtype: Any) -> None:
+        """Raises `CircuitError` where a run in a float dtype cannot do what the calculus asks."""
+        del dtype
+
     def with_key(self, key: Any, path: Any) -> "Calculus":
         """The calculus that draws from a key for the path of this number; called before a trace.
 

@@ -32,7 +32,7 @@ from ..taylor.network import (
     stream_value,
 )
 from .meanings import REAL
-from .series import centers, fitted
+from .series import centers, check_coordinates, fitted
 
 # Orders by dimension.
 Orders = Mapping[str, int]
@@ -230,6 +230,7 @@ def _orders(
     for value in (*known.values(), *initials):
         for axis, name in enumerate(value.dims):
             lengths[name] = max(lengths.get(name, 0), value.array.shape[axis] - 1)
+    check_coordinates(nodes, {dim, *lengths, *given})
     dims = (dim, *(name for name in dict.fromkeys([*graph.dims, *lengths]) if name != dim))
     unknown = [name for name in given if name not in dims]
     if unknown:

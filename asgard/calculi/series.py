@@ -1,16 +1,16 @@
 """`series`: a circuit from streams to streams."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from ..circuits.atoms.registers import Substitution
+from ..circuits.atoms.registers import State, Substitution
 from ..circuits.circuit import Circuit
 from ..circuits.components import orders_read
-from ..circuits.fields import as_order
+from ..circuits.fields import as_order, check_flag
 from ..circuits.graph import Graph, Node, flatten
 from ..circuits.loops import check_loops
 from ..circuits.stream import Stream
@@ -72,6 +72,7 @@ def series(
     if not isinstance(circuit, Circuit):
         raise CircuitError(f"series runs a circuit, not {circuit!r}")
     _check_streams(circuit, streams)
+    check_flag("series", "unroll", unroll)
     if not isinstance(fixed_point, FixedPoint):
         raise CircuitError(f"series: fixed_point must be a FixedPoint, not {fixed_point!r}")
     arguments = (circuit, streams, fixed_point, _counts(order), unroll)
@@ -90,6 +91,10 @@ def _run(
 ) -> tuple[tuple[Stream, ...], Conditions, Solves]:
     graph = flatten(circuit)
     orders = _orders(graph, streams, order)
+    named = {dim for stream in streams for dim in stream.dims}
+    named |= {dim for node in graph.nodes for stream in node.streams for dim in stream.dims}
+    named |= dict(order).keys() if isinstance(order, tuple) else set()
+    check_coordinates(graph.nodes, named)
     about, conditions = centers(graph.nodes, streams, orders)
     known: dict[Wire, Value] = {}
     for wire, stream in zip(graph.inputs, streams, strict=True):
@@ -272,6 +277,19 @@ def centers(
             conditions[f"the streams along {dim} are about different centres"] = one.all()
             about[dim] = jnp.where(one.all(), found[0], jnp.nan)
     return about, conditions
+
+
+def check_coordinates(nodes: Sequence[Node], named: Iterable[str]) -> None:
+    """Raises for a coordinate that neither a state atom names nor `named` has: it would be 0."""
+    dims = {*named, *(node.atom.dim for node in nodes if isinstance(node.atom, State))}
+    for node in nodes:
+        for dim in node.atom.coordinates:
+            if dims and dim not in dims:
+                raise DimensionError(
+                    f"{brief(node.atom)}: no register, stream or dim is along {dim}; the run's "
+                    f"dimensions are {', '.join(sorted(dims))}",
+                    atoms=[node.atom],
+                )
 
 
 def _stack_centers(centers: list[Any]) -> Any:

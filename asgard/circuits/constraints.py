@@ -16,7 +16,7 @@ from jaxtyping import Array, Inexact
 
 from ..errors import CircuitError
 from ..jaxprs.concrete import is_concrete
-from .fields import as_array, as_number, number_text
+from .fields import NOT_NUMBERS, as_array, as_number, number_text
 
 Tree = TypeVar("Tree")
 
@@ -101,7 +101,7 @@ class Bounded(Constraint):
         self.value = as_number(value)
         try:
             self.low, self.high = float(low), float(high)
-        except (TypeError, ValueError) as error:
+        except NOT_NUMBERS as error:
             raise CircuitError("Bounded: low and high must be numbers, the same for all") from error
         if not (self.low < self.high and np.isfinite([self.low, self.high]).all()):
             raise CircuitError(

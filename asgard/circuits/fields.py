@@ -12,11 +12,26 @@ from jaxtyping import Array
 from ..errors import CircuitError
 from ..jaxprs.concrete import is_concrete
 
+# What JAX raises for a value that is no array of numbers, or an integer of more than 64 bits.
+NOT_NUMBERS = (TypeError, ValueError, OverflowError)
+# Counts are integers of 32 bits in compiled programs.
+LARGEST_COUNT = 2**31 - 1
 
-def check_count(owner: str, name: str, count: Any, least: int = 0) -> None:
-    """Raises where `count` is no integer of at least `least`."""
+
+def check_count(
+    owner: str, name: str, count: Any, least: int = 0, most: int = LARGEST_COUNT
+) -> None:
+    """Raises where `count` is no integer from `least` to `most`."""
     if not isinstance(count, int) or isinstance(count, bool) or count < least:
         raise CircuitError(f"{owner}: {name} must be an integer of at least {least}, not {count!r}")
+    if count > most:
+        raise CircuitError(f"{owner}: {name} must be at most {most}, not {count!r}")
+
+
+def check_flag(owner: str, name: str, flag: Any) -> None:
+    """Raises where `flag` is neither True nor False."""
+    if not isinstance(flag, bool):
+        raise CircuitError(f"{owner}: {name} must be True or False, not {flag!r}")
 
 
 def check_name(owner: str, kind: str, name: Any) -> None:
@@ -39,11 +54,15 @@ def as_number(value: Any) -> Any:
     """A list of numbers as an array; a converter for fields that hold one number or array."""
     if value is None:
         raise CircuitError("None is no number")
+    if isinstance(value, dict):
+        raise CircuitError(
+            f"{value!r} is a pytree, and a wire carries one array: give each leaf its own atom"
+        )
     if not isinstance(value, list | tuple):
         return value
     try:
         return jnp.asarray(value)
-    except (TypeError, ValueError) as error:
+    except NOT_NUMBERS as error:
         raise CircuitError(f"{value!r} is no array of numbers") from error
 
 
@@ -60,7 +79,10 @@ def as_array(owner: str, leaf: Any) -> jax.Array:
         return jax.lax.convert_element_type(array, array.dtype) if weak else array
     if isinstance(leaf, bool | int | float | complex):
         kind = complex if isinstance(leaf, complex) else float
-        return jnp.asarray(leaf, dtype=jnp.result_type(kind))
+        try:
+            return jnp.asarray(leaf, dtype=jnp.result_type(kind))
+        except OverflowError as error:
+            raise CircuitError(f"{owner} is more than a {kind.__name__} holds") from error
     if callable(leaf):
         raise CircuitError(
             f"{owner} holds {leaf!r}, which is no number or array: a function or a network is a "
@@ -76,7 +98,7 @@ def as_inexact(owner: str, value: Any) -> Array:
     """Numbers as an inexact array; whole ones become floats, and no dtype stays weak."""
     try:
         array = jnp.asarray(value)
-    except (TypeError, ValueError) as error:
+    except NOT_NUMBERS as error:
         raise CircuitError(f"{owner} must be numbers, not {value!r}") from error
     if not jnp.issubdtype(array.dtype, jnp.inexact):
         array = array.astype(jnp.result_type(float))
@@ -89,6 +111,6 @@ def as_order(owner: str, number: Any) -> int:
         order = -1 if isinstance(number, bool) else operator.index(number)
     except TypeError:
         order = -1
-    if order < 0:
+    if not 0 <= order <= LARGEST_COUNT:
         raise CircuitError(f"{owner} must be an integer of at least 0, not {number!r}")
     return order

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Inexact
 
 from ..errors import CircuitError
 from ..jaxprs.concrete import is_concrete
-from .fields import as_array
+from .fields import NOT_NUMBERS, as_array
 
 # How many samples each kind needs.
 KINDS = {"hold": 1, "linear": 2, "cubic": 4}
@@ -49,7 +49,7 @@ class Samples(eqx.Module):
     kind: str = eqx.field(static=True)
 
     def __init__(self, values: Any, ts: Any = None, kind: str = "hold"):
-        if kind not in KINDS:
+        if not isinstance(kind, str) or kind not in KINDS:
             raise CircuitError(f"Samples: kind must be one of {', '.join(KINDS)}, not {kind!r}")
         self.values = _numbers("values", values)
         self.ts = None if ts is None else _numbers("ts", ts)
@@ -129,7 +129,7 @@ class Interpolant(eqx.Module):
 def _numbers(name: str, value: Any) -> Array:
     try:
         return as_array("Samples", jnp.asarray(value))
-    except (TypeError, ValueError) as error:
+    except NOT_NUMBERS as error:
         raise CircuitError(f"Samples: {name} must be an array of numbers, not {value!r}") from error
 
 

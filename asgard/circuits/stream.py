@@ -36,6 +36,8 @@ class Stream(eqx.Module):
     center: Inexact[Array, "..."]
 
     def __init__(self, coefficients: Any, dims: str | Sequence[str], center: Any = 0.0):
+        if not isinstance(dims, Sequence):
+            raise DimensionError(f'Stream: dims must be names such as "t", not {dims!r}')
         self.dims = (dims,) if isinstance(dims, str) else tuple(dims)
         self.coefficients = as_inexact("Stream: coefficients", coefficients)
         self.center = as_inexact("Stream: center", center).astype(

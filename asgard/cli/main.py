@@ -337,7 +337,7 @@ def _run_check(options: argparse.Namespace) -> str:
         component, depth = pending.pop()
         kind = component["kind"]
         kind += f" by {component['dim']}" if kind == "guarded" else ""
-        note = " (no register cuts it: it cannot run yet)" if kind == "algebraic" else ""
+        note = " (no register cuts it: solved as a fixed point)" if kind == "algebraic" else ""
         lines.append(f"{'  ' * depth}{kind}: {listed(component['nodes'])}{note}")
         inner = component.get("inner", [])
         pending.extend((loop, depth + 1) for loop in reversed(inner))

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from ..circuits.fields import check_count
+from ..circuits.fields import NOT_NUMBERS, check_count
 from ..errors import CircuitError
 
 
@@ -26,7 +26,7 @@ def as_arrays(args: Any) -> tuple[Any, ...]:
     try:
         # Without weak types: 0.5 and an array of it share a compilation.
         return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.asarray(leaf).dtype), tuple(args))
-    except (TypeError, ValueError) as error:
+    except NOT_NUMBERS as error:
         raise CircuitError(f"args must hold numbers and arrays: {error}") from error
 
 
@@ -87,7 +87,7 @@ def tolerance(tol: Any) -> Array:
     """One number, as an array."""
     try:
         number = jnp.asarray(tol, float)
-    except (TypeError, ValueError) as error:
+    except NOT_NUMBERS as error:
         raise CircuitError(f"tol must be a number, not {tol!r}") from error
     if number.shape != ():
         raise CircuitError(f"tol must be one number, not of shape {number.shape}")

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Inexact, Int, Shaped
 
+from ..circuits.fields import NOT_NUMBERS
 from ..errors import CircuitError, SimulationError
 from ..jaxprs.concrete import is_concrete
 from ..status import message
@@ -153,7 +154,7 @@ def _plain(name: str, value: Any) -> np.ndarray:
     # NumPy's arrays, as defaults are made when the package is imported.
     try:
         array = np.asarray(value)
-    except (TypeError, ValueError):
+    except NOT_NUMBERS:
         array = np.asarray(None)
     if array.dtype.kind not in "iufc":
         raise CircuitError(f"FixedPoint: {name} must be a number, not {value!r}")

@@ -9,6 +9,8 @@ from jax.core import Tracer
 
 from ..errors import CircuitError
 
+_config: Any = jax.config  # whose flags type checkers do not know
+
 
 def is_concrete(*values: Any) -> bool:
     """Whether none of the values is traced."""
@@ -30,9 +32,9 @@ def runs_eagerly(values: Any) -> bool:
 
     Atoms are then called with concrete values, so that Python's `if`, `print` and debuggers work.
     """
-    return jax.config.jax_disable_jit and is_concrete(*jax.tree.leaves(values))
+    return _config.jax_disable_jit and is_concrete(*jax.tree.leaves(values))
 
 
 def checkpoint(fn: Callable[..., Any]) -> Callable[..., Any]:
     """`jax.checkpoint` inside of a loop. It always traces, so it is left out of eager runs."""
-    return fn if jax.config.jax_disable_jit else jax.checkpoint(fn, prevent_cse=False)
+    return fn if _config.jax_disable_jit else jax.checkpoint(fn, prevent_cse=False)

@@ -9,9 +9,11 @@ to the thread, and JAX keys its compilations by them; no global configuration ch
 import contextlib
 from collections.abc import Iterator
 from contextvars import ContextVar
+from typing import Any
 
 import jax
 
+_config: Any = jax.config  # whose flags type checkers do not know
 _DEFAULTS = ("standard", "allow")
 _callers = ContextVar("_callers", default=_DEFAULTS)
 
@@ -19,7 +21,7 @@ _callers = ContextVar("_callers", default=_DEFAULTS)
 @contextlib.contextmanager
 def default_promotion() -> Iterator[None]:
     """Our own arithmetic: JAX's default promotion. Also a decorator: `@default_promotion()`."""
-    present = jax.config.jax_numpy_dtype_promotion, jax.config.jax_numpy_rank_promotion
+    present = _config.jax_numpy_dtype_promotion, _config.jax_numpy_rank_promotion
     if present == _DEFAULTS:  # also inside of another of these, which keeps the caller's settings
         yield
         return

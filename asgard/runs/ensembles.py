@@ -25,7 +25,7 @@ from ..jaxprs.concrete import is_concrete, run_compiled
 from ..jaxprs.meshes import without_mesh
 from ..jaxprs.settings import default_promotion
 from ..status import Status, message
-from .simulation import as_sources, as_times, check_state
+from .arguments import as_sources, as_times, check_dim, check_state
 from .statistics import is_reduction
 
 # How many paths run side by side by default: what keeps the CPU's caches, and fills a GPU.
@@ -211,13 +211,14 @@ def ensemble(
     check_count("ensemble", "tile", tile, least=1)
     # With axes that shard_map may cut, whichever way the mesh was made.
     mesh = None if mesh is None else Mesh(mesh.devices, mesh.axis_names)
+    check_dim(dim)
     times = as_times(ts)
     reductions, structure = jax.tree.flatten(reduce, is_leaf=is_reduction)
     if not all(map(is_reduction, reductions)):
         raise CircuitError(f"reduce takes statistics such as statistics.Mean(), not {reduce!r}")
     words = None if key is None else key_words(key)
     check_state(times, state, calculus.gapless)
-    calculus, sources = calculus.settled(times), as_sources(circuit, inputs)
+    calculus, sources = calculus.settled(times), as_sources(circuit, inputs, times)
     done, label = 0, None
     if reductions:
         label = RunLabel.of(circuit, calculus, times, sources, reductions)

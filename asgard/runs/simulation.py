@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,16 +12,13 @@ from jaxtyping import Array
 from ..calculi.calculus import Calculus
 from ..calculi.real.calculus import Real
 from ..calculi.trajectory import Trajectory
-from ..circuits.atoms.functions import Function
 from ..circuits.circuit import Circuit
-from ..circuits.samples import Samples
-from ..circuits.stream import Stream
-from ..circuits.terms import brief
-from ..errors import CircuitError, DegreeError
+from ..errors import CircuitError
 from ..jaxprs.concrete import is_concrete, run_compiled
 from ..jaxprs.meshes import without_mesh
 from ..jaxprs.settings import default_promotion
 from ..status import Status
+from .arguments import as_sources, as_times, check_dim, check_resolution, check_state, precision
 
 
 def simulate(
@@ -46,8 +42,10 @@ def simulate(
     **Arguments:**
 
     - `circuit`: any circuit that the calculus can run.
-    - `ts`: the times to save, strictly monotone, `[times]`; `ts[0]` is the start.
-    - `inputs`: one for each input wire: a number or array (constant), a function of time, a pair
+    - `ts`: the times to save, strictly monotone, `[times]`; `ts[0]` is the start. Inside of a
+      trace, times in a list or an array of NumPy are known.
+    - `inputs`: one for each input wire: a number or array (a constant, so not one with
+      an entry for each time), a function of time, a pair
       `(fn, args)` for `fn(t, args)` with traced arguments, a `Stream`, or `Samples`.
     - `calculus`: what a register does, and how the run is iterated.
     - `dim`: the dimension that is time, needed where the registers name several. The others stay
@@ -75,10 +73,15 @@ def simulate(
         raise CircuitError(f"simulate runs a circuit, not {circuit!r}")
     if not isinstance(calculus, Calculus):
         raise CircuitError(f"calculus must be a calculus such as Real(), not {calculus!r}")
+    check_dim(dim)
     times = as_times(ts)
-    sources = as_sources(circuit, inputs)
+    sources = as_sources(circuit, inputs, times)
     check_state(times, state, calculus.gapless)
     calculus = calculus.settled(times).with_key(key, path)
+    dtype = precision((circuit, sources)) or times.dtype
+    calculus.check_precision(dtype)
+    if is_concrete(times):
+        check_resolution(np.asarray(times), dtype)
     arguments = (circuit, calculus, times, sources, state, dim)
     trajectory = run_compiled(_compiled, _run, *arguments)
     if not is_concrete(times):
@@ -96,8 +99,9 @@ def compile(
     `[samples, *value]`; the state is carried from one call to the next, so that a sequence can be
     fed piece by piece for ever, and None starts it.
 
-    **Arguments:** `jit=False` gives a function that runs under `jax.disable_jit`, operation by
-    operation, so that an error's Python stack shows where it comes from.
+    **Arguments:** `jit=False` gives a function that runs under `jax.disable_jit`, for debugging:
+    atoms are called with concrete values. A series also needs atoms as programs of JAX: it calls
+    each with the values at the centre, and then traces it.
 
     **Raises:** `CircuitError` where the calculus does not say all that a run needs.
 
@@ -146,97 +150,3 @@ def _run(
 
 
 _compiled = jax.jit(without_mesh(_run), static_argnums=5)
-
-
-class _WithArguments(eqx.Module):
-    """fn(t, args) as a function of t, with the arguments as leaves."""
-
-    fn: Callable[..., Any] = eqx.field(static=True)
-    args: Any
-
-    def __call__(self, t: Array) -> Any:
-        return self.fn(t, self.args)
-
-
-def as_sources(circuit: Circuit, inputs: Any) -> tuple[Any, ...]:
-    """Inputs as arrays, streams, samples and functions of time, one for each wire."""
-    if not isinstance(inputs, tuple | list):
-        raise CircuitError(
-            "inputs must be a tuple with one input for each wire, such as (1.0,), not "
-            f"{type(inputs).__name__}"
-        )
-    if len(inputs) != circuit.n_in:
-        raise DegreeError(
-            f"{brief(circuit)} takes {circuit.n_in} input{'s'[: circuit.n_in != 1]}, but "
-            f"{len(inputs)} {'was' if len(inputs) == 1 else 'were'} given"
-        )
-    return tuple(_source(place, given) for place, given in enumerate(inputs))
-
-
-def _source(place: int, given: Any) -> Any:
-    """An input as an array, a stream, samples, or a function of time."""
-    if isinstance(given, Stream | Samples):
-        return given
-    if callable(given):
-        return Function(given, 1, 1)
-    if isinstance(given, tuple) and len(given) == 2 and callable(given[0]):
-        try:
-            args = jax.tree.map(jnp.asarray, given[1])
-        except (TypeError, ValueError) as error:
-            raise CircuitError(
-                f"input {place} is (fn, args): args must hold numbers and arrays, not {given[1]!r}"
-            ) from error
-        return Function(_WithArguments(given[0], args), 1, 1)
-    try:
-        array = jnp.asarray(given)
-    except (TypeError, ValueError) as error:
-        raise CircuitError(
-            f"input {place} must be a number, an array, a function of time, (fn, args), a Stream "
-            f"or Samples, not {given!r}"
-        ) from error
-    if not jnp.issubdtype(array.dtype, jnp.inexact):
-        array = array.astype(jnp.result_type(float))
-    return jax.lax.convert_element_type(array, array.dtype)
-
-
-def as_times(ts: Any) -> Array:
-    """Strictly monotone times as an array of floats."""
-    try:
-        times = jnp.asarray(ts)
-    except (TypeError, ValueError) as error:
-        raise CircuitError(f"ts must be an array of times, not {ts!r}") from error
-    if jnp.issubdtype(times.dtype, jnp.complexfloating):
-        raise CircuitError("ts must be real times, not complex numbers")
-    if times.ndim != 1 or times.shape[0] == 0:
-        raise CircuitError(f"ts must be an array [times], not of shape {times.shape}")
-    if not jnp.issubdtype(times.dtype, jnp.floating):
-        times = times.astype(jnp.result_type(float))
-    if is_concrete(times):
-        numbers = np.asarray(times, dtype=np.float64)
-        steps = np.diff(numbers)
-        if not np.all(np.isfinite(numbers)):
-            raise CircuitError("ts must be finite")
-        if not (np.all(steps > 0) or np.all(steps < 0)):
-            raise CircuitError("ts must be strictly increasing or strictly decreasing")
-    return jax.lax.convert_element_type(times, times.dtype)
-
-
-def check_state(times: Array, state: Any, gapless: bool) -> None:
-    """A state holds arrays, and its run goes on from the time to which it came."""
-    if not all(eqx.is_array_like(leaf) for leaf in jax.tree.leaves(state)):
-        raise CircuitError(f"state must be the state of an earlier trajectory, not {state!r}")
-    last = getattr(state, "last", None)
-    if last is None or not is_concrete(last, times):
-        return
-    # With NumPy: in a trace, JAX would make traced truths even of known numbers.
-    known, came = np.asarray(times), np.asarray(last)
-    direction = -1.0 if known[-1] < known[0] else 1.0
-    if direction * (known[0] - came) < 0:
-        raise CircuitError(
-            f"the state stands at t = {float(came)}, and ts begins behind it, at {float(known[0])}"
-        )
-    if gapless and known[0] != came:
-        raise CircuitError(
-            f"the state stands at sample {float(came):g}, and ts begins at {float(known[0]):g}: a "
-            "sequence goes on at the sample to which it came"
-        )

@@ -14,6 +14,7 @@ from jaxtyping import Array
 
 from ..circuits.circuit import Atom
 from ..circuits.components import in_order
+from ..circuits.fields import NOT_NUMBERS
 from ..circuits.graph import Graph, Node
 from ..circuits.stream import Stream
 from ..circuits.terms import brief
@@ -140,7 +141,7 @@ def call(atom: Atom, *values: Any) -> tuple[Array, ...]:
 def _inexact(atom: Atom, value: Any) -> Array:
     try:
         array = jnp.asarray(value)
-    except (TypeError, ValueError) as error:
+    except NOT_NUMBERS as error:
         raise CircuitError(
             f"{brief(atom)} returned {value!r}, which is no array", atoms=[atom]
         ) from error

@@ -1,18 +1,15 @@
 """Sampled inputs: values against SciPy, runs against closed forms, and what a run may not feel."""
 
-import importlib
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import slow
+from helpers import compilations, slow
 from scipy.interpolate import CubicSpline, PPoly
 from systems import relaxation
 
 import asgard as ag
 
-COMPILED = importlib.import_module("asgard.runs.simulation")._compiled
 KINDS = ("hold", "linear", "cubic")
 RANDOM = np.random.default_rng(7)
 TS = np.cumsum(RANDOM.uniform(0.2, 1.0, 12)) - 1.0
@@ -178,9 +175,9 @@ def test_a_batch_of_samples_runs_each_to_its_end():
 
 def test_nothing_compiles_again_where_values_or_times_change():
     area(ag.Samples(VALUES, TS), [0.0, 1.0])
-    before = COMPILED._cache_size()
-    area(ag.Samples(list(VALUES[::-1]), tuple(TS * 0.5)), [0.0, 1.0])
-    assert COMPILED._cache_size() == before
+    with compilations() as programs:
+        area(ag.Samples(list(VALUES[::-1]), tuple(TS * 0.5)), [0.0, 1.0])
+    assert not programs
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -91,7 +91,7 @@ def test_check_prints_degrees_and_what_guards_each_loop(capsys):
     assert "1 -> 1" in printed
     assert "straight: sin" in printed
     assert "guarded by t: add, register(t)" in printed
-    assert "algebraic: add, cos" in printed
+    assert "algebraic: add, cos (no register cuts it: solved as a fixed point)" in printed
 
 
 def test_check_indents_loops_within_loops(capsys):

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from helpers import compilations
 from jax.sharding import Mesh
 
 import asgard as ag
-from asgard.fitting.many import _compiled
 
 START = ag.Scalar(1.0) >> ag.Const(0.0) @ ag.Id()
 FACTORS = [-2.0, -0.5, 0.4, 1.5, 3.0]
@@ -63,11 +63,11 @@ def test_each_fit_is_that_of_its_start_alone(found):
 
 
 def test_starts_stacked_in_one_circuit_are_the_same_and_compile_no_second_time(found):
-    before = _compiled.jitted._cache_size()
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *starts())
-    again = fitted(stacked)
+    with compilations() as programs:
+        again = fitted(stacked)
     np.testing.assert_array_equal(again.all.losses, found.all.losses)
-    assert _compiled.jitted._cache_size() == before
+    assert not programs
 
 
 def test_starts_end_each_at_its_own_step():

@@ -51,6 +51,43 @@ MALFORMED = {
     "an input of words": (run(relaxation(), inputs=("u",)), ag.CircuitError, "input 0 must be"),
     "an input of nothing": (run(relaxation(), inputs=(None,)), ag.CircuitError, "input 0 must be"),
     "args of words": (run(relaxation(), inputs=((jnp.add, "u"),)), ag.CircuitError, "input 0"),
+    "an array along time": (
+        run(relaxation(), [0.0, 1.0, 2.0], inputs=(np.ones(3),)),
+        ag.CircuitError,
+        r"ag\.Samples\(values, ts\), and for a constant",
+    ),
+    "a number past 64 bits": (run(relaxation(), inputs=(2**70,)), ag.CircuitError, "input 0 must"),
+    "args past 64 bits": (
+        run(relaxation(), inputs=((jnp.multiply, 2**70),)),
+        ag.CircuitError,
+        "input 0",
+    ),
+    "times past 64 bits": (run(decay(), [0, 2**70]), ag.CircuitError, "ts must be an array"),
+    "a list for a dimension": (run(decay(), dim=["t"]), ag.CircuitError, "named by an identifier"),
+    "times that float32 rounds": (
+        run(ag.Register("t", jnp.float32(0)), [2024.0, 2024.0001], inputs=(jnp.float32(1),)),
+        ag.CircuitError,
+        "float32 hardly tells apart",
+    ),
+    "a tolerance past float32": (
+        run(
+            ag.Register("t", jnp.float32(0)),
+            inputs=(jnp.float32(1),),
+            calculus=ag.Real(rtol=1e-9),
+        ),
+        ag.CircuitError,
+        "a step in float32 is no better than",
+    ),
+    "no tolerance at all": (
+        run(decay(), calculus=ag.Real(rtol=0.0)),
+        ag.CircuitError,
+        "rtol=0 with an atol",
+    ),
+    "a coordinate that nothing names": (
+        run(ag.Coordinate("T") >> ag.Register("t")),
+        ag.DimensionError,
+        "no register, stream or dim is along T",
+    ),
     "an input function that fails": (
         run(relaxation(), inputs=(lambda t: t @ t,)),
         ag.CircuitError,

@@ -103,7 +103,8 @@ class Discrete(Calculus):
     ) -> Trajectory:
         if self.span is None:
             raise CircuitError(
-                "Discrete: where ts is traced, say how far it spans: span=ts[-1] - ts[0]"
+                "Discrete: ts is traced: give it as a list or an array of NumPy, or say how far it "
+                "spans: span=ts[-1] - ts[0]"
             )
         first = jnp.round(ts[0]).astype(jnp.int32)
         sequence = Sequence(self, circuit, ts, inputs, dim)

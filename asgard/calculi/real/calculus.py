@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ...circuits.circuit import Circuit
-from ...circuits.fields import check_count
+from ...circuits.fields import check_count, check_flag
 from ...errors import CircuitError
 from ...fixed_points.options import FixedPoint
 from ...jaxprs.concrete import is_concrete, runs_eagerly
@@ -21,7 +21,7 @@ from .dense import Dense
 from .path import CHECKPOINTS
 from .runs import Storage
 from .simulation import Simulation
-from .tolerances import Tolerance, as_floats, as_number, as_tolerance
+from .tolerances import Tolerance, as_floats, as_number, as_tolerance, check_resolution
 
 
 class Real(Calculus):
@@ -91,6 +91,7 @@ class Real(Calculus):
         self.dense = dense
         self.fixed_point = fixed_point
         check_count("Real", "max_steps", max_steps, 1)
+        check_flag("Real", "dense", dense)
         if not isinstance(fixed_point, FixedPoint):
             raise CircuitError(f"Real: fixed_point must be a FixedPoint, not {fixed_point!r}")
         if noise not in ("error", "off"):
@@ -104,6 +105,9 @@ class Real(Calculus):
         for _, number in orders:
             if number is not None:
                 check_count("Real", "order", number)
+
+    def check_precision(self, dtype: Any) -> None:
+        check_resolution(self.rtol, self.atol, dtype)
 
     def simulate(
         self,

@@ -19,6 +19,7 @@ from ...circuits.circuit import Circuit
 from ...errors import CircuitError
 from ...fixed_points.options import FixedPoint
 from ...status import Status
+from ...taylor.network import Meanings
 from ..convergence import judge
 from ..cut import Cut
 from ..meanings import REAL
@@ -30,7 +31,7 @@ from .adaptive import Pause, start
 from .system import polynomial_at
 from .tolerances import RTOL, Tolerance
 
-MEANINGS = {
+MEANINGS: Meanings = {
     **REAL,
     Deregister: "a derivative along time is taken from a series, which needs a compiled run",
 }

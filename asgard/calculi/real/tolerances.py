@@ -5,9 +5,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
+from ...circuits.fields import NOT_NUMBERS
 from ...errors import CircuitError
 from ...jaxprs.concrete import is_concrete
 
@@ -54,8 +57,21 @@ def as_floats(name: str, given: Any) -> Array:
     """A number or array of numbers; raises `CircuitError` for others."""
     try:
         return jnp.asarray(given, dtype=jnp.result_type(float))
-    except (TypeError, ValueError) as error:
+    except NOT_NUMBERS as error:
         raise CircuitError(f"Real: {name} must be a number, not {given!r}") from error
+
+
+def check_resolution(rtol: Tolerance, atol: Tolerance, dtype: Any) -> None:
+    """Raises `CircuitError` for a relative tolerance that no step in a float dtype can meet."""
+    least = RTOL * float(jnp.finfo(dtype).eps)
+    for leaf in filter(is_concrete, jax.tree.leaves(rtol)):
+        lowest = float(np.min(np.asarray(leaf), initial=np.inf))
+        # Zero is for absolute tolerances alone.
+        if 0 < lowest < least * (1 - 1e-6) or (lowest == 0 and atol is None):
+            raise CircuitError(
+                f"Real: rtol is {lowest:.3g}, but a step in {dtype} is no better than {least:.3g}: "
+                "loosen it, run in float64, or give rtol=0 with an atol"
+            )
 
 
 def by_entry(

@@ -18,7 +18,7 @@ from ...circuits.atoms.registers import (
     Substitution,
 )
 from ...circuits.circuit import Circuit
-from ...circuits.fields import as_inexact, check_count
+from ...circuits.fields import NOT_NUMBERS, as_inexact, check_count
 from ...errors import CircuitError
 from ...fixed_points.options import FixedPoint
 from ...jaxprs.concrete import is_concrete
@@ -324,7 +324,7 @@ def _step_length(dt: Any) -> float:
         raise CircuitError("Stochastic: dt decides how many steps are compiled, so it is a number")
     try:
         length = float(dt)
-    except (TypeError, ValueError) as error:
+    except NOT_NUMBERS as error:
         raise CircuitError(f"Stochastic: dt must be a number, not {dt!r}") from error
     if not 0 < length < float("inf"):
         raise CircuitError(f"Stochastic: dt must be positive, not {dt!r}")

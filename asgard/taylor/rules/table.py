@@ -357,6 +357,11 @@ def find(application: Application) -> Rule | Callable[..., Any]:
     if name in REWRITES:
         params = {} if equation.function else equation.params
         return functools.partial(REWRITES[name], **params)
+    if name == "asgard_lane_call":
+        raise CircuitError(
+            "simulate is called inside of an atom, on values of the atom's inputs, and a run has "
+            "no Taylor series: compose the two circuits, or simulate first and hand its result in"
+        )
     raise CircuitError(
         f"the JAX primitive {name!r} has no series rule{_where(carried)}, so a function that uses "
         "it has no Taylor series; say it with other jnp functions, or add a rule for it to the "
