@@ -66,8 +66,12 @@ def test_an_input_may_be_a_number_a_function_or_a_stream(given, expected):
 
 def test_an_array_input_makes_a_vector_wire():
     levels = np.array([0.0, 1.0, 3.0])
-    found = ag.simulate(FORCED, TS, inputs=(levels,)).output
+    # As many as there are times, which an array alone must not be.
+    constant = ag.Stream(levels[:, None], "t")
+    found = ag.simulate(FORCED, TS, inputs=(constant,)).output
     np.testing.assert_allclose(found, forced_by_constant(levels[:, None]).T, rtol=1e-13)
+    found = ag.simulate(FORCED, TS, inputs=(levels[:2],)).output
+    np.testing.assert_allclose(found, forced_by_constant(levels[:2, None]).T, rtol=1e-13)
 
 
 def test_inputs_of_several_wires_keep_their_order():
