@@ -51,7 +51,7 @@ def computes_constants(jaxpr: Any, known: Sequence[bool] = ()) -> bool:
     for equation in live(jaxpr):
         name = equation.primitive.name
         flags = [isinstance(atom, Literal) or atom in constants for atom in equation.invars]
-        calls = traits(name).calls is not None
+        calls = bool(traits(name).calls)
         if any(computes_constants(it, flags if calls else ()) for it in inner_jaxprs(equation)):
             return True
         if all(flags):

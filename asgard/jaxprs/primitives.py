@@ -38,7 +38,7 @@ class Traits:
     - `left_by_xla`: XLA leaves it as an operation when all its operands are single numbers or
       ranges. It computes others when it compiles, and so makes constants.
     - `steered_from`: the operands from this index on only say where to read or write.
-    - `calls`: the parameter that holds the jaxpr that it calls.
+    - `calls`: the parameter that holds the jaxpr that it calls, if it only calls one.
     """
 
     elementwise: bool = False
@@ -50,7 +50,7 @@ class Traits:
     commutative: bool = False
     left_by_xla: bool = False
     steered_from: int | None = None
-    calls: str | None = None
+    calls: str = ""
     kernel: Kernel = Kernel.NEVER
 
 
