@@ -16,8 +16,11 @@ from ..errors import CircuitError
 from .primitives import traits
 
 # Functions of JAX that are not inlined. Their values come from a branch or an approximation, whose
-# derivatives are not those of the function, so they have series rules of their own.
-FUNCTIONS = frozenset({"sinc", "xlogy", "xlog1py", "_dawsn"})
+# derivatives are not those of the function. They have series rules of their own, or are refused.
+_SIMPLE = {"sinc", "xlogy", "xlog1py"}
+_SPECIAL = {"_i0", "bessel_jn", "_dawsn", "_erfcx", "log_ndtr", "expi", "sici"}
+_REFUSED = {"hyp1f1", "hyp2f1", "_owens_t_impl"}
+FUNCTIONS = frozenset(_SIMPLE | _SPECIAL | _REFUSED)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,5 @@
 """Power series of functions and of the solutions of differential equations."""
 
+from . import rules as rules
 from .expansion import expand as expand
 from .expansion import ode as ode

@@ -22,7 +22,7 @@ from ..jaxprs.concrete import is_concrete
 from ..jaxprs.primitives import traits
 from ..jaxprs.program import Equation, Program, trace
 from .entries import Entries, Entry
-from .rules.table import BILINEAR, BROADCASTING, FROZEN, LINEAR
+from .registry import BROADCASTING, Bilinear, Frozen, Linear, kind_of
 
 # How many equations are worth a packed one, and how large a value of theirs may be.
 NARROWEST = 4
@@ -86,7 +86,9 @@ class _Plan:
             if key is not None and found.setdefault(key, equation) is not equation:
                 self.same.update(zip(equation.outs, found[key].outs, strict=True))
                 continue
-            if equation.name not in FROZEN and self.series.intersection(equation.ins):
+            if not isinstance(kind_of(equation.name), Frozen) and self.series.intersection(
+                equation.ins
+            ):
                 self.series.update(out for out in equation.outs if self._is_inexact(out))
             deepest = max((self.depth.get(number, 0) for number in equation.ins), default=0)
             if self._see_through(equation):
@@ -200,8 +202,8 @@ class _Worth:
 
     def _saving(self, place: int) -> int:
         equations = self.kinds[place]
-        name, carried = equations[0].name, self.plan.series.intersection(equations[0].ins)
-        linear = name in LINEAR or (name in BILINEAR and len(carried) < 2)
+        kind, carried = kind_of(equations[0].name), self.plan.series.intersection(equations[0].ins)
+        linear = isinstance(kind, Linear) or (isinstance(kind, Bilinear) and len(carried) < 2)
         return (len(equations) - 1) * (1 if linear else NONLINEAR)
 
     def _cost(self, place: int) -> int:

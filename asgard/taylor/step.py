@@ -1,30 +1,17 @@
-"""What a group has to do at one order: a net along the remaining dimensions, put together here."""
+"""What a group does at one order: a net along the remaining dimensions."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from .lifting import Lifted, Memory
-from .net import Piece, Value, Wire, resize
+from .memory import Memory
+from .net import Piece, Value, Wire, promote, resize
+from .plan import Plan, Read, Segment, State
 from .series import Body, Order, divide, scale
-
-if TYPE_CHECKING:
-    from .along import Group
-
-
-@dataclasses.dataclass(frozen=True)
-class Segment:
-    """Pointwise pieces of one lag that run as one lifted program."""
-
-    ins: tuple[Wire, ...]
-    outs: tuple[Wire, ...]
-    lag: int
-    lifted: Lifted
-    dims: tuple[str, ...]  # of its memory: the remaining dimensions that its inputs depend on
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,40 +39,72 @@ class Progress:
 
 
 class StepNet:
-    """The net of step m under construction: pieces along the remaining dimensions.
+    """The net of step m: pieces along the remaining dimensions.
 
     A wire that is driven within the step keeps its name; what comes from an earlier step or from
-    outside is known, under the name of the read. `rows` has the given coefficients in a scan.
+    outside is known, under the name of the read.
+
+    **Arguments:** `progress` comes from the step before; `rows` has the coefficients that the step
+    reads of the wires known from outside, in a scan (else None).
     """
 
     def __init__(
-        self,
-        group: "Group",
-        m: Order,
-        progress: Progress,
-        rows: Mapping[tuple[Wire, int], Array] | None,
+        self, plan: Plan, m: Order, progress: Progress, rows: Mapping[Read, Array] | None = None
     ):
-        self.group, self.m, self.progress, self.rows = group, m, progress, rows
+        self.plan, self.m, self.progress, self.rows = plan, m, progress, rows
         self.pieces: list[Piece] = []
         self.known: dict[Wire, Value] = {}
-        self.driven: set[Wire] = set()
         self.memory: list[Remembered] = []
+        self._driven: set[Wire] = set()
+        for state in plan.states:
+            self._add_state(state)
+        for number, segment in enumerate(plan.segments):
+            self._add_segment(number, segment)
+        kept = dict.fromkeys([*plan.wanted, *plan.slack])
+        self._kept = [wire for wire in kept if wire in self._driven or wire in self.known]
 
-    def has(self, wire: Wire) -> bool:
-        """Whether the step gives this wire a value."""
-        return wire in self.driven or wire in self.known
+    @property
+    def wanted(self) -> list[Wire]:
+        """The wires that `read` takes."""
+        return [*self._kept, *self.memory]
 
-    def add_state(self, piece: Piece, lag: int) -> None:
-        """A register or deregister at order m + lag."""
+    def read(self, results: Mapping[Wire, Value]) -> tuple[dict[Wire, Array], Progress]:
+        """The step's coefficients of the plan's wires, and what passes to the next step."""
+        plan, before = self.plan, self.progress
+
+        def array(wire: Wire, dims: tuple[str, ...]) -> Array:
+            return promote(results[wire], dims, plan.frame).array
+
+        values = {wire: array(wire, plan.rest_dims[wire]) for wire in self._kept}
+        past = {
+            wire: [values[wire], *before.past.get(wire, [])][:most]
+            for wire, most in plan.slack.items()
+            if wire in values
+        }
+        held, histories = dict(before.held), dict(before.histories)
+        for memory in self.memory:
+            value = array(memory, plan.segments[memory.segment].dims)
+            key = (memory.segment, memory.number)
+            if memory.kind == "held":
+                held[key] = value
+            elif isinstance(self.m, int):
+                histories[key] = [*histories.get(key, []), value]
+            else:
+                histories[key] = value
+        return values, Progress(past, held, histories)
+
+    def _add_state(self, state: State) -> None:
+        """A register or deregister at order n = m + lag."""
+        piece, lag = state.piece, state.lag
         n = self.m + lag
         if isinstance(n, int) and n < 0:
             return
-        group, (source,), (out,) = self.group, piece.ins, piece.outs
+        plan, (source,), (out,) = self.plan, piece.ins, piece.outs
         at_start = isinstance(n, int) and n == 0
         initial = piece.initial
-        if piece.dim != group.dim:
+        if piece.dim != plan.dim:
             if initial is not None:
-                follows = at_start or group.is_series[initial]
+                follows = at_start or plan.is_series[initial]
                 initial = self._read(initial, lag) if follows else None
             wire = self._read(source, lag)
             self._add(dataclasses.replace(piece, ins=(wire,), initial=initial))
@@ -96,10 +115,10 @@ class StepNet:
         elif initial is not None:
             self._map(self._read(initial, lag), out, lambda x: x)
         else:
-            aval = group.aval(out)
+            aval = plan.aval(out)
             self._know(out, Value(jnp.zeros(aval.shape, aval.dtype)))
 
-    def add_segment(self, number: int, segment: Segment) -> None:
+    def _add_segment(self, number: int, segment: Segment) -> None:
         """A segment at its order: the program itself at order 0, its lifted step after that."""
         n = self.m + segment.lag
         if isinstance(n, int) and n < 0:
@@ -112,16 +131,16 @@ class StepNet:
 
     def _start_segment(self, number: int, segment: Segment, ins: tuple[Wire, ...]) -> None:
         lifted = segment.lifted
-        histories = sorted(lifted.recalled - lifted.given)
+        histories = lifted.memory.histories
 
         def start(*arrays: Array) -> list[Array]:
             outputs, memory = lifted.start(arrays)
-            held = [memory.held[name] for name in lifted.held]
+            held = [memory.held[name] for name in lifted.memory.held]
             return [*outputs, *held, *(memory.histories[name][0] for name in histories)]
 
         memory = [
-            *(Remembered(self.group.dim, "held", number, name) for name in lifted.held),
-            *(Remembered(self.group.dim, "history", number, name) for name in histories),
+            *(Remembered(self.plan.dim, "held", number, name) for name in lifted.memory.held),
+            *(Remembered(self.plan.dim, "history", number, name) for name in histories),
         ]
         self.memory.extend(memory)
         self._add(Piece(ins, (*segment.outs, *memory), start))
@@ -130,14 +149,14 @@ class StepNet:
         self, number: int, segment: Segment, n: Order, ins: tuple[Wire, ...]
     ) -> None:
         lifted = segment.lifted
-        names = sorted(lifted.recalled - lifted.given)
-        whole = lifted.recalled & lifted.given
-        held = {name: self._recall("held", number, name) for name in lifted.held}
+        names = lifted.memory.histories
+        whole = lifted.memory.recalled & lifted.given
+        held = {name: self._recall("held", number, name) for name in lifted.memory.held}
         histories = {name: self._recall("history", number, name) for name in names}
         given = {
-            place: self._body(wire, n, number)
-            for place, wire in enumerate(segment.ins)
-            if lifted.program.inputs[place] in whole
+            index: self._body(wire, n, number)
+            for index, wire in enumerate(segment.ins)
+            if lifted.inputs[index] in whole
         }
         wires, structure = _flatten((list(ins), held, histories, given))
 
@@ -147,7 +166,7 @@ class StepNet:
             after = [memory.histories[name] for name in names]
             return [*outputs, *(body[-1] if isinstance(body, list) else body for body in after)]
 
-        memory = [Remembered(self.group.dim, "history", number, name) for name in names]
+        memory = [Remembered(self.plan.dim, "history", number, name) for name in names]
         self.memory.extend(memory)
         self._add(Piece(tuple(wires), (*segment.outs, *memory), step))
 
@@ -155,7 +174,7 @@ class StepNet:
         """The wire of a remembered value, or the wires of a list of them."""
         stored = self.progress.held if kind == "held" else self.progress.histories
         value = stored[segment, name]
-        dims = self.group.segments[segment].dims
+        dims = self.plan.segments[segment].dims
         if isinstance(value, list):
             return [
                 self._know(("history", segment, name, order), Value(item, dims))
@@ -167,26 +186,26 @@ class StepNet:
         """A given series as a whole: its coefficients up to n, or its buffer in a scan."""
         if isinstance(n, int) and isinstance(self.m, int):
             return [self._read(wire, order - self.m) for order in range(n + 1)]
-        value = self.group.known[wire]
-        array = resize(value.array, self.group.length(segment))
+        value = self.plan.known[wire]
+        array = resize(value.array, self.plan.length(segment))
         dims = value.dims[1:]
         return self._know(("whole", wire, segment), Value(jnp.moveaxis(array, 0, len(dims)), dims))
 
     def _read(self, wire: Wire, offset: int) -> Wire:
         """The wire that carries coefficient m + offset of a wire of the group."""
-        if wire in self.group.known:
+        if wire in self.plan.known:
             return self._know(("given", wire, offset), self._given(wire, offset))
-        behind = self.group.lag[wire] - offset
+        behind = self.plan.lag[wire] - offset
         if behind == 0:
             return wire
         value = self.progress.past[wire][behind - 1]
-        return self._know(("past", wire, behind), Value(value, self.group.rest_dims[wire]))
+        return self._know(("past", wire, behind), Value(value, self.plan.rest_dims[wire]))
 
     def _given(self, wire: Wire, offset: int) -> Value:
         """Coefficient m + offset of a wire that is known from outside."""
-        value = self.group.known[wire]
+        value = self.plan.known[wire]
         order = self.m + offset
-        if self.group.is_series[wire]:
+        if self.plan.is_series[wire]:
             if self.rows is not None:
                 return Value(self.rows[wire, offset], value.dims[1:])
             if order < value.array.shape[0]:
@@ -203,7 +222,7 @@ class StepNet:
         return wire
 
     def _map(self, source: Wire, out: Wire, fn: Callable[[Array], Array]) -> None:
-        aval = self.group.aval(out)
+        aval = self.plan.aval(out)
 
         def run(x: Array) -> list[Array]:
             return [jnp.broadcast_to(fn(x), aval.shape).astype(aval.dtype)]
@@ -212,7 +231,7 @@ class StepNet:
 
     def _add(self, piece: Piece) -> None:
         self.pieces.append(piece)
-        self.driven.update(piece.outs)
+        self._driven.update(piece.outs)
 
 
 def _flatten(tree: Any) -> tuple[list[Wire], Any]:

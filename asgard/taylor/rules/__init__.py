@@ -1,0 +1,11 @@
+"""The rules of JAX's primitives, and how to add one: `register(name, kind)`."""
+
+from ..registry import Bilinear as Bilinear
+from ..registry import Built as Built
+from ..registry import Derivative as Derivative
+from ..registry import Frozen as Frozen
+from ..registry import Linear as Linear
+from ..registry import Recurrence as Recurrence
+from ..registry import Rewrite as Rewrite
+from ..registry import register as register
+from . import table as table

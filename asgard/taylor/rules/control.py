@@ -14,9 +14,9 @@ from jax.extend.core import jaxpr_as_fun
 from jaxtyping import Array
 
 from ...jaxprs.program import scan_counts
+from ..rule import Application, Need, Rule, coefficient
 from ..series import Body, Order, Series
 from .inner import Inner
-from .rule import Application, Need, Rule, coefficient
 
 
 def cond(application: Application) -> Rule:
@@ -26,11 +26,11 @@ def cond(application: Application) -> Rule:
     """
     carried = application.carried[1:]
     branches = [
-        Inner(application, branch, series=carried, given=[True] * len(carried))
+        Inner(branch, series=carried, given=[True] * len(carried))
         for branch in application.equation.params["branches"]
     ]
     outputs = tuple(map(any, zip(*(branch.output_is_series for branch in branches), strict=True)))
-    histories = [branch.lifted.histories for branch in branches]
+    histories = [branch.memory.histories for branch in branches]
     held = [branch.held for branch in branches]
 
     def zeros(place: int, names: Sequence[int]) -> list[Array]:
@@ -85,7 +85,7 @@ def scan(application: Application) -> Rule:
     def lift(flags: Sequence[bool]) -> Inner:
         series = [*carried[:constants], *flags, *carried[constants + carries :]]
         given = [True] * constants + [False] * carries + [True] * turns
-        return Inner(application, params["jaxpr"], series, given)
+        return Inner(params["jaxpr"], series, given)
 
     inner, carry_is_series = _settled(lift, carried[constants : constants + carries])
     outputs = (*carry_is_series, *inner.output_is_series[carries:])
@@ -162,7 +162,7 @@ def while_loop(application: Application) -> Rule:
 
     def lift(flags: Sequence[bool]) -> Inner:
         series = [*carried[steers:before], *flags]
-        return Inner(application, params["body_jaxpr"], series, given=[True] * len(series))
+        return Inner(params["body_jaxpr"], series, given=[True] * len(series))
 
     inner, flags = _settled(lift, carried[before:])
     predicate = jaxpr_as_fun(params["cond_jaxpr"])

@@ -17,9 +17,9 @@ from jaxtyping import Array
 
 from ...fixed_points.implicit import FACTS, NUMBERS, Loop
 from ...fixed_points.linear import DENSE, SMALL, add_to_diagonal, inverse, iterative_solve
+from ..rule import Application, Need, Rule
 from ..series import Order, Series
 from .inner import Inner
-from .rule import Application, Need, Rule
 
 
 def fixed_point(application: Application) -> Rule:
@@ -33,7 +33,6 @@ def fixed_point(application: Application) -> Rule:
     ins, unknowns, layout = loop.ins, loop.unknowns, loop.layout
     flags, lanes = equation.params["laned"][:ins], (size,) if size else ()
     inner = Inner(
-        application,
         _body(loop, flags, size),
         series=(*carried[:ins], *[True] * unknowns),
         given=(*[True] * ins, *[False] * unknowns),

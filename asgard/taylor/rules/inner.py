@@ -9,13 +9,14 @@ from jax.extend.core import ClosedJaxpr
 from jaxtyping import Array
 
 from ...jaxprs.program import from_jaxpr
+from ..lifting import Lifted, Memory
 from ..net import resize
+from ..rule import Need
 from ..series import Body, Order, Series
-from .rule import Application, Memory, Need
 
 
 class Inner:
-    """A jaxpr of an application, lifted.
+    """A jaxpr that an equation holds, lifted.
 
     **Arguments:**
 
@@ -24,16 +25,11 @@ class Inner:
       it is constant. The others' histories and values are among what is remembered.
     """
 
-    def __init__(
-        self,
-        application: Application,
-        closed: ClosedJaxpr,
-        series: Sequence[bool],
-        given: Sequence[bool],
-    ):
-        self.lifted = application.lift(from_jaxpr(closed), series, given)
-        self.names = self.lifted.program.inputs
-        self.held = [name for name in self.lifted.held if name not in self.lifted.given]
+    def __init__(self, closed: ClosedJaxpr, series: Sequence[bool], given: Sequence[bool]):
+        self.lifted = Lifted(from_jaxpr(closed), series, given)
+        self.memory = self.lifted.memory
+        self.names = self.lifted.inputs
+        self.held = [name for name in self.memory.held if name not in self.lifted.given]
         self.output_is_series: list[bool] = self.lifted.output_is_series
 
     @property
@@ -44,13 +40,13 @@ class Inner:
     def _need(self, name: int) -> Need:
         lifted = self.lifted
         if name in lifted.series:
-            return Need.HISTORY if name in lifted.recalled & lifted.given else Need.CURRENT
-        return Need.CURRENT if name in lifted.given.intersection(lifted.held) else Need.NOTHING
+            return Need.HISTORY if name in self.memory.recalled & lifted.given else Need.CURRENT
+        return Need.CURRENT if name in lifted.given.intersection(self.memory.held) else Need.NOTHING
 
     def start(self, operands: Sequence[Any]) -> tuple[list[Any], list[Any], list[Any]]:
         """Order 0: the outputs, the first of each history, and the values held."""
         results, memory = self.lifted.start(operands)
-        histories = [memory.histories[name][0] for name in self.lifted.histories]
+        histories = [memory.histories[name][0] for name in self.memory.histories]
         return results, histories, [memory.held[name] for name in self.held]
 
     def step(
@@ -58,18 +54,18 @@ class Inner:
     ) -> tuple[list[Any], list[Any]]:
         """Coefficient n of the outputs and of the histories; operands are as those of a rule."""
         lifted = self.lifted
-        whole = lifted.recalled & lifted.given
+        whole = self.memory.recalled & lifted.given
         pairs = list(enumerate(zip(self.names, operands, strict=True)))
         constants = {name: one for _, (name, one) in pairs if name in lifted.given}
-        values = {name: constants[name] for name in lifted.held if name in constants}
+        values = {name: constants[name] for name in self.memory.held if name in constants}
         memory = Memory(
             {**values, **dict(zip(self.held, held, strict=True))},
-            dict(zip(lifted.histories, histories, strict=True)),
+            dict(zip(self.memory.histories, histories, strict=True)),
         )
         now = [one.current if isinstance(one, Series) else None for one in operands]
         given = {place: one.body for place, (name, one) in pairs if name in whole}
         results, after = lifted.coefficients(n, memory, now, given)
-        return results, [after[name] for name in lifted.histories]
+        return results, [after[name] for name in self.memory.histories]
 
     def series(self, operands: Sequence[Any], length: int) -> list[Any]:
         """All coefficients of the outputs that are series, order 0 alone of the others.

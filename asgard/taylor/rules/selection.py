@@ -8,8 +8,9 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
+from ..registry import Rewrite, no_rule
+from ..rule import Application, Need, Rule, coefficient
 from ..series import Order, Series
-from .rule import Application, Need, Rule, coefficient
 
 
 def sort(application: Application) -> Rule:
@@ -61,25 +62,25 @@ def next_after(application: Application) -> Rule:
     return Rule(application.equation.bind, step, needs=needs, own=False, extra=False)
 
 
-def scattered(
-    application: Application, operation: Callable[[Any, Any], Any]
-) -> Callable[..., Any] | None:
+def scattered(operation: Callable[[Any, Any], Any]) -> Callable[[Application], Rewrite]:
     """Scattering by an operation: on the entries that the updates, laid out, reach.
 
-    None where two updates may reach one entry.
+    There is no rule where two updates may reach one entry.
     """
-    params, indices = application.equation.params, application.avals[1]
-    if math.prod(indices.shape[:-1]) > 1 and not params["unique_indices"]:
-        return None
-    options = {
-        name: params[name]
-        for name in ("dimension_numbers", "indices_are_sorted", "unique_indices", "mode")
-    }
 
-    def run(operand: Any, indices: Any, updates: Any) -> Any:
-        zeros, reached = jnp.zeros_like(operand), jnp.zeros(operand.shape, bool)
-        laid_out = lax.scatter(zeros, indices, updates, **options)
-        reached = lax.scatter(reached, indices, jnp.ones(updates.shape, bool), **options)
-        return jnp.where(reached, operation(operand, laid_out), operand)
+    def make(application: Application) -> Rewrite:
+        params, indices = application.equation.params, application.avals[1]
+        if math.prod(indices.shape[:-1]) > 1 and not params["unique_indices"]:
+            raise no_rule(application)
+        names = ("dimension_numbers", "indices_are_sorted", "unique_indices", "mode")
+        options = {name: params[name] for name in names}
 
-    return run
+        def run(operand: Any, indices: Any, updates: Any) -> Any:
+            zeros, reached = jnp.zeros_like(operand), jnp.zeros(operand.shape, bool)
+            laid_out = lax.scatter(zeros, indices, updates, **options)
+            reached = lax.scatter(reached, indices, jnp.ones(updates.shape, bool), **options)
+            return jnp.where(reached, operation(operand, laid_out), operand)
+
+        return Rewrite(run)
+
+    return make

@@ -12,10 +12,9 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
+from ..rule import Application, Need, Rule, coefficient
 from ..series import Order, Product, Series, convolve
-from . import rule as online
 from .inner import Inner
-from .rule import Application, Need, Rule, coefficient
 
 
 def linear_solve(application: Application) -> Rule:
@@ -29,7 +28,6 @@ def linear_solve(application: Application) -> Rule:
     unknowns = len(equation.outs)
     first, rest, total = lengths.matvec, len(carried) - unknowns, len(carried)
     inner = Inner(
-        application,
         equation.params["jaxprs"].matvec,
         series=(*carried[:first], *[True] * unknowns),
         given=(*[True] * first, *[False] * unknowns),
@@ -61,13 +59,6 @@ def linear_solve(application: Application) -> Rule:
     needs = inner.needs[:first] + [Need.NOTHING] * (rest - first)
     needs += [Need.CURRENT if flag else Need.NOTHING for flag in carried[rest:]]
     return Rule(start, step, held=rest + len(inner.held), needs=tuple(needs), own=False)
-
-
-def triangular_solve(application: Application) -> Rule | None:
-    """Linear in the right-hand side; with a matrix that is a series, a solve as any other."""
-    if application.carried[0]:
-        return None
-    return online.linear(application, [1])
 
 
 def as_linear_solve(a: Any, b: Any, **params: Any) -> Any:

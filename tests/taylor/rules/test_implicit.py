@@ -173,11 +173,11 @@ def test_many_unknowns_have_their_series_without_a_jacobian():
 
 
 def test_a_missing_series_rule_names_the_atom_of_the_loop_at_fault():
-    bessel = ag.Function(jax.lax.bessel_i0e, 1)
-    solve = ((ag.Id() @ (ag.Scalar(0.1) >> bessel)) >> ag.Add() >> ag.Split()).trace()
+    incomplete = ag.Function(lambda x: jax.scipy.special.zeta(x, 1.0), 1)
+    solve = ((ag.Id() @ (ag.Scalar(0.1) >> incomplete)) >> ag.Add() >> ag.Split()).trace()
     whole = (solve >> ag.Register("t", 0.5) >> ag.Split()).trace()
     for run in (lambda: ag.series(solve, T, order=1), lambda: ag.simulate(whole, [0.0, 1.0])):
-        with pytest.raises(ag.CircuitError, match="'bessel_i0e' has no series rule") as raised:
+        with pytest.raises(ag.CircuitError, match="'zeta' has no series rule") as raised:
             run()
-        assert str(raised.value).startswith("bessel_i0e: ")
-        assert [str(atom) for atom in raised.value.atoms] == [str(bessel)]
+        assert str(raised.value).startswith("<lambda>: ")
+        assert [str(atom) for atom in raised.value.atoms] == [str(incomplete)]

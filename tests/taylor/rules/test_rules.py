@@ -215,12 +215,12 @@ def test_common_functions_have_the_series_of_nested_derivatives(name):
 
 
 def test_a_primitive_without_a_rule_is_named():
-    circuit = ag.Function(jax.lax.bessel_i0e, 1)
-    with pytest.raises(ag.CircuitError, match="'bessel_i0e' has no series rule"):
+    circuit = ag.Function(lambda x: jax.scipy.special.zeta(x, 1.0), 1)
+    with pytest.raises(ag.CircuitError, match="'zeta' has no series rule"):
         ag.series(circuit, ag.Stream([1.5, 1.0], "t"), order=2)
     # Of a constant it needs none.
     constant = ag.series(ag.Const(4.0) >> circuit >> ag.Register("t"), order=1)
-    np.testing.assert_allclose(constant.coefficients, [0.0, scipy.special.i0e(4)], rtol=1e-14)
+    np.testing.assert_allclose(constant.coefficients, [0.0, scipy.special.zeta(4)], rtol=1e-14)
 
 
 SINGULAR = [

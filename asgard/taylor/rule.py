@@ -1,4 +1,4 @@
-"""What an online rule is: coefficient n of an equation's outputs from what is known by order n."""
+"""What a rule is: how coefficient n of an equation's outputs follows from what is known by then."""
 
 import dataclasses
 import enum
@@ -9,8 +9,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from ...jaxprs.program import Equation
-from ..series import Body, Order, Product, Series, convolve, divide, of_order
+from ..jaxprs.program import Equation
+from .series import Order, Product, Series, convolve, divide, of_order
+
+Step = Callable[[Order, list[Any], list[Series]], Sequence[Any]]
 
 
 class Need(enum.Enum):
@@ -26,7 +28,7 @@ class Rule:
     """How an equation's series is found.
 
     - `start(*operands)` gives order 0: the equation's outputs, then the auxiliary series that the
-      rule carries along, then as many values as `held` says, which no later order changes.
+      rule carries along, then `held` values, which no later order changes.
     - `step(n, operands, series)` gives coefficient n >= 1 of each output that is a series, and of
       each auxiliary series. `operands` are the equation's and then the values held: a `Series`, an
       array where it is a constant, None where the rule needs nothing of it. `series` are those
@@ -36,7 +38,7 @@ class Rule:
     """
 
     start: Callable[..., Sequence[Any]]
-    step: Callable[[Order, list[Any], list[Series]], Sequence[Any]]
+    step: Step
     held: int = 0
     outputs: tuple[bool, ...] | None = None
     needs: tuple[Need, ...] | None = None
@@ -45,40 +47,42 @@ class Rule:
 
 
 @dataclasses.dataclass(frozen=True)
-class Memory:
-    """What a lifted program remembers between orders, by the numbers of values.
-
-    `held` does not change after order 0; `histories` are the series that later orders read.
-    """
-
-    held: dict[int, Any]
-    histories: dict[int, Body]
-
-
-@dataclasses.dataclass(frozen=True)
 class Application:
-    """An equation whose rule is asked for: the types of its operands, which are series, and the
-    values of those that the program has as constants.
+    """An equation whose rule is asked for.
 
-    `lift` is the class `Lifted`, by which the rules of loops and branches lift what they hold.
+    `avals` are the types of its operands, `carried` whether each is a series, `values` those that
+    the program has as constants (None for the others), `outputs` the types of its outputs.
     """
 
     equation: Equation
     avals: tuple[jax.ShapeDtypeStruct, ...]
     carried: tuple[bool, ...]
     values: tuple[Any, ...]
-    lift: Callable[..., Any]
+    outputs: tuple[jax.ShapeDtypeStruct, ...]
+
+    @property
+    def series_operands(self) -> set[int]:
+        """The indices of the operands that are series."""
+        return {index for index, flag in enumerate(self.carried) if flag}
+
+    @property
+    def is_complex(self) -> bool:
+        """Whether any operand is complex."""
+        return any(jnp.issubdtype(aval.dtype, jnp.complexfloating) for aval in self.avals)
 
 
-def linear(application: Application, places: Sequence[int]) -> Rule:
-    """A primitive that is linear in the operands at `places`, among which all series are."""
+def linear(application: Application, selected: Sequence[int]) -> Rule:
+    """A primitive that is linear in the operands `selected` by index; all series are among them."""
     equation, carried = application.equation, application.carried
     if equation.name in ("add", "sub") and not all(carried):
         return _shifted(equation, carried)
 
+    # A constant operand that it is linear in counts as zero; others, such as indices, steer.
     needs = tuple(
-        Need.NOTHING if place in places and not flag else Need.CURRENT
-        for place, flag in enumerate(carried)
+        Need.NOTHING
+        if index in selected and not flag and jnp.issubdtype(aval.dtype, jnp.inexact)
+        else Need.CURRENT
+        for index, (flag, aval) in enumerate(zip(carried, application.avals, strict=True))
     )
 
     def step(n: Order, operands: list[Any], series: list[Series]) -> Sequence[Any]:
@@ -88,7 +92,7 @@ def linear(application: Application, places: Sequence[int]) -> Rule:
 
 
 def coefficient(operand: Any, aval: jax.ShapeDtypeStruct) -> Any:
-    """What stands for an operand at the order at hand: zeros where nothing was needed of it."""
+    """An operand's coefficient at the present order: zeros where the rule needs nothing of it."""
     if isinstance(operand, Series):
         return operand.current
     return jnp.zeros(aval.shape, aval.dtype) if operand is None else operand
@@ -96,11 +100,11 @@ def coefficient(operand: Any, aval: jax.ShapeDtypeStruct) -> Any:
 
 def _shifted(equation: Equation, carried: tuple[bool, ...]) -> Rule:
     """A series plus or minus a constant: the series, or its negative."""
-    place = carried.index(True)
-    negative = equation.name == "sub" and place == 1
+    (index,) = (index for index, flag in enumerate(carried) if flag)
+    negative = equation.name == "sub" and index == 1
 
     def step(n: Order, operands: list[Any], series: list[Series]) -> list[Array]:
-        current = operands[place].current
+        current = operands[index].current
         return [-current if negative else current]
 
     needs = tuple(Need.CURRENT if flag else Need.NOTHING for flag in carried)
@@ -118,13 +122,21 @@ def bilinear(equation: Equation, product: Product) -> Rule:
 
 
 def integral(equation: Equation) -> Rule:
-    """f(u) as the integral of f'(u) u', from u and f'(u)."""
+    """The outputs as integrals of f'(u) u', where u is the last operand.
 
-    def start(u: Any, slope: Any) -> Sequence[Any]:
-        return equation.bind(u)
+    Steps read the operands, and then f'(u) for each output. Coefficient n needs f'(u) below order
+    n only, so f'(u) may be made of the outputs.
+    """
+    count = len(equation.outs)
 
     def step(n: Order, operands: list[Any], series: list[Series]) -> list[Array]:
-        u, slope = operands
-        return [divide(convolve(u, slope, n, weight=of_order), n)]
+        u = operands[-count - 1]
+        return [
+            divide(convolve(u, slope, n, weight=of_order), n)
+            if isinstance(slope, Series)
+            else u.current * slope
+            for slope in operands[-count:]
+        ]
 
-    return Rule(start, step, own=False, extra=False)
+    needs = (*[Need.NOTHING] * (len(equation.ins) - 1), *[Need.HISTORY] * (count + 1))
+    return Rule(equation.bind, step, needs=needs, own=False, extra=False)

@@ -1,0 +1,208 @@
+"""How the series of a JAX primitive is said, and the registry that the lifting of programs reads.
+
+A rule is *online*: it gives coefficient n of the outputs from coefficients 0 to n of the inputs and
+0 to n - 1 of the outputs. So a loop of equations is solved order by order, at a cost of O(N^2).
+"""
+
+import abc
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+
+from ..errors import CircuitError
+from .rule import Application, Rule, Step, bilinear, linear
+from .series import Product
+
+
+class Kind(abc.ABC):
+    """One way to say the series of a primitive."""
+
+    @abc.abstractmethod
+    def meaning(self, application: Application) -> "Meaning | None":
+        """What it says of one equation; None where order 0 holds for the whole series."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Linear(Kind):
+    """Linear in operands, given by index (None for all); `otherwise` holds where others are series.
+
+    Operands of whole numbers or truth values, such as indices, steer and have no series.
+    """
+
+    operands: tuple[int, ...] | None = None
+    otherwise: Kind | None = None
+
+    def meaning(self, application: Application) -> "Meaning | None":
+        every = range(len(application.carried))
+        selected = every if self.operands is None else self.operands
+        if application.series_operands <= set(selected):
+            return linear(application, selected)
+        if self.otherwise is None:
+            raise no_rule(application)
+        return self.otherwise.meaning(application)
+
+
+@dataclasses.dataclass(frozen=True)
+class Bilinear(Kind):
+    """A product of two operands: `product` makes it from the primitive's parameters."""
+
+    product: Callable[[dict[str, Any]], Product]
+
+    def meaning(self, application: Application) -> "Meaning | None":
+        if len(application.series_operands) == 1:
+            return linear(application, sorted(application.series_operands))
+        return bilinear(application.equation, self.product(application.equation.params))
+
+
+@dataclasses.dataclass(frozen=True)
+class Frozen(Kind):
+    """Piecewise constant: the value at order 0 holds for the whole series.
+
+    `complex` is the kind for complex operands; None refuses them.
+    """
+
+    complex: Kind | None = None
+
+    def meaning(self, application: Application) -> "Meaning | None":
+        if not application.is_complex:
+            return None
+        if self.complex is None:
+            raise _real_only(application)
+        return self.complex.meaning(application)
+
+
+@dataclasses.dataclass(frozen=True)
+class Rewrite(Kind):
+    """The same function in other JAX functions: `function(*operands, **params)`.
+
+    `real_only` refuses complex operands.
+    """
+
+    function: Callable[..., Any]
+    real_only: bool = False
+
+    def meaning(self, application: Application) -> "Meaning | None":
+        if self.real_only and application.is_complex:
+            raise _real_only(application)
+        if application.equation.function:
+            return self
+        return Rewrite(functools.partial(self.function, **application.equation.params))
+
+
+@dataclasses.dataclass(frozen=True)
+class Derivative(Kind):
+    """The derivative by the last operand, `function(u, *outputs)`, one for each output.
+
+    It may use the outputs: tan' = 1 + tan^2 is `Derivative(lambda u, tan: 1 + tan * tan)`. The
+    engine integrates f'(u) u'.
+    """
+
+    function: Callable[..., Any]
+
+    def meaning(self, application: Application) -> "Meaning | None":
+        if application.series_operands != {len(application.carried) - 1}:
+            raise no_rule(application)
+        return self
+
+
+@dataclasses.dataclass(frozen=True)
+class Recurrence(Kind):
+    """A recurrence of its own; `start` and `step` are those of a `Rule`.
+
+    `twin` names the function whose series is the first auxiliary one, as a sine's is the cosine.
+    """
+
+    start: Callable[..., Sequence[Any]]
+    step: Step
+    twin: str | None = None
+
+    def meaning(self, application: Application) -> "Meaning | None":
+        return Rule(self.start, self.step)
+
+
+@dataclasses.dataclass(frozen=True)
+class Built(Kind):
+    """A rule, a `Rewrite` or a `Derivative` made for the equation at hand."""
+
+    make: Callable[[Application], "Meaning"]
+
+    def meaning(self, application: Application) -> "Meaning | None":
+        return self.make(application)
+
+
+@dataclasses.dataclass(frozen=True)
+class Refused(Kind):
+    """No series, for a reason that the error gives."""
+
+    reason: str
+
+    def meaning(self, application: Application) -> "Meaning | None":
+        raise CircuitError(self.reason)
+
+
+Meaning = Rule | Rewrite | Derivative
+
+# Primitives that take a number beside an array: its series is that of an array of equal numbers.
+BROADCASTING = frozenset({"add", "sub", "mul", "div", "pow"})
+
+_kinds: dict[str, Kind] = {}
+
+
+def register(name: str, kind: Kind) -> None:
+    """Says what the series of a primitive is, by the primitive's name.
+
+    **Arguments:**
+
+    - `name`: the name of the primitive, as it stands in a jaxpr.
+    - `kind`: a `Linear`, `Bilinear`, `Frozen`, `Rewrite`, `Derivative`, `Recurrence`, `Built` or
+      `Refused`.
+
+    A later registration of a name takes the place of an earlier one, in programs traced from then
+    on.
+
+    **Raises:** `CircuitError` where `kind` is none of these.
+
+    ```python
+    from asgard.taylor import rules
+    rules.register("my_gaussian", rules.Derivative(lambda u, f: -2 * u * f))
+    ```
+    """
+    if not isinstance(kind, Kind):
+        raise CircuitError(f"the rule of {name!r} must be one of the kinds of rules, not {kind!r}")
+    _kinds[name] = kind
+
+
+def kind_of(name: str) -> Kind | None:
+    """The kind of rule that a primitive has, if any."""
+    return _kinds.get(name)
+
+
+def find(application: Application) -> Meaning | None:
+    """What the series of an equation is; None where order 0 holds for the whole series."""
+    inexact = any(jnp.issubdtype(aval.dtype, jnp.inexact) for aval in application.outputs)
+    if not (inexact and any(application.carried)):
+        return None
+    kind = kind_of(application.equation.name)
+    if kind is None:
+        raise no_rule(application)
+    return kind.meaning(application)
+
+
+def no_rule(application: Application) -> CircuitError:
+    """The error for an equation without a rule; it says which operands are series, if not all."""
+    carried = application.carried
+    numbers = ", ".join(str(index + 1) for index in sorted(application.series_operands))
+    where = "" if all(carried) else f" where operand {numbers} of {len(carried)} is a series"
+    return CircuitError(
+        f"the JAX primitive {application.equation.name!r} has no series rule{where}, so a function "
+        "that uses it has no Taylor series; say it with other jnp functions, or add a rule for it "
+        "with asgard.taylor.rules.register, as asgard/taylor/rules/table.py does"
+    )
+
+
+def _real_only(application: Application) -> CircuitError:
+    name = application.equation.name
+    return CircuitError(f"{name!r} of a complex function has no power series")
