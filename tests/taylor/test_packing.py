@@ -186,7 +186,8 @@ def test_products_of_series_are_not_packed_with_products_by_numbers():
     program = packed(trace(fn, aval, SCALAR), [True, False])
     assert names(program)["mul"] == 2
     lifted = Lifted(program, [True, False], [False, False])
-    convolved = [one for one in lifted.steps if one.equation.name == "mul" and len(one.reads) == 2]
+    products = [one for one in lifted.memory.steps if one.equation.name == "mul"]
+    convolved = [one for one in products if len(one.reads) == 2]
     assert len(convolved) == 2
     u, c = jnp.linspace(0.5, 2, NARROWEST + 1), jnp.float64(3.0)
     np.testing.assert_array_equal(*values(program, [u, c]), *fn(u, c))
@@ -274,7 +275,7 @@ def test_one_history_serves_the_entries_of_a_value():
     def histories(count):
         program = trace(product, jax.ShapeDtypeStruct((count,), jnp.float64))
         lifted = Lifted(program, [True], [False])
-        return sorted(lifted.avals[number].shape for number in lifted.histories)
+        return sorted(lifted.avals[number].shape for number in lifted.memory.histories)
 
     assert histories(3) == [(3,)]
     assert histories(4) == [(4,)]
