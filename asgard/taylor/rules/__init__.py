@@ -6,6 +6,7 @@ from ..registry import Derivative as Derivative
 from ..registry import Frozen as Frozen
 from ..registry import Linear as Linear
 from ..registry import Recurrence as Recurrence
+from ..registry import Refused as Refused
 from ..registry import Rewrite as Rewrite
 from ..registry import register as register
 from . import table as table
