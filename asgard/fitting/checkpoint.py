@@ -1,7 +1,6 @@
 """Long fits: the compiled loop in stretches, with reports and checkpoints between them."""
 
 import hashlib
-import io
 import os
 import re
 from collections.abc import Callable
@@ -88,9 +87,8 @@ class Checkpoint:
 
         Without `keep` the file stays as it is, and this is a trial.
         """
-        body = io.BytesIO()
-        eqx.tree_serialise_leaves(body, _plain(progress))
-        content = self.given + body.getvalue()
+        numbers = map(_as_numbers, jax.tree.leaves(progress))
+        content = self.given + b"".join(array.tobytes() for array in numbers)
         try:
             with self.partial.open("wb") as file:
                 file.write(hashlib.sha256(content).digest() + content)
@@ -118,7 +116,20 @@ class Checkpoint:
             )
         if given != self.given:
             raise self._of_another()
-        return _with_keys(eqx.tree_deserialise_leaves(io.BytesIO(body), _plain(start)), start)
+        # All shapes and dtypes are those of the start, which is part of what the fit was given.
+        leaves, structure = jax.tree.flatten(start)
+        models = list(map(_as_numbers, leaves))
+        ends = np.cumsum([model.nbytes for model in models])
+        parts = np.split(np.frombuffer(body, np.uint8), ends[:-1])
+        arrays = [
+            jnp.asarray(part.view(model.dtype).reshape(model.shape))
+            for part, model in zip(parts, models, strict=True)
+        ]
+        for index, leaf in enumerate(leaves):
+            if _is_key(leaf):
+                key = jax.random.wrap_key_data(arrays[index], impl=jax.random.key_impl(leaf))
+                arrays[index] = key
+        return jax.tree.unflatten(structure, arrays)
 
     def _of_another(self) -> CircuitError:
         return CircuitError(
@@ -129,32 +140,22 @@ class Checkpoint:
 
 def _digest_of(tree: Any) -> bytes:
     """A digest of a tree's structure, arrays, and names of functions: the same in each process."""
-    arrays, functions = eqx.partition(_plain(tree), eqx.is_array)
+    leaves, structure = jax.tree.flatten(tree)
     # Functions in a circuit have another address in each process.
-    structure = re.sub(r" at 0x[0-9a-f]+", "", str(jax.tree.structure(arrays)))
-    digest = hashlib.sha256(structure.encode())
-    for fn in jax.tree.leaves(functions):
-        digest.update(getattr(fn, "__qualname__", type(fn).__qualname__).encode())
-    for array in map(np.asarray, jax.tree.leaves(arrays)):
-        digest.update(f"{array.dtype}{array.shape}".encode() + array.tobytes())
+    digest = hashlib.sha256(re.sub(r" at 0x[0-9a-f]+", "", str(structure)).encode())
+    for leaf in leaves:
+        if eqx.is_array(leaf):
+            array = _as_numbers(leaf)
+            digest.update(f"{array.dtype}{array.shape}".encode() + array.tobytes())
+        else:
+            digest.update(getattr(leaf, "__qualname__", type(leaf).__qualname__).encode())
     return digest.digest()
 
 
 def _is_key(leaf: Any) -> bool:
-    return eqx.is_array(leaf) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
-def _plain(tree: Any) -> Any:
-    """A tree with JAX's keys as the numbers that they are."""
-    return jax.tree.map(lambda leaf: jax.random.key_data(leaf) if _is_key(leaf) else leaf, tree)
-
-
-def _with_keys(tree: Any, like: Any) -> Any:
-    """The inverse of `_plain`: keys where `like` has them."""
-
-    def back(leaf: Any, model: Any) -> Any:
-        if not _is_key(model):
-            return leaf
-        return jax.random.wrap_key_data(leaf, impl=jax.random.key_impl(model))
-
-    return jax.tree.map(back, tree, like)
+def _as_numbers(leaf: Any) -> np.ndarray:
+    """An array as one of NumPy; a key as the numbers that it is."""
+    return np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)

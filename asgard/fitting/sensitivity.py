@@ -223,28 +223,20 @@ def _warn(found: Uncertainty, weakest: Array) -> None:
     if bool(jnp.all(found.condition < 1 / jnp.sqrt(jnp.finfo(found.condition.dtype).eps))):
         return
     if found.condition.ndim:
-        warnings.warn("some fits hardly tell their numbers apart", IdentifiabilityWarning, 3)
-        return
-    if bool(jnp.isnan(found.condition)):
-        warnings.warn(
-            "the residuals, or their derivatives, are not finite: nothing is known of the numbers",
-            IdentifiabilityWarning,
-            stacklevel=3,
+        what = "some fits hardly tell their numbers apart"
+    elif bool(jnp.isnan(found.condition)):
+        what = (
+            "the residuals, or their derivatives, are not finite: nothing is known of the numbers"
         )
-        return
-    parts = np.abs(np.asarray(weakest))
-    names = [
-        name for name, part in zip(found.names, parts, strict=True) if part > 0.1 * parts.max()
-    ]
-    told = (
-        f"hardly tell {', '.join(names)} apart"
-        if names[1:]
-        else f"say next to nothing of {names[0]}"
-    )
-    warnings.warn(
-        f"the residuals {told} (condition number {float(found.condition):.2g}): standard errors "
-        "mean little there; fix some of these numbers (trainable, Fixed), or take data that tell "
-        "more of them",
-        IdentifiabilityWarning,
-        stacklevel=3,
-    )
+    else:
+        parts = np.abs(np.asarray(weakest))
+        names = [found.names[index] for index in np.flatnonzero(parts > 0.1 * parts.max())]
+        told = f"hardly tell {', '.join(names)} apart"
+        if len(names) == 1:
+            told = f"say next to nothing of {names[0]}"
+        what = (
+            f"the residuals {told} (condition number {float(found.condition):.2g}): standard "
+            "errors mean little there; fix some of these numbers (trainable, Fixed), or take data "
+            "that tell more of them"
+        )
+    warnings.warn(what, IdentifiabilityWarning, stacklevel=3)
