@@ -489,7 +489,7 @@ def run_sharded():
         cell = Cell((KINDS | STEPPED)[kind], STEPPED_RUNS.get(kind, by_simulate), "float64")
         run = jax.vmap(cell.run, in_axes=(None, 0))
         options = {"mesh": mesh, "in_specs": (whole, spread), "out_specs": spread}
-        run = jax.jit(jax.shard_map(run, **options, check_vma=False))
+        run = jax.jit(jax.shard_map(run, **options))
         found = run(cell.circuit, inputs)
         assert len(found.sharding.device_set) == 2
         cell.check(found, [cell.exact(u=float(u)) for u in inputs])
