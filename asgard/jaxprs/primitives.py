@@ -35,6 +35,7 @@ class Traits:
     - `computes`: it counts towards the length of a kernel.
     - `reduces`: it reduces many numbers to few.
     - `commutative`: its operands can be exchanged.
+    - `takes_numbers`: it takes a number beside an array, as if the number were an array.
     - `left_by_xla`: XLA leaves it as an operation when all its operands are single numbers or
       ranges. It computes others when it compiles, and so makes constants.
     - `steered_from`: the operands from this index on only say where to read or write.
@@ -48,6 +49,7 @@ class Traits:
     computes: bool = False
     reduces: bool = False
     commutative: bool = False
+    takes_numbers: bool = False
     left_by_xla: bool = False
     steered_from: int | None = None
     calls: str = ""
@@ -70,8 +72,10 @@ def _rows() -> Iterator[tuple[str, Traits]]:
     def rows(names: str, traits: Traits, **more: object) -> Iterator[tuple[str, Traits]]:
         return ((name, dataclasses.replace(traits, **more)) for name in names.split())
 
-    yield from rows("add add_any mul", _ANALYTIC, commutative=True)
-    yield from rows("sub div neg square integer_pow pow sqrt rsqrt", _ANALYTIC)
+    yield from rows("add mul", _ANALYTIC, commutative=True, takes_numbers=True)
+    yield from rows("add_any", _ANALYTIC, commutative=True)
+    yield from rows("sub div pow", _ANALYTIC, takes_numbers=True)
+    yield from rows("neg square integer_pow sqrt rsqrt", _ANALYTIC)
     yield from rows("exp exp2 expm1 log log2 log1p logistic erf erfc", _ANALYTIC)
     yield from rows("sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh", _ANALYTIC)
     yield from rows("rem abs sign floor ceil round max min clamp cbrt atan2 erf_inv", _ARITHMETIC)

@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from ..errors import CircuitError
+from ..jaxprs.primitives import traits
 from ..jaxprs.program import Equation, Program, literal_key, trace
-from .registry import BROADCASTING, Derivative, Recurrence, Rewrite, find, kind_of
+from .registry import Derivative, Recurrence, Rewrite, find, kind_of
 from .rule import Application, Need, Rule, integral
 
 
@@ -97,7 +98,7 @@ class Instructions:
             self._found.setdefault(key, self._resolve(equation.outs))
 
     def _add_new(self, equation: Equation) -> None:
-        if equation.name in BROADCASTING:
+        if traits(equation.name).takes_numbers:
             equation = self._spread(equation)
         application = Application(
             equation,

@@ -22,7 +22,7 @@ from ..jaxprs.concrete import is_concrete
 from ..jaxprs.primitives import traits
 from ..jaxprs.program import Equation, Program, trace
 from .entries import Entries, Entry
-from .registry import BROADCASTING, Bilinear, Frozen, Linear, kind_of
+from .registry import Bilinear, Frozen, Linear, kind_of
 
 # How many equations are worth a packed one, and how large a value of theirs may be.
 NARROWEST = 4
@@ -260,7 +260,7 @@ class _Writer:
         aval = self.avals[members[0].outs[0]]
         columns = zip(*(one.ins for one in members), strict=True)
         # A number stays one: by what it is some rules are chosen.
-        numbers = members[0].name in BROADCASTING and aval.shape == ()
+        numbers = traits(members[0].name).takes_numbers and aval.shape == ()
         ins = tuple(
             column[0]
             if numbers and len(set(column)) == 1 and column[0] in self.constants

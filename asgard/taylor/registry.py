@@ -145,9 +145,6 @@ class Refused(Kind):
 
 Meaning = Rule | Rewrite | Derivative
 
-# Primitives that take a number beside an array: its series is that of an array of equal numbers.
-BROADCASTING = frozenset({"add", "sub", "mul", "div", "pow"})
-
 _kinds: dict[str, Kind] = {}
 
 
