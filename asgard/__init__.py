@@ -6,7 +6,6 @@ from . import taylor
 from .calculi.calculus import Calculus
 from .calculi.discrete.calculus import Discrete
 from .calculi.real.calculus import Real
-from .calculi.series import series
 from .calculi.steady import Steady
 from .calculi.stochastic.calculus import Stochastic
 from .calculi.stochastic.methods import (
@@ -74,6 +73,7 @@ from .fixed_points.options import FixedPoint
 from .language.parse import parse
 from .runs import statistics
 from .runs.ensembles import Ensemble, ensemble
+from .runs.series import series
 from .runs.simulation import compile, simulate
 from .status import Status
 

@@ -31,8 +31,8 @@ from ..taylor.network import (
     network,
     stream_value,
 )
+from ..taylor.streams import centers, check_coordinates, fitted
 from .meanings import REAL
-from .series import centers, check_coordinates, fitted
 
 # Orders by dimension.
 Orders = Mapping[str, int]
@@ -272,7 +272,8 @@ def _centers(
     """
     others = {name: order for name, order in orders.items() if name != dim}
     streams = [source for source in inputs if isinstance(source, Stream)]
-    found, conditions = centers(nodes, streams, others)
+    inside = [stream for node in nodes for stream in node.streams]
+    found, conditions = centers([*streams, *inside], others)
     for agrees in conditions.values():
         known = {
             wire: Value(jnp.where(agrees, value.array, jnp.nan), value.dims)

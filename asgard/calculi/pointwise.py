@@ -21,10 +21,10 @@ from ..taylor.algebraic import Algebraic
 from ..taylor.evaluate import evaluate
 from ..taylor.net import Frame, Piece, Value, Wire, at_zero, promote
 from ..taylor.network import coordinate_wire
+from ..taylor.streams import coordinate
 from .convergence import Solves, judge
 from .cut import Cut
 from .rows import finite, only
-from .series import coordinate
 
 Contents = tuple[Array, ...]
 Guesses = tuple[Array, ...]

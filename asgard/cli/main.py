@@ -14,7 +14,6 @@ import jax
 import lark
 import numpy as np
 
-from ..calculi.series import series
 from ..circuits.circuit import Circuit
 from ..circuits.graph import Graph, flatten
 from ..circuits.stream import Stream
@@ -22,6 +21,7 @@ from ..circuits.terms import brief
 from ..errors import CircuitError, LoopError, SimulationError, located
 from ..language.parse import parse
 from ..language.syntax import read
+from ..runs.series import series
 from .report import derivatives, graph_components, listed, series_table, to_json
 
 _COMBINATORS = ("composition", "monoidal", "trace")

@@ -1,6 +1,6 @@
 """The engine in the open: `expand`, the series of any function; `ode`, those of a solution."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -11,13 +11,14 @@ from ..circuits.atoms.functions import Function
 from ..circuits.fields import as_inexact, as_order
 from ..circuits.stream import Stream
 from ..errors import CircuitError
-from ..jaxprs.concrete import is_concrete, run_compiled
+from ..jaxprs.concrete import run_compiled
 from ..jaxprs.meshes import without_mesh
 from ..jaxprs.settings import default_promotion
 from .evaluate import evaluate
 from .net import Frame, Piece, Value, Wire, promote, resize
 from .network import stream_value
 from .series import divide
+from .streams import Conditions, as_stream, centers, check, fitted
 
 
 def expand(fn: Callable[..., Any], *streams: Any) -> Any:
@@ -56,10 +57,8 @@ def expand(fn: Callable[..., Any], *streams: Any) -> Any:
     if not given:
         raise CircuitError("expand takes at least one stream, to expand along its dimensions")
     atom = Function(fn, len(streams))
-    outputs, agree = run_compiled(_compiled_expand, _expand, atom, streams)
-    for dim, holds in agree.items():
-        if is_concrete(holds) and not holds:
-            raise CircuitError(f"the streams along {dim} are about different centres")
+    outputs, conditions = run_compiled(_compiled_expand, _expand, atom, streams)
+    check(conditions)
     return outputs
 
 
@@ -107,8 +106,8 @@ def ode(fn: Callable[[Any, Any], Any], y0: Any, order: int, t0: Any = 0.0) -> An
 
 
 @default_promotion()
-def _expand(atom: Function, streams: tuple[Any, ...]) -> tuple[Any, dict[str, Array]]:
-    """The outputs, and for each dimension whether the centres of the streams agree."""
+def _expand(atom: Function, streams: tuple[Any, ...]) -> tuple[Any, Conditions]:
+    """The outputs, and that the centres of the streams agree."""
     given = _streams(streams)
     inputs = jax.tree.structure(streams, is_leaf=_is_stream)
     orders: dict[str, int] = {}
@@ -124,15 +123,15 @@ def _expand(atom: Function, streams: tuple[Any, ...]) -> tuple[Any, dict[str, Ar
         return [as_inexact(f"what {_name(atom)} returns", leaf) for leaf in leaves]
 
     known: dict[Wire, Value] = {
-        ("in", place): _fitted(stream_value(stream), orders) for place, stream in enumerate(given)
+        ("in", place): fitted(stream_value(stream), orders) for place, stream in enumerate(given)
     }
     types = jax.eval_shape(run, *(value.aval for value in known.values()))
     avals: dict[Wire, Any] = {("out", place): aval for place, aval in enumerate(types)}
     frame = Frame(tuple(orders), orders, avals)
     found = evaluate([Piece(tuple(known), tuple(avals), run)], known, list(avals), frame)
-    center, agree = _center(given, frame.dims)
-    results = [_stream(found[wire], frame, center) for wire in avals]
-    return jax.tree.unflatten(outputs[0], results), agree
+    about, conditions = centers(given, frame.dims)
+    results = [as_stream(found[wire], orders, frame, about) for wire in avals]
+    return jax.tree.unflatten(outputs[0], results), conditions
 
 
 @default_promotion()
@@ -224,28 +223,3 @@ def _is_stream(node: Any) -> bool:
 
 def _streams(tree: Any) -> list[Any]:
     return jax.tree.leaves(tree, is_leaf=_is_stream)
-
-
-def _fitted(value: Value, orders: dict[str, int]) -> Value:
-    """A value with as many coefficients along each of its dimensions as the orders ask for."""
-    array = value.array
-    for axis, dim in enumerate(value.dims):
-        array = resize(array, orders[dim] + 1, axis)
-    return Value(array, value.dims)
-
-
-def _stream(value: Value, frame: Frame, center: Array) -> Stream:
-    array = promote(value, frame.dims, frame).array
-    count = len(frame.dims)
-    return Stream(jnp.moveaxis(array, range(count), range(-count, 0)), frame.dims, center)
-
-
-def _center(streams: Sequence[Stream], dims: Sequence[str]) -> tuple[Array, dict[str, Array]]:
-    """The centre along each dimension, NaN where streams differ; and whether they agree."""
-    dtype = jnp.result_type(*(stream.center for stream in streams))
-    centers, agree = [], {}
-    for dim in dims:
-        found = [s.center_of(dim).astype(dtype) for s in streams if dim in s.dims]
-        agree[dim] = jnp.all(jnp.stack(found) == found[0])
-        centers.append(jnp.where(agree[dim], found[0], jnp.nan))
-    return jnp.stack(centers) if centers else jnp.zeros((), dtype), agree

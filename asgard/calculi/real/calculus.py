@@ -14,12 +14,12 @@ from ...errors import CircuitError
 from ...fixed_points.options import FixedPoint
 from ...jaxprs.concrete import is_concrete, runs_eagerly
 from ..calculus import Calculus
-from ..series import series
 from ..trajectory import Trajectory
 from . import eager
 from .dense import Dense
 from .path import CHECKPOINTS
 from .runs import Storage
+from .series import power_series
 from .simulation import Simulation
 from .tolerances import Tolerance, as_floats, as_number, as_tolerance, check_resolution
 
@@ -154,7 +154,8 @@ class Real(Calculus):
                 raise CircuitError(
                     f"inputs must be a tuple with one stream for each wire, not {inputs!r}"
                 )
-            return series(circuit, *inputs, order=order, fixed_point=self.fixed_point), state
+            outputs = power_series(circuit, tuple(inputs), order, False, self.fixed_point)
+            return outputs, state
 
         return run
 

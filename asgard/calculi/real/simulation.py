@@ -22,12 +22,12 @@ from ...taylor.algebraic import Algebraic
 from ...taylor.evaluate import evaluate
 from ...taylor.net import Frame, Value, Wire, at_zero, promote, whole_of
 from ...taylor.network import coordinate_wire, initial_wire
+from ...taylor.streams import coordinate
 from ..convergence import Solves, ends, judge
 from ..cut import Cut
 from ..meanings import REAL
 from ..meanings import noise as meanings_of_noise
 from ..rows import only
-from ..series import coordinate
 from ..trajectory import Trajectory
 from . import integral
 from .adaptive import Pause, beside, resume, start
