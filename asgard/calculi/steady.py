@@ -10,9 +10,9 @@ from jaxtyping import Array, Float, Inexact
 
 from ..circuits.atoms.registers import Delay, Deregister, Register, Substitution
 from ..circuits.circuit import Circuit
-from ..errors import CircuitError
+from ..circuits.fields import check_choice
 from ..fixed_points.implicit import fixed_point
-from ..fixed_points.options import FixedPoint
+from ..fixed_points.options import FixedPoint, check_fixed_point
 from ..taylor.net import Piece
 from ..taylor.network import Meanings, register
 from .calculus import Calculus, check_types
@@ -64,12 +64,8 @@ class Steady(Calculus):
     noise: str = eqx.field(static=True, default="error")
 
     def __check_init__(self):
-        if not isinstance(self.fixed_point, FixedPoint):
-            raise CircuitError(
-                f"Steady: fixed_point must be a FixedPoint, not {self.fixed_point!r}"
-            )
-        if self.noise not in ("error", "off"):
-            raise CircuitError(f'Steady: noise must be "error" or "off", not {self.noise!r}')
+        check_fixed_point("Steady", self.fixed_point)
+        check_choice("Steady", "noise", self.noise, ("error", "off"))
 
     def simulate(
         self, circuit: Circuit, ts: Array, inputs: tuple[Any, ...], dim: str | None, state: Any
@@ -96,7 +92,12 @@ class Steady(Calculus):
         end, rows = lax.scan(at, start, ts.astype(pointwise.time_dtype))
         row, status, stats = rows.judged(ts)
         return Trajectory(
-            *(ts, row.outputs, row.names, status, stats, end),
+            ts=ts,
+            outputs=row.outputs,
+            names=row.names,
+            status=status,
+            stats=stats,
+            state=end,
             loops=("the steady state", *cut.loop_names),
             wires=cut.output_names,
         )

@@ -12,7 +12,31 @@ from ..jaxprs.concrete import is_concrete
 from ..status import Status, message
 
 
-class Trajectory(eqx.Module):
+class Outputs(eqx.Module):
+    """What a run gives: output wires, and wires by name."""
+
+    outputs: eqx.AbstractVar[tuple[Any, ...]]
+    names: eqx.AbstractVar[dict[str, Any]]
+
+    @property
+    def output(self) -> Array:
+        """The only output. Raises `CircuitError` where there is not exactly one."""
+        if len(self.outputs) != 1:
+            raise CircuitError(
+                f"output is for runs of one output; this one has {len(self.outputs)}: use outputs"
+            )
+        return self.outputs[0]
+
+    def __getitem__(self, name: str) -> Array:
+        if name not in self.names:
+            known = ", ".join(self.names) or "none"
+            raise KeyError(
+                f"no wire, or more than one, is named {name!r}; wires named once: {known}"
+            )
+        return self.names[name]
+
+
+class Trajectory(Outputs):
     """The outputs of a circuit at the times asked for.
 
     - `ts`: the times, `[times]`.
@@ -60,24 +84,6 @@ class Trajectory(eqx.Module):
         outputs = self.dense(times.reshape(-1))
         outputs = tuple(out.reshape(*times.shape, *out.shape[1:]) for out in outputs)
         return outputs[0] if len(outputs) == 1 else outputs
-
-    @property
-    def output(self) -> Array:
-        """The only output. Raises `CircuitError` where there is not exactly one."""
-        if len(self.outputs) != 1:
-            raise CircuitError(
-                f"output is for circuits with one output; this one has {len(self.outputs)}: use "
-                "outputs"
-            )
-        return self.outputs[0]
-
-    def __getitem__(self, name: str) -> Array:
-        if name not in self.names:
-            known = ", ".join(self.names) or "none"
-            raise KeyError(
-                f"no wire, or more than one, is named {name!r}; wires named once: {known}"
-            )
-        return self.names[name]
 
     def check(self) -> "Trajectory":
         """Raises `SimulationError` where the run failed; returns the trajectory otherwise.

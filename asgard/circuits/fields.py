@@ -2,6 +2,7 @@
 
 import operator
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -114,3 +115,10 @@ def as_order(owner: str, number: Any) -> int:
     if not 0 <= order <= LARGEST_COUNT:
         raise CircuitError(f"{owner} must be an integer of at least 0, not {number!r}")
     return order
+
+
+def check_choice(owner: str, name: str, value: Any, choices: Sequence[str]) -> None:
+    """Raises `CircuitError` where an option is none of some texts."""
+    if value not in choices:
+        known = " or ".join(f'"{choice}"' for choice in choices)
+        raise CircuitError(f"{owner}: {name} must be {known}, not {value!r}")

@@ -102,6 +102,12 @@ class FixedPoint(eqx.Module):
                 )
 
 
+def check_fixed_point(owner: str, value: Any) -> None:
+    """Raises `CircuitError` where an option is no `FixedPoint`."""
+    if not isinstance(value, FixedPoint):
+        raise CircuitError(f"{owner}: fixed_point must be a FixedPoint, not {value!r}")
+
+
 class Solve(eqx.Module):
     """How a fixed point was solved: the turns taken, the residual |f(x) - x|, and whether the solve
     failed although what the loop reads is finite."""

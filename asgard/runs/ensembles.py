@@ -17,6 +17,7 @@ from ..calculi.stochastic.calculus import ADVICE, Stochastic, continued
 from ..calculi.stochastic.failures import Failures
 from ..calculi.stochastic.noise import Words, key_words
 from ..calculi.stochastic.tiles import Reduced, Tiles, key_array, tiles
+from ..calculi.trajectory import Outputs
 from ..circuits.circuit import Circuit
 from ..circuits.fields import check_count
 from ..errors import CircuitError, SimulationError
@@ -66,7 +67,7 @@ class RunLabel(eqx.Module):
         return not all(map(np.any, digests)) or np.array_equal(*digests)
 
 
-class Ensemble(eqx.Module):
+class Ensemble(Outputs):
     """What an ensemble gives.
 
     - `ts`: the times, `[times]`.
@@ -106,22 +107,6 @@ class Ensemble(eqx.Module):
     def survivors(self) -> Array:
         """How many paths have not, on which all statistics rest."""
         return self.paths - self.failures.count
-
-    @property
-    def output(self) -> Array:
-        """The only output. Raises `CircuitError` where there is not exactly one."""
-        if len(self.outputs) != 1:
-            raise CircuitError(
-                f"output is for ensembles of one output that were not reduced; this one has "
-                f"{len(self.outputs)}: use outputs or statistics"
-            )
-        return self.outputs[0]
-
-    def __getitem__(self, name: str) -> Array:
-        if name not in self.names:
-            known = ", ".join(self.names) or "none"
-            raise KeyError(f"no wire is named {name!r} in this ensemble; wires named once: {known}")
-        return self.names[name]
 
     def check(self) -> "Ensemble":
         """Raises `SimulationError` where a path failed; returns the ensemble otherwise.

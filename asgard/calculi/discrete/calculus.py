@@ -13,11 +13,11 @@ from jaxtyping import Array, Float, Inexact, Int, Shaped
 
 from ...circuits.atoms.registers import Delay, Deregister, Register, Substitution
 from ...circuits.circuit import Circuit
-from ...circuits.fields import as_inexact, check_count
+from ...circuits.fields import as_inexact, check_choice, check_count
 from ...circuits.samples import Samples
 from ...circuits.terms import brief
 from ...errors import CircuitError, DegreeError
-from ...fixed_points.options import FixedPoint
+from ...fixed_points.options import FixedPoint, check_fixed_point
 from ...jaxprs.concrete import is_concrete
 from ...jaxprs.meshes import without_mesh
 from ...jaxprs.settings import default_promotion
@@ -68,18 +68,11 @@ class Discrete(Calculus):
     gapless = True
 
     def __check_init__(self):
-        if self.register not in ("sum", "delay"):
-            raise CircuitError(
-                f'Discrete: register must be "sum" or "delay", not {self.register!r}'
-            )
-        if self.noise not in ("error", "off"):
-            raise CircuitError(f'Discrete: noise must be "error" or "off", not {self.noise!r}')
+        check_choice("Discrete", "register", self.register, ("sum", "delay"))
+        check_choice("Discrete", "noise", self.noise, ("error", "off"))
         if self.span is not None:
             check_count("Discrete", "span", self.span)
-        if not isinstance(self.fixed_point, FixedPoint):
-            raise CircuitError(
-                f"Discrete: fixed_point must be a FixedPoint, not {self.fixed_point!r}"
-            )
+        check_fixed_point("Discrete", self.fixed_point)
 
     def settled(self, ts: Array) -> "Discrete":
         if not is_concrete(ts):
@@ -121,7 +114,12 @@ class Discrete(Calculus):
         numbers = jnp.round(ts).astype(jnp.int32) - first
         outputs, names = jax.tree.map(lambda rows: rows[numbers], (rows.outputs, rows.names))
         return Trajectory(
-            *(ts, outputs, names, status, stats, dataclasses.replace(end, last=ts[-1])),
+            ts=ts,
+            outputs=outputs,
+            names=names,
+            status=status,
+            stats=stats,
+            state=dataclasses.replace(end, last=ts[-1]),
             loops=sequence.cut.loop_names,
             wires=sequence.cut.output_names,
         )

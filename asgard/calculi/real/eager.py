@@ -119,7 +119,15 @@ class _Integration:
         flat = jnp.concatenate([jnp.asarray(y), *map(jnp.ravel, self.guesses)])
         pause = Pause(start(last, flat), flat[None], last)
         loops = self.pointwise.cut.loop_names
-        return Trajectory(ts, outputs, names, status, stats, pause, None, loops)
+        return Trajectory(
+            ts=ts,
+            outputs=outputs,
+            names=names,
+            status=status,
+            stats=stats,
+            state=pause,
+            loops=loops,
+        )
 
     def _advance(self, begin: float, end: float, y: np.ndarray) -> tuple[float, np.ndarray]:
         """Integrates from one stop to the next; the time and state that it comes to."""

@@ -107,7 +107,16 @@ class Simulation:
             times = jnp.where(good, times, times[0])
             states = jnp.where(good[:, None], states, states[0])
         outputs, named = only(good, jax.vmap(self._outputs)(times, states))
-        return Trajectory(self.ts_given, outputs, named, status, counts, pause, dense, loops)
+        return Trajectory(
+            ts=self.ts_given,
+            outputs=outputs,
+            names=named,
+            status=status,
+            stats=counts,
+            state=pause,
+            dense=dense,
+            loops=loops,
+        )
 
     def _run(self, state: Any, control: StepControl, storage: Storage) -> tuple[Run, Array, Array]:
         """The run; whether an earlier run counted its first step; whether it was a kernel."""

@@ -18,9 +18,9 @@ from ...circuits.atoms.registers import (
     Substitution,
 )
 from ...circuits.circuit import Circuit
-from ...circuits.fields import NOT_NUMBERS, as_inexact, check_count
+from ...circuits.fields import NOT_NUMBERS, as_inexact, check_choice, check_count
 from ...errors import CircuitError
-from ...fixed_points.options import FixedPoint
+from ...fixed_points.options import FixedPoint, check_fixed_point
 from ...jaxprs.concrete import is_concrete
 from ...taylor.network import Meanings, register
 from ..calculus import Calculus, check_types
@@ -35,7 +35,7 @@ from .draws import Draws
 from .failures import broken, status, unsolved_paths
 from .methods import METHODS, StochasticMethod, as_method
 from .noise import MOST_HALVINGS, Numbers, Words, key_words
-from .sde import Equation
+from .sde import Equation, check_sources
 from .tile import Paths, Steps, Tile
 
 # What to try where a path has ended.
@@ -121,10 +121,7 @@ class Stochastic(Calculus):
                 f"Stochastic: halvings must be at most {MOST_HALVINGS}, not {self.halvings}; start "
                 "from more steps"
             )
-        if not isinstance(self.fixed_point, FixedPoint):
-            raise CircuitError(
-                f"Stochastic: fixed_point must be a FixedPoint, not {self.fixed_point!r}"
-            )
+        check_fixed_point("Stochastic", self.fixed_point)
         _check_interpretation(self.method, self.interpretation)
         drawn = self.halvings or self.correlation.pairs or self.method.needs_integral
         if self.noise.increments and drawn:
@@ -225,12 +222,7 @@ class Stochastic(Calculus):
     def _handed(self, equation: Equation, steps: Steps) -> dict[str, Array]:
         """The handed increments, checked, with room for the last draw to reach past their end."""
         shapes = {source.name: source.shape for source in equation.sources}
-        unknown = [name for name in self.noise.increments if name not in shapes]
-        if unknown:
-            raise CircuitError(
-                f"noise names {', '.join(unknown)}; the circuit's noises are "
-                f"{', '.join(shapes) or 'none'}"
-            )
+        check_sources("noise", self.noise.increments, shapes)
         found = {}
         for name, value in self.noise.increments.items():
             expected = (sum(steps.counts), *shapes[name])
@@ -277,9 +269,13 @@ class OnePath(Calculus):
         if end.solves is not None:
             unsolved = end.solves.failed
             stats |= facts(end.solves, unsolved | ~jnp.any(unsolved))
-        how = status(failed, unsolved_paths(end)[0])
         return Trajectory(
-            *(ts, outputs, names, how, stats, end),
+            ts=ts,
+            outputs=outputs,
+            names=names,
+            status=status(failed, unsolved_paths(end)[0]),
+            stats=stats,
+            state=end,
             loops=pointwise.cut.loop_names,
             wires=pointwise.wire_names,
             advice=ADVICE,
@@ -333,10 +329,7 @@ def _step_length(dt: Any) -> float:
 
 def _check_interpretation(method: StochasticMethod, interpretation: Any) -> None:
     """Raises `CircuitError` where a method does not solve what is asked."""
-    if interpretation not in ("ito", "stratonovich"):
-        raise CircuitError(
-            f'Stochastic: interpretation must be "ito" or "stratonovich", not {interpretation!r}'
-        )
+    check_choice("Stochastic", "interpretation", interpretation, ("ito", "stratonovich"))
     if interpretation not in method.interpretations:
         others = [name for name, m in METHODS.items() if interpretation in m.interpretations]
         raise CircuitError(

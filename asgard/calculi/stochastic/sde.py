@@ -7,7 +7,7 @@ into a jump register, by the sum of the jumps of a step.
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import equinox as eqx
@@ -47,7 +47,9 @@ class Equation:
         self.sources = tuple(Source(name, shape) for name, shape in shapes.items())
         self.correlation, self.factor = correlation, None
         if correlation.pairs:
-            _check_correlated(correlation.names, shapes)
+            check_sources("correlation", correlation.names, shapes)
+            if len({shapes[name] for name in correlation.names}) > 1:
+                raise CircuitError("correlated noises have components of one shape")
             self.factor = jnp.linalg.cholesky(correlation.matrix())
 
     @property
@@ -164,12 +166,12 @@ def _shapes(
     return shapes
 
 
-def _check_correlated(names: Sequence[str], shapes: Mapping[str, tuple[int, ...]]) -> None:
-    unknown = [name for name in names if name not in shapes]
+def check_sources(option: str, names: Iterable[str], sources: Iterable[str]) -> None:
+    """Raises `CircuitError` where an option names a source that is none of the circuit's."""
+    known = tuple(sources)
+    unknown = [name for name in names if name not in known]
     if unknown:
         raise CircuitError(
-            f"correlation names {', '.join(unknown)}; the circuit's noises are "
-            f"{', '.join(shapes) or 'none'}"
+            f"{option} names {', '.join(unknown)}; the circuit's noises are "
+            f"{', '.join(known) or 'none'}"
         )
-    if len({shapes[name] for name in names}) > 1:
-        raise CircuitError("correlated noises have components of one shape")

@@ -71,11 +71,7 @@ def of_survivors(
 
 
 def _tangents(
-    evaluate: Callable[..., Any],
-    good: Array,
-    primals: list[Array],
-    dots: list[Any],
-    found: list[Array],
+    evaluate: Any, good: Array, primals: list[Array], dots: list[Any], found: list[Array]
 ) -> list[Any]:
     """The tangents of what `evaluate` gives at some primals, 0 in the rows that are not good.
 
