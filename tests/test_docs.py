@@ -34,7 +34,7 @@ def promised(statement: ast.stmt, block: str) -> str:
 
 
 # The longest pages show what other quick tests hold.
-LONG = ("simulate.md", "fit.md", "stochastic.md", "taylor.md")
+LONG = ("simulate.md", "fit.md", "stochastic.md", "taylor.md", "circuits.md")
 RUN = [slow(page) if page.name in LONG else page for page in PAGES]
 
 

@@ -37,6 +37,7 @@ def test_a_sum_nested_from_the_left_runs():
     np.testing.assert_array_equal(stream.coefficients, [0.0, COUNT, 0.0])
 
 
+@pytest.mark.slow
 def test_a_sum_of_one_atom_runs():
     total = ag.Split(COUNT) >> ag.Add(COUNT)
     stream = ag.series(total, ag.Stream([1.0], "t"), order=1)

@@ -78,6 +78,7 @@ def test_a_held_input_relaxes_by_its_closed_form(backward, dtype):
     np.testing.assert_allclose(found, expected, rtol=128 * np.finfo(dtype).eps)
 
 
+@pytest.mark.slow
 def test_times_of_another_dtype_than_the_run_are_met():
     circuit = jax.tree.map(lambda leaf: leaf.astype("float32"), relaxation())
     samples = ag.Samples(VALUES.astype("float32"), TS, "linear")
@@ -96,6 +97,7 @@ def test_vectors_are_sampled_entry_by_entry(kind):
     np.testing.assert_allclose(output[1, 2], expected, rtol=0, atol=1e-13)
 
 
+@pytest.mark.slow
 def test_complex_samples_run():
     values = VALUES + 1j * VALUES[::-1]
     found = area(ag.Samples(values, TS, "cubic"), [TS[0], TS[-1]]).output[-1]

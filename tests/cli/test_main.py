@@ -165,6 +165,7 @@ def test_the_module_reads_a_circuit_from_stdin():
     assert done.stdout.splitlines()[-1].split() == ["3", "-0.166666666667", "-1"]
 
 
+@pytest.mark.slow
 def test_a_reader_that_stops_early_is_no_error():
     command = f"{sys.executable} -m asgard series sin --input 0,1 --order 20000 | head -1"
     done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=120)

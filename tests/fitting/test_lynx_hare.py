@@ -115,6 +115,7 @@ def test_standard_errors_and_correlations_are_those_of_scipy(optimum):
     assert 1 < found.condition < 1e3
 
 
+@pytest.mark.slow
 def test_an_optimum_has_no_gradient(optimum):
     slope = jax.grad(root_mean_square)(optimum.circuit, *DATA)
     assert np.all(np.abs(place(slope) * OPTIMUM) < 1e-6)

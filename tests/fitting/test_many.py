@@ -76,6 +76,7 @@ def test_starts_end_each_at_its_own_step():
     assert np.all(found.all.status == ag.FitStatus.converged)
 
 
+@pytest.mark.slow
 def test_starts_draw_each_from_a_key_of_its_own():
     def drawn(circuit, key):
         return jax.random.normal(key) + 0 * valleys(circuit)

@@ -98,6 +98,7 @@ def test_standard_errors_of_a_line_are_those_of_linear_regression():
     np.testing.assert_allclose(errors.correlation, [[1, correlation], [correlation, 1]], rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_standard_errors_are_the_spread_of_fits_to_noisy_data():
     noise = 0.2 * jax.random.normal(jax.random.key(0), (400, len(X)))
 

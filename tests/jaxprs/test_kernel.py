@@ -70,8 +70,8 @@ def apart(monkeypatch):
     return call
 
 
-# Of arithmetic, branches, loops and contractions one each: the others compile for 50 seconds.
-QUICKEST = ("elementary", "branches", "numbers in a row in a loop", "a constant matrix")
+# Of functions, branches and contractions one each: the others compile for 50 seconds.
+QUICKEST = ("elementary", "branches", "a constant matrix")
 TIERED = [name if name in QUICKEST else slow(name) for name in TAKEN]
 
 

@@ -78,6 +78,7 @@ STATISTICS = {
 MANY = 20 * TILE + 9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("steps", "method"), [(1, "euler"), slow(33, "additive"), slow(65, "euler")]
 )

@@ -41,6 +41,7 @@ def test_the_state_of_pieces_is_the_state_of_the_whole():
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 def test_pieces_with_an_input_backward_in_time_take_the_steps_of_the_whole():
     ts = np.array([3.0, 1.2, 0.0])
     options = {"inputs": (jnp.sin,)}

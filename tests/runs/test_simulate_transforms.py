@@ -32,7 +32,7 @@ def test_times_out_of_order_fail_a_run_under_a_transformation():
         found.check()
 
 
-@pytest.mark.parametrize("derivative", [jax.grad, jax.jacfwd, slow(jax.jacrev)])
+@pytest.mark.parametrize("derivative", [jax.grad, slow(jax.jacfwd), slow(jax.jacrev)])
 def test_derivatives_to_parameters_initial_values_and_times(derivative):
     rate, initial, ts = 1.5, 2.0, jnp.array([0.25, 0.75])
     found = derivative(decayed, argnums=(0, 1, 2))(rate, initial, ts)
@@ -48,6 +48,7 @@ def last_of_lorenz(start):
     return ag.simulate(circuit, jnp.linspace(0, 0.4, 40), calculus=calculus).output[-1]
 
 
+@pytest.mark.slow
 def test_reverse_and_forward_mode_agree_with_differences_over_many_steps_and_saves():
     start, step = jnp.array([1.0, 1.5, 0.5]), 1e-4
     kinds = jax.jacfwd(last_of_lorenz), jax.jacrev(last_of_lorenz)
@@ -169,7 +170,7 @@ def stepped(t, place):
     return jnp.where(t > place, 5.0, 1.0) * t
 
 
-@pytest.mark.parametrize("derivative", [jax.grad, jax.jacfwd])
+@pytest.mark.parametrize("derivative", [jax.grad, slow(jax.jacfwd)])
 def test_derivatives_to_the_place_of_a_breakpoint_and_to_the_start_before_it(derivative):
     def area(start, place):
         calculus = ag.Real(breakpoints=jnp.stack([place]), max_steps=30)

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import slow
 from systems import decay, oscillator
 
 import asgard as ag
@@ -11,7 +12,7 @@ import asgard as ag
 DENSE = ag.Real(dense=True, max_steps=127)
 
 
-@pytest.mark.parametrize("ts", [[0.0, 10.0], [10.0, 4.0, 0.0]])
+@pytest.mark.parametrize("ts", [slow([0.0, 10.0]), [10.0, 4.0, 0.0]])
 def test_any_time_of_a_run_forward_or_backward(ts):
     run = ag.simulate(oscillator(), ts, calculus=DENSE)
     times = np.linspace(0, 10, 23).reshape(23, 1)
@@ -59,6 +60,7 @@ def test_derivatives_to_parameters_and_to_the_time():
     np.testing.assert_allclose(slopes, [-1.1 * value, -0.7 * value], rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_batches_over_parameters():
     rates = jnp.array([0.1, 0.7, 1.5])
     found = jax.jit(jax.vmap(at, in_axes=(0, None)))(rates, jnp.array([0.3, 1.9]))

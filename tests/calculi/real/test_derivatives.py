@@ -139,6 +139,7 @@ def test_derivatives_compile_as_kernels(transform):
     assert text.count(MARK) >= 2
 
 
+@pytest.mark.slow
 def test_gradients_to_breakpoints_where_an_input_jumps():
     """y' = 1 before the jump and 3 after it: y(2) = 6 - 2 place."""
 

@@ -48,6 +48,7 @@ def check(found, errors, exact, biased):
         assert abs(value - expected) < 4 * error
 
 
+@pytest.mark.slow
 def test_geometric_brownian_motion():
     mu, sigma, steps = 0.1, 0.3, 10
     found, errors = moments(geometric(mu, sigma), steps)

@@ -293,6 +293,7 @@ def test_vmap_over_circuits_and_paths():
         np.testing.assert_allclose(found[place], run(sigmas[place], place), rtol=1e-13)
 
 
+@pytest.mark.slow
 def test_vector_wires_have_independent_components():
     vector = ag.Const(jnp.ones(3)) >> ag.StochasticRegister("t", "W", jnp.zeros(3))
     run = ag.ensemble(vector, [0.0, 1.0], calculus=ag.Stochastic(steps=2), key=KEY, paths=20_000)

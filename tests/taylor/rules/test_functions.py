@@ -269,6 +269,7 @@ def unrolled():
     return expand({name: CASES[name] for name in FEW}, jnp.float64, order=8, unroll=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FEW)
 def test_functions_have_the_same_series_unrolled(name, unrolled):
     check(unrolled[name], exact(*CASES[name][1:], order=8), jnp.float64)
