@@ -55,15 +55,15 @@ def without_mesh(fn: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(fn)
     def run(*arguments: Any) -> Any:
         leaves, structure = jax.tree.flatten(arguments)
-        places = [place for place, leaf in enumerate(leaves) if isinstance(leaf, jax.Array)]
-        operands = _alike([leaves[place] for place in places])
+        indices = [index for index, leaf in enumerate(leaves) if isinstance(leaf, jax.Array)]
+        operands = _alike([leaves[index] for index in indices])
         if operands is None:
             return fn(*arguments)
         results: list[Any] = []
 
         def flat(*values: Any) -> list[Array]:
-            for place, value in zip(places, values, strict=True):
-                leaves[place] = value
+            for index, value in zip(indices, values, strict=True):
+                leaves[index] = value
             found, tree = jax.tree.flatten(fn(*jax.tree.unflatten(structure, leaves)))
             results.append(tree)
             return list(map(jnp.asarray, found))
@@ -167,7 +167,7 @@ def _differentiate(
 ) -> tuple[list[Array], list[Any]]:
     """The results with what their derivative needs, and the derivative: two calls, so that reverse
     mode knows the first and transposes the second."""
-    moving = [place for place, dot in enumerate(tangents) if not isinstance(dot, ad.Zero)]
+    moving = [index for index, dot in enumerate(tangents) if not isinstance(dot, ad.Zero)]
     smooth = [jnp.issubdtype(aval.dtype, jnp.inexact) for aval in body.jaxpr.out_avals]
     structures: list[Any] = []
 
@@ -175,12 +175,12 @@ def _differentiate(
         values = list(primals)
 
         def run(*moved: Any) -> tuple[list[Any], list[Any]]:
-            for place, value in zip(moving, moved, strict=True):
-                values[place] = value
+            for index, value in zip(moving, moved, strict=True):
+                values[index] = value
             found = body.run(*values)
             return [x for x, flag in zip(found, smooth, strict=True) if flag], found
 
-        _, push, found = jax.linearize(run, *(primals[place] for place in moving), has_aux=True)
+        _, push, found = jax.linearize(run, *(primals[index] for index in moving), has_aux=True)
         kept, structure = jax.tree.flatten(push)
         structures.append(structure)
         return [*found, *kept]
@@ -191,7 +191,7 @@ def _differentiate(
     def push(*operands: Any) -> list[Any]:
         return jax.tree.unflatten(structures[-1], operands[: len(kept)])(*operands[len(kept) :])
 
-    given = [tangents[place] for place in moving]
+    given = [tangents[index] for index in moving]
     wanted = [sharding for sharding, flag in zip(shardings, smooth, strict=True) if flag]
     dots = iter(_bind(push, [*kept, *given], wanted))
     zeros = [ad.Zero(jax.typeof(x).to_tangent_aval()) for x in results]
