@@ -1,14 +1,14 @@
-"""What can go wrong, by name. Every error a user can cause is one of these."""
+"""The errors that a user of the package can cause."""
 
 from collections.abc import Sequence
 from typing import Any
 
 
 class CircuitError(ValueError):
-    """A circuit, or what is asked of it, is wrong. Raised before anything is compiled.
+    """A circuit or an argument is wrong. Raised before anything is compiled.
 
-    `atoms` are the atoms at fault, where it is theirs. An error found in a circuit's text says
-    where: `line` and `column` count from 1.
+    `atoms` are the atoms at fault, if there are any. An error in a circuit's text has `line` and
+    `column`, which count from 1.
     """
 
     line: int | None = None
@@ -17,6 +17,12 @@ class CircuitError(ValueError):
     def __init__(self, message: str, *, atoms: Sequence[Any] = ()):
         super().__init__(message)
         self.atoms = tuple(atoms)
+
+    def located_at(self, text: str, line: int, column: int) -> "CircuitError":
+        """The same error, with its place in a circuit's text added to the message."""
+        self.line, self.column = line, column
+        self.args = (located(str(self), text, line, column),)
+        return self
 
 
 class DegreeError(CircuitError):
@@ -32,7 +38,7 @@ class LoopError(CircuitError):
 
 
 class ParseError(CircuitError):
-    """A circuit text that cannot be read. `expected` lists what could have stood there."""
+    """A circuit text that cannot be read. `expected` lists what is allowed there."""
 
     def __init__(
         self,
@@ -58,7 +64,7 @@ class ParseError(CircuitError):
 
 
 class SimulationError(RuntimeError):
-    """A run that failed. `status` says how; `ensemble` is what an ensemble found nevertheless."""
+    """A run that failed. `status` says how. `ensemble` has the paths of an ensemble that failed."""
 
     def __init__(self, message: str, status: str):
         super().__init__(message)
@@ -67,7 +73,7 @@ class SimulationError(RuntimeError):
 
 
 class FitError(RuntimeError):
-    """A fit that failed. `status` says how; `fit` is what it found nevertheless."""
+    """A fit that failed. `status` says how. `fit` is the result up to the failure."""
 
     def __init__(self, message: str, status: str):
         super().__init__(message)
@@ -80,12 +86,12 @@ class IdentifiabilityWarning(UserWarning):
 
 
 def located(message: str, text: str, line: int, column: int) -> str:
-    """A message with its place: line and column before it, the line and a caret below it."""
+    """A message with line and column before it, and the line with a caret below it."""
     where = f"line {line}, column {column}: {message}"
     lines = text.split("\n")
     if not 0 < line <= len(lines):
         return where
-    # A long line is shown about the offending place only, and what does not print as a dot.
+    # Of a long line show the part around the error; show unprintable characters as dots.
     start = max(0, column - 61)
     shown = lines[line - 1][start : start + 100].replace("\t", " ")
     shown = "".join(letter if letter.isprintable() else "·" for letter in shown)

@@ -21,7 +21,7 @@ class Status(eqx.Enumeration):
     step_size = (
         "no step that time's resolution can hold satisfies the equation: there is a singularity or "
         "a jump here; declare jumps in time as breakpoints, or end the run before it (or rtol is "
-        "past what the dtype can meet)"
+        "too small for the dtype)"
     )
     times = (
         "the times, which were traced when the run was compiled, are not strictly monotone: sort "

@@ -17,25 +17,25 @@ KINDS = {"hold": 1, "linear": 2, "cubic": 4}
 
 
 class Samples(eqx.Module):
-    """An input that is known at sample times, and interpolated between them.
+    """An input that is known at sample times and interpolated between them.
 
-    Outside of its times it holds its end values. Values and times are leaves: nothing compiles
-    again where they change, and both have gradients. Under `Real` each sample time is a breakpoint,
-    so a step sees one polynomial, and the input costs no accuracy.
+    Outside of its times it holds its end values. Values and times are leaves: they may change
+    without a new compilation, and both have gradients. Under `Real` each sample time is a
+    breakpoint, so a step sees one polynomial, and the input costs no accuracy.
 
     **Arguments:**
 
     - `values`: the samples, `[times, *value]`.
-    - `ts`: their times, `[times]`, strictly increasing also where a run goes backward. Without
-      them values[n] is the sample number n, for calculi whose time counts samples.
-    - `kind`: what lies between two samples.
-        - "hold": the value of the last one (a zero-order hold), from its time on.
+    - `ts`: their times, `[times]`, strictly increasing, also for runs backward in time. Without
+      `ts`, values[n] is sample number n, for calculi whose time counts samples.
+    - `kind`: the interpolation between two samples.
+        - "hold": the value of the sample before (a zero-order hold).
         - "linear": the straight line.
-        - "cubic": the cubic spline with continuous second derivative and not-a-knot ends, as
-          `scipy.interpolate.CubicSpline` has it. It looks ahead: every sample moves all of it.
+        - "cubic": the cubic spline of `scipy.interpolate.CubicSpline`: continuous second
+          derivative, not-a-knot ends. Every sample changes all of it.
 
     **Raises:** `CircuitError` for an unknown kind, shapes that disagree, too few samples (cubic
-    takes 4), and times that are not finite and increasing, where they are known.
+    takes 4), and known times that are not finite and increasing.
 
     Source of "cubic": C. de Boor, *A Practical Guide to Splines* (1978), chapter IV.
 
@@ -57,7 +57,7 @@ class Samples(eqx.Module):
         self._check()
 
     def interpolant(self, dtype: Any) -> "Interpolant":
-        """The function of time, computed in a dtype that the values fit in.
+        """The input as a function of time, computed in `dtype`.
 
         Raises `CircuitError` for samples without times.
         """
@@ -65,9 +65,9 @@ class Samples(eqx.Module):
             raise CircuitError("Samples: give the samples their times, Samples(values, ts)")
         ts, values = self.ts, self.values.astype(dtype)
         pieces = _POLYNOMIALS[self.kind](ts, values)
-        # Before the first time and from the last on it is constant.
+        # Constant before the first time and after the last.
         blank = jnp.zeros((1, *pieces.shape[1:]), pieces.dtype)
-        first, last = (blank.at[0, 0].set(values[place]) for place in (0, -1))
+        first, last = (blank.at[0, 0].set(values[index]) for index in (0, -1))
         origins = jnp.concatenate([ts[:1], ts])
         return Interpolant(origins, jnp.concatenate([first, pieces, last]))
 
@@ -134,7 +134,7 @@ def _numbers(name: str, value: Any) -> Array:
 
 
 def _last_until(times: Array, t: Array) -> Array:
-    """The last place in increasing times that is at or before t, or the first, by bisection.
+    """The index of the last of increasing times that is at most t, or 0. Found by bisection.
 
     It reads single entries, so that many of them cost a loop that calls it little. They are
     compared in the dtype of t, which is that of the run's steps.
@@ -143,19 +143,19 @@ def _last_until(times: Array, t: Array) -> Array:
     count = times.shape[0]
 
     def halve(carry: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], None]:
-        place, candidates = carry
+        index, candidates = carry
         half = lax.div(candidates, jnp.int32(2))
-        middle = place + half
+        middle = index + half
         reached = _at(times, middle).astype(t.dtype) <= t
-        return (jnp.where(reached, middle, place), candidates - half), None
+        return (jnp.where(reached, middle, index), candidates - half), None
 
     start = jnp.int32(0), jnp.int32(count)
-    (place, _), _ = lax.scan(halve, start, length=(count - 1).bit_length())
-    return place
+    (index, _), _ = lax.scan(halve, start, length=(count - 1).bit_length())
+    return index
 
 
-def _at(array: Array, place: Array) -> Array:
-    return lax.dynamic_index_in_dim(array, place, keepdims=False, allow_negative_indices=False)
+def _at(array: Array, index: Array) -> Array:
+    return lax.dynamic_index_in_dim(array, index, keepdims=False, allow_negative_indices=False)
 
 
 def _hold(ts: Array, values: Array) -> Array:
@@ -167,8 +167,8 @@ def _linear(ts: Array, values: Array) -> Array:
 
 
 def _cubic(ts: Array, values: Array) -> Array:
-    """The spline's pieces, from its slopes at the samples."""
-    h, secants = _beside(jnp.diff(ts), values), _secants(ts, values)
+    """The pieces of the spline, `[times - 1, 4, *value]`."""
+    h, secants = _as_column(jnp.diff(ts), values), _secants(ts, values)
     slopes = _spline_slopes(ts, values)
     bend = (slopes[:-1] + slopes[1:] - 2 * secants) / h
     pieces = [values[:-1], slopes[:-1], (secants - slopes[:-1]) / h - bend, bend / h]
@@ -176,10 +176,14 @@ def _cubic(ts: Array, values: Array) -> Array:
 
 
 def _spline_slopes(ts: Array, values: Array) -> Array:
-    """The slopes with which second derivatives agree, and third ones at the outermost two knots."""
+    """The slopes at the samples, `[times, *value]`.
+
+    They make second derivatives continuous, and third ones too at the second and the last but one
+    sample (not-a-knot).
+    """
     h = jnp.diff(ts)
     secants = _secants(ts, values)
-    wide = _beside(h, values)
+    wide = _as_column(h, values)
     inner = 3 * (wide[1:] * secants[:-1] + wide[:-1] * secants[1:])
 
     def end(h: Array, secants: Array) -> Array:
@@ -198,12 +202,12 @@ def _spline_slopes(ts: Array, values: Array) -> Array:
 
 
 def _secants(ts: Array, values: Array) -> Array:
-    """The slopes of the lines from sample to sample."""
-    return (jnp.diff(values, axis=0) / _beside(jnp.diff(ts), values)).astype(values.dtype)
+    """The slopes of the lines between samples, `[times - 1, *value]`."""
+    return (jnp.diff(values, axis=0) / _as_column(jnp.diff(ts), values)).astype(values.dtype)
 
 
-def _beside(steps: Array, values: Array) -> Array:
-    """Lengths of time with the axes of values."""
+def _as_column(steps: Array, values: Array) -> Array:
+    """Durations `[n]`, reshaped to broadcast against `values`."""
     return steps.reshape((-1,) + (1,) * (values.ndim - 1))
 
 

@@ -3,7 +3,6 @@
 import argparse
 import contextlib
 import importlib.metadata
-import math
 import os
 import re
 import sys
@@ -16,37 +15,36 @@ import numpy as np
 
 from ..circuits.circuit import Circuit
 from ..circuits.graph import Graph, flatten
-from ..circuits.stream import Stream
 from ..circuits.terms import brief
-from ..errors import CircuitError, LoopError, SimulationError, located
+from ..errors import CircuitError, LoopError, SimulationError
 from ..language.parse import parse
 from ..language.syntax import read
 from ..runs.series import series
+from .arguments import ArgumentError, read_orders, read_stream
 from .report import derivatives, graph_components, listed, series_table, to_json
 
 _COMBINATORS = ("composition", "monoidal", "trace")
-# Past this many coefficients a wire, an order is a slip of the finger.
-_MOST_COEFFICIENTS = 100_000
 
 _SERIES_HELP = """\
 Prints the Taylor coefficients of each output about 0, and its derivatives there, n! times the
-coefficients. Numbers are float64. A derivative that float64 does not hold is marked as such. Along
-several dimensions a row is a multi-index, and rows whose coefficient is 0 are left out.
+coefficients. Numbers are float64. A derivative past the range of float64 is marked as such. With
+several dimensions each row is a multi-index, and rows whose coefficient is 0 are left out.
 """
 _SERIES_EPILOG = """\
 --json prints one object with full-precision numbers:
   {"circuit": text, "dims": [name, ...], "orders": [order, ...],
    "outputs": [{"coefficients": [...], "derivatives": [...]}, ...]}
-Lists nest once for each of dims. What is not finite is the string "NaN", "Infinity" or "-Infinity",
-a derivative that float64 does not hold is null, a complex number is {"real": x, "imag": y}.
+Lists nest once for each of dims. Numbers that are not finite are the strings "NaN", "Infinity" and
+"-Infinity", a derivative past the range of float64 is null, a complex number is
+{"real": x, "imag": y}.
 
 example: the series of e^t, from f = 1 + integral of f
   asgard series "trace(composition(add, split, monoidal(id, register(t))))" --input 1 --order 12
 """
 _CHECK_HELP = """\
-Prints the wire counts of a circuit, its dimensions, and its components in the order they run: what
-is straight, and the loops with the dimension that guards each. A loop that no dimension guards is
-algebraic. The exit status is 0 for any circuit that can be read.
+Prints the wire counts of a circuit, its dimensions, and its components in the order they run:
+straight ones, and loops with the dimension that guards each. A loop that no dimension guards is
+algebraic: it is solved as a fixed point. The exit status is 0 for any circuit that can be read.
 """
 _CHECK_EPILOG = """\
 --json prints one object:
@@ -56,30 +54,23 @@ also has "dim", and "inner": the loops that are left in it when dim has cut what
 """
 
 
-class _ArgumentError(Exception):
-    """A wrong argument: which one, what is wrong, and where in its text."""
-
-    def __init__(self, argument: str, message: str, text: str, offset: int):
-        super().__init__(f"argument {argument}: {located(message, text, 1, offset + 1)}")
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line on `argv`, or on the process's own arguments.
 
-    Returns the exit status: 0, or 2 after an error, of which one message stands on stderr. As
-    argparse does, exits for `--help`, `--version` and arguments that do not fit the usage.
+    Returns the exit status: 0, or 2 after an error, with one message on stderr. Exits as argparse
+    does for `--help`, `--version` and arguments that do not fit the usage.
     """
     options = _parser().parse_args(_attach_negative(sys.argv[1:] if argv is None else argv))
     try:
         with jax.enable_x64(True):
             report = options.run(options)
-    except (CircuitError, SimulationError, _ArgumentError) as error:
+    except (CircuitError, SimulationError, ArgumentError) as error:
         message = str(error)
     except (MemoryError, OverflowError):
-        message = "this needs more memory than there is; is a count in the circuit a slip?"
-    except Exception as error:  # an edge: whatever it is, the user gets one message
+        message = "this needs more memory than there is; is a count in the circuit too large?"
+    except Exception as error:  # the user gets one message, whatever goes wrong
         reason = str(error).partition("\n")[0][:200]
-        message = f"internal error, a fault of Asgard's own: {type(error).__name__}: {reason}"
+        message = f"internal error, a bug in Asgard: {type(error).__name__}: {reason}"
     else:
         _write(report)
         return 0
@@ -97,17 +88,22 @@ def _parser() -> argparse.ArgumentParser:
         version = "(not installed)"
     parser.add_argument("--version", action="version", version=f"asgard {version}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    shared = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False}
 
-    command = commands.add_parser(
-        "series",
+    def command(run: Any, name: str, **texts: Any) -> argparse.ArgumentParser:
+        form = argparse.RawDescriptionHelpFormatter
+        added = commands.add_parser(name, formatter_class=form, allow_abbrev=False, **texts)
+        added.add_argument("circuit", help="the circuit as text; - reads it from stdin")
+        added.add_argument("--json", action="store_true", help="print JSON in place of text")
+        added.set_defaults(run=run)
+        return added
+
+    expand = command(
+        *(_run_series, "series"),
         help="print the power series of a circuit's outputs",
         description=_SERIES_HELP,
         epilog=_SERIES_EPILOG,
-        **shared,
     )
-    command.add_argument("circuit", help="the circuit as text; - reads it from stdin")
-    command.add_argument(
+    expand.add_argument(
         "--input",
         action="append",
         default=[],
@@ -116,30 +112,23 @@ def _parser() -> argparse.ArgumentParser:
         help="an input's Taylor coefficients, once for each input wire; along DIM, or else along "
         "the first dimension that the circuit names, or t",
     )
-    command.add_argument(
+    expand.add_argument(
         "--order",
         required=True,
         metavar="N | DIM=N,...",
         help="the highest order, for all dimensions or for each",
     )
-    command.add_argument("--json", action="store_true", help="print JSON in place of tables")
-    command.set_defaults(run=_run_series)
-
-    command = commands.add_parser(
-        "check",
+    command(
+        *(_run_check, "check"),
         help="print a circuit's degrees, components and what guards its loops",
         description=_CHECK_HELP,
         epilog=_CHECK_EPILOG,
-        **shared,
     )
-    command.add_argument("circuit", help="the circuit as text; - reads it from stdin")
-    command.add_argument("--json", action="store_true", help="print JSON in place of text")
-    command.set_defaults(run=_run_check)
     return parser
 
 
 def _attach_negative(argv: Sequence[str]) -> list[str]:
-    """Joins `--input -1,0` to `--input=-1,0`: argparse takes a leading minus for an option."""
+    """Joins `--input -1,0` to `--input=-1,0`, as argparse reads a leading minus as an option."""
     joined: list[str] = []
     for argument in argv:
         if joined[-1:] in (["--input"], ["--order"]) and re.match(r"-(\d|\.|inf|nan)", argument):
@@ -153,7 +142,7 @@ def _write(report: str) -> None:
     try:
         print(report, flush=True)
     except BrokenPipeError:
-        # The reader has seen enough. What is still buffered must not fail again at exit.
+        # The reader has closed the pipe. Flushing the rest at exit must not fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -171,13 +160,13 @@ def _read_circuit(text: str) -> tuple[Circuit, Graph]:
     try:
         return circuit, flatten(circuit)
     except LoopError as error:
-        # A closed loop with no atom in it, so there is no atom to point at.
+        # A closed loop without atoms: point at the first trace.
         token = next(token for token in _calls(text) if token.lower() == "trace")
-        raise _at(token, error, text) from None
+        raise error.located_at(text, token.line or 1, token.column or 1) from None
 
 
 def _calls(text: str) -> Iterator[lark.Token]:
-    """The word of each call in a circuit's text, from left to right, but for those in a compose."""
+    """The word of each call in a circuit's text, from left to right, without those in a compose."""
     pending: list[Any] = [read(text)]
     while pending:
         word, *arguments = pending.pop().children
@@ -185,16 +174,6 @@ def _calls(text: str) -> Iterator[lark.Token]:
         if word.lower() in _COMBINATORS:
             calls = [argument for argument in arguments if isinstance(argument, lark.Tree)]
             pending.extend(reversed(calls))
-
-
-def _at(token: lark.Token, error: CircuitError, text: str) -> CircuitError:
-    """The error with its place in the text."""
-    error.line, error.column = token.line or 1, token.column or 1
-    error.args = (located(str(error), text, error.line, error.column),)
-    return error
-
-
-# --- series ---
 
 
 def _run_series(options: argparse.Namespace) -> str:
@@ -205,9 +184,9 @@ def _run_series(options: argparse.Namespace) -> str:
             f"the circuit has {_count(circuit.n_in, 'input')}, but --input is given "
             f"{_count(len(options.inputs), 'time')}: {brief(circuit)}"
         )
-    streams = [_stream(argument, (*graph.dims, "t")[0]) for argument in options.inputs]
+    streams = [read_stream(argument, (*graph.dims, "t")[0]) for argument in options.inputs]
     given = dict.fromkeys([*(dim for stream in streams for dim in stream.dims), *graph.dims])
-    orders = _orders(options.order, tuple(given))
+    orders = read_orders(options.order, tuple(given))
     with _located_in(text, circuit):
         outputs = series(circuit, *streams, order=orders)
     outputs = outputs if isinstance(outputs, tuple) else (outputs,)
@@ -230,87 +209,18 @@ def _run_series(options: argparse.Namespace) -> str:
     return "\n\n".join(tables) or "the circuit has no outputs"
 
 
-def _stream(argument: str, default_dim: str) -> Stream:
-    """An input's stream, from `x:1,0,0` or `1,0,0`."""
-    dim, colon, _ = argument.partition(":")
-    if not colon:
-        dim = default_dim
-    elif not re.fullmatch(r"[A-Za-z_]\w*", dim, re.ASCII):
-        raise _ArgumentError("--input", f"{dim!r} does not name a dimension", argument, 0)
-    start = len(dim + colon) if colon else 0
-    coefficients = [
-        _number(argument, offset, item) for offset, item in _items(argument, start=start)
-    ]
-    return Stream(np.asarray(coefficients), (dim,))
-
-
-def _number(argument: str, offset: int, item: str) -> float | complex:
-    try:
-        value = complex(item) if "j" in item.lower() else float(item)
-    except ValueError:
-        fault = f"{item.strip()!r} is not a number" if item.strip() else "a number is missing"
-        raise _ArgumentError("--input", fault, argument, offset) from None
-    if np.isinf(value) and "inf" not in item.lower():
-        raise _ArgumentError("--input", f"{item} is more than float64 holds", argument, offset)
-    return value
-
-
-def _orders(argument: str, dims: tuple[str, ...]) -> dict[str, int]:
-    """The order along each of `dims`, from `12` or `t=12,x=40`."""
-    if "=" not in argument:
-        orders = dict.fromkeys(dims, _order(argument, 0, argument))
-    else:
-        orders = {}
-        for offset, item in _items(argument):
-            dim, equals, number = item.partition("=")
-            if not equals:
-                raise _ArgumentError("--order", "each must be a DIM=N", argument, offset)
-            if dim.strip() not in dims:
-                known = f"they are {', '.join(dims)}" if dims else "there are none"
-                fault = f"{dim.strip()!r} is no dimension of the circuit and its inputs; {known}"
-                raise _ArgumentError("--order", fault, argument, offset)
-            if dim.strip() in orders:
-                raise _ArgumentError("--order", f"{dim.strip()} has two orders", argument, offset)
-            orders[dim.strip()] = _order(argument, offset + len(dim) + 1, number)
-        missing = [dim for dim in dims if dim not in orders]
-        if missing:
-            fault = f"none is given along {', '.join(missing)}"
-            raise _ArgumentError("--order", fault, argument, len(argument))
-    if math.prod(order + 1 for order in orders.values()) > _MOST_COEFFICIENTS:
-        fault = f"that is more than {_MOST_COEFFICIENTS:,} coefficients a wire"
-        raise _ArgumentError("--order", fault, argument, 0)
-    return orders
-
-
-def _order(argument: str, offset: int, item: str) -> int:
-    if not re.fullmatch(r"\s*\+?[0-9]{1,18}\s*", item):
-        fault = f"an order is a count, not {item.strip()!r}"
-        raise _ArgumentError("--order", fault, argument, offset)
-    return int(item)
-
-
-def _items(argument: str, start: int = 0) -> Iterator[tuple[int, str]]:
-    """The parts of a text between commas, and where each starts."""
-    for item in argument[start:].split(","):
-        yield start + len(item) - len(item.lstrip()), item
-        start += len(item) + 1
-
-
 @contextlib.contextmanager
 def _located_in(text: str, circuit: Circuit) -> Iterator[None]:
-    """Gives an error about atoms of a circuit the place of the first of them in its text."""
+    """Adds to an error about atoms where the first of them is in the circuit's text."""
     try:
         yield
     except CircuitError as error:
-        # Parts of the circuit and words in its text come in the same order.
+        # The parts of the circuit and the words of its text have one order.
         words = (word for word in _calls(text) if word.lower() not in _COMBINATORS)
         for word, part in zip(words, circuit.parts, strict=True):
             if any(part is atom for atom in error.atoms):
-                raise _at(word, error, text) from None
+                raise error.located_at(text, word.line or 1, word.column or 1) from None
         raise
-
-
-# --- check ---
 
 
 def _run_check(options: argparse.Namespace) -> str:
@@ -342,9 +252,6 @@ def _run_check(options: argparse.Namespace) -> str:
         inner = component.get("inner", [])
         pending.extend((loop, depth + 1) for loop in reversed(inner))
     return "\n".join(lines)
-
-
-# --- both ---
 
 
 def _count(number: int, noun: str) -> str:

@@ -15,7 +15,7 @@ from ..circuits.stream import largest_factorial_order
 
 
 def derivatives(coefficients: np.ndarray) -> np.ndarray:
-    """n! times the coefficients, as objects: None where float64 does not hold it."""
+    """n! times the coefficients, as objects. None for those past the range of float64."""
     found = np.empty(coefficients.shape, object)
     limit = largest_factorial_order(np.float64)
     for index, coefficient in np.ndenumerate(coefficients):
@@ -28,7 +28,7 @@ def derivatives(coefficients: np.ndarray) -> np.ndarray:
 
 
 def series_table(coefficients: np.ndarray, dims: tuple[str, ...]) -> str:
-    """A row for each multi-index; along several dimensions, without those that are 0."""
+    """A table with a row for each multi-index. With several dimensions, zero rows are left out."""
     rows = [(*(f"order {dim}" for dim in dims), "coefficient", "derivative")]
     for (index, coefficient), derivative in zip(
         np.ndenumerate(coefficients), derivatives(coefficients).flat, strict=True
@@ -49,7 +49,7 @@ def _right(column: Sequence[str]) -> list[str]:
 
 
 def _left(column: Sequence[str]) -> list[str]:
-    """Cells to the left, with room for a sign where one of them has a minus."""
+    """Cells aligned left, indented by one if some have a minus sign."""
     if any(cell.startswith("-") for cell in column):
         column = [cell if cell.startswith("-") else " " + cell for cell in column]
     width = max(map(len, column))
@@ -61,7 +61,7 @@ def _digits(value: Any) -> str:
 
 
 def graph_components(graph: Graph) -> Iterator[dict[str, Any]]:
-    """The components in order: runs of straight nodes together, and each loop."""
+    """The components in the order they run. Adjacent straight nodes are one component."""
     remaining = iter(loops(graph, graph.dims))
     ordered = components(edges(graph.nodes))
     for cyclic, group in itertools.groupby(ordered, key=lambda component: component.cyclic):
@@ -93,7 +93,7 @@ def to_json(report: Mapping[str, Any]) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """A value in terms that JSON has. Goes as deep as dimensions and loops nest."""
+    """A value as types that JSON has. Recursion is as deep as dimensions and loops nest."""
     if isinstance(value, Mapping):
         return {name: _plain(entry) for name, entry in value.items()}
     if isinstance(value, list):

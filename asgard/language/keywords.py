@@ -33,11 +33,11 @@ class Keyword:
     optional: tuple[str, ...] = ()
     repeats: bool = False
 
-    def kind(self, place: int) -> str | None:
-        """The kind of the argument at `place`, None past the last."""
+    def kind(self, index: int) -> str | None:
+        """The kind of the argument at `index`, None past the last."""
         kinds = self.required + self.optional
-        if place < len(kinds):
-            return kinds[place]
+        if index < len(kinds):
+            return kinds[index]
         return kinds[-1] if self.repeats else None
 
     def accepts(self, count: int) -> bool:

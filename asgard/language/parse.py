@@ -16,15 +16,15 @@ from ..circuits.atoms.registers import TaylorPolynomial
 from ..circuits.circuit import Circuit, circuit_of
 from ..circuits.fields import check_count, check_name
 from ..circuits.terms import Assembly
-from ..errors import CircuitError, ParseError, located
+from ..errors import CircuitError, ParseError
 from .keywords import KEYWORDS, WORDS, Keyword, series
 from .syntax import read, shorten
 
-# An integer of more digits counts nothing that fits a machine.
+# Longer integers are larger than any count that fits into memory.
 _MOST_DIGITS = 18
-# The least value of the kinds that are integers.
+# The smallest value of each kind of integer.
 _LEAST = {"count": 1, "degree": 0, "index": 0}
-# Numbers that are names to the grammar.
+# Numbers that the grammar reads as names.
 _NAMED_NUMBERS = ("inf", "nan", "infj", "nanj")
 
 
@@ -43,7 +43,7 @@ def parse(text: str, *, names: Mapping[str, Circuit] | None = None) -> Circuit:
     numbers, in the float dtype that they were printed in.
 
     **Raises:** `ParseError` where the text is no circuit and `DegreeError` where wire counts do not
-    fit, with the place in the text; `CircuitError` where `text` is no string or `names` are wrong.
+    fit, with line and column; `CircuitError` where `text` is no string or `names` are wrong.
 
     ```python
     loop = ag.parse("trace(composition(add, register(t, 1.0), split))")
@@ -92,16 +92,16 @@ class _Builder:
         calls = [self.open(tree, None)]
         while calls:
             call = calls[-1]
-            place = len(call.values)
-            if place == len(call.arguments):
+            index = len(call.values)
+            if index == len(call.arguments):
                 self.close(calls.pop())
                 if calls:
                     joins = calls[-1].combinator is not None
                     calls[-1].values.append(None if joins else circuit_of(self.assembly.pop()))
-            elif call.keyword.kind(place) == "circuit":
-                calls.append(self.open_argument(call, place))
+            elif call.keyword.kind(index) == "circuit":
+                calls.append(self.open_argument(call, index))
             else:
-                call.values.append(self.read(call, place))
+                call.values.append(self.read(call, index))
         return circuit_of(self.assembly.pop())
 
     def open(self, tree: lark.Tree, dim: str | None) -> _Call:
@@ -134,14 +134,14 @@ class _Builder:
             )
         return _Call(token, keyword, arguments, dim)
 
-    def open_argument(self, call: _Call, place: int) -> _Call:
+    def open_argument(self, call: _Call, index: int) -> _Call:
         """Starts the call that is an argument. `compose` gives the series in its first a `dim`."""
-        argument = call.arguments[place]
+        argument = call.arguments[index]
         if not isinstance(argument, lark.Tree):
-            raise self.misfit(call, place)
+            raise self.misfit(call, index)
         dim = call.dim
         if call.token.lower() == "compose":
-            dim = self.read(call, 2) if place == 0 else None
+            dim = self.read(call, 2) if index == 0 else None
         return self.open(argument, dim)
 
     def close(self, call: _Call) -> None:
@@ -153,13 +153,13 @@ class _Builder:
                 count = call.values[1] if len(call.values) > 1 else 1
             elif call.combinator == "composition":
                 pairs = itertools.pairwise(self.assembly.degrees(count))
-                wrong = [place for place, ((_, out), (into, _)) in enumerate(pairs) if out != into]
+                wrong = [index for index, ((_, out), (into, _)) in enumerate(pairs) if out != into]
                 token = _first_token(call.arguments[wrong[0] + 1]) if wrong else token
             with self.located_at(token):
                 self.assembly.combine(call.combinator, count)
             return
         text = f"{token if token in self.names else token.lower()} {call.dim} {call.values!r}"
-        # Arguments that are circuits print too much to look up.
+        # Circuits as arguments print too much to look up.
         circuit = None if "circuit" in call.keyword.required else self.built.get(text)
         if circuit is None:
             with self.located_at(token):
@@ -167,29 +167,29 @@ class _Builder:
             self.built[text] = circuit
         self.assembly.push(circuit)
 
-    def read(self, call: _Call, place: int) -> Any:
-        """The value of an argument that is no circuit."""
-        kind = call.keyword.kind(place)
-        token: Any = call.arguments[place]
+    def read(self, call: _Call, index: int) -> Any:
+        """The value of an argument that is not a circuit."""
+        kind = call.keyword.kind(index)
+        token: Any = call.arguments[index]
         name = None
         if isinstance(token, lark.Tree):
             if len(token.children) > 1:
-                raise self.misfit(call, place)
+                raise self.misfit(call, index)
             token = name = _first_token(token)
         if kind in ("number", "exponent"):
             if name is not None and name.lower() not in _NAMED_NUMBERS:
-                raise self.misfit(call, place)
+                raise self.misfit(call, index)
             whole = kind == "exponent" and re.fullmatch("[+-]?[0-9]+", token)
             return self.integer(token) if whole else self.number(token)
         if kind in _LEAST:
             if not re.fullmatch("[+-]?[0-9]+", token):
-                raise self.misfit(call, place)
+                raise self.misfit(call, index)
             value = self.integer(token)
             with self.located_at(token):
                 check_count(call.token, kind, value, _LEAST[kind])
             return value
         if name is None:
-            raise self.misfit(call, place)
+            raise self.misfit(call, index)
         with self.located_at(name):
             check_name(call.token, str(kind), str(name))
         return str(name)
@@ -213,16 +213,16 @@ class _Builder:
         line, column = token.line or 1, token.column or 1
         return ParseError(message, line=line, column=column, expected=expected, text=self.text)
 
-    def misfit(self, call: _Call, place: int) -> ParseError:
-        """The error of an argument of the wrong kind."""
-        argument = call.arguments[place]
+    def misfit(self, call: _Call, index: int) -> ParseError:
+        """The error for an argument of the wrong kind."""
+        argument = call.arguments[index]
         found = shorten(_first_token(argument))
         if isinstance(argument, lark.Tree) and len(argument.children) > 1:
             found += " with arguments"
-        words = WORDS[str(call.keyword.kind(place))]
+        words = WORDS[str(call.keyword.kind(index))]
         return self.error(
             _first_token(argument),
-            f"unexpected {found}, in argument {place + 1} of {call.token}",
+            f"unexpected {found}, in argument {index + 1} of {call.token}",
             (words,),
         )
 
@@ -239,15 +239,13 @@ class _Builder:
 
     @contextlib.contextmanager
     def located_at(self, token: lark.Token) -> Iterator[None]:
-        """Gives errors of what is built their place in the text."""
+        """Adds line and column to the errors of what is built."""
         try:
             yield
         except CircuitError as error:
             if type(error) is CircuitError:
                 raise self.error(token, str(error)) from None
-            error.line, error.column = token.line or 1, token.column or 1
-            error.args = (located(str(error), self.text, error.line, error.column),)
-            raise
+            raise error.located_at(self.text, token.line or 1, token.column or 1) from None
 
 
 def _first_token(node: Any) -> lark.Token:

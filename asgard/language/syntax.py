@@ -1,4 +1,4 @@
-"""From text to its tree of calls, and what is wrong with a text that has none."""
+"""From text to a tree of calls, and the errors of texts that have none."""
 
 import functools
 import importlib.resources
@@ -11,9 +11,9 @@ from .keywords import KEYWORDS, WORDS
 
 
 def read(text: str) -> lark.Tree:
-    """The text's tree: a node `circuit` a call, whose children are its name and its arguments.
+    """The tree of a text. Each call is a node `circuit`; its children are its name and arguments.
 
-    Raises `ParseError` where the text has none.
+    Raises `ParseError` for a text that is no circuit.
     """
     try:
         return _parser().parse(text)
@@ -22,7 +22,7 @@ def read(text: str) -> lark.Tree:
 
 
 def shorten(text: str, length: int = 40) -> str:
-    """A piece of a text for a message: quoted, and cut to `length` characters."""
+    """A text quoted for a message, cut to `length` characters."""
     return repr(str(text) if len(text) <= length else text[: length - 3] + "...")
 
 
@@ -41,7 +41,7 @@ def _syntax_error(text: str, error: lark.UnexpectedInput) -> ParseError:
     ended = token is not None and token.type == "$END"
     offset = len(text.rstrip()) if ended else error.pos_in_stream or 0
     call = _open_call(text, offset)
-    # Nothing at all is accepted where the parser has gone past a complete circuit.
+    # After a complete circuit the parser accepts nothing.
     accepted: set[str] = error.interactive_parser.accepts() or {"$END"}  # pyright: ignore
     if not text.strip():
         message = "the text is empty"
@@ -52,10 +52,10 @@ def _syntax_error(text: str, error: lark.UnexpectedInput) -> ParseError:
         if call is None and "$END" in accepted:
             message += ": the circuit is complete before it"
     if call is not None:
-        word, place = call
-        message += f", in argument {place + 1} of {word}" if word else ", in parentheses"
+        word, index = call
+        message += f", in argument {index + 1} of {word}" if word else ", in parentheses"
         keyword = KEYWORDS.get(word.lower())
-        if keyword is not None and keyword.kind(place) is None:
+        if keyword is not None and keyword.kind(index) is None:
             message += f"; {keyword.usage(word)}"
     return ParseError(
         message,
@@ -67,18 +67,18 @@ def _syntax_error(text: str, error: lark.UnexpectedInput) -> ParseError:
 
 
 def _open_call(text: str, offset: int) -> tuple[str, int] | None:
-    """The call whose parentheses are open at `offset`: its name, and which argument is there."""
-    depth = place = 0
+    """The name of the call that is open at `offset`, and the index of the argument there."""
+    depth = index = 0
     for position in range(min(offset, len(text)) - 1, -1, -1):
         letter = text[position]
         if letter == ")":
             depth += 1
         elif letter == "," and depth == 0:
-            place += 1
+            index += 1
         elif letter == "(" and depth > 0:
             depth -= 1
         elif letter == "(":
-            return _last_word(text[:position]), place
+            return _last_word(text[:position]), index
     return None
 
 
@@ -88,22 +88,22 @@ def _last_word(text: str) -> str:
 
 
 def _expected(before: str, accepted: set[str], call: tuple[str, int] | None) -> tuple[str, ...]:
-    """What could stand after `before`, in words: the grammar's answer, narrowed by the keywords."""
+    """What may follow `before`, in words: what the grammar accepts, limited by the keywords."""
     keyword = KEYWORDS.get(call[0].lower()) if call else None
-    place = call[1] if call else 0
+    index = call[1] if call else 0
     last = KEYWORDS.get(_last_word(before).lower())
     words = []
     if "NAME" in accepted:
-        kind = "circuit" if call is None else keyword.kind(place) if keyword else None
+        kind = "circuit" if call is None else keyword.kind(index) if keyword else None
         if kind is not None:
             words.append(WORDS[kind])
         elif keyword is None:
             words.append("an argument")
     if "LPAR" in accepted and (last is None or last.kind(0) is not None):
         words.append("'('")
-    if "COMMA" in accepted and (keyword is None or keyword.kind(place + 1) is not None):
+    if "COMMA" in accepted and (keyword is None or keyword.kind(index + 1) is not None):
         words.append("','")
-    if "RPAR" in accepted and (keyword is None or keyword.accepts(place + 1)):
+    if "RPAR" in accepted and (keyword is None or keyword.accepts(index + 1)):
         words.append("')'")
     if "$END" in accepted:
         words.append("the end of the text")
