@@ -18,9 +18,10 @@ from .primitives import traits
 # Functions of JAX that are not inlined. Their values come from a branch or an approximation, whose
 # derivatives are not those of the function. They have series rules of their own, or are refused.
 _SIMPLE = {"sinc", "xlogy", "xlog1py"}
-_SPECIAL = {"_i0", "bessel_jn", "_dawsn", "_erfcx", "log_ndtr", "expi", "sici"}
+_BESSEL = {"_i0", "i0_impl", "_i1", "bessel_jn"}
+_SPECIAL = {"_dawsn", "_erfcx", "log_ndtr", "expi", "sici"}
 _REFUSED = {"hyp1f1", "hyp2f1", "_owens_t_impl"}
-FUNCTIONS = frozenset(_SIMPLE | _SPECIAL | _REFUSED)
+FUNCTIONS = frozenset(_SIMPLE | _BESSEL | _SPECIAL | _REFUSED)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,6 +6,7 @@ weights lose no digits.
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
@@ -85,15 +86,23 @@ def digamma(u: Any) -> Any:
 _BERNOULLI = (1 / 12, -1 / 120, 1 / 252, -1 / 240, 1 / 132, -691 / 32760, 1 / 12, -3617 / 8160)
 
 
-def bessel_i0(u: Any) -> Any:
-    """I_0(u): the mean of exp(u cos a) over an angle a, or for large u by `bessel_i0e`."""
-    v = jnp.where(u < 0, -u, u)
-    large = v > 64
-    count, weights = 80, _trapezoid(80)
-    cosines = jnp.asarray(np.cos(np.pi / count * np.arange(count + 1)), u.dtype)
-    small = jnp.where(large, 0, u)[..., None]
-    near = jnp.sum(jnp.asarray(weights, u.dtype) * jnp.exp(small * cosines), axis=-1)
-    return jnp.where(large, jnp.exp(v) * bessel_i0e(v), near)
+def bessel_i(order: int) -> Callable[[Any], Any]:
+    """I_0 or I_1: the mean of exp(u cos a), times cos a for I_1, over an angle a.
+
+    For large u it is exp(|u|) times the scaled function.
+    """
+    count = 80
+    cosines = np.cos(np.pi / count * np.arange(count + 1))
+    weights = _trapezoid(count) * cosines**order
+    scaled = (bessel_i0e, bessel_i1e)[order]
+
+    def run(u: Any) -> Any:
+        large = jnp.abs(u) > 64
+        small = jnp.where(large, 0, u)[..., None]
+        terms = jnp.asarray(weights, u.dtype) * jnp.exp(small * jnp.asarray(cosines, u.dtype))
+        return jnp.where(large, jnp.exp(jnp.abs(u)) * scaled(u), jnp.sum(terms, axis=-1))
+
+    return run
 
 
 def bessel_i0e(u: Any) -> Any:

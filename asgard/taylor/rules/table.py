@@ -74,7 +74,9 @@ TABLE: dict[str, Kind] = {
     "cummin": Rewrite(functools.partial(rewrites.cumulative, rewrites.minimum)),
     "cumlogsumexp": Rewrite(functools.partial(rewrites.cumulative, jnp.logaddexp)),
     "digamma": Rewrite(special.digamma),
-    "_i0": Rewrite(special.bessel_i0),
+    "_i0": Rewrite(special.bessel_i(0)),
+    "i0_impl": Rewrite(special.bessel_i(0)),  # jax >= 0.12
+    "_i1": Rewrite(special.bessel_i(1)),  # jax >= 0.12
     "bessel_i0e": Rewrite(special.bessel_i0e),
     "bessel_i1e": Rewrite(special.bessel_i1e),
     "asgard_convolution": Rewrite(whole),  # of series along another dimension
