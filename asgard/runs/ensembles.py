@@ -190,17 +190,14 @@ def ensemble(
                 paths=10**6, reduce=(ag.statistics.Mean(), ag.statistics.Variance()))
     ```
     """
-    _check(circuit, calculus, paths, mesh)
-    assert isinstance(calculus, Stochastic)
     tile = TILE.get(jax.default_backend(), WIDE_TILE) if tile is None else tile
-    check_count("ensemble", "tile", tile, least=1)
+    _check(circuit, calculus, paths, tile, mesh, reduce)
+    assert isinstance(calculus, Stochastic)
     # With axes that shard_map may cut, whichever way the mesh was made.
     mesh = None if mesh is None else Mesh(mesh.devices, mesh.axis_names)
     check_dim(dim)
     times = as_times(ts)
     reductions, structure = jax.tree.flatten(reduce, is_leaf=is_reduction)
-    if not all(map(is_reduction, reductions)):
-        raise CircuitError(f"reduce takes statistics such as statistics.Mean(), not {reduce!r}")
     words = None if key is None else key_words(key)
     check_state(times, state, calculus.gapless)
     calculus, sources = calculus.settled(times), as_sources(circuit, inputs, times)
@@ -219,15 +216,16 @@ def ensemble(
     return found.check() if throw else found
 
 
-def _check(circuit: Any, calculus: Any, paths: Any, mesh: Any) -> None:
+def _check(circuit: Any, calculus: Any, paths: Any, tile: Any, mesh: Any, reduce: Any) -> None:
     """Raises `CircuitError` for arguments that are wrong by themselves."""
     if not isinstance(circuit, Circuit):
         raise CircuitError(f"ensemble runs a circuit, not {circuit!r}")
     if not isinstance(calculus, Stochastic):
         raise CircuitError(f"ensemble runs under Stochastic, not {calculus!r}")
-    check_count("ensemble", "paths", paths, least=1)
-    if paths >= 2**32:
-        raise CircuitError(f"ensemble: paths are counted in 32 bits; {paths} are too many")
+    check_count("ensemble", "paths", paths, least=1, most=2**32 - 1)
+    check_count("ensemble", "tile", tile, least=1)
+    if not all(map(is_reduction, jax.tree.leaves(reduce, is_leaf=is_reduction))):
+        raise CircuitError(f"reduce takes statistics such as statistics.Mean(), not {reduce!r}")
     if not isinstance(mesh, Mesh | None):
         raise CircuitError(f"ensemble: mesh must be a jax.sharding.Mesh, not {mesh!r}")
     for name, given in calculus.noise.increments.items():

@@ -548,7 +548,7 @@ REFUSED = {
         lambda: run(65, reduce=payoff(2.0), state=run(TILE, reduce=payoff(1.0)).state),
         "another run",
     ),
-    "too many paths": (lambda: run(2**32, reduce=MEAN), "too many"),
+    "too many paths": (lambda: run(2**32, reduce=MEAN), "paths must be at most 4294967295"),
     "two outputs": (
         lambda: run(5, geometric() @ wiener(), reduce=statistics.Mean()),
         "say of what",
