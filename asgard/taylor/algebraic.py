@@ -1,4 +1,4 @@
-"""Loops of pointwise pieces: each becomes one piece, whose value is a fixed point."""
+"""Loops of pointwise pieces: each becomes one piece whose value is a fixed point."""
 
 import dataclasses
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -19,11 +19,12 @@ from .net import Piece, Value, Wire
 
 @dataclasses.dataclass(frozen=True)
 class Algebraic:
-    """A loop that no register cuts: its name, the wires solved for, and those that say how it went.
+    """A loop that no register cuts, by its name and wires.
 
-    `unknowns` cut all of its cycles, and `guesses` carry the values from which a solve starts.
-    `turns` carries how often the loop was evaluated, `residual` by how much the solution misses,
-    `failed` whether there is none though what the loop reads is finite.
+    - `unknowns`: the wires solved for. They cut all cycles of the loop.
+    - `guesses`: the values from which a solve starts.
+    - `turns`, `residual`: how often the loop was evaluated, and |f(x) - x| at the end.
+    - `failed`: whether there is no solution although what the loop reads is finite.
     """
 
     name: str
@@ -35,17 +36,19 @@ class Algebraic:
 
     @property
     def facts(self) -> tuple[Wire, ...]:
-        """The wires that say how it went."""
+        """The wires that say how the solve went."""
         return (self.turns, self.residual, self.failed)
 
 
 def contract(
     pieces: Sequence[Piece], names: Mapping[str, Sequence[Wire]], options: FixedPoint
 ) -> tuple[list[Piece], list[Algebraic], dict[Wire, Value]]:
-    """The pieces with each loop of pointwise ones as one; these loops; and what they start from.
+    """Makes each loop of pointwise pieces one piece.
 
-    What no register is on is solved as a whole, so a loop is a strongly connected component of the
-    net without its registers and deregisters. `names` are the wires that guesses may name.
+    A loop is a strongly connected component of the net without its registers and deregisters.
+    `names` are the wires that guesses may name.
+
+    **Returns:** the pieces, the loops, and the values of their guesses.
     """
     guessed = _guessed(names, options)
     pointwise = [piece for piece in pieces if not piece.sign]
@@ -53,7 +56,7 @@ def contract(
     starts: dict[Wire, Value] = {}
     result = [piece for piece in pieces if piece.sign]
     for component in components(edges(pointwise)):
-        members = [pointwise[place] for place in component.places]
+        members = [pointwise[index] for index in component.places]
         if not component.cyclic:
             result += members
             continue
@@ -84,12 +87,12 @@ def distinct(name: str, taken: Collection[str]) -> str:
 
 
 def feedback(pieces: Sequence[Piece], first: Sequence[Wire] = ()) -> tuple[Wire, ...]:
-    """Few wires that cut every cycle of some pieces: those given, and then greedily.
+    """Few wires that cut every cycle of some pieces: the given ones, and then greedily chosen ones.
 
-    The wire with the most readers is cut, in each component that is left, until no cycle is. (The
-    fewest would be a feedback vertex set, which is NP-hard to find.)
+    In each component that is left, the wire with the most readers is cut, until there is no cycle.
+    (The smallest set is a minimum feedback vertex set, which is NP-hard to find.)
     """
-    # What is a piece's own input is on a cycle that nothing else cuts.
+    # A piece that reads its own output is a cycle that only this wire cuts.
     own = [wire for piece in pieces for wire in piece.outs if wire in piece.ins]
     cut = dict.fromkeys([*first, *own])
     pending = [list(pieces)]
@@ -98,7 +101,7 @@ def feedback(pieces: Sequence[Piece], first: Sequence[Wire] = ()) -> tuple[Wire,
         for component in components(edges(members)):
             if not component.cyclic:
                 continue
-            inside = [members[place] for place in component.places]
+            inside = [members[index] for index in component.places]
             readers: dict[Wire, int] = {wire: 0 for piece in inside for wire in piece.outs}
             for piece in inside:
                 for wire in set(piece.ins).intersection(readers):
@@ -130,7 +133,7 @@ def _guessed(names: Mapping[str, Sequence[Wire]], options: FixedPoint) -> dict[W
 def _algebraic(
     members: Sequence[Piece], unknowns: tuple[Wire, ...], taken: Collection[str]
 ) -> Algebraic:
-    # The name stands for the loop in every run of the compilation, so it has no numbers.
+    # The compilation is kept for other numbers, so the name has none.
     own = through([piece.atom for piece in members if piece.atom is not None])
     name = distinct(own.replace("(<traced>)", ""), taken)
     first = unknowns[0]
@@ -145,18 +148,18 @@ def _algebraic(
 
 
 def _piece(members: Sequence[Piece], loop: Algebraic, options: FixedPoint) -> Piece:
-    """The loop as a pointwise piece: it reads the guesses, and drives the facts, too."""
+    """The loop as a pointwise piece. It also reads the guesses and drives the facts."""
     unknowns = loop.unknowns
-    order = {id(piece): place for place, piece in enumerate(members)}
-    cut = [_without(piece, unknowns) for piece in members]
-    places = {piece.outs: order[id(whole)] for piece, whole in zip(cut, members, strict=True)}
-    ordered = [members[places[piece.outs]] for piece in in_order(cut)]
+    whole = {piece.outs: piece for piece in members}
+    ordered = [
+        whole[cut.outs] for cut in in_order([_without(piece, unknowns) for piece in members])
+    ]
     driven = {wire for piece in members for wire in piece.outs}
     ins = tuple(dict.fromkeys(w for piece in members for w in piece.ins if w not in driven))
     others = tuple(wire for piece in members for wire in piece.outs if wire not in unknowns)
 
     def body(*values: Array) -> list[Array]:
-        """What the unknowns come to once around the loop, and the other wires."""
+        """The unknowns after one turn around the loop, and the other wires."""
         known = dict(zip((*ins, *unknowns), values, strict=True))
         found: dict[Wire, Array] = {}
         for piece in ordered:
@@ -175,9 +178,10 @@ def _piece(members: Sequence[Piece], loop: Algebraic, options: FixedPoint) -> Pi
 
         def cast(*values: Array) -> list[Array]:
             results = body(*values)
-            for place, aval in enumerate(types):
-                results[place] = results[place].astype(aval.dtype)
-            return results
+            return [
+                *(result.astype(x.dtype) for result, x in zip(results, types, strict=False)),
+                *results[len(types) :],
+            ]
 
         found, facts = fixed_point(cast, fixed, start, options)
         numbers = [x for x in jax.tree.leaves([p.atom for p in members]) if eqx.is_inexact_array(x)]
@@ -196,10 +200,10 @@ def _settled(
     fixed: Sequence[Array],
     guess: Sequence[Array],
 ) -> list[jax.ShapeDtypeStruct]:
-    """The types of the unknowns, found by following them around the loop until they stay.
+    """The types of the unknowns: followed around the loop until they no longer change.
 
-    They begin as the guess's shapes; where the loop cannot be evaluated on these, as the shapes of
-    what the loop reads.
+    They begin with the shapes of the guess. If the loop cannot be evaluated on these, they begin
+    with the shapes of what the loop reads.
     """
     given = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in fixed]
     numbers = jax.tree.leaves([piece.atom for piece in members])

@@ -1,8 +1,8 @@
 """The rule of fixed points: every order past the first is one linear solve with one inverse.
 
 With z = g(a, z), coefficient n of g is linear in z_n: g_n = r_n + J z_n, with the Jacobian J at
-order 0 and r_n what comes of the orders before. So z_n = (1 - J)^-1 r_n: a probe with z_n = 0 gives
-r_n, and a step with z_n what is remembered. (Griewank and Walther, *Evaluating Derivatives*, 2nd
+order 0 and an r_n of the orders before. So z_n = (1 - J)^-1 r_n: a probe with z_n = 0 gives r_n,
+and a step with z_n gives what is remembered. (Griewank and Walther, *Evaluating Derivatives*, 2nd
 ed., 2008, section 13.3, for implicit functions.)
 """
 
@@ -25,8 +25,8 @@ from .inner import Inner
 def fixed_point(application: Application) -> Rule:
     """The rule of `asgard_fixed_point`: probe, solve, commit.
 
-    Its operands are what the loop reads, the guesses and the numbers of a `FixedPoint`; its outputs
-    the unknowns, the other wires, and facts, which have no series.
+    Operands are what the loop reads, the guesses, and the numbers of a `FixedPoint`. Outputs are
+    the unknowns, the other wires, and the facts, which have no series.
     """
     equation, carried = application.equation, application.carried
     loop, size = equation.params["call"], equation.params["size"]
