@@ -1,8 +1,8 @@
 """Strongly connected components, and the dimensions that guard them.
 
-A loop runs along a dimension where no cycle in it has a negative delay: every wire is then known to
-some order before what depends on it. `lags` finds, for each node, how many orders ahead of the
-others it must run (a retiming), or that there is none.
+A loop can run along a dimension if no cycle in it has a negative delay: then each wire is known to
+some order before the nodes that read it. `lags` finds how many orders ahead of the others each node
+must run (a retiming).
 """
 
 import collections
@@ -32,7 +32,7 @@ Node = TypeVar("Node", bound=Wired)
 
 @dataclasses.dataclass(frozen=True)
 class Component:
-    """A strongly connected component: the places of its nodes, and whether it holds a cycle."""
+    """A strongly connected component: the indices of its nodes, and whether it holds a cycle."""
 
     places: tuple[int, ...]
     cyclic: bool
@@ -47,9 +47,11 @@ def edges(nodes: Sequence[Wired]) -> list[list[int]]:
 
 
 def components(reads: Sequence[Sequence[int]]) -> list[Component]:
-    """Strongly connected components, each after those that it reads.
+    """The strongly connected components, each after those that it reads.
 
-    Tarjan's algorithm (1972), with a stack of its own in place of recursion.
+    Tarjan's algorithm (1972), with an explicit stack in place of recursion.
+
+    **Arguments:** `reads` has for each node the indices of the nodes that it reads.
     """
     index: dict[int, int] = {}
     low: dict[int, int] = {}
@@ -91,18 +93,17 @@ def components(reads: Sequence[Sequence[int]]) -> list[Component]:
 
 
 def in_order(nodes: Sequence[Node]) -> list[Node]:
-    """Nodes without a cycle, each after those that it reads."""
+    """The nodes of a graph without cycles, each after those that it reads."""
     found = components(edges(nodes))
     assert not any(component.cyclic for component in found), "an algebraic loop was let through"
     return [nodes[component.places[0]] for component in found]
 
 
 def lags(nodes: Sequence[Wired], reads: Sequence[Sequence[int]], dim: str) -> list[int] | None:
-    """How many orders along `dim` each node runs ahead, or None where a cycle loses orders.
+    """How many orders along `dim` each node runs ahead, or None if a cycle loses orders.
 
-    A node at order n that reads through a deregister needs order n + 1 of what it reads, through a
-    register order n - 1. The smallest lags that satisfy this are longest paths (Bellman-Ford, in
-    rounds over the nodes that changed).
+    A deregister at order n needs order n + 1 of its input, a register order n - 1. The smallest
+    lags that allow this are longest paths (Bellman-Ford, over a queue of the nodes that changed).
     """
     result = [0] * len(nodes)
     limit = sum(max(0, -node.delay(dim)) for node in nodes)
@@ -122,10 +123,12 @@ def lags(nodes: Sequence[Wired], reads: Sequence[Sequence[int]], dim: str) -> li
 
 
 def orders_read(nodes: Sequence[Wired], orders: Mapping[str, int]) -> dict[str, int]:
-    """The orders along each dimension that have to be known, of inputs too, for `orders` of all.
+    """The orders along each dimension that must be known to compute `orders` of all wires.
 
     A deregister reads one order more than it gives. A loop may lose orders along one dimension and
-    gain along another: the heat equation reads two orders in x for one in t, so 2 n for order n.
+    gain them along another: the heat equation reads two orders in x for each order in t.
+
+    Raises `LoopError` if a loop loses orders without end.
     """
     reads = edges(nodes)
     result: dict[str, int] = {}
@@ -149,9 +152,9 @@ def orders_read(nodes: Sequence[Wired], orders: Mapping[str, int]) -> dict[str, 
 def _loss_within(
     nodes: Sequence[Wired], reads: Sequence[Sequence[int]], dim: str, orders: Mapping[str, int]
 ) -> int | None:
-    """How many orders along `dim` are lost at most by reads that stay within `orders`, if bounded.
+    """The most orders along `dim` that reads within `orders` lose, or None if there is no bound.
 
-    Longest paths as in `lags`, over nodes at each of their orders along the other dimensions.
+    Longest paths as in `lags`, over the nodes at each of their orders along the other dimensions.
     """
     others = [d for d in orders if any(node.delay(d) for node in nodes)]
     top = tuple(orders[d] for d in others)
@@ -179,7 +182,7 @@ def _loss_within(
 def guards(
     nodes: Sequence[Wired], reads: Sequence[Sequence[int]], places: Sequence[int], dim: str
 ) -> bool:
-    """Whether `dim` guards the cycles of a component: none loses orders, and some gains one."""
+    """Whether `dim` guards a component: no cycle in it loses orders along `dim`, and one gains."""
     if not any(nodes[place].delay(dim) > 0 for place in places):
         return False
     inner, inner_reads = restrict(nodes, reads, places)
@@ -192,14 +195,14 @@ def guards(
 
 
 def loose(reader_lag: int, reader_delay: int, source_lag: int) -> bool:
-    """Whether a reader takes what its source made in an earlier step, so the edge can be cut."""
+    """Whether a reader takes a value from an earlier step, so that the edge can be cut."""
     return reader_lag - reader_delay < source_lag
 
 
 def restrict(
     nodes: Sequence[Wired], reads: Sequence[Sequence[int]], places: Sequence[int]
 ) -> tuple[list[Wired], list[list[int]]]:
-    """The nodes at `places` and what they read of each other."""
+    """The nodes with the indices `places`, and which of each other they read."""
     number = {place: count for count, place in enumerate(places)}
     inner = [nodes[place] for place in places]
     return inner, [[number[other] for other in reads[place] if other in number] for place in places]

@@ -1,8 +1,8 @@
 """Constraints: numbers of a circuit that keep a bound while they are fitted.
 
-A constraint stands for a number in any array field of an atom or block. It holds the number itself,
-as its only array; a fit moves a free value in its place, to which the number is mapped one to one.
-Where a circuit is run, `resolved` puts plain arrays where constraints stand.
+A constraint replaces a number in an array field of an atom or block. It holds the number as its
+only array. A fit maps the number one to one to a free value, and moves that. A run replaces
+constraints by plain arrays (`resolved`).
 """
 
 import abc
@@ -34,18 +34,18 @@ class Constraint(eqx.Module):
 
     @abc.abstractmethod
     def check(self) -> None:
-        """Raises `CircuitError` where the number is known and out of its bound."""
+        """Raises `CircuitError` if the number is known and out of its bound."""
 
     @abc.abstractmethod
     def free(self) -> Array:
-        """The number as a value that may be anything."""
+        """The number as a value without a bound."""
 
     @abc.abstractmethod
     def at(self, free: Array) -> "Constraint":
         """The constraint at another free value."""
 
     def resolve(self) -> Array:
-        """The number, as a run reads it."""
+        """The number that a run reads."""
         return self.value
 
     def _refuse_unless(self, holds: Any, bound: str) -> None:
@@ -85,8 +85,8 @@ class Positive(Constraint):
 class Bounded(Constraint):
     """A number between two others. A fit moves log((value - low) / (high - value)).
 
-    **Raises:** `CircuitError` for a number that is not between `low` and `high`, or for bounds that
-    are no finite numbers in order.
+    **Raises:** `CircuitError` for a number that is not between `low` and `high`, and for bounds
+    that are not finite or not in order.
 
     ```python
     ag.Register("t", ag.Bounded(0.2, -1.0, 1.0))
@@ -131,7 +131,7 @@ class Bounded(Constraint):
 
 
 class Fixed(Constraint):
-    """A number that no fit moves, and to which no derivative goes.
+    """A number that fits do not move. Its derivatives are zero.
 
     ```python
     ag.Register("t", ag.Fixed(1.0))
@@ -141,7 +141,7 @@ class Fixed(Constraint):
     value: Inexact[Array, "..."] = eqx.field(converter=as_number)
 
     def check(self) -> None:
-        """Any number will do."""
+        """Every number is allowed."""
 
     def free(self) -> Array:
         return self.value
@@ -157,7 +157,7 @@ class Fixed(Constraint):
 
 
 if TYPE_CHECKING:
-    # What reads a number reads it resolved.
+    # Atoms are resolved before anything reads their numbers.
     Number = Array
 else:
     Number = Inexact[Array, "..."] | Constraint
@@ -174,7 +174,7 @@ def constraints(tree: Any) -> list[Constraint]:
 
 
 def resolved(tree: Tree) -> Tree:
-    """A pytree with plain arrays where constraints stand."""
+    """A pytree with its constraints replaced by plain arrays."""
     if not constraints(tree):
         return tree
     return jax.tree.map(

@@ -1,4 +1,4 @@
-"""Numbers, counts, orders and names, as atoms, streams and runs take them."""
+"""Checks and conversions of the numbers, counts, orders and names that users give."""
 
 import operator
 import re
@@ -36,13 +36,13 @@ def check_flag(owner: str, name: str, flag: Any) -> None:
 
 
 def check_name(owner: str, kind: str, name: Any) -> None:
-    """Raises where `name` is not an identifier, as the text notation needs."""
+    """Raises `CircuitError` unless `name` is an identifier, as the text notation needs."""
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_][A-Za-z_0-9]*", name):
         raise CircuitError(f"{owner}: a {kind} is named by an identifier, not {name!r}")
 
 
 def number_text(value: Any) -> str:
-    """A number in the text notation: the shortest digits that give it back in its dtype."""
+    """A number in the text notation: the fewest digits that its dtype reads back as the number."""
     if not is_concrete(value) or not hasattr(value, "dtype"):
         return "<traced>"
     array = np.asarray(value)
@@ -52,7 +52,7 @@ def number_text(value: Any) -> str:
 
 
 def as_number(value: Any) -> Any:
-    """A list of numbers as an array; a converter for fields that hold one number or array."""
+    """Lists of numbers as arrays; a converter for fields that hold a number or array."""
     if value is None:
         raise CircuitError("None is no number")
     if isinstance(value, dict):

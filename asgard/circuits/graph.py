@@ -1,9 +1,9 @@
 """The wiring graph of a circuit: its atoms as nodes, joined by wires.
 
-Forgetting a term's shape leaves this graph, so terms that a law of traced monoidal categories makes
-equal have the same one up to names; `canonical` is the name-free form in which that is compared.
-Wires are numbers. A wire has one source (a node's output or an input of the circuit) and any number
-of readers; wiring atoms only join wires, and blocks are replaced by what they hold.
+Terms that a law of traced monoidal categories makes equal have the same graph, up to names;
+`canonical` is a form without names, to compare them by. Wires are numbers. A wire has one source (a
+node's output or an input of the circuit) and any number of readers. Wiring atoms only join wires,
+and blocks are replaced by their circuits.
 """
 
 import dataclasses
@@ -67,7 +67,7 @@ class Graph:
         return tuple(found)
 
     def needed(self, wires: Iterable[int]) -> tuple[Node, ...]:
-        """The nodes that these wires depend on, in their order."""
+        """The nodes on which these wires depend, in their order."""
         source = {wire: place for place, node in enumerate(self.nodes) for wire in node.outs}
         pending = list(wires)
         kept: set[int] = set()
@@ -82,7 +82,7 @@ class Graph:
 def flatten(circuit: Circuit) -> Graph:
     """The wiring graph of a circuit.
 
-    Raises `LoopError` where a closed loop with no node in it is read.
+    Raises `LoopError` if an output or node reads a closed loop that holds no node.
     """
     wires = _Wires()
     ins, outs = wires.expand(resolved(circuit))
@@ -90,7 +90,7 @@ def flatten(circuit: Circuit) -> Graph:
 
 
 class _Wires:
-    """Wires under construction. An input port is a wire that is later joined to its source."""
+    """Wires under construction. An input of a node is a wire that is joined to its source later."""
 
     def __init__(self):
         self.count = 0
@@ -159,7 +159,7 @@ class _Wires:
         return Graph(nodes, tuple(ins), tuple(self._read(wire) for wire in outs), names)
 
     def _read(self, wire: int) -> int:
-        """The wire at the end of a chain of joins, which becomes every link's source."""
+        """The wire at the end of a chain of joins. It becomes the source of every link."""
         chain = []
         passed = set()
         while wire in self.source:
@@ -176,8 +176,8 @@ class _Wires:
 def canonical(circuit: Circuit | Graph) -> Hashable:
     """The wiring graph up to the names of its wires and the order of its nodes.
 
-    Nodes are numbered as a walk from the outputs back meets them, which is the same for every term
-    of one graph. What no output depends on is left out.
+    A walk from the outputs backward numbers the nodes, in the same order for every term of one
+    graph. Nodes on which no output depends are left out.
     """
     graph = circuit if isinstance(circuit, Graph) else flatten(circuit)
     sources: dict[int, tuple[int, int]] = {
@@ -211,7 +211,7 @@ def canonical(circuit: Circuit | Graph) -> Hashable:
 
 
 def label(atom: Atom) -> Hashable:
-    """What makes two nodes alike: the atom's structure, and its numbers where they are known."""
+    """Equal for atoms of one structure with equal numbers, where these are known."""
     leaves, structure = jax.tree.flatten(atom)
     return structure, tuple(_number(leaf) for leaf in leaves)
 

@@ -1,4 +1,4 @@
-"""What the loops of a graph are, and which dimension guards each."""
+"""The loops of a graph, and the dimension that guards each."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -14,8 +14,9 @@ from .terms import brief
 class Loop:
     """A strongly connected part of a graph that holds a cycle.
 
-    `dim` is the dimension that guards it, None where none does (a fixed point, unless it takes
-    derivatives); `inner` are the loops that are left when `dim` has cut what it can.
+    `dim` is the dimension that guards it. It is None for a loop without a guard, which is a fixed
+    point if it takes no derivatives. `inner` are the loops that remain when the registers along
+    `dim` are cut.
     """
 
     nodes: tuple[Node, ...]
@@ -29,7 +30,7 @@ def loops(graph: Graph, dims: Sequence[str]) -> tuple[Loop, ...]:
 
 
 def check_loops(nodes: Sequence[Node], dims: Sequence[str], calculus: str) -> None:
-    """Raises `LoopError`, naming the nodes, for a loop whose registers guard it along no dimension.
+    """Raises `LoopError` for a loop with deregisters that no dimension guards; it names the atoms.
 
     A loop without registers and deregisters is a fixed point, which every calculus solves.
     """
@@ -49,12 +50,12 @@ def check_loops(nodes: Sequence[Node], dims: Sequence[str], calculus: str) -> No
 
 
 def describe(loop: Loop) -> str:
-    """A loop by its atoms."""
+    """A name of a loop, by its atoms."""
     return through([node.atom for node in loop.nodes])
 
 
 def through(atoms: Sequence[Atom]) -> str:
-    """What a loop through these atoms is called."""
+    """A name of a loop through these atoms."""
     names = [brief(atom, 30) for atom in atoms]
     shown = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
     return f"the loop through {shown}"

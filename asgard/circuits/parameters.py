@@ -21,18 +21,18 @@ _MOST_NAMES = 10
 
 
 def parameters(circuit: Circuit) -> dict[str, Array]:
-    """The arrays of a circuit by name, in the order in which they stand in it.
+    """The arrays of a circuit by name, from left to right.
 
-    An atom's number is named by the atom and the field, `scalar.factor`, and counted where a term
-    holds several such atoms: `scalar[0].factor`, `scalar[1].factor`. A block's is named by the
-    field alone, after the block's name where the block stands in a term: `rate`, `prey.rate`. What
-    combinators join atoms does not show in the names, nor does a constraint on a number.
+    A number of an atom is named by the atom and the field, `scalar.factor`, with an index if the
+    term has several atoms of the kind: `scalar[0].factor`, `scalar[1].factor`. A number of a block
+    is named by its field, `rate`, after the block's name if the block is part of a term:
+    `prey.rate`. Combinators and constraints do not show in names.
 
     **Arguments:** `circuit`: any circuit, also under a JAX transformation.
 
     **Returns:** a dictionary from names to arrays.
 
-    **Raises:** `CircuitError` where `circuit` is none.
+    **Raises:** `CircuitError` if `circuit` is not a circuit.
 
     ```python
     ag.parameters(ag.Scalar(2.0) >> ag.Register("t", 1.0))
@@ -45,18 +45,17 @@ def parameters(circuit: Circuit) -> dict[str, Array]:
 def update(circuit: Circuit, values: Mapping[str, Any]) -> Circuit:
     """The circuit with some of its arrays replaced, by the names of `parameters`.
 
-    Structure, shapes and dtypes stay, so what was compiled for the circuit serves the result too.
+    Structure, shapes and dtypes stay, so nothing is compiled again.
 
     **Arguments:**
 
     - `circuit`: any circuit.
-    - `values`: the new number or array for each name; others stay as they are. Traced values are
-      fine.
+    - `values`: the new number or array for each name, which may be traced; others stay.
 
     **Returns:** a circuit of the same structure.
 
-    **Raises:** `CircuitError` where a name is unknown, or a value is of another shape, has no place
-    in the array's dtype or is out of the bound of a constraint.
+    **Raises:** `CircuitError` for an unknown name, and for a value of another shape, of a
+    dtype that does not fit, or out of the bound of a constraint.
 
     ```python
     faster = ag.update(circuit, {"scalar.factor": 3.0})
@@ -139,7 +138,7 @@ def _snake_case(name: str) -> str:
 
 
 def unknown(name: Any, places: Mapping[str, Any]) -> str:
-    """What to say of a name that no number of a circuit has, with those that it may stand for."""
+    """The message for an unknown name, with names that are near."""
     near = difflib.get_close_matches(str(name)[:100], places, n=3)
     if near:
         return f"unknown parameter {name!r}; did you mean {' or '.join(near)}?"
@@ -168,7 +167,7 @@ def _converted(name: str, value: Any, leaf: Array) -> Array:
 
 
 def _fits(given: Any, held: Any) -> bool:
-    """Whether a dtype is of no wider kind than the one held: any float fits any other."""
+    """Whether a dtype is of the same kind as the one held or a narrower one: any float fits any."""
     kinds = (jnp.bool_, jnp.integer, jnp.floating, jnp.complexfloating)
     ranks = [
         [place for place, kind in enumerate(kinds) if jnp.issubdtype(dtype, kind)]

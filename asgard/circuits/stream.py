@@ -18,13 +18,13 @@ class Stream(eqx.Module):
     """A polynomial in `dims` about `center`, with values of any shape.
 
     `coefficients[..., i, j]` multiplies (x - cx)^i (y - cy)^j for dims ("x", "y"): Taylor
-    coefficients, f^(n)(c)/n!. A stream is its polynomial: what is not given is zero.
+    coefficients, f^(n)(c)/n!. Coefficients that are not given are zero.
 
     **Arguments:**
 
     - `coefficients`: shape `[*value, *orders]`, one trailing axis for each of `dims`.
     - `dims`: the names of the coefficient axes.
-    - `center`: where the series is about: a number, or one for each of `dims`.
+    - `center`: the point about which the series is: a number, or one for each of `dims`.
 
     ```python
     ag.Stream([2.0, 3.0, 0.5], ("x",))  # 2 + 3 x + x^2 / 2
@@ -60,10 +60,10 @@ class Stream(eqx.Module):
 
     @classmethod
     def from_derivatives(cls, derivatives: Any, dims: str | Sequence[str], center: Any = 0.0):
-        """The stream whose derivatives at the centre are given, laid out as `coefficients` are.
+        """The stream with these derivatives at the centre, in the shape of `coefficients`.
 
-        Raises `CircuitError` where an order is past what the dtype holds: 33 in float32, 170 in
-        float64.
+        Raises `CircuitError` for orders that the dtype cannot hold: past 33 in float32, and past
+        170 in float64.
         """
         stream = cls(derivatives, dims, center)
         return cls(stream.coefficients / stream._factorials(), stream.dims, center)
@@ -79,10 +79,10 @@ class Stream(eqx.Module):
         return self.coefficients.shape[: self.coefficients.ndim - len(self.dims)]
 
     def derivatives(self) -> Array:
-        """The derivatives at the centre, n! times the coefficients, laid out as they are.
+        """The derivatives at the centre, n! times the coefficients, in the same shape.
 
-        Raises `CircuitError` where an order is past what the dtype holds: 33 in float32, 170 in
-        float64.
+        Raises `CircuitError` for orders that the dtype cannot hold: past 33 in float32, and past
+        170 in float64.
         """
         return self.coefficients * self._factorials()
 

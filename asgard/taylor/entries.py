@@ -1,4 +1,4 @@
-"""Values that are entries of others along their first axis."""
+"""Values that are entries of other values, along the first axis."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -10,14 +10,14 @@ from ..jaxprs.program import Equation
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """The entry at a place of the value with a number."""
+    """Entry `place` of the value with the number `source`."""
 
     source: int
     place: int
 
 
 class Entries:
-    """What a program's equations take out of values, as `x, y = u` and `u[0]` do."""
+    """The entries that a program's equations take out of values, as `x, y = u` and `u[0]` do."""
 
     def __init__(self, avals: Mapping[int, jax.ShapeDtypeStruct]):
         self.avals = avals
@@ -25,7 +25,7 @@ class Entries:
         self._slices: dict[int, Entry] = {}
 
     def see(self, equation: Equation) -> bool:
-        """Notes what an equation takes out; whether that is all it does."""
+        """Notes the entries that an equation takes out. Returns whether it does nothing else."""
         params, source = equation.params, equation.ins[0] if equation.ins else -1
         if equation.name == "unstack" and params["axis"] == 0:
             for place, out in enumerate(equation.outs):

@@ -1,6 +1,6 @@
-"""Registers that are alike, joined to one that holds an array of their values.
+"""Registers of one type, joined to one register that holds an array of their values.
 
-Then what they hold is packed from the start, as `packing` packs what is computed of it.
+So their contents are packed from the start; `packing` packs what is computed from them.
 """
 
 import dataclasses
@@ -17,10 +17,10 @@ from .packing import LARGEST
 
 
 class Joined:
-    """The pieces of a group with its registers joined, and what it takes to evaluate them.
+    """The pieces of a group with its registers joined, the values known, and the types of wires.
 
-    Only where the dimension is the last one, and nothing takes derivatives along it: these could
-    then stand in a cycle with a joined register that no register before stood in.
+    Registers are joined only along the last dimension, and only if nothing takes derivatives along
+    it: a deregister could be in a cycle with a joined register and without any single one.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Joined:
                 self._join(registers)
 
     def wanted(self, wires: Sequence[Wire]) -> list[Wire]:
-        """What to ask of the pieces for some wires."""
+        """The wires to evaluate for some wires."""
         return list(dict.fromkeys(self._entries.get(wire, (wire,))[0] for wire in wires))
 
     def read(self, wires: Sequence[Wire], values: Mapping[Wire, Value]) -> dict[Wire, Value]:

@@ -1,4 +1,4 @@
-"""Nets: pieces that are pointwise, or registers and deregisters, joined by wires."""
+"""Nets: pointwise pieces, registers and deregisters, joined by wires."""
 
 import dataclasses
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -32,12 +32,12 @@ class Piece:
     members: tuple["Piece", ...] = ()
 
     def delay(self, dim: str) -> int:
-        """What the piece adds to the delay of a cycle along `dim`."""
+        """The delay that the piece adds to a cycle along `dim`."""
         return self.sign if self.dim == dim else 0
 
     @property
     def reads(self) -> tuple[Wire, ...]:
-        """Every wire whose value the piece takes."""
+        """All wires that the piece reads."""
         return self.ins if self.initial is None else (*self.ins, self.initial)
 
 
@@ -101,7 +101,7 @@ def at_zero(value: Value) -> Array:
 
 
 def promote(value: Value, dims: tuple[str, ...], frame: Frame) -> Value:
-    """The same function with a coefficient axis for each of `dims`, zero past what it has."""
+    """The same function with a coefficient axis for each of `dims`; new coefficients are zero."""
     assert set(value.dims) <= set(dims), (value.dims, dims)
     array = value.array
     kept = [dim for dim in dims if dim in value.dims]
@@ -114,7 +114,7 @@ def promote(value: Value, dims: tuple[str, ...], frame: Frame) -> Value:
 
 
 def resize(array: Array, length: int, axis: int = 0) -> Array:
-    """The first `length` entries along an axis, zeros past what there is."""
+    """The first `length` entries along an axis, with zeros after the last one."""
     given = array.shape[axis]
     if given >= length:
         return jax.lax.slice_in_dim(array, 0, length, axis=axis)

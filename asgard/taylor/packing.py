@@ -1,10 +1,10 @@
-"""Packing: equations of one level that do the same thing become one, on arrays of their values.
+"""Packing: equations that do the same thing become one equation, on arrays of their values.
 
-A circuit of many small wires is a program of many small equations, and each costs what an operation
-costs, to compile as to run. Equations of one level (as far from the inputs as one another) with the
-same primitive, parameters and types are run as one on values `[members, *value]`. This is SLP
-vectorisation (Larsen and Amarasinghe, *Exploiting superword level parallelism*, PLDI 2000), with
-levels in place of their search.
+A circuit of many small wires is a program of many small equations. Each costs the overhead of an
+operation, to compile and to run. Equations of one level (at one distance from the inputs) with the
+same primitive, parameters and types run as one equation on values of shape `[members, *value]`.
+This is SLP vectorisation (Larsen and Amarasinghe, *Exploiting superword level parallelism*, PLDI
+2000), with levels in place of their search.
 """
 
 import dataclasses
@@ -24,20 +24,22 @@ from ..jaxprs.program import Equation, Program, trace
 from .entries import Entries, Entry
 from .registry import Bilinear, Frozen, Linear, kind_of
 
-# How many equations are worth a packed one, and how large a value of theirs may be.
+# The fewest equations of a pack, and the largest value that is packed.
 NARROWEST = 4
 LARGEST = 64
-# What an equation costs that is not linear in series, in those that only move values about.
+# The cost of an equation that is not linear in series, in equations that only move values.
 NONLINEAR = 4
-# From more pieces than these, entries are picked out by their places.
+# Of more pieces than this, entries are picked by a gather.
 MOST_PIECES = 4
 
 
 def packed(program: Program, series: Sequence[bool]) -> Program:
-    """The same program, packed. `series` says which inputs are series.
+    """The same program, with packs as single equations.
 
-    What depends on series is never packed with what does not: a product of two series is another
-    thing than one with a number.
+    Equations on series are not packed with equations on constants, since a product of two series
+    has another rule than a product with a number.
+
+    **Arguments:** `series` says which of the program's inputs are series.
     """
     plan = _Plan(program, series)
     return _Writer(plan).write() if plan.packs else program
@@ -46,9 +48,9 @@ def packed(program: Program, series: Sequence[bool]) -> Program:
 class _Plan:
     """Which equations of a program are packed.
 
-    `steps` are what is run: lists of equations that run as one. A list of several is a source of
-    entries under a negative number. `entries` are the values that are entries of a source, `views`
-    the equations that only put values together or take them apart, by their outputs.
+    `steps` are lists of equations that run as one. The results of a list of several are entries of
+    one array, its source, which has a negative number. `entries` are the values that are entries of
+    a source. `views` are the equations that only stack values or take them apart, by their outputs.
     """
 
     def __init__(self, program: Program, series: Sequence[bool]):
@@ -168,7 +170,7 @@ class _Plan:
 
 
 class _Worth:
-    """Which kinds of equations save more by being packed than it takes to move values about."""
+    """Which kinds of equations save more when packed than the moves of their values cost."""
 
     def __init__(self, plan: _Plan, kinds: Sequence[list[Equation]]):
         self.plan, self.kinds = plan, kinds
@@ -188,7 +190,7 @@ class _Worth:
                 self.readers.setdefault(view.ins[0], set()).add(None)
 
     def packs(self) -> set[int]:
-        """The places of the kinds to pack. One that is given up makes its neighbours worth less."""
+        """The indices of the kinds to pack. Each kind given up makes its neighbours worth less."""
         pending = sorted(self.kept)
         while pending:
             place = pending.pop()
@@ -207,7 +209,7 @@ class _Worth:
         return (len(equations) - 1) * (1 if linear else NONLINEAR)
 
     def _cost(self, place: int) -> int:
-        """How many moves it takes to put operands together, and to take results out alone."""
+        """How many moves stack the operands, and take single results out."""
         equations = self.kinds[place]
         columns = zip(*(one.ins for one in equations), strict=True)
         alone = [one for one in equations if not self.readers.get(one.outs[0], set()) <= self.kept]
@@ -272,7 +274,7 @@ class _Writer:
         self.packs[self.plan.entries[members[0].outs[0]].source] = out
 
     def _number(self, number: int) -> int:
-        """A number whose value the program has so far: of a view, by adding what gives it."""
+        """The number of a value that the program has; a view is added first."""
         if number in self.known:
             return number
         entry, view = self.plan.entries.get(number), self.plan.views.get(number)
@@ -290,7 +292,7 @@ class _Writer:
         return self.packs[entry.source] if entry.source < 0 else self._number(entry.source)
 
     def _bundle(self, numbers: tuple[int, ...]) -> int:
-        """The values of numbers, one after another along a first axis."""
+        """The number of the values of some numbers, stacked along a first axis."""
         if numbers not in self.bundles:
             self.bundles[numbers] = self._put_together(numbers)
         return self.bundles[numbers]
@@ -310,7 +312,7 @@ class _Writer:
         return parts[0] if len(parts) == 1 else self._inline(_concatenated, parts)
 
     def _pieces(self, numbers: Sequence[int]) -> list[tuple[int | None, list[int]]]:
-        """Runs of entries that lie side by side, with their source, and runs of other values."""
+        """Runs of entries that are side by side in a source, with the source, and of other values."""
         pieces: list[tuple[int | None, list[int]]] = []
         for number in numbers:
             entry = self.plan.entries.get(number)
@@ -330,7 +332,7 @@ class _Writer:
         return self._inline(lambda x: lax.slice_in_dim(x, places[0], places[-1] + 1), [source])
 
     def _picked(self, numbers: Sequence[int]) -> int:
-        """As `_bundle`, by their places among all sources put together."""
+        """As `_bundle`, by a gather from all sources side by side."""
         entries = self.plan.entries
         sources = dict.fromkeys(self._source(entries[n]) for n in numbers if n in entries)
         others = [n for n in dict.fromkeys(numbers) if n not in entries]
@@ -345,7 +347,7 @@ class _Writer:
         return self._inline(lambda *arrays: _taken(_concatenated(*arrays), found), parts)
 
     def _inline(self, fn: Callable[..., Any], ins: Sequence[int], out: int | None = None) -> int:
-        """Adds the equations of a function; the number of its value, which may be given."""
+        """Adds the equations of a function; returns the number of its value, `out` if that is given."""
         inner = trace(lambda *values: (fn(*values),), *(self.avals[number] for number in ins))
         numbers = dict(zip(inner.inputs, ins, strict=True))
         if out is not None:
