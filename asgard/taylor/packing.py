@@ -312,7 +312,7 @@ class _Writer:
         return parts[0] if len(parts) == 1 else self._inline(_concatenated, parts)
 
     def _pieces(self, numbers: Sequence[int]) -> list[tuple[int | None, list[int]]]:
-        """Runs of entries that are side by side in a source, with the source, and of other values."""
+        """Runs of entries side by side in a source, with the source, and runs of other values."""
         pieces: list[tuple[int | None, list[int]]] = []
         for number in numbers:
             entry = self.plan.entries.get(number)
@@ -347,7 +347,7 @@ class _Writer:
         return self._inline(lambda *arrays: _taken(_concatenated(*arrays), found), parts)
 
     def _inline(self, fn: Callable[..., Any], ins: Sequence[int], out: int | None = None) -> int:
-        """Adds the equations of a function; returns the number of its value, `out` if that is given."""
+        """Adds the equations of a function; returns the number of its value: `out` if given."""
         inner = trace(lambda *values: (fn(*values),), *(self.avals[number] for number in ins))
         numbers = dict(zip(inner.inputs, ins, strict=True))
         if out is not None:
