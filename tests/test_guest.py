@@ -119,11 +119,11 @@ BRANCHING = (BRANCH >> ag.Register("t", 1.0) >> ag.Split()).trace()
 
 def test_without_jit_atoms_are_called_with_concrete_values():
     with jax.disable_jit():
-        run = ag.simulate(BRANCHING, [0.0, 1.0, 2.0], calculus=ag.Real(rtol=1e-6))
-        later = ag.simulate(BRANCHING, [2.0, 3.0], calculus=ag.Real(rtol=1e-6), state=run.state)
+        run = ag.simulate(BRANCHING, [0.0, 1.0, 2.0], calculus=ag.Real(rtol=1e-4))
+        later = ag.simulate(BRANCHING, [2.0, 3.0], calculus=ag.Real(rtol=1e-4), state=run.state)
     after = 0.5 * np.exp(-0.5 * (np.array([1.0, 2.0, 3.0]) - np.log(2.0)))
-    np.testing.assert_allclose(run.output, [1.0, *after[:2]], rtol=1e-5)
-    np.testing.assert_allclose(later.output, after[1:], rtol=1e-5)
+    np.testing.assert_allclose(run.output, [1.0, *after[:2]], rtol=1e-3)
+    np.testing.assert_allclose(later.output, after[1:], rtol=1e-3)
     assert seen[0] == 1.0
     with jax.disable_jit():
         run = ag.simulate(BRANCHING, [0, 1, 2], calculus=ag.Discrete())
@@ -144,17 +144,17 @@ def test_without_jit_a_real_run_agrees_with_the_compiled_one():
     driven = (ag.Add() >> ag.Register("t", 1.0) >> ag.Split()).trace()
     held = ag.Samples([1.0, 2.0], [0.0, 0.7])
     for given, stops in ((pulse, [0.5]), (held, None)):
-        real = ag.Real(rtol=1e-9, breakpoints=stops)
+        real = ag.Real(order=8, rtol=1e-7, breakpoints=stops)
         compiled = ag.simulate(driven, [0.0, 0.6, 1.0], inputs=(given,), calculus=real)
         with jax.disable_jit():
             run = ag.simulate(driven, [0.0, 0.6, 1.0], inputs=(given,), calculus=real)
-        np.testing.assert_allclose(run.output, compiled.output, rtol=1e-8)
+        np.testing.assert_allclose(run.output, compiled.output, rtol=1e-6)
         assert run.stats.keys() == compiled.stats.keys()
 
 
 def test_without_jit_a_failure_is_a_status():
     blow_up = (ag.Power(2) >> ag.Register("t", 1.0) >> ag.Split()).trace()
-    real = ag.Real(rtol=1e-3, max_steps=30)
+    real = ag.Real(rtol=1e-3, max_steps=10)
     with jax.disable_jit():
         run = ag.simulate(blow_up, [0.0, 0.5, 2.0], calculus=real, throw=False)
     assert run.status == ag.Status.max_steps
