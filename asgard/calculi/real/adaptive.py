@@ -9,7 +9,6 @@ Everything here may have lanes: one more axis at the end, the same for all, of r
 """
 
 import dataclasses
-import functools
 
 import equinox as eqx
 import jax
@@ -18,6 +17,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Inexact, Int
 
+from ...jaxprs.fences import computed_once
 from .defect import DEFECT, NOISE, largest_size
 from .system import Point, StepControl, System, polynomial_at, sizes_of
 
@@ -42,7 +42,7 @@ class Pause(eqx.Module):
 
 
 class Step(eqx.Module):
-    """What one step came to.
+    """One step: its polynomial, its size, and whether it is accepted.
 
     `size` is positive, and `clipped` where a breakpoint bounds it; `after` is the point at its end.
     `finite` says whether its coefficients are, and `accepted` whether a size was found, after
@@ -100,7 +100,7 @@ def take_step(
     coefficients = system.expand(point.time, point.state)
     # Zero times what is finite is zero: a sum of numbers, which runs as vectors do, not of flags.
     finite = lax.reduce_sum(coefficients * 0, (0, 1)) == 0
-    # Sizes are chosen by numbers that carry no derivative; a breakpoint's place carries its own.
+    # Sizes are chosen by numbers that carry no derivative; a breakpoint's time carries its own.
     curve, here, end = lax.stop_gradient((coefficients, point, last))
     wall = next_breakpoint(point.time, direction, control)
     scales = entry_scales(system, curve)
@@ -118,7 +118,8 @@ def take_step(
         clipped &= rejected == 0
         accepted |= clipped & (size <= 2 * jnp.finfo(size.dtype).eps * jnp.abs(point.time))
     offset = _offset(point, size, clipped, wall, direction)
-    change = _change(coefficients, offset)
+    always = rejected[(0,) * rejected.ndim] >= 0
+    change = computed_once(lambda: _change(coefficients, offset), point.state, always)
     after = _end(point, offset, coefficients[0], change, clipped, wall, direction)
     grown = _grown(point, size, proposed, rejected)
     after = dataclasses.replace(after, step=grown)
@@ -197,20 +198,20 @@ def entry_scales(system: System, coefficients: Array) -> Array:
     That is its value, or if larger what it moves by while its slope lasts: |c1| T, with T the time
     after which another term, k |c_k| T^(k - 1), would outgrow the slope. So the steps of an
     oscillator are no shorter where it passes zero, and a quantity that grows from a small value is
-    followed from there.
+    followed from there. The terms are those whose T takes square roots only.
     """
     order = coefficients.shape[0] - 1
     slope = sizes_of(system, coefficients[1])
-    known = lax.log(slope)
-    lasts = [
-        (known - lax.log(k * sizes_of(system, coefficients[k]))) / (k - 1)
-        for k in sorted({2, min(3, order), max(2, order - 1), order})
-    ]
-    lasts = functools.reduce(lax.min, lasts)
+    lasts = lax.full_like(slope, jnp.inf)
+    for roots, k in enumerate((2, 3, 5, 9, 17)):
+        if k <= order:
+            time = slope / (k * sizes_of(system, coefficients[k]))
+            for _ in range(roots):
+                time = lax.sqrt(time)
+            lasts = lax.min(lasts, time)
     # Of an entry that stands still, or moves at one speed, the value alone counts.
-    moved = lax.select(
-        (slope > 0) & (lasts < jnp.inf), lax.exp(known + lasts), jnp.zeros_like(slope)
-    )
+    moves = (slope > 0) & (lasts < jnp.inf)
+    moved = lax.select(moves, slope * lasts, lax.full_like(slope, 0))
     return lax.max(sizes_of(system, coefficients[0]), moved)
 
 
@@ -244,27 +245,27 @@ def next_breakpoint(time: Array, direction: Array, control: StepControl) -> Arra
     stops = control.breakpoints
     if stops.shape[0] == 0:
         return None
-    place = place_of_next(time, direction, control)
-    found = at_number(stops, jnp.clip(place, 0, stops.shape[0] - 1))
-    return jnp.where((place >= 0) & (place < stops.shape[0]), found, direction * jnp.inf)
+    index = index_of_next(time, direction, control)
+    found = at_number(stops, jnp.clip(index, 0, stops.shape[0] - 1))
+    return jnp.where((index >= 0) & (index < stops.shape[0]), found, direction * jnp.inf)
 
 
-def place_of_next(time: Array, direction: Array, control: StepControl) -> Array:
-    """Which breakpoint is ahead: none, if it is not among their numbers."""
+def index_of_next(time: Array, direction: Array, control: StepControl) -> Array:
+    """The index of the breakpoint ahead; none is where it is no index of one."""
     stops, known = control.breakpoints, lax.stop_gradient(time)
     count = stops.shape[0]
 
     # A bisection that reads one of the sorted stops a turn.
     def halve(carry: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], None]:
-        place, candidates = carry
+        index, candidates = carry
         half = lax.div(candidates, jnp.int32(2))
-        stop = at_number(stops, jnp.maximum(place + half - 1, 0))
+        stop = at_number(stops, jnp.maximum(index + half - 1, 0))
         passed = jnp.where(direction > 0, stop <= known, stop < known)
-        return (jnp.where(passed, place + half, place), candidates - half), None
+        return (jnp.where(passed, index + half, index), candidates - half), None
 
     begin = jnp.zeros(time.shape, jnp.int32), jnp.int32(count + 1)
-    (place, _), _ = lax.scan(halve, begin, length=count.bit_length())
-    return jnp.where(direction > 0, place, place - 1)
+    (index, _), _ = lax.scan(halve, begin, length=count.bit_length())
+    return jnp.where(direction > 0, index, index - 1)
 
 
 def at_number(ts: Array, number: Array) -> Array:

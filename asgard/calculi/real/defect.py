@@ -95,6 +95,7 @@ class _Defect:
         self.time, self.direction = point.time, direction
         self.slopes = coefficients[1:] * orders(coefficients)[1:]
         self.scales, self.slope = scales, sizes_of(system, coefficients[1])
+        self.holds = lax.max(self.scales, self.slope) > 0
         self.resolution = resolution = jnp.finfo(point.time.dtype).eps
         shortest = 2 * resolution * lax.max(lax.abs(point.time), size)
         # No shorter than normal numbers: bisection finds nothing between smaller ones.
@@ -185,9 +186,9 @@ class _Defect:
         control = self.control
         scale = lax.max(lax.max(self.scales, used * self.slope), sizes_of(self.system, state))
         allowed = DEFECT * (control.atol + control.rtol * scale)
-        # An entry that is zero at first and stays so beside the others' rounding is judged by them.
+        # An entry that holds nothing yet is judged by the rounding of the others.
         largest = lax.reduce_max(scale, (0,))
-        noise = jnp.where(lax.max(self.scales, self.slope) > 0, scale, largest)
+        noise = jnp.where(self.holds, scale, largest)
         noise = NOISE * (self.resolution * noise + used * self.blur)
         # A field that is nothing but noise is excused no more than half of the digits.
         allowed += jnp.minimum(noise, self.resolution**0.5 * largest)

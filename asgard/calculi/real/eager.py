@@ -75,7 +75,7 @@ def run(
 
 
 class _Integration:
-    """A run in progress: `rows` are the outputs at the saved times that it has come to."""
+    """A run in progress: `rows` are the outputs at the saved times so far."""
 
     def __init__(
         self, pointwise: Pointwise, bounds: Bounds, stops: Sequence[Array], times: np.ndarray
@@ -130,7 +130,7 @@ class _Integration:
         )
 
     def _advance(self, begin: float, end: float, y: np.ndarray) -> tuple[float, np.ndarray]:
-        """Integrates from one stop to the next; the time and state that it comes to."""
+        """Integrates from one stop to the next; returns the time and state where it ends."""
         from scipy.integrate import DOP853  # takes a while to import
 
         direction = np.sign(end - begin)

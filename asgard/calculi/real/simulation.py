@@ -274,26 +274,26 @@ class Simulation:
     def _split(self, y: Array) -> dict[Wire, Value]:
         """The contents of the registers along time, from the flat state."""
         contents: dict[Wire, Value] = {}
-        place = 0
+        index = 0
         registers = zip(self.registers, self._kinds, strict=True)
         # Registers that hold alike values stand in one array, side by side.
         for (shape, dtype), group in itertools.groupby(registers, key=lambda pair: pair[1]):
             wires = [wire for wire, _ in group]
             size = math.prod(shape) * len(wires)
-            array = y[place : place + size].reshape(len(wires), *shape)
+            array = y[index : index + size].reshape(len(wires), *shape)
             real = not jnp.issubdtype(dtype, jnp.complexfloating)
             array = (array.real if real else array).astype(dtype)
             for index, wire in enumerate(wires):
                 rest = self.cut.rest[wire]
                 entry = Value(array[index], rest) if rest else Value(array, (), index)
                 contents[initial_wire(wire)] = entry
-            place += size
+            index += size
         for loop in self.warm:
             layout = self._layout(loop)
-            flat = y[place : place + layout.size]
+            flat = y[index : index + layout.size]
             arrays = layout.unpack(flat.real if jnp.iscomplexobj(flat) else flat)
             contents |= dict(zip(loop.guesses, map(Value, arrays), strict=True))
-            place += layout.size
+            index += layout.size
         return contents
 
     @functools.cached_property

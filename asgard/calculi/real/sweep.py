@@ -25,7 +25,7 @@ from ...jaxprs.lanes import run_in_lanes, spread
 from ...jaxprs.program import Program, trace
 from . import path as paths
 from . import runs
-from .adaptive import at_number, place_of_next
+from .adaptive import at_number, index_of_next
 from .path import Path
 from .retake import retake_step
 from .runs import Arguments, Problem, Run
@@ -93,16 +93,16 @@ class Sweep:
             starts, base, length = self._forward(path, flags, row, jnp.max(last))
 
             def back(carry: tuple[Array, Array, Cotangents]) -> tuple[Array, Array, Cotangents]:
-                place, saved, found = carry
-                step = base + place
-                point = jax.tree.map(lambda rows: _row(rows, place), starts)
+                index, saved, found = carry
+                step = base + index
+                point = jax.tree.map(lambda rows: _row(rows, index), starts)
                 signed = self._spread(_row(path.size, step), flags[3])
                 offset, stop = self._offset(point, signed)
                 where = step == 0, step <= last, step == final
                 taken = Recorded(point, offset, signed < 0, stop, *where)
                 found, saved = self._step(taken, saved, found)
                 found = self._with_path(found, path, step, step <= last)
-                return place - 1, saved, found
+                return index - 1, saved, found
 
             carry = lax.while_loop(lambda carry: carry[0] >= 0, back, (length - 1, saved, found))
             return row - 1, *carry[1:]
@@ -151,17 +151,17 @@ class Sweep:
         system = runs.system_of(self.problem, self.arguments, self.laned, self.size)
         direction = runs.direction_of(self.ts)
 
-        def put(rows: Point, place: Any, point: Point) -> Point:
+        def put(rows: Point, index: Any, point: Point) -> Point:
             def update(rows: Array, x: Array) -> Array:
-                return lax.dynamic_update_index_in_dim(rows, x, place, axis=0)
+                return lax.dynamic_update_index_in_dim(rows, x, index, axis=0)
 
             return jax.tree.map(update, rows, point)
 
         def forth(carry: tuple[Array, Point, Point]) -> tuple[Array, Point, Point]:
-            place, rows, point = carry
-            size = self._spread(_row(path.size, base + place - 1), flags[3])
+            index, rows, point = carry
+            size = self._spread(_row(path.size, base + index - 1), flags[3])
             _, end = retake_step(system, point, size, direction, control)
-            return place + 1, put(rows, place, end), end
+            return index + 1, put(rows, index, end), end
 
         rows = jax.tree.map(lambda x: jnp.zeros((depth, *x.shape), x.dtype), first)
         start = jnp.ones((), jnp.int32), put(rows, 0, first), first
@@ -229,7 +229,7 @@ class Sweep:
         size, count = jnp.abs(signed), control.breakpoints.shape[0]
         if count == 0:
             return direction * size, jnp.zeros(size.shape, jnp.int32)
-        stop = jnp.clip(place_of_next(point.time, direction, control), 0, count - 1)
+        stop = jnp.clip(index_of_next(point.time, direction, control), 0, count - 1)
         wall = at_number(control.breakpoints, stop)
         return jnp.where(signed < 0, wall - point.time - point.late, direction * size), stop
 

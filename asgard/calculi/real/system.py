@@ -1,4 +1,4 @@
-"""What is integrated, by which tolerances, and the point that a run has come to.
+"""What is integrated, by which tolerances, and the points between its steps.
 
 Everything here may have lanes: one more axis at the end, the same for all, of runs side by side.
 """
