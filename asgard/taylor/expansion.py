@@ -123,10 +123,10 @@ def _expand(atom: Function, streams: tuple[Any, ...]) -> tuple[Any, Conditions]:
         return [as_inexact(f"what {_name(atom)} returns", leaf) for leaf in leaves]
 
     known: dict[Wire, Value] = {
-        ("in", place): fitted(stream_value(stream), orders) for place, stream in enumerate(given)
+        ("in", index): fitted(stream_value(stream), orders) for index, stream in enumerate(given)
     }
     types = jax.eval_shape(run, *(value.aval for value in known.values()))
-    avals: dict[Wire, Any] = {("out", place): aval for place, aval in enumerate(types)}
+    avals: dict[Wire, Any] = {("out", index): aval for index, aval in enumerate(types)}
     frame = Frame(tuple(orders), orders, avals)
     found = evaluate([Piece(tuple(known), tuple(avals), run)], known, list(avals), frame)
     about, conditions = centers(given, frame.dims)
@@ -147,10 +147,10 @@ def _ode(atom: Function, y0: Any, t0: Array, order: int) -> Any:
     known: dict[Wire, Value] = {"t": time}
     avals: dict[Wire, Any] = {}
     registers = []
-    for place, (leaf, aval) in enumerate(zip(start, types, strict=True)):
-        known["start", place] = Value(leaf)
-        avals["y", place] = avals["slope", place] = aval
-        names = {"ins": (("slope", place),), "outs": (("y", place),), "initial": ("start", place)}
+    for index, (leaf, aval) in enumerate(zip(start, types, strict=True)):
+        known["start", index] = Value(leaf)
+        avals["y", index] = avals["slope", index] = aval
+        names = {"ins": (("slope", index),), "outs": (("y", index),), "initial": ("start", index)}
         registers.append(Piece(**names, sign=1, dim="t"))
     ys = [register.outs[0] for register in registers]
     slopes = [register.ins[0] for register in registers]

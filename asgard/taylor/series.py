@@ -1,6 +1,6 @@
-"""The coefficients of one value so far, and the one convolution kernel that all rules go through.
+"""The coefficients of one value so far, and the convolution that all rules use.
 
-A `Series` is known up to some order; what is not yet known counts as zero. It comes in two forms:
+A `Series` is known up to some order; coefficients not yet known count as zero. It has two forms:
 
 - a list of coefficients, for orders known when the program is traced (the unrolled driver, and the
   first orders of the other);
@@ -26,8 +26,8 @@ Order = int | Array
 class Series:
     """Coefficients 0 to n - 1 in `body`; `now` is coefficient n once it is known.
 
-    `body` may know more than that (it does for a series given from outside). Where `entry` is
-    given, the coefficients are those entries, along the first axis, of the ones in `whole`.
+    `body` may have more (a series given from outside does). With `entry`, the coefficients are
+    that entry, along the first axis, of those in `whole`.
     """
 
     whole: Body
@@ -87,9 +87,9 @@ def convolve(
     product: Product = MULTIPLY,
     weight: Callable[[Any], Any] | None = None,
 ) -> Array:
-    """The sum over k of weight(k) a_k b_(n-k), or of a_k b_(n-k); unknown terms are 0.
+    """The sum over k of weight(k) a_k b_(n-k), with weight 1 by default; unknown terms are 0.
 
-    With the weight k, which is `of_order`, it is n times coefficient n of the integral of a' b.
+    With `of_order`, the weight k, it is n times coefficient n of the integral of a' b.
     """
     if isinstance(a.whole, list):
         assert isinstance(n, int)
@@ -122,9 +122,9 @@ def divide(coefficient: Array, divisor: Order) -> Array:
     order = real_order(divisor, coefficient)
     if isinstance(divisor, int) or jnp.iscomplexobj(coefficient):
         return coefficient / order
-    # One division for all entries, and two corrections in place of theirs, which take longer: with
-    # the sum of a product and a number rounded once, the quotient is the nearest number (Markstein,
-    # IBM Journal of Research and Development 34, 1990).
+    # One division for all entries, and a correction each, which is faster than a division each. If
+    # the product and sum are rounded once, the quotient is the nearest number (Markstein, IBM
+    # Journal of Research and Development 34, 1990).
     inverse = 1 / order
     quotient = coefficient * inverse
     return quotient + (coefficient - quotient * order) * inverse

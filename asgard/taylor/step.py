@@ -119,7 +119,7 @@ class StepNet:
             self._know(out, Value(jnp.zeros(aval.shape, aval.dtype)))
 
     def _add_segment(self, number: int, segment: Segment) -> None:
-        """A segment at its order: the program itself at order 0, its lifted step after that."""
+        """A segment at order n = m + lag: the program itself at order 0, then its lifted step."""
         n = self.m + segment.lag
         if isinstance(n, int) and n < 0:
             return
@@ -183,7 +183,7 @@ class StepNet:
         return self._know((kind, segment, name), Value(value, dims))
 
     def _body(self, wire: Wire, n: Order, segment: int) -> Wire | list[Wire]:
-        """A given series as a whole: its coefficients up to n, or its buffer in a scan."""
+        """A given series whole: its coefficients up to n, or its buffer in a scan."""
         if isinstance(n, int) and isinstance(self.m, int):
             return [self._read(wire, order - self.m) for order in range(n + 1)]
         value = self.plan.known[wire]

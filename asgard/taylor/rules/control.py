@@ -1,8 +1,7 @@
 """Rules of branches and loops inside a function: `cond`, `scan` and `while`.
 
-What steers them, an index or a predicate, is what it is at order 0. Their bodies are lifted like
-any program, and what those remember are auxiliary series of the rule: in a scan, of a value for
-each turn.
+An index or a predicate has its value at order 0. The bodies are lifted like any program. The series
+that they remember are auxiliary series of the rule; in a scan these have a value for each turn.
 """
 
 from collections.abc import Callable, Sequence
@@ -33,19 +32,19 @@ def cond(application: Application) -> Rule:
     histories = [branch.memory.histories for branch in branches]
     held = [branch.held for branch in branches]
 
-    def zeros(place: int, names: Sequence[int]) -> list[Array]:
-        avals = branches[place].lifted.avals
+    def zeros(number: int, names: Sequence[int]) -> list[Array]:
+        avals = branches[number].lifted.avals
         return [jnp.zeros(avals[name].shape, avals[name].dtype) for name in names]
 
-    def among(place: int, own: Sequence[Any], names: Sequence[Sequence[int]]) -> list[Any]:
-        """What one branch remembers, between zeros for the others."""
-        parts = [own if p == place else zeros(p, those) for p, those in enumerate(names)]
+    def among(number: int, own: Sequence[Any], names: Sequence[Sequence[int]]) -> list[Any]:
+        """The memory of one branch, with zeros for the others."""
+        parts = [own if i == number else zeros(i, those) for i, those in enumerate(names)]
         return [value for part in parts for value in part]
 
     def start(index: Any, *operands: Any) -> Sequence[Any]:
-        def branch(place: int) -> list[Any]:
-            results, first, values = branches[place].start(operands)
-            return [*results, *among(place, first, histories), *among(place, values, held)]
+        def branch(number: int) -> list[Any]:
+            results, first, values = branches[number].start(operands)
+            return [*results, *among(number, first, histories), *among(number, values, held)]
 
         return _switch(index, branch, len(branches))
 
@@ -54,9 +53,9 @@ def cond(application: Application) -> Rule:
         bodies = _parts([one.body for one in series], map(len, histories))
         values = _parts(operands[len(carried) + 1 :], map(len, held))
 
-        def branch(place: int) -> list[Any]:
-            results, after = branches[place].step(n, ins, bodies[place], values[place])
-            return [*_chosen(results, outputs), *among(place, after, histories)]
+        def branch(number: int) -> list[Any]:
+            results, after = branches[number].step(n, ins, bodies[number], values[number])
+            return [*_chosen(results, outputs), *among(number, after, histories)]
 
         return _switch(index, branch, len(branches))
 
@@ -73,11 +72,11 @@ def cond(application: Application) -> Rule:
 
 
 def _switch(index: Any, branch: Callable[[int], list[Any]], count: int) -> list[Any]:
-    return lax.switch(index, [lambda place=place: branch(place) for place in range(count)])
+    return lax.switch(index, [lambda number=number: branch(number) for number in range(count)])
 
 
 def scan(application: Application) -> Rule:
-    """The body's series in every turn: a scan at each order, over what the turns remember."""
+    """At each order a scan over the turns, which has the memory of each turn as a row."""
     params, carried, avals = application.equation.params, application.carried, application.avals
     constants, carries = scan_counts(params)
     turns = len(carried) - constants - carries
@@ -125,8 +124,8 @@ def scan(application: Application) -> Rule:
         return [*last, *stacked, *after]
 
     needs = inner.needs
-    for place, flag in enumerate(carried[constants : constants + carries], constants):
-        needs[place] = Need.CURRENT if flag else Need.NOTHING
+    for index, flag in enumerate(carried[constants : constants + carries], constants):
+        needs[index] = Need.CURRENT if flag else Need.NOTHING
     return Rule(start, step, held=len(inner.held), outputs=outputs, needs=tuple(needs), own=False)
 
 
@@ -138,7 +137,7 @@ def _by_turn(body: Body) -> Body:
 def _settled(
     lift: Callable[[Sequence[bool]], Inner], carried: Sequence[bool]
 ) -> tuple[Inner, tuple[bool, ...]]:
-    """A loop's body with all of its carry series that any turn makes series."""
+    """A loop's body, lifted, and which of its carry are series, at the start or after a turn."""
     flags = tuple(carried)
     while True:
         inner = lift(flags)
@@ -151,9 +150,8 @@ def _settled(
 def while_loop(application: Application) -> Rule:
     """A loop with as many turns as its predicate gives at order 0.
 
-    How many those are is not known beforehand, so nothing can be kept of them: order n runs the
-    whole loop again on truncated series. N orders cost N times the series of all turns, O(N^3)
-    where a scan costs O(N^2).
+    Their number is not known when the program is traced, so nothing is kept of them: order n runs
+    the whole loop again on truncated series. N orders cost O(N^3), where a scan costs O(N^2).
     """
     equation, carried = application.equation, application.carried
     params = equation.params
@@ -197,7 +195,7 @@ def _first(body: Any, is_series: bool) -> Any:
 
 
 def _where(goes_on: Array, new: list[Any], old: list[Any], flags: Sequence[bool]) -> list[Any]:
-    """The carry after a turn; where a batch has a predicate for each entry, of those that go on."""
+    """The carry after a turn; in a batch, entries whose predicate is false keep the old one."""
     if not goes_on.shape:
         return new
 
@@ -221,13 +219,13 @@ def _at(body: Body, n: Order) -> Array:
 
 
 def _extended(value: Any, like: Body, length: int) -> Body:
-    """A constant as a series of the form that another has."""
+    """A constant as a series, in the form of another."""
     orders = [jnp.asarray(value), *[jnp.zeros_like(value)] * (length - 1)]
     return orders if isinstance(like, list) else jnp.stack(orders)
 
 
 def _parts(values: Sequence[Any], counts: Any) -> list[list[Any]]:
-    """Consecutive parts of a sequence, of the lengths asked for."""
+    """Consecutive parts of a sequence, of given lengths."""
     rest = iter(values)
     return [[next(rest) for _ in range(count)] for count in counts]
 

@@ -1,8 +1,8 @@
 """The rule of fixed points: every order past the first is one linear solve with one inverse.
 
-With z = g(a, z), coefficient n of g is linear in z_n: g_n = r_n + J z_n, with the Jacobian J at
-order 0 and an r_n of the orders before. So z_n = (1 - J)^-1 r_n: a probe with z_n = 0 gives r_n,
-and a step with z_n gives what is remembered. (Griewank and Walther, *Evaluating Derivatives*, 2nd
+With z = g(a, z), coefficient n of g is linear in z_n: g_n = r_n + J z_n, where J is the Jacobian at
+order 0 and r_n depends on lower orders. So z_n = (1 - J)^-1 r_n. A step with z_n = 0 gives r_n, and
+a step with z_n gives the memory. (Griewank and Walther, *Evaluating Derivatives*, 2nd
 ed., 2008, section 13.3, for implicit functions.)
 """
 
@@ -23,10 +23,10 @@ from .inner import Inner
 
 
 def fixed_point(application: Application) -> Rule:
-    """The rule of `asgard_fixed_point`: probe, solve, commit.
+    """The rule of `asgard_fixed_point`: a step with z_n = 0, a solve, a step with z_n.
 
-    Operands are what the loop reads, the guesses, and the numbers of a `FixedPoint`. Outputs are
-    the unknowns, the other wires, and the facts, which have no series.
+    The operands are the loop's inputs, the guesses and the numbers of a `FixedPoint`. The outputs
+    are the unknowns, the other wires, and the facts, which have no series.
     """
     equation, carried = application.equation, application.carried
     loop, size = equation.params["call"], equation.params["size"]

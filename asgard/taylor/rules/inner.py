@@ -21,8 +21,8 @@ class Inner:
     **Arguments:**
 
     - `series`: for each of its inputs, whether it is a series.
-    - `given`: for each, whether every step is handed it anew: its whole series, or its value where
-      it is constant. The others' histories and values are among what is remembered.
+    - `given`: for each, whether every step gets it again: its whole series, or its value where it
+      is constant. The memory keeps the histories and values of the others.
     """
 
     def __init__(self, closed: ClosedJaxpr, series: Sequence[bool], given: Sequence[bool]):
@@ -52,7 +52,7 @@ class Inner:
     def step(
         self, n: Order, operands: Sequence[Any], histories: Sequence[Body], held: Sequence[Any]
     ) -> tuple[list[Any], list[Any]]:
-        """Coefficient n of the outputs and of the histories; operands are as those of a rule."""
+        """Coefficient n of the outputs and of the histories. The operands are as in a rule."""
         lifted = self.lifted
         whole = self.memory.recalled & lifted.given
         pairs = list(enumerate(zip(self.names, operands, strict=True)))
@@ -63,7 +63,7 @@ class Inner:
             dict(zip(self.memory.histories, histories, strict=True)),
         )
         now = [one.current if isinstance(one, Series) else None for one in operands]
-        given = {place: one.body for place, (name, one) in pairs if name in whole}
+        given = {index: one.body for index, (name, one) in pairs if name in whole}
         results, after = lifted.coefficients(n, memory, now, given)
         return results, [after[name] for name in self.memory.histories]
 

@@ -1,4 +1,4 @@
-"""Rules of primitives that pick entries of their operands: the choice is that of order 0."""
+"""Rules of primitives that pick entries of their operands, by the values at order 0."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -14,20 +14,20 @@ from ..series import Order, Series
 
 
 def sort(application: Application) -> Rule:
-    """Sorting by keys: every operand in the order that the keys at order 0 have."""
+    """Sorts every operand by the keys at order 0."""
     params, avals = application.equation.params, application.avals
     axis = params["dimension"]
 
     def start(*operands: Any) -> Sequence[Any]:
-        places = lax.broadcasted_iota(jnp.int32, avals[0].shape, axis)
+        indices = lax.broadcasted_iota(jnp.int32, avals[0].shape, axis)
         return lax.sort(
-            [*operands, places], axis, is_stable=params["is_stable"], num_keys=params["num_keys"]
+            [*operands, indices], axis, is_stable=params["is_stable"], num_keys=params["num_keys"]
         )
 
     def step(n: Order, operands: list[Any], series: list[Series]) -> list[Array]:
-        *values, places = operands
+        *values, indices = operands
         return [
-            jnp.take_along_axis(value.current, places, axis)
+            jnp.take_along_axis(value.current, indices, axis)
             for value in values
             if isinstance(value, Series)
         ]
@@ -42,18 +42,18 @@ def top_k(application: Application) -> Rule:
     axis = equation.params.get("axis", -1)
 
     def start(operand: Any) -> Sequence[Any]:
-        values, places = equation.bind(operand)
-        return [values, places, places]
+        values, indices = equation.bind(operand)
+        return [values, indices, indices]
 
     def step(n: Order, operands: list[Any], series: list[Series]) -> list[Array]:
-        operand, places = operands
-        return [jnp.take_along_axis(operand.current, places, axis)]
+        operand, indices = operands
+        return [jnp.take_along_axis(operand.current, indices, axis)]
 
     return Rule(start, step, held=1, outputs=(True, False), needs=(Need.CURRENT,), own=False)
 
 
 def next_after(application: Application) -> Rule:
-    """The neighbour of a float: its series is that of the float from order 1 on."""
+    """The next float: from order 1 on, its series is that of the float."""
 
     def step(n: Order, operands: list[Any], series: list[Series]) -> Sequence[Any]:
         return [coefficient(operands[0], application.avals[0])]

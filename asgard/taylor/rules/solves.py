@@ -18,10 +18,10 @@ from .inner import Inner
 
 
 def linear_solve(application: Application) -> Rule:
-    """`custom_linear_solve`: its residual from its own product, with x_n = 0; then its own solve.
+    """`custom_linear_solve`: the residual with x_n = 0 by its product, then its own solve.
 
     The operands are the constants of the product, of its transpose and of the two solves, and then
-    the right-hand sides. Of all but the product's, order 0 is held.
+    the right-hand sides. The rule holds order 0 of all constants.
     """
     equation, carried, avals = application.equation, application.carried, application.avals
     lengths = equation.params["const_lengths"]
@@ -62,7 +62,7 @@ def linear_solve(application: Application) -> Rule:
 
 
 def as_linear_solve(a: Any, b: Any, **params: Any) -> Any:
-    """A triangular solve by the product that it inverts."""
+    """A triangular solve as a linear solve, by the product that it inverts."""
     lower, unit = params["lower"], params["unit_diagonal"]
     opposite = {**params, "transpose_a": not params["transpose_a"]}
 
