@@ -148,7 +148,7 @@ Meaning = Rule | Rewrite | Derivative
 _kinds: dict[str, Kind] = {}
 
 
-def register(name: str, kind: Kind) -> None:
+def add_rule(name: str, kind: Kind) -> None:
     """Says what the series of a primitive is, by the primitive's name.
 
     **Arguments:**
@@ -164,7 +164,7 @@ def register(name: str, kind: Kind) -> None:
 
     ```python
     from asgard.taylor import rules
-    rules.register("my_gaussian", rules.Derivative(lambda u, f: -2 * u * f))
+    rules.add_rule("my_gaussian", rules.Derivative(lambda u, f: -2 * u * f))
     ```
     """
     if not isinstance(kind, Kind):
@@ -196,7 +196,7 @@ def no_rule(application: Application) -> CircuitError:
     return CircuitError(
         f"the JAX primitive {application.equation.name!r} has no series rule{where}, so a function "
         "that uses it has no Taylor series; say it with other jnp functions, or add a rule for it "
-        "with asgard.taylor.rules.register, as asgard/taylor/rules/table.py does"
+        "with asgard.taylor.rules.add_rule, as asgard/taylor/rules/table.py does"
     )
 
 

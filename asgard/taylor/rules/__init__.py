@@ -1,4 +1,4 @@
-"""The rules of JAX's primitives, and how to add one: `register(name, kind)`."""
+"""The rules of JAX's primitives, and how to add one: `add_rule(name, kind)`."""
 
 from ..registry import Bilinear as Bilinear
 from ..registry import Built as Built
@@ -8,5 +8,5 @@ from ..registry import Linear as Linear
 from ..registry import Recurrence as Recurrence
 from ..registry import Refused as Refused
 from ..registry import Rewrite as Rewrite
-from ..registry import register as register
+from ..registry import add_rule as add_rule
 from . import table as table

@@ -1,7 +1,7 @@
 """The series rules of JAX's primitives: one table, one entry a primitive.
 
 A new primitive is one entry: choose the first kind of `registry` that fits. Programs outside of
-this package add theirs with `asgard.taylor.rules.register`.
+this package add theirs with `asgard.taylor.rules.add_rule`.
 """
 
 import functools
@@ -21,7 +21,7 @@ from ..registry import (
     Recurrence,
     Refused,
     Rewrite,
-    register,
+    add_rule,
 )
 from ..series import MULTIPLY
 from . import control, implicit, products, recurrences, rewrites, selection, solves, special
@@ -138,4 +138,4 @@ TABLE: dict[str, Kind] = {
 }
 
 for _name, _kind in TABLE.items():
-    register(_name, _kind)
+    add_rule(_name, _kind)

@@ -407,7 +407,7 @@ def test_a_primitive_without_a_rule_is_named_with_what_to_do():
         "'igamma'",
         "operand 2 of 2",
         "other jnp functions",
-        "rules.register",
+        "rules.add_rule",
         "taylor/rules/table.py",
     )
     for part in named:

@@ -21,15 +21,15 @@ def primitive(name, fn):
 
 
 gaussian = primitive("test_gaussian", lambda x: jnp.exp(-x * x))
-rules.register("test_gaussian", rules.Derivative(lambda u, f: -2 * u * f))
+rules.add_rule("test_gaussian", rules.Derivative(lambda u, f: -2 * u * f))
 cube = primitive("test_cube", lambda x: x * x * x)
-rules.register("test_cube", rules.Rewrite(lambda u: u**3))
+rules.add_rule("test_cube", rules.Rewrite(lambda u: u**3))
 double = primitive("test_double", lambda x: 2 * x)
-rules.register("test_double", rules.Linear())
+rules.add_rule("test_double", rules.Linear())
 ramp = primitive("test_ramp", lambda x: 3 * x)
-rules.register("test_ramp", rules.Derivative(lambda u, _: 3.0))
+rules.add_rule("test_ramp", rules.Derivative(lambda u, _: 3.0))
 steps = primitive("test_steps", jnp.floor)
-rules.register("test_steps", rules.Frozen())
+rules.add_rule("test_steps", rules.Frozen())
 unknown = primitive("test_unknown", jnp.sin)
 
 
@@ -59,6 +59,6 @@ def test_a_made_up_primitive_has_the_series_of_a_solution():
 
 def test_faults_of_rules_are_named():
     with pytest.raises(ag.CircuitError, match="one of the kinds of rules"):
-        rules.register("test_unknown", jnp.cos)
-    with pytest.raises(ag.CircuitError, match=r"'test_unknown' has no series rule.*rules.register"):
+        rules.add_rule("test_unknown", jnp.cos)
+    with pytest.raises(ag.CircuitError, match=r"'test_unknown' has no series rule.*rules.add_rule"):
         jax.eval_shape(lambda: ag.taylor.expand(unknown, ag.Stream([0.0, 1.0], "t")))
