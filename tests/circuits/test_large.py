@@ -83,3 +83,18 @@ def test_the_steps_of_a_long_chain_are_compiled_in_pieces():
 
     chain = ag.Composition(*[ag.Scalar(1.001)] * 400)
     assert 64 <= fusions(chain) <= 160
+
+
+def test_many_outputs_of_one_array_are_taken_apart_in_one_kernel_with_derivatives():
+    rates = np.linspace(1.0, 1.4, 40)
+    loops = [(ag.Scalar(-r) >> ag.Register("t", 1.0) >> ag.Split()).trace() for r in rates]
+    circuit = ag.Monoidal(*loops)
+    outputs = ag.simulate(circuit, [0.0, 1.0]).outputs
+    np.testing.assert_allclose(np.stack(outputs)[:, 1], np.exp(-rates), rtol=1e-13)
+
+    def total(factor):
+        changed = ag.update(circuit, {"scalar[3].factor": factor})
+        return sum(output[1] for output in ag.simulate(changed, [0.0, 1.0]).outputs)
+
+    slopes = jax.vmap(jax.grad(total))(jax.numpy.array([-1.0, -2.0]))
+    np.testing.assert_allclose(slopes, np.exp([-1.0, -2.0]), rtol=1e-13)

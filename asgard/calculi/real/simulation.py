@@ -17,6 +17,7 @@ from ...circuits.parameters import parameters
 from ...errors import CircuitError
 from ...fixed_points.layout import Layout
 from ...fixed_points.options import FixedPoint
+from ...jaxprs.apart import MANY, apart
 from ...status import Status
 from ...taylor.algebraic import Algebraic
 from ...taylor.evaluate import evaluate
@@ -109,7 +110,7 @@ class Simulation:
         outputs, named = only(good, jax.vmap(self._outputs)(times, states))
         return Trajectory(
             ts=self.ts_given,
-            outputs=outputs,
+            outputs=_single(outputs),
             names=named,
             status=status,
             stats=counts,
@@ -135,17 +136,18 @@ class Simulation:
         direction = self._direction()
         inside = (direction * (times - first) >= 0) & (direction * (reached - times) >= 0)
         if path is None:
-            return only(inside, jax.vmap(self._outputs)(times, jnp.zeros((len(times), 0)))[0])
+            empty = jnp.zeros((len(times), 0))
+            return _single(only(inside, jax.vmap(self._outputs)(times, empty)[0]))
         starts = jnp.where(jnp.arange(path.time.shape[0]) < rows, direction * path.time, jnp.inf)
 
-        def one(time: Array) -> tuple[Array, ...]:
+        def one(time: Array) -> tuple[Array, ...] | Array:
             row = jnp.searchsorted(starts, direction * time, side="right") - 1
             row = jnp.clip(row, 0, jnp.maximum(rows - 1, 0))
             start, late, state = path.time[row], path.late[row], path.state[row]
             state = polynomial_at(self._expand(start, state), time - start - late)
             return self._outputs(time, state)[0]
 
-        return only(inside & (rows > 0), jax.vmap(one)(times))
+        return _single(only(inside & (rows > 0), jax.vmap(one)(times)))
 
     @property
     def dtype(self) -> Any:
@@ -228,8 +230,11 @@ class Simulation:
 
         return jax.vmap(one)(*jax.lax.stop_gradient((times, states)))
 
-    def _outputs(self, t: Array, y: Array) -> tuple[tuple[Array, ...], dict[str, Array]]:
-        """The output wires and the named ones at one time, coefficient axes last."""
+    def _outputs(self, t: Array, y: Array) -> tuple[tuple[Array, ...] | Array, dict[str, Array]]:
+        """The output wires and the named ones at one time, coefficient axes last.
+
+        Many outputs that are the entries of one array come as that array, `[outputs, *value]`.
+        """
         values = self._evaluate(t, y, 0, self.cut.shown)
 
         def read(wire: Wire) -> Array:
@@ -237,7 +242,9 @@ class Simulation:
             array = self._at_zero(values[wire], rest)
             return jnp.moveaxis(array, range(len(rest)), range(-len(rest), 0))
 
-        outputs = tuple(read(wire) for wire in self.cut.graph.outputs)
+        wires = self.cut.graph.outputs
+        whole = whole_of([values[wire] for wire in wires]) if len(wires) >= MANY else None
+        outputs = tuple(map(read, wires)) if whole is None else self._at_zero(whole, ())
         return outputs, {name: read(wire) for name, wire in self.cut.named.items()}
 
     def _evaluate(
@@ -392,3 +399,8 @@ class Simulation:
         """The times that no step passes, in order: those asked for, and those of samples."""
         stops = [stop.astype(self.ts.dtype) for stop in self.stops]
         return jnp.sort(jnp.concatenate(stops)) if stops else jnp.zeros(0, self.ts.dtype)
+
+
+def _single(outputs: tuple[Array, ...] | Array) -> tuple[Array, ...]:
+    """The outputs at all times one by one, from arrays `[times, *value]` or one of all outputs."""
+    return outputs if isinstance(outputs, tuple) else tuple(apart(outputs, 1))
