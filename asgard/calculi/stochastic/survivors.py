@@ -9,7 +9,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 from jaxtyping import Array, Bool
 
@@ -33,7 +32,7 @@ def of_survivors(
     **Returns:** the results of fn, `[paths, …]`.
 
     The derivatives of a path that ends are taken at a row that survives, and multiplied by 0. Where
-    no path survives they are not taken, or under a `vmap`, which takes both branches, at `spare`.
+    no path survives they are 0.
     """
     leaves, structure = jax.tree.flatten(rows)
     (count,) = alive.shape
@@ -65,36 +64,25 @@ def of_survivors(
             for row, other in zip(leaves, spare, strict=True)
         ]
         dots = [*tangents[0], *tangents[1]]
-        return found, _tangents(evaluate, good, [*constants, *sound], dots, found)
+        return found, _tangents(evaluate, good, [*constants, *sound], dots)
 
     return jax.tree.unflatten(results, run(closed.consts, leaves, jax.tree.leaves(spare), alive))
 
 
-def _tangents(
-    evaluate: Any, good: Array, primals: list[Array], dots: list[Any], found: list[Array]
-) -> list[Any]:
+def _tangents(evaluate: Any, good: Array, primals: list[Array], dots: list[Any]) -> list[Any]:
     """The tangents of what `evaluate` gives at some primals, 0 in the rows that are not good.
 
-    Where no row is good nothing is evaluated. `found` are arrays of the types of what it gives.
+    Where no row is good the tangents that go in are 0, too: its transpose selects 0 for their
+    cotangents, which may be NaN. A branch would do the same, but has no transpose under `jax.vmap`.
     """
-    moving = [number for number, dot in enumerate(dots) if dot.dtype != jax.dtypes.float0]
+    some = jnp.any(good)
 
-    def moved(given: list[Array]) -> list[Array]:
-        tangents = list(dots)
-        for number, dot in zip(moving, given, strict=True):
-            tangents[number] = dot
-        out = jax.jvp(evaluate, tuple(primals), tuple(tangents))[1]
-        kept = (dot for dot in out if dot.dtype != jax.dtypes.float0)
-        return [chosen(good, dot, jnp.zeros_like(dot)) for dot in kept]
+    def kept(tangent: Any) -> Any:
+        moves = tangent.dtype != jax.dtypes.float0
+        return jnp.where(some, tangent, jnp.zeros_like(tangent)) if moves else tangent
 
-    def still(given: list[Array]) -> list[Array]:
-        del given
-        return [jnp.zeros_like(x) for x in found if jnp.issubdtype(x.dtype, jnp.inexact)]
-
-    inexact = iter(jax.lax.cond(jnp.any(good), moved, still, [dots[n] for n in moving]))
+    tangents = jax.jvp(evaluate, tuple(primals), tuple(map(kept, dots)))[1]
     return [
-        next(inexact)
-        if jnp.issubdtype(x.dtype, jnp.inexact)
-        else np.zeros(x.shape, jax.dtypes.float0)
-        for x in found
+        dot if dot.dtype == jax.dtypes.float0 else chosen(good, dot, jnp.zeros_like(dot))
+        for dot in tangents
     ]

@@ -243,6 +243,22 @@ def test_gradients_are_those_of_the_same_path_by_differences():
         np.testing.assert_allclose(forward[name], slopes[name], rtol=1e-12)
 
 
+def test_the_gradient_of_a_batch_is_the_sum_of_those_of_its_runs():
+    keys = jax.random.split(KEY, 3)
+
+    def ends(circuit):
+        calculus = ag.Stochastic(steps=4)
+        run = jax.vmap(lambda key: ag.simulate(circuit, [0.0, 1.0], calculus=calculus, key=key))
+        return run(keys).output[:, -1]
+
+    reverse, forward = map(
+        ag.parameters,
+        jax.jit(lambda c: (jax.grad(lambda c: ends(c).sum())(c), jax.jacfwd(ends)(c)))(geometric()),
+    )
+    for name, slope in reverse.items():
+        np.testing.assert_allclose(slope, forward[name].sum(0), rtol=1e-12)
+
+
 def test_a_truncated_variance_ends_no_path_of_milsteins():
     # The variance falls below 0 and comes back, since 2 kappa theta < sigma^2.
     low = square_root(kappa=1.0, theta=0.1, sigma=1.0, initial=0.1)
