@@ -131,19 +131,15 @@ def replay(problem: Problem, arguments: Arguments, path: Path, taken: Array) -> 
     start = dataclasses.replace(runs.blank(problem, ts, begin), saved=room, coefficients=None)
     if start.path is not None:
         start = eqx.tree_at(lambda run: run.path.level, start, path.level)
-    turns = problem.max_steps + -(-count // width) + 1
-    run, _ = bounded_while(
-        unfinished,
-        body,
-        (start, jnp.zeros((), bool)),
-        max_steps=turns,
-        buffers=lambda carry: _large(carry[0]),
-    )
-    coefficients = system.expand(run.point.time, run.point.state)
+    turns, begun = problem.max_steps + -(-count // width) + 1, (start, jnp.zeros((), bool))
+    run, _ = bounded_while(unfinished, body, begun, max_steps=turns, buffers=_large)
     saved = jnp.concatenate([run.saved[:count], jnp.zeros_like(room[:1])])
-    return dataclasses.replace(run, saved=saved, coefficients=coefficients)
+    return dataclasses.replace(
+        run, saved=saved, coefficients=system.expand(run.point.time, run.point.state)
+    )
 
 
-def _large(run: Run) -> list[Any]:
-    path = run.path
+def _large(carry: tuple[Run, Array]) -> list[Any]:
+    """The large arrays of a carry of `replay`."""
+    run, path = carry[0], carry[0].path
     return [run.saved] if path is None else [run.saved, path.time, path.late, path.state]

@@ -16,7 +16,7 @@ from ...jaxprs.lanes import run_in_lanes, spread
 from ...jaxprs.program import Program
 from . import path as paths
 from .adaptive import Step, at_number, take_step
-from .system import Point, System, polynomial_at
+from .system import Point, StepControl, System, polynomial_at
 
 # How a run stands, in numbers.
 OK, OUT_OF_STEPS, NONFINITE, NO_STEP = range(4)
@@ -141,6 +141,14 @@ def spread_begin(arguments: Arguments, laned: Arguments, size: int) -> Point:
     return jax.tree.map(lambda x, flag: spread((x, flag), size), arguments.begin, laned.begin)
 
 
+def _spread_tolerances(control: StepControl, laned: Any, size: int) -> StepControl:
+    """With tolerances that have lanes where there are any, `[entries, *lanes]`."""
+    if not size:
+        return control
+    rtol, atol = (control.rtol, laned.rtol), (control.atol, laned.atol)
+    return dataclasses.replace(control, rtol=spread(rtol, size), atol=spread(atol, size))
+
+
 def run(
     problem: Problem, arguments: Arguments, laned: Arguments, size: int, room: Any, scatter: bool
 ) -> Run:
@@ -148,12 +156,7 @@ def run(
     ts, control = arguments.ts, arguments.control
     system = system_of(problem, arguments, laned, size)
     begin = spread_begin(arguments, laned, size)
-    if size:
-        control = dataclasses.replace(
-            control,
-            rtol=spread((control.rtol, laned.control.rtol), size),
-            atol=spread((control.atol, laned.control.atol), size),
-        )
+    control = _spread_tolerances(control, laned.control, size)
     count, direction = ts.shape[0], direction_of(ts)
     write = scatter_row if scatter else write_row
     lanes = begin.time.shape
