@@ -7,6 +7,7 @@ XLA on the CPU compiles a function for each array that a program gives back, at 
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.core import ShapedArray
@@ -43,7 +44,7 @@ def _abstract(array: Any, *, axis: int) -> list[ShapedArray]:
 def _differentiate(primals: Sequence[Any], tangents: Sequence[Any], *, axis: int) -> Any:
     values, (tangent,) = _apart.bind(*primals, axis=axis), tangents
     if isinstance(tangent, ad.Zero):
-        return values, [ad.Zero.from_primal_value(value) for value in values]
+        return values, [ad.Zero(jax.typeof(value).to_tangent_aval()) for value in values]
     return values, _apart.bind(tangent, axis=axis)
 
 

@@ -72,7 +72,7 @@ class Joined:
         contents = [self.known[piece.initial] for piece in registers]
         whole = whole_of(contents)
         if whole is None or whole.array.dtype != one.dtype or whole.aval.shape[1:] != one.shape:
-            whole = Value(*together(*(content.array for content in contents)))
+            whole = Value(together(*(content.array for content in contents))[0])
         self.known[initial] = whole
         joined = set(map(id, registers))
         self.pieces = [

@@ -17,12 +17,13 @@ from ...circuits.stream import Stream
 from ...circuits.terms import brief
 from ...errors import CircuitError, DegreeError, DimensionError
 from ...fixed_points.options import FixedPoint, Solve
+from ...jaxprs.apart import MANY, apart
 from ...jaxprs.concrete import run_compiled
 from ...jaxprs.meshes import without_mesh
 from ...jaxprs.settings import default_promotion
 from ...taylor.algebraic import distinct
 from ...taylor.evaluate import evaluate
-from ...taylor.net import Frame, Value, Wire, at_zero
+from ...taylor.net import Frame, Value, Wire, at_zero, whole_of
 from ...taylor.network import coordinate_wire, network, stream_value
 from ...taylor.streams import (
     Conditions,
@@ -139,7 +140,11 @@ def _expand(
     values = evaluate(net.pieces, {**known, **initials}, [*graph.outputs, *facts], frame)
     own = {loop.name: Solve(*(at_zero(values[w]) for w in loop.facts)) for loop in net.loops}
     _add(solves, own)
-    outputs = tuple(as_stream(values[wire], orders, frame, centers) for wire in graph.outputs)
+    found = [values[wire] for wire in graph.outputs]
+    whole = whole_of(found) if len(found) >= MANY else None
+    if whole is not None:
+        found = [Value(array, whole.dims) for array in apart(whole.array, len(whole.dims))]
+    outputs = tuple(as_stream(value, orders, frame, centers) for value in found)
     return outputs, conditions, solves
 
 
