@@ -24,11 +24,11 @@ def switched(t: Array, arguments: tuple[Array, Array]) -> Array:
     return jnp.where(jnp.mod(t + phase, 1.0) < part, 1.0, 0.0)
 
 
-def area(part: Array, phase: Array) -> Array:
+def area(part: float, phase: np.ndarray) -> np.ndarray:
     """The integral of `switched` over the run: that of a period for each, and the ends'."""
 
-    def until(t: Array) -> Array:
-        return jnp.floor(t) * part + jnp.minimum(jnp.mod(t, 1.0), part)
+    def until(t: np.ndarray) -> np.ndarray:
+        return np.floor(t) * part + np.minimum(np.mod(t, 1.0), part)
 
     return until(END + phase) - until(phase)
 

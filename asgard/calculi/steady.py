@@ -42,7 +42,7 @@ class Steady(Calculus):
     the `state` of an earlier run, and each later one from the solution before it. Of several
     steady states the one is found to which the steps lead from there, stable or not.
 
-    A steady state that is not isolated is none: the reaction A ⇌ B has one for each sum of A and B,
+    A steady state must be isolated: the reaction A ⇌ B has one for each sum of A and B,
     which it conserves, so let a circuit compute B as the total less A.
 
     **Arguments:**
