@@ -38,6 +38,14 @@ class Labelled(ag.Atom):
         return x
 
 
+class Clock(ag.Atom):
+    n_in = n_out = 1
+    coordinates = "time"
+
+    def __call__(self, time, x):
+        return x
+
+
 class Failing(ag.Atom):
     n_in = n_out = 1
 
@@ -86,6 +94,16 @@ CONSTRUCTIONS = {
         lambda: ag.Permute((0, 0)),
         ag.CircuitError,
         "must hold each of 0 to 1 once, not (0, 0)",
+    ),
+    "permutation of numbers that are not whole": (
+        lambda: ag.Permute((1.0, 0.0)),
+        ag.CircuitError,
+        "must hold each of 0 to 1 once, not (1.0, 0.0)",
+    ),
+    "coordinates as a text": (
+        Clock,
+        ag.CircuitError,
+        'Clock.coordinates must be a tuple of names, such as ("t",), not \'time\'',
     ),
     "register along a phrase": (
         lambda: ag.Register("two words"),

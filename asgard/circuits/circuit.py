@@ -105,6 +105,13 @@ class Atom(Part):
 
     coordinates: ClassVar[tuple[str, ...]] = ()
 
+    def __check_init__(self):
+        if isinstance(self.coordinates, str):
+            raise CircuitError(
+                f'{type(self).__name__}.coordinates must be a tuple of names, such as ("t",), '
+                f"not {self.coordinates!r}"
+            )
+
     if TYPE_CHECKING:  # a rule takes as many values as its atom has inputs
         __call__ = cast(Callable[..., Any], None)
     else:

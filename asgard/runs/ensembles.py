@@ -221,7 +221,7 @@ def _check(circuit: Any, calculus: Any, paths: Any, tile: Any, mesh: Any, reduce
     if not isinstance(circuit, Circuit):
         raise CircuitError(f"ensemble runs a circuit, not {circuit!r}")
     if not isinstance(calculus, Stochastic):
-        raise CircuitError(f"ensemble runs under Stochastic, not {calculus!r}")
+        raise CircuitError(f"ensemble runs under Stochastic, not {calculus!r:.60}")
     check_count("ensemble", "paths", paths, least=1, most=2**32 - 1)
     check_count("ensemble", "tile", tile, least=1)
     if not all(map(is_reduction, jax.tree.leaves(reduce, is_leaf=is_reduction))):

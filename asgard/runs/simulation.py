@@ -146,7 +146,11 @@ def _run(
     state: Any,
     dim: str | None,
 ) -> Trajectory:
-    return calculus.simulate(circuit, ts, sources, dim, state)
+    found = calculus.simulate(circuit, ts, sources, dim, state)
+    if not isinstance(found, Trajectory):
+        name, kind = type(calculus).__name__, type(found).__name__
+        raise CircuitError(f"{name}.simulate must return a Trajectory, not {kind}")
+    return found
 
 
 _compiled = jax.jit(without_mesh(_run), static_argnums=5)

@@ -160,13 +160,15 @@ def add_rule(name: str, kind: Kind) -> None:
     A later registration of a name takes the place of an earlier one, in programs traced from then
     on.
 
-    **Raises:** `CircuitError` where `kind` is none of these.
+    **Raises:** `CircuitError` where `name` is no string, or `kind` none of these.
 
     ```python
     from asgard.taylor import rules
     rules.add_rule("my_gaussian", rules.Derivative(lambda u, f: -2 * u * f))
     ```
     """
+    if not isinstance(name, str):
+        raise CircuitError(f"a rule is for the name of a primitive, a string, not {name!r}")
     if not isinstance(kind, Kind):
         raise CircuitError(f"the rule of {name!r} must be one of the kinds of rules, not {kind!r}")
     _kinds[name] = kind

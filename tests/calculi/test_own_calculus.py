@@ -90,3 +90,15 @@ def test_a_calculus_that_draws_nothing_ignores_a_key_and_has_no_compiled_form():
     np.testing.assert_allclose(found["x"], 2.0, rtol=1e-15)
     with pytest.raises(ag.CircuitError, match="compile has no meaning under Rest"):
         ag.compile(circuit(8.0, 2.0), Rest())
+
+
+class Lost(ag.Calculus):
+    """A calculus that returns no trajectory."""
+
+    def simulate(self, circuit: Any, ts: Any, inputs: Any, dim: Any, state: Any) -> Any:
+        return ts
+
+
+def test_a_calculus_that_returns_no_trajectory_is_refused_by_name():
+    with pytest.raises(ag.CircuitError, match=r"Lost\.simulate must return a Trajectory"):
+        ag.simulate(ag.Const(1.0), [0.0], calculus=Lost())

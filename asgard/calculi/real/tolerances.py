@@ -109,7 +109,10 @@ def _values_for(given: Array | dict[str, Array], held: Held) -> list[Array]:
     """What is said of a register: nothing, or one number or array."""
     if not isinstance(given, dict):
         return [given]
-    return [given[name] for name in held.names if name in given][:1]
+    said = [name for name in held.names if name in given]
+    if len(said) > 1:
+        raise CircuitError(f"Real: a tolerance has {said[0]!r} and {said[1]!r}, one register")
+    return [given[name] for name in said]
 
 
 def _spread(name: str, value: Array, held: Held) -> Array:

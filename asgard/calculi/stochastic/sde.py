@@ -104,10 +104,12 @@ class Stage:
 
     def diffusion(self, increments: Increments) -> Contents:
         """The diffusions times increments of the independent sources; 0 for other state atoms."""
+        _check(increments)
         return self._changes(None, increments)
 
     def change(self, length: Any, increments: Increments) -> Contents:
         """The sum of both."""
+        _check(increments)
         return self._changes(length, increments)
 
     def plus(self, *changes: Contents) -> Contents:
@@ -135,6 +137,15 @@ class Stage:
             else:
                 found.append(jnp.zeros_like(value))
         return tuple(found)
+
+
+def _check(increments: Any) -> None:
+    """Raises `CircuitError` where a method gives no increments by source."""
+    if not isinstance(increments, Mapping):
+        raise CircuitError(
+            "a diffusion takes increments by source, such as noise.increment, not "
+            f"{increments!r}; noise.integral is there for methods with needs_integral = True"
+        )
 
 
 def added(contents: Contents, *changes: Contents) -> Contents:

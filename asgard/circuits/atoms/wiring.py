@@ -94,7 +94,8 @@ class Permute(Wiring):
     order: tuple[int, ...] = eqx.field(static=True, converter=tuple)
 
     def __check_init__(self):
-        if not self.order or sorted(self.order) != list(range(len(self.order))):
+        whole = all(hasattr(index, "__index__") for index in self.order)
+        if not self.order or not whole or sorted(self.order) != list(range(len(self.order))):
             raise CircuitError(
                 f"Permute: order must hold each of 0 to {max(len(self.order) - 1, 0)} once, "
                 f"not {self.order}"

@@ -120,6 +120,7 @@ def test_tolerances_by_name_and_by_entry():
         ({"rtol": {"pray": 1e-3}}, "rtol names 'pray'.* names are prey, register"),
         ({"atol": {"prey": [1.0, 2.0]}}, r"atol of shape \(2,\) does not fit register 'prey'"),
         ({"rtol": [1e-3, 1e-6]}, r"rtol of shape \(2,\) does not fit a register"),
+        ({"rtol": {"prey": 1.0, "register[0]": 1.0}}, r"has 'prey' and 'register\[0\]'"),
         ({"rtol": {"prey": -1.0}}, r"rtol\['prey'\] must be at least 0"),
         ({"atol": "small"}, "atol must be a number"),
     ],

@@ -32,6 +32,13 @@ class Bare(ag.StochasticMethod):
         return start.plus(start.change(h, noise.increment))
 
 
+class Greedy(ag.StochasticMethod):
+    """Reads the integral of the noise without saying that it needs it."""
+
+    def step(self, start, h, noise):
+        return start.after(start.plus(start.diffusion(noise.integral)))
+
+
 def end(method):
     """dx = mu x dt + sigma x dW from 1, after one step."""
     calculus = ag.Stochastic(steps=1, method=method, noise={"W": [INCREMENT]})
@@ -65,6 +72,7 @@ def test_strings_are_short_forms_of_classes():
     ("wrong", "message"),
     [
         (lambda: end(Bare()), r"Bare: step must return start\.after"),
+        (lambda: end(Greedy()), r"noise.integral is there .* needs_integral = True"),
         (lambda: ag.Stochastic(steps=1, method=ag.Euler), "an object such as Milstein"),
         (
             lambda: ag.Stochastic(steps=1, method=Theta(0.5), interpretation="stratonovich"),

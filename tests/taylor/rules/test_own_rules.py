@@ -60,5 +60,7 @@ def test_a_made_up_primitive_has_the_series_of_a_solution():
 def test_faults_of_rules_are_named():
     with pytest.raises(ag.CircuitError, match="one of the kinds of rules"):
         rules.add_rule("test_unknown", jnp.cos)
+    with pytest.raises(ag.CircuitError, match="the name of a primitive"):
+        rules.add_rule(Primitive("test_unknown"), rules.Linear())
     with pytest.raises(ag.CircuitError, match=r"'test_unknown' has no series rule.*rules.add_rule"):
         jax.eval_shape(lambda: ag.taylor.expand(unknown, ag.Stream([0.0, 1.0], "t")))
