@@ -290,10 +290,10 @@ class Simulation:
             array = y[index : index + size].reshape(len(wires), *shape)
             real = not jnp.issubdtype(dtype, jnp.complexfloating)
             array = (array.real if real else array).astype(dtype)
-            for index, wire in enumerate(wires):
+            for row, wire in enumerate(wires):
                 rest = self.cut.rest[wire]
-                entry = Value(array[index], rest) if rest else Value(array, (), index)
-                contents[initial_wire(wire)] = entry
+                value = Value(array[row], rest) if rest else Value(array, (), row)
+                contents[initial_wire(wire)] = value
             index += size
         for loop in self.warm:
             layout = self._layout(loop)

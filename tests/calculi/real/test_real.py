@@ -244,3 +244,12 @@ def test_a_jump_where_the_run_starts_is_right_by_a_breakpoint(f, start):
     ts = [start, start + 2.0]
     trajectory = drive(lambda t: f(t, start), ts, breakpoints=[start])
     np.testing.assert_allclose(trajectory.output, [0.0, 2.0], rtol=0, atol=1e-12)
+
+
+def test_registers_of_several_shapes_keep_their_own_contents():
+    # Two numbers, a vector and a number beside one another: x' = x, each from its own start.
+    starts = (1.0, 2.0, [3.0, 4.0], 5.0)
+    grows = [(ag.Register("t", start) >> ag.Split()).trace() for start in starts]
+    run = ag.simulate(grows[0] @ grows[1] @ grows[2] @ grows[3], [0.0, 1.0])
+    for output, start in zip(run.outputs, starts, strict=True):
+        np.testing.assert_allclose(output[-1], np.e * np.asarray(start), rtol=1e-14)
