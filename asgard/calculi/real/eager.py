@@ -29,7 +29,7 @@ from ..rows import only
 from ..trajectory import Trajectory
 from .adaptive import Pause, start
 from .system import polynomial_at
-from .tolerances import RTOL, Tolerance
+from .tolerances import RTOL, Tolerance, by_entry, held_by
 
 MEANINGS: Meanings = {
     **REAL,
@@ -70,7 +70,13 @@ def run(
         fixed_point=fixed_point,
         orders=orders,
     )
-    integration = _Integration(Pointwise(cut, ts.dtype), bounds, cut.stops, np.asarray(ts))
+    pointwise = Pointwise(cut, ts.dtype)
+    registers = [node.outs[0] for node in pointwise.states]
+    for name, given in (("rtol", bounds.rtol), ("atol", bounds.atol)):
+        if registers:  # only its errors: SciPy takes the smallest
+            held = held_by(circuit, cut, registers, isinstance(given, dict))
+            by_entry(name, given, held, jnp.zeros(sum(register.size for register in held)))
+    integration = _Integration(pointwise, bounds, cut.stops, np.asarray(ts))
     return integration.trajectory(ts, state)
 
 

@@ -13,7 +13,6 @@ from jaxtyping import Array
 from ...circuits.atoms.registers import Register
 from ...circuits.circuit import Circuit
 from ...circuits.components import orders_read
-from ...circuits.parameters import parameters
 from ...errors import CircuitError
 from ...fixed_points.layout import Layout
 from ...fixed_points.options import FixedPoint
@@ -35,7 +34,7 @@ from .adaptive import Pause, beside, resume, start
 from .path import Path
 from .runs import Run, Storage
 from .system import Point, StepControl, System, polynomial_at
-from .tolerances import RTOL, TRACE, Held, Tolerance, by_entry
+from .tolerances import RTOL, TRACE, Tolerance, by_entry, held_by
 
 
 class Simulation:
@@ -360,28 +359,11 @@ class Simulation:
         if not self.registers:
             return StepControl(nothing, nothing, longest, self._breakpoints())
         by_name = isinstance(rtol, dict) or isinstance(atol, dict)
-        names = self._register_names() if by_name else {}
-        held = [Held(names.get(w, ()), self.cut.state_shape(w)) for w in self.registers]
+        held = held_by(self.circuit, self.cut, self.registers, by_name)
         relative = jnp.full(self._size, RTOL * dtype.eps, dtype.dtype)
         relative = by_entry("rtol", rtol, held, relative)
         absolute = by_entry("atol", atol, held, self._least(relative))
         return StepControl(relative, absolute, longest, self._breakpoints())
-
-    def _register_names(self) -> dict[Wire, tuple[str, ...]]:
-        """What each register goes by: the names of its wire, and its own in `ag.parameters`."""
-        known = parameters(self.circuit)
-        found = {}
-        for node in self.cut.nodes:
-            if node.outs[0] not in self.registers:
-                continue
-            wire, own = node.outs[0], jax.tree.leaves(node.atom)
-            found[wire] = tuple(name for name, named in self.cut.named.items() if named == wire)
-            found[wire] += tuple(
-                name.removesuffix(".initial")
-                for name, leaf in known.items()
-                if any(leaf is initial for initial in own)
-            )
-        return found
 
     def _least(self, rtol: Array) -> Array:
         """The default `atol`, `[state]`: it drops nothing that the state holds at the start.

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -10,9 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from ...circuits.circuit import Circuit
 from ...circuits.fields import NOT_NUMBERS
+from ...circuits.parameters import parameters
 from ...errors import CircuitError
 from ...jaxprs.concrete import is_concrete
+from ...taylor.net import Wire
+from ..cut import Cut
 
 Tolerance = Float[Array, "..."] | dict[str, Float[Array, "..."]] | None
 
@@ -34,6 +38,27 @@ class Held:
     def size(self) -> int:
         """How many entries of the state it has."""
         return math.prod(self.shape)
+
+
+def held_by(circuit: Circuit, cut: Cut, registers: Iterable[Wire], named: bool) -> list[Held]:
+    """What the registers of a cut circuit hold, by the wires that they drive.
+
+    If `named`, with what they go by: the names of the wire, and the register's own in
+    `ag.parameters`.
+    """
+    known = parameters(circuit) if named else {}
+    atoms: dict[Wire, Any] = {wire: node.atom for node in cut.nodes for wire in node.outs}
+    found = []
+    for register in registers:
+        own = jax.tree.leaves(atoms[register])
+        names = [name for name, wire in cut.named.items() if named and wire == register]
+        names += [
+            name.removesuffix(".initial")
+            for name, leaf in known.items()
+            if any(leaf is initial for initial in own)
+        ]
+        found.append(Held(tuple(names), cut.state_shape(register)))
+    return found
 
 
 def as_tolerance(name: str, given: Any) -> Tolerance:

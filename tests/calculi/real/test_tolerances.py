@@ -128,3 +128,5 @@ def test_tolerances_by_name_and_by_entry():
 def test_tolerances_that_fit_no_register_are_refused(options, message):
     with pytest.raises(ag.CircuitError, match=message):
         run(lotka_volterra(), 10.0, **options)
+    with jax.disable_jit(), pytest.raises(ag.CircuitError, match=message):
+        run(lotka_volterra(), 10.0, **options)
