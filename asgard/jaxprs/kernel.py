@@ -38,7 +38,7 @@ _ATTRIBUTES = {"xla_cpu_small_call": "true", "inlineable": "false"}
 # XLA hands a reduction of this many numbers to a library, which a kernel cannot call.
 LARGEST_SUM = 4096
 # Between 2 and 4 times as many numbers, XLA splits a loop between threads, which a kernel cannot.
-LARGEST = 8192
+LARGEST_ARRAY = 8192
 # The most operations that compute in a kernel. Compile time grows faster than the function does.
 LONGEST = 800
 # The same if a kernel holds a fixed point, whose many small operations compile fast.
@@ -136,11 +136,11 @@ def _fits(equation: Any) -> bool:
         return True
     results = max((var.aval.size for var in equation.outvars), default=0)
     if known.kernel is Kernel.PART:
-        return results <= LARGEST
+        return results <= LARGEST_ARRAY
     if equation.primitive.name == "dot_general":
-        return _is_matrix_by_vector(equation) and results <= LARGEST
+        return _is_matrix_by_vector(equation) and results <= LARGEST_ARRAY
     operands = max((atom.aval.size for atom in equation.invars), default=0)
-    bound = LARGEST_SUM if known.reduces else LARGEST
+    bound = LARGEST_SUM if known.reduces else LARGEST_ARRAY
     return known.kernel is Kernel.SMALL and max(results, operands) < bound
 
 

@@ -83,8 +83,8 @@ class LinearCall(LaneCall):
         self, primals: Sequence[Any], tangents: Sequence[Any], laned: Flags, size: int
     ) -> tuple[list[Array], list[Any]]:
         moving = tuple(not isinstance(tangent, ad.Zero) for tangent in tangents)
-        operands = [*primals, *chosen(moving, tangents)]
-        derivatives = bind(Pushed(self, moving), operands, (*laned, *chosen(moving, laned)), size)
+        operands = [*primals, *flagged(moving, tangents)]
+        derivatives = bind(Pushed(self, moving), operands, (*laned, *flagged(moving, laned)), size)
         return bind(self, primals, laned, size), derivatives
 
 
@@ -113,7 +113,7 @@ class Pushed(LinearCall):
         count, half = len(self.moving), len(room) // 2
         known, flags = operands[:count], laned[:count]
         # A primal has lanes if it moves, since its tangent can have them where it has none.
-        primals = in_lanes(chosen(self.moving, known), chosen(self.moving, flags), size)
+        primals = in_lanes(flagged(self.moving, known), flagged(self.moving, flags), size)
         tangents = in_lanes(operands[count:], laned[count:], size)
         flags = [f or (moves and size > 0) for f, moves in zip(flags, self.moving, strict=True)]
 
@@ -125,7 +125,7 @@ class Pushed(LinearCall):
 
     def plain(self, *operands: Any) -> list[Any]:
         count = len(self.moving)
-        values = chosen(self.moving, operands[:count])
+        values = flagged(self.moving, operands[:count])
         return jax.jvp(self._moved(operands[:count]), values, list(operands[count:]))[1]
 
     def transpose(
@@ -134,7 +134,7 @@ class Pushed(LinearCall):
         count = len(self.moving)
 
         def pull(cotangents: list[Any], *known: Any) -> list[Any]:
-            return list(jax.vjp(self._moved(known), *chosen(self.moving, known))[1](cotangents))
+            return list(jax.vjp(self._moved(known), *flagged(self.moving, known))[1](cotangents))
 
         if size:
             axes = (-1, *(-1 if flag else None for flag in laned[:count]))
@@ -151,7 +151,7 @@ def inexact(values: Sequence[Any]) -> list[Any]:
     return [value for value in values if jnp.issubdtype(value.dtype, jnp.inexact)]
 
 
-def chosen(flags: Flags, values: Sequence[Any]) -> list[Any]:
+def flagged(flags: Flags, values: Sequence[Any]) -> list[Any]:
     """The values whose flag is set."""
     return [value for value, flag in zip(values, flags, strict=True) if flag]
 
@@ -253,7 +253,7 @@ def _run_in_tiles(*operands: Any, call: LaneCall, laned: Flags, size: int) -> li
     count = -(-size // call.tile)
     width = -(-size // count)  # all tiles nearly full
     lanes = jnp.minimum(jnp.arange(count * width), size - 1).reshape(count, width)
-    tiles = [jnp.moveaxis(x[..., lanes], -2, 0) for x in chosen(laned, operands)]
+    tiles = [jnp.moveaxis(x[..., lanes], -2, 0) for x in flagged(laned, operands)]
     results = lax.map(lambda tile: run(*merge(laned, tile, operands), size=width), tiles)
     joined = [jnp.moveaxis(x, 0, -2) for x in results]
     return [x.reshape(*x.shape[:-2], count * width)[..., :size] for x in joined]
@@ -322,7 +322,7 @@ def _transpose(
     found = [
         jnp.sum(x, axis=-1) if size and not flag else x
         for x, flag in zip(
-            call.transpose(cotangents, operands, laned, size), chosen(unknown, laned), strict=True
+            call.transpose(cotangents, operands, laned, size), flagged(unknown, laned), strict=True
         )
     ]
     return merge(unknown, found, [None] * len(operands))

@@ -13,7 +13,7 @@ from jax import lax
 from jaxtyping import Array
 
 from .net import Frame, Piece, Value, Wire, whole_of
-from .packing import LARGEST
+from .packing import LARGEST_PACKED
 
 
 class Joined:
@@ -37,7 +37,7 @@ class Joined:
                     alike.setdefault((aval.shape, aval.dtype), []).append(piece)
         for registers in alike.values():
             size = math.prod(frame.avals[registers[0].outs[0]].shape)
-            if len(registers) > 1 and size <= LARGEST:
+            if len(registers) > 1 and size <= LARGEST_PACKED:
                 self._join(registers)
 
     def wanted(self, wires: Sequence[Wire]) -> list[Wire]:

@@ -26,7 +26,7 @@ from .registry import Bilinear, Frozen, Linear, kind_of
 
 # The fewest equations of a pack, and the largest value that is packed.
 NARROWEST = 4
-LARGEST = 64
+LARGEST_PACKED = 64
 # The cost of an equation that is not linear in series, in equations that only move values.
 NONLINEAR = 4
 # Of more pieces than this, entries are picked by a gather.
@@ -132,7 +132,7 @@ class _Plan:
             return None
         types = [self.avals[number] for number in (*equation.outs, *equation.ins)]
         shape = types[0].shape
-        if math.prod(shape) > LARGEST or any(aval.shape != shape for aval in types):
+        if math.prod(shape) > LARGEST_PACKED or any(aval.shape != shape for aval in types):
             return None
         carried = tuple(number in self.series for number in equation.ins)
         dtypes = tuple(aval.dtype for aval in types)

@@ -22,7 +22,7 @@ from ...jaxprs.lane_call import (
     LaneCall,
     LinearCall,
     bind,
-    chosen,
+    flagged,
     in_lanes,
     inexact,
     merge,
@@ -138,10 +138,10 @@ class Integral(LaneCall):
         again = self.arguments(primals).again
         path = dataclasses.replace(run.path, size=lax.stop_gradient(run.path.size))
         known = [*primals, *jax.tree.leaves(path), run.count, run.steps + again]
-        flags = (*laned, *(size > 0,) * (len(known) - len(primals)), *chosen(moving, laned))
+        flags = (*laned, *(size > 0,) * (len(known) - len(primals)), *flagged(moving, laned))
         call = Tangent(self.problem, rows, moving)
         results = run if self.problem.rows else dataclasses.replace(run, path=None)
-        derivatives = bind(call, [*known, *chosen(moving, tangents)], flags, size)
+        derivatives = bind(call, [*known, *flagged(moving, tangents)], flags, size)
         return [*jax.tree.leaves(results), is_kernel], derivatives
 
     def arguments(self, operands: Sequence[Any]) -> Arguments:
@@ -194,7 +194,7 @@ class _Derivative(LinearCall):
             found = replay(self.problem, arguments, Path(*path), taken)
             return inexact(jax.tree.leaves(found))
 
-        return run, chosen(self.moving, primals)
+        return run, flagged(self.moving, primals)
 
 
 class Tangent(_Derivative):
@@ -211,7 +211,7 @@ class Tangent(_Derivative):
     ) -> list[Array]:
         primals, about, tangents = self.split(operands)
         flags, *others = self.split(laned)
-        values = in_lanes(chosen(self.moving, primals), chosen(self.moving, flags), size)
+        values = in_lanes(flagged(self.moving, primals), flagged(self.moving, flags), size)
         tangents = in_lanes(tangents, others[1], size)
         flags = [f or (moves and size > 0) for f, moves in zip(flags, self.moving, strict=True)]
         (*path, _, taken), half = about, len(room) // 2
@@ -242,7 +242,7 @@ class Tangent(_Derivative):
         given = tuple(not isinstance(cotangent, ad.Zero) for cotangent in cotangents)
         call = Cotangent(self.problem, self.rows, self.moving, given)
         flags = (*laned[: self.known], *(size > 0,) * sum(given))
-        return bind(call, [*operands[: self.known], *chosen(given, cotangents)], flags, size)
+        return bind(call, [*operands[: self.known], *flagged(given, cotangents)], flags, size)
 
 
 class Cotangent(_Derivative):
@@ -253,11 +253,11 @@ class Cotangent(_Derivative):
         self.given = given
 
     def outline(self, avals: Avals) -> list[Any]:
-        return chosen(self.moving, self.split(avals)[0])
+        return flagged(self.moving, self.split(avals)[0])
 
     def room(self, avals: Avals) -> list[Any]:
         given = self.integral.arguments(self.split(avals)[0])
-        constants = chosen(self._wanted, given.expand_constants)
+        constants = flagged(self._wanted, given.expand_constants)
         return [given.ts, given.control.breakpoints, *constants]
 
     @property
@@ -295,7 +295,7 @@ class Cotangent(_Derivative):
             control=dataclasses.replace(nothing.control, breakpoints=found.breakpoints),
             expand_constants=merge(self._wanted, found.constants, nothing.expand_constants),
         )
-        return chosen(self.moving, jax.tree.leaves(whole))
+        return flagged(self.moving, jax.tree.leaves(whole))
 
     def _results(self, avals: Avals, cotangents: Sequence[Any]) -> Run:
         """The cotangents of all results, None for those that are not given."""
@@ -317,7 +317,7 @@ class Cotangent(_Derivative):
         flags = (*laned[: self.known], *(size > 0,) * len(cotangents))
         given = [ad.instantiate_zeros(cotangent) for cotangent in cotangents]
         results = bind(call, [*operands[: self.known], *given], flags, size)
-        return chosen(self.given, results)
+        return flagged(self.given, results)
 
 
 _PATH = len(dataclasses.fields(Path))

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from ...jaxprs.lane_call import chosen, merge
+from ...jaxprs.lane_call import flagged, merge
 from ...jaxprs.lanes import run_in_lanes, spread
 from ...jaxprs.program import Program, trace
 from . import path as paths
@@ -328,7 +328,7 @@ def transposed(expand: Program, wanted: Sequence[bool], timed: bool) -> Program:
             inputs = [(x, False) for x in merge(moving, changing, known)]
             return run_in_lanes(expand, inputs, 0)[0][0]
 
-        coefficients, back = jax.vjp(run, *chosen(moving, known))
+        coefficients, back = jax.vjp(run, *flagged(moving, known))
         found = back(cotangent)
         return [coefficients, *(() if timed else (jnp.zeros_like(known[0]),)), *found]
 
