@@ -76,9 +76,10 @@ class Scale:
         A wire may be the difference of large ones, so their resolution is allowed on each wire.
         """
         resolution = jnp.finfo(values.dtype)
-        sizes = jnp.maximum(jnp.abs(before), jnp.abs(after))
+        # Times eps before any factor, or the largest numbers would allow infinitely much.
+        sizes = resolution.eps * jnp.maximum(jnp.abs(before), jnp.abs(after))
         allowed = factor * self.by_wire(sizes) + SPREAD * largest(sizes)
-        return every(self.by_wire(values) <= resolution.eps * allowed + resolution.tiny)
+        return every(self.by_wire(values) <= allowed + resolution.tiny)
 
 
 def largest(values: Array) -> Array:

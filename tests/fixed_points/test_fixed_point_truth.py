@@ -53,6 +53,20 @@ def test_derivatives_without_a_jacobian_keep_their_digits_where_a_loop_contracts
     np.testing.assert_allclose(jax.grad(run)(jnp.ones(count)), exact, rtol=1e-9, atol=1e-10)
 
 
+@pytest.mark.parametrize(
+    ("fn", "unknowns"),
+    [
+        (lambda a, x: 1.1 * x + a, 1),
+        (lambda a, x: 3 * jnp.roll(x, 1) - x + a, 12),
+        (lambda a, x: jnp.roll(x, 1) + a, 20),
+    ],
+)
+def test_picards_method_finds_nothing_where_it_does_not_contract(fn, unknowns):
+    """The steps grow with x, to infinity in the second case, or stay of one size."""
+    with pytest.raises(ag.SimulationError, match="not_converged"):
+        value(loop(fn), jnp.linspace(1.0, 2.0, unknowns), method="picard")
+
+
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(("size", "dtype"), [(1e-20, "f4"), slow(1e25, "f4"), (1e-170, "f8")])
 def test_the_scale_of_the_numbers_does_not_matter(size, dtype, method):

@@ -31,8 +31,10 @@ class Picard(Method):
         scale, known = equations.scale, now.memory
         step = equations.control.damping * now.residual
         size = scale.measure(step, now.z, now.z + step)
-        # A slow contraction adds up the roundings of as many turns as it takes.
-        part = jnp.where(known.rate < 1, 1 - known.rate, 1)
+        # A slow contraction adds up the roundings of as many turns as it takes, and it has taken
+        # those. A rate closer to 1 is none: steps that grow with z, as those of 2 z + 1, have it.
+        turns = (now.steps + 1).astype(now.z.dtype)
+        part = jnp.where(known.rate < 1, jnp.maximum(1 - known.rate, 1 / turns), 1)
         rounded = scale.is_rounding(step * part, now.z, now.z + step)
         # A rate takes two ratios, as one may be small by chance. Those of rounding say nothing.
         ratio = jnp.where(jnp.isfinite(now.size), size / now.size, jnp.inf)
