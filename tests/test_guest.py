@@ -152,6 +152,15 @@ def test_without_jit_a_real_run_agrees_with_the_compiled_one():
         assert run.stats.keys() == compiled.stats.keys()
 
 
+def test_without_jit_small_quantities_grow():
+    growth = (
+        ag.Function(lambda x: x * (1 - x), 1) >> ag.Register("t", 1e-60) >> ag.Split()
+    ).trace()
+    with jax.disable_jit():
+        run = ag.simulate(growth, [0.0, 140.0], calculus=ag.Real(rtol=1e-4))
+    np.testing.assert_allclose(run.output[-1], 1 / (1 + 1e60 * np.exp(-140.0)), rtol=1e-2)
+
+
 def test_without_jit_a_failure_is_a_status():
     blow_up = (ag.Power(2) >> ag.Register("t", 1.0) >> ag.Split()).trace()
     real = ag.Real(rtol=1e-3, max_steps=10)

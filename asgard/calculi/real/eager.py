@@ -29,7 +29,7 @@ from ..rows import only
 from ..trajectory import Trajectory
 from .adaptive import Pause, start
 from .system import polynomial_at
-from .tolerances import RTOL, Tolerance, by_entry, held_by
+from .tolerances import RTOL, TRACE, Tolerance, by_entry, held_by
 
 MEANINGS: Meanings = {
     **REAL,
@@ -98,6 +98,8 @@ class _Integration:
 
     def trajectory(self, ts: Array, state: Any) -> Trajectory:
         y = self._flat(self.layout) if state is None else self._resumed(state)
+        # What is small at the start may grow. SciPy divides by the tolerance, so none is 0.
+        self.traces = np.where(y == 0, TRACE, np.finfo(float).tiny)
         self._save(self.times[0], y)
         reached = self.times[0]
         for begin, end in zip(self.ends, self.ends[1:], strict=False):
@@ -167,7 +169,7 @@ class _Integration:
                 self._save(time, solver.y if time == solver.t else dense(time))
         return solver.t, solver.y
 
-    def _tolerances(self) -> tuple[float, float, float]:
+    def _tolerances(self) -> tuple[float, float | np.ndarray, float]:
         """The relative and the absolute tolerance, and the longest step."""
         resolution = float(jnp.finfo(self.pointwise.time_dtype).eps)
         given = [jax.tree.leaves(x) for x in (self.bounds.rtol, self.bounds.atol)]
@@ -176,7 +178,7 @@ class _Integration:
         longest = np.inf if self.bounds.max_step is None else float(self.bounds.max_step)
         return (
             max(least, LEAST_RTOL * np.finfo(float).eps, resolution),
-            min(atol, default=least * resolution),
+            min(atol) if atol else self.traces,
             longest,
         )
 
