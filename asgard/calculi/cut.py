@@ -295,8 +295,8 @@ def _rest(
 def time_dimension(graph: Graph, dim: str | None) -> str:
     """The dimension that is time: the one asked for, or the only one that registers name.
 
-    Raises `DimensionError` where registers name several and none is asked for, or the one asked for
-    is none of the circuit's.
+    Raises `DimensionError` if registers name several and none is asked for, or if the circuit does
+    not have the one asked for.
     """
     named = tuple(dict.fromkeys(n.atom.dim for n in graph.nodes if isinstance(n.atom, State)))
     candidates = named or graph.dims

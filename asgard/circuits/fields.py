@@ -118,7 +118,7 @@ def as_order(owner: str, number: Any) -> int:
 
 
 def check_choice(owner: str, name: str, value: Any, choices: Sequence[str]) -> None:
-    """Raises `CircuitError` where an option is none of some texts."""
+    """Raises `CircuitError` if `value` is not one of the choices."""
     if value not in choices:
         known = " or ".join(f'"{choice}"' for choice in choices)
         raise CircuitError(f"{owner}: {name} must be {known}, not {value!r}")

@@ -111,8 +111,8 @@ class Checkpoint:
         whole, given, body = content[:size], content[size : 2 * size], content[2 * size :]
         if hashlib.sha256(given + body).digest() != whole:
             raise CircuitError(
-                f"{self.path} is a damaged checkpoint, or none of this version: remove it, or give "
-                "another path"
+                f"{self.path} is damaged, or not a checkpoint of this version of Asgard: remove "
+                "it, or give another path"
             )
         if given != self.given:
             raise self._of_another()

@@ -134,7 +134,7 @@ def check_dim(dim: Any) -> None:
 
 
 def check_state(times: Array, state: Any, gapless: bool) -> None:
-    """Raises where a state is none, or where its run has not come to `times[0]`."""
+    """Raises if `state` is not a run's state, or if `times` do not continue that run."""
     if not all(eqx.is_array_like(leaf) for leaf in jax.tree.leaves(state)):
         raise CircuitError(f"state must be the state of an earlier trajectory, not {state!r}")
     last = getattr(state, "last", None)

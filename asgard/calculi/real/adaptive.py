@@ -67,9 +67,9 @@ def start(time: Array, state: Array) -> Point:
 def resume(system: System, ts: Array, pause: Pause, control: StepControl) -> tuple[Point, Array]:
     """The point from which a run goes on, and whether it retakes the step that it stood in.
 
-    Where the system is what it was, the last step is taken anew, and all the same steps after it.
-    Where it is another one now (parameters, inputs, direction), the run starts afresh at the time
-    to which it had come: the old step's polynomial holds up to there, the new system from there on.
+    If the system is unchanged, the last step is taken again, and all later steps are the same. If
+    its parameters, inputs or direction changed, the run starts afresh at the time that it reached:
+    the old step's polynomial holds up to there, the new system from there on.
     """
     point = pause.point
     offset = pause.last - point.time - point.late
