@@ -115,9 +115,10 @@ def test_a_mesh_of_one_device_changes_nothing(found):
 
 
 ON_TWO_DEVICES = """
+import os
 import sys
 import jax
-sys.path.insert(0, sys.argv[1])
+sys.path[:0] = [sys.argv[1], os.path.dirname(sys.argv[1])]
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_num_cpu_devices", 2)
 import numpy as np

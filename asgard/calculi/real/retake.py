@@ -139,7 +139,7 @@ def replay(problem: Problem, arguments: Arguments, path: Path, taken: Array) -> 
     )
 
 
-def _large(carry: tuple[Run, Array]) -> list[Any]:
+def _large(carry: tuple[Run, Any]) -> list[Any]:
     """The large arrays of a carry of `replay`."""
     run, path = carry[0], carry[0].path
     return [run.saved] if path is None else [run.saved, path.time, path.late, path.state]
