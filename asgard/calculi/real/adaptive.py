@@ -203,12 +203,11 @@ def entry_scales(system: System, coefficients: Array) -> Array:
     order = coefficients.shape[0] - 1
     slope = sizes_of(system, coefficients[1])
     lasts = lax.full_like(slope, jnp.inf)
-    for roots, k in enumerate((2, 3, 5, 9, 17)):
+    # The roots of order k - 1 are taken together, one square root after each term.
+    for k in (17, 9, 5, 3, 2):
         if k <= order:
             time = slope / (k * sizes_of(system, coefficients[k]))
-            for _ in range(roots):
-                time = lax.sqrt(time)
-            lasts = lax.min(lasts, time)
+            lasts = lax.min(time, lax.sqrt(lasts))
     # Of an entry that stands still, or moves at one speed, the value alone counts.
     moves = (slope > 0) & (lasts < jnp.inf)
     moved = lax.select(moves, slope * lasts, lax.full_like(slope, 0))
