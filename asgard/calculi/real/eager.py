@@ -7,7 +7,7 @@ these runs only evaluate the field, and SciPy's DOP853 integrates it (Hairer, NÃ
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -149,7 +149,7 @@ class _Integration:
             lambda t, y: self._field(np.clip(t, *inner), y),
             *(begin, y, end),
             rtol=rtol,
-            atol=atol,
+            atol=cast(Any, atol),  # SciPy takes one for each entry too
             max_step=longest,
         )
         while solver.status == "running":
