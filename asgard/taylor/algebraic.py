@@ -170,7 +170,7 @@ def _piece(members: Sequence[Piece], loop: Algebraic, options: FixedPoint) -> Pi
 
     def run(*values: Array) -> list[Array]:
         fixed, guess = values[: len(ins)], values[len(ins) :]
-        types = _settled(body, loop, members, fixed, guess)
+        types = _settled_types(body, loop, members, fixed, guess)
         start = [
             jnp.broadcast_to(value, aval.shape).astype(aval.dtype)
             for value, aval in zip(guess, types, strict=True)
@@ -193,7 +193,7 @@ def _piece(members: Sequence[Piece], loop: Algebraic, options: FixedPoint) -> Pi
     return Piece((*ins, *loop.guesses), outs, run, members=tuple(members))
 
 
-def _settled(
+def _settled_types(
     body: Callable[..., list[Array]],
     loop: Algebraic,
     members: Sequence[Piece],

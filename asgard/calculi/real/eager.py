@@ -7,7 +7,7 @@ these runs only evaluate the field, and SciPy's DOP853 integrates it (Hairer, NÃ
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -98,12 +98,11 @@ class _Integration:
 
     def trajectory(self, ts: Array, state: Any) -> Trajectory:
         y = self._flat(self.layout) if state is None else self._resumed(state)
-        # What is small at the start may grow. SciPy divides by the tolerance, so none is 0.
-        self.traces = np.where(y == 0, TRACE, np.finfo(float).tiny)
+        options = self._solver_options(y)
         self._save(self.times[0], y)
         reached = self.times[0]
         for begin, end in zip(self.ends, self.ends[1:], strict=False):
-            reached, y = self._advance(begin, end, y)
+            reached, y = self._advance(begin, end, y, options)
             if self.status != Status.ok:
                 break
         count, good = len(self.times), len(self.rows)
@@ -137,21 +136,16 @@ class _Integration:
             loops=loops,
         )
 
-    def _advance(self, begin: float, end: float, y: np.ndarray) -> tuple[float, np.ndarray]:
+    def _advance(
+        self, begin: float, end: float, y: np.ndarray, options: dict[str, Any]
+    ) -> tuple[float, np.ndarray]:
         """Integrates from one stop to the next; returns the time and state where it ends."""
         from scipy.integrate import DOP853  # takes a while to import
 
         direction = np.sign(end - begin)
         # A jump at a stop belongs to the other side.
         inner = sorted((np.nextafter(begin, end), np.nextafter(end, begin)))
-        rtol, atol, longest = self._tolerances()
-        solver = DOP853(
-            lambda t, y: self._field(np.clip(t, *inner), y),
-            *(begin, y, end),
-            rtol=rtol,
-            atol=cast(Any, atol),  # SciPy takes one for each entry too
-            max_step=longest,
-        )
+        solver = DOP853(lambda t, y: self._field(np.clip(t, *inner), y), begin, y, end, **options)
         while solver.status == "running":
             if self.steps == self.bounds.max_steps:
                 self.status = Status.max_steps
@@ -169,18 +163,19 @@ class _Integration:
                 self._save(time, solver.y if time == solver.t else dense(time))
         return solver.t, solver.y
 
-    def _tolerances(self) -> tuple[float, float | np.ndarray, float]:
-        """The relative and the absolute tolerance, and the longest step."""
+    def _solver_options(self, y: np.ndarray) -> dict[str, Any]:
+        """What SciPy's solver is given besides the equation, for a run that starts from `y`."""
         resolution = float(jnp.finfo(self.pointwise.time_dtype).eps)
         given = [jax.tree.leaves(x) for x in (self.bounds.rtol, self.bounds.atol)]
         rtol, atol = ([float(jnp.min(x)) for x in leaves] for leaves in given)
         least = min(rtol, default=float(RTOL) * resolution)
-        longest = np.inf if self.bounds.max_step is None else float(self.bounds.max_step)
-        return (
-            max(least, LEAST_RTOL * np.finfo(float).eps, resolution),
-            min(atol) if atol else self.traces,
-            longest,
-        )
+        # What is small at the start may grow. SciPy divides by the tolerance, so none is 0.
+        traces = np.where(y == 0, TRACE, np.finfo(float).tiny)
+        return {
+            "rtol": max(least, LEAST_RTOL * np.finfo(float).eps, resolution),
+            "atol": min(atol) if atol else traces,
+            "max_step": np.inf if self.bounds.max_step is None else float(self.bounds.max_step),
+        }
 
     def _field(self, t: float, y: np.ndarray) -> np.ndarray:
         """The derivative of the flat state."""
