@@ -18,7 +18,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Inexact, Int
 
 from ...jaxprs.fences import computed_once
-from .defect import DEFECT, NOISE, largest_size
+from .methods.defect import DEFECT, NOISE, largest_size
 from .system import Point, StepControl, System, polynomial_at, sizes_of
 
 # A step may be so many times the one before.
