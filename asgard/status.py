@@ -23,6 +23,15 @@ class Status(eqx.Enumeration):
         "a jump here; declare jumps in time as breakpoints, or end the run before it (or rtol is "
         "too small for the dtype)"
     )
+    newton = (
+        "the stages of an implicit step were not found at any size: the equation may have no "
+        "solution here, or its Jacobian may be singular; check the initial values, and the "
+        "algebraic loops"
+    )
+    stiff = (
+        "the system is stiff here: explicit steps are bounded by stability and not by accuracy; "
+        "use Real(method=ag.Radau())"
+    )
     times = (
         "the times, which were traced when the run was compiled, are not strictly monotone: sort "
         "them, and take each once"

@@ -25,13 +25,13 @@ class Solves(eqx.Module):
     failed: Bool[Array, "*points loops"]
 
 
-def ends(point: Point, coefficients: Array, direction: Array) -> tuple[Array, Array]:
+def ends(point: Point, coefficients: Array, unit: Array, direction: Array) -> tuple[Array, Array]:
     """Where a run stands, and just past that: times `[2]` and states `[2, state]`.
 
     A run that stops because a loop loses its solution stops one resolution of time before that.
     """
     offset = 16 * direction * jnp.finfo(point.time.dtype).eps * jnp.abs(point.time)
-    after = polynomial_at(coefficients, offset)
+    after = polynomial_at(coefficients, offset / unit)
     return (
         jnp.stack([point.time, point.time + offset]),
         jnp.stack([point.state, jnp.where(jnp.isfinite(after), after, point.state)]),
@@ -49,6 +49,7 @@ def judge(
     saved = jnp.arange(solves.failed.shape[0]) < found
     at_end = jnp.arange(solves.failed.shape[0]) >= count
     stopped = (status == Status.nonfinite) | (status == Status.step_size)
+    stopped |= status == Status.newton
     failed = solves.failed & (saved | (at_end & stopped))[:, None]
     rows = jnp.any(failed, axis=1)
     good = jnp.minimum(found, jnp.argmax(jnp.append(rows[:count], True)))

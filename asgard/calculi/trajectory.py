@@ -11,6 +11,9 @@ from ..fixed_points.options import missed
 from ..jaxprs.concrete import is_concrete
 from ..status import Status, message
 
+# The names of all ways to fail.
+_FAILURES = ("times", "max_steps", "nonfinite", "step_size", "newton", "stiff", "not_converged")
+
 
 class Outputs(eqx.Module):
     """What a run gives: output wires, and wires by name."""
@@ -93,7 +96,7 @@ class Trajectory(Outputs):
         failed = self.status != Status.ok
         if not is_concrete(failed) or not bool(jnp.any(failed)):
             return self
-        for name in ("times", "max_steps", "nonfinite", "step_size", "not_converged"):
+        for name in _FAILURES:
             lanes = self.status == getattr(Status, name)
             if bool(jnp.any(lanes)):
                 raise SimulationError(self._message(name, lanes), name)

@@ -17,6 +17,7 @@ from ..calculus import Calculus
 from ..trajectory import Trajectory
 from . import eager
 from .dense import Dense
+from .methods.method import Method
 from .path import CHECKPOINTS
 from .runs import Storage
 from .series import power_series
@@ -58,6 +59,7 @@ class Real(Calculus):
     """
 
     order: int | tuple[tuple[str, int], ...] | None = eqx.field(static=True)
+    method: Method | None
     rtol: Tolerance
     atol: Tolerance
     max_steps: int = eqx.field(static=True)
@@ -80,6 +82,7 @@ class Real(Calculus):
         dense: bool = False,
         noise: str = "error",
         fixed_point: FixedPoint = FixedPoint(),  # noqa: B008 - frozen, and holds no array of JAX
+        method: Method | None = None,
     ):
         self.order = tuple(order.items()) if isinstance(order, Mapping) else order
         self.rtol, self.atol = as_tolerance("rtol", rtol), as_tolerance("atol", atol)
@@ -90,6 +93,7 @@ class Real(Calculus):
         self.adjoint = adjoint
         self.dense = dense
         self.fixed_point = fixed_point
+        self.method = _checked_method(method, order)
         check_count("Real", "max_steps", max_steps, 1)
         check_flag("Real", "dense", dense)
         if not isinstance(fixed_point, FixedPoint):
@@ -165,10 +169,24 @@ def _simulation(
 ) -> Simulation:
     return Simulation(
         *(circuit, ts, inputs, dim, real.order),
+        method=real.method,
         noise=real.noise,
         fixed_point=real.fixed_point,
         breakpoints=real.breakpoints,
     )
+
+
+def _checked_method(method: Any, order: Any) -> Method | None:
+    """The method; raises `CircuitError` for what is none, or where an order is given besides."""
+    if method is None:
+        return None
+    if not isinstance(method, Method):
+        raise CircuitError(
+            f"Real: method must be a method of stepping such as Tsit5(), not {method!r}"
+        )
+    if isinstance(order, int):
+        raise CircuitError("Real: order is that of Taylor steps: give Taylor(order) as the method")
+    return method
 
 
 def _longest(given: Any) -> Float[Array, ""]:

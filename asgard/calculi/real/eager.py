@@ -124,7 +124,7 @@ class _Integration:
         outputs, names = only(jnp.arange(count) < good, (outputs, names))
         last = jnp.asarray(reached, self.pointwise.time_dtype)
         flat = jnp.concatenate([jnp.asarray(y), *map(jnp.ravel, self.guesses)])
-        pause = Pause(start(last, flat), flat[None], last)
+        pause = Pause(start(last, flat), flat[None], jnp.ones_like(last), last)
         loops = self.pointwise.cut.loop_names
         return Trajectory(
             ts=ts,

@@ -33,48 +33,82 @@ from ...jaxprs.program import Program, trace
 from ...status import Status
 from . import path as paths
 from . import runs
+from .adaptive import reach_of
+from .methods.method import NEWTON, NO_STEP, NONFINITE, OUT_OF_STEPS, STIFF, Method
 from .path import Path
 from .retake import replay, retake
 from .runs import Arguments, Problem, Run, Storage
 from .sweep import Sweep
 from .system import CHECKS, SMOOTH_CHECKS, Point, StepControl, System
 
-_CODES = (runs.OUT_OF_STEPS, runs.NONFINITE, runs.NO_STEP)
-_FAILURES = (Status.max_steps, Status.nonfinite, Status.step_size)
+_CODES = (OUT_OF_STEPS, NONFINITE, NO_STEP, NEWTON, STIFF)
+_FAILURES = (
+    Status.max_steps,
+    Status.nonfinite,
+    Status.step_size,
+    Status.newton,
+    Status.stiff,
+)
 # How many runs of a batch go side by side on the CPU, at most.
 TILE = 64
 
 
 def integrate(
+    method: Method,
     system: System,
     ts: Float[Array, " times"],
     begin: Point,
     again: Array,
     control: StepControl,
-    order: int,
     storage: Storage,
 ) -> tuple[Run, Array]:
     """Steps through `ts` from a point at or before `ts[0]`.
 
     The run ends with the point at the start of the step that covers `ts[-1]`. `again` says that the
-    first step was counted in an earlier run. `order` is that of `system.expand`.
+    first step was counted in an earlier run.
 
     **Returns:** the run, and whether it ran as a kernel.
     """
     avals = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in (begin.time, begin.state)]
-    expand = trace(lambda t, y: (system.expand(t, y),), *avals)
-    field = trace(lambda t, y: (system.field(t, y),), *avals)
-    expand, first = _with_constants_as_inputs(expand)
-    field, second = _with_constants_as_inputs(field)
-    arguments = Arguments(ts, begin, jnp.asarray(again), control, first, second)
+    traced = {name: _traced(getattr(system, name), avals) for name in method.reads}
+    programs = {name: program for name, (program, _) in traced.items()}
+    constants = {name: values for name, (_, values) in traced.items()}
+    if begin.memory is None:
+        begin = dataclasses.replace(begin, memory=blank_memory(method, system, begin, ts, control))
+    arguments = Arguments(ts, begin, jnp.asarray(again), control, constants)
     flat, leaves = jax.tree.flatten(arguments)
     max_steps = storage.max_steps
-    rows = paths.rows_of(max_steps) if storage.dense else 0
-    static = system.size, _checks(field), order, max_steps, rows, storage.checkpoints
-    problem = Problem(expand, field, *static, leaves)
+    problem = Problem(
+        method=method,
+        programs=programs,
+        size=system.size,
+        checks=_checks(programs["field"]),
+        degree=method.degree(begin.state.dtype),
+        max_steps=max_steps,
+        rows=paths.rows_of(max_steps) if storage.dense else 0,
+        checkpoints=storage.checkpoints,
+        leaves=leaves,
+    )
     call = Integral(problem)
     *results, is_kernel = bind(call, flat)
     return call.run_of(flat, (False,) * len(flat), results), is_kernel
+
+
+def _traced(fn: Any, avals: Sequence[Any]) -> tuple[Program, list[Array]]:
+    """A function of time and state as a program, and the values that it closes over."""
+    return _with_constants_as_inputs(trace(lambda t, y: (fn(t, y),), *avals))
+
+
+def blank_memory(
+    method: Method, system: System, begin: Point, ts: Array, control: StepControl
+) -> Any:
+    """Zeros of the shapes of what the method remembers."""
+
+    def begun(begin: Point) -> Any:
+        reach = reach_of(begin, ts[-1], runs.direction_of(ts), control)
+        return method.start(system, begin, control, reach).memory
+
+    return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(begun, begin))
 
 
 def status(run: Run) -> Status:
@@ -257,13 +291,13 @@ class Cotangent(_Derivative):
 
     def room(self, avals: Avals) -> list[Any]:
         given = self.integral.arguments(self.split(avals)[0])
-        constants = flagged(self._wanted, given.expand_constants)
+        constants = flagged(self._wanted, given.constants[self.problem.method.derived])
         return [given.ts, given.control.breakpoints, *constants]
 
     @property
     def _wanted(self) -> tuple[bool, ...]:
-        """Which constants of the expansion move."""
-        return tuple(self.integral.arguments(self.moving).expand_constants)
+        """Which constants of the program that derivatives flow through move."""
+        return tuple(self.integral.arguments(self.moving).constants[self.problem.method.derived])
 
     def loop(
         self, room: list[Any], operands: list[Any], laned: Flags, size: int, kernel: bool
@@ -288,12 +322,14 @@ class Cotangent(_Derivative):
         found = sweep.run(Path(*about[:_PATH]), others[:_PATH], count, taken, room)
         zeros = in_lanes(primals, flags, size)
         nothing = self.integral.arguments([jnp.zeros_like(x) for x in zeros])
+        derived = self.problem.method.derived
         whole = dataclasses.replace(
             nothing,
             ts=found.ts,
-            begin=found.point,
+            begin=dataclasses.replace(found.point, memory=nothing.begin.memory),
             control=dataclasses.replace(nothing.control, breakpoints=found.breakpoints),
-            expand_constants=merge(self._wanted, found.constants, nothing.expand_constants),
+            constants=nothing.constants
+            | {derived: merge(self._wanted, found.constants, nothing.constants[derived])},
         )
         return flagged(self.moving, jax.tree.leaves(whole))
 

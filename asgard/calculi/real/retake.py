@@ -16,23 +16,38 @@ from jaxtyping import Array
 from ...jaxprs.bounded_loop import bounded_while
 from . import path as paths
 from . import runs
-from .adaptive import Step, advance, at_number, next_breakpoint
+from .adaptive import advance, at_number, stretch_of
+from .methods.method import Method, Stretch
 from .path import Path
 from .runs import Arguments, Problem, Run
-from .system import Point, System, polynomial_at
+from .system import Point, StepControl, System, polynomial_at
 
 # How many saved times one turn of the bounded loop reads off a step's polynomial.
 SAVES = 16
 
 
+class Retaken(eqx.Module):
+    """A step that was taken once more: its stretch, its polynomial, the point at its end."""
+
+    stretch: Stretch
+    coefficients: Array
+    end: Point
+
+
 def retake_step(
-    system: System, point: Point, signed: Array, direction: Array, control: Any
-) -> tuple[Array, Point]:
-    """The polynomial of a step of a size, negative where clipped, and the point at its end."""
-    size = lax.stop_gradient(signed)
-    coefficients = system.expand(point.time, point.state)
-    wall = next_breakpoint(point.time, direction, control)
-    return coefficients, advance(coefficients, point, jnp.abs(size), size < 0, wall, direction)
+    method: Method,
+    system: System,
+    point: Point,
+    signed: Array,
+    last: Array,
+    direction: Array,
+    control: StepControl,
+) -> Retaken:
+    """The step from a point of a size that is negative where a breakpoint clipped it."""
+    stretch = stretch_of(method, point, signed, last, direction, control)
+    coefficients = method.curve(system, point.time, point.state, stretch)
+    end = advance(coefficients, point, stretch, signed < 0, direction, control)
+    return Retaken(stretch, coefficients, end)
 
 
 def retake(
@@ -46,8 +61,8 @@ def retake(
     scatter: bool,
 ) -> Run:
     """The run of a path of `taken` steps once more, in lanes; `room` as in `runs.run`."""
-    ts, control = arguments.ts, arguments.control
-    system = runs.system_of(problem, arguments, laned, size)
+    ts, control, method = arguments.ts, arguments.control, problem.method
+    system = runs.system_of(problem, arguments.constants, laned.constants, size)
     begin = runs.spread_begin(arguments, laned, size)
     count, direction = ts.shape[0], runs.direction_of(ts)
     write = runs.scatter_row if scatter else runs.write_row
@@ -58,9 +73,11 @@ def retake(
     def body(run: Run) -> Run:
         active = unfinished(run)
         signed = jnp.where(active, at_number(path.size, run.steps), 0)
-        coefficients, end = retake_step(system, run.point, signed, direction, control)
-        step = Step(coefficients, jnp.abs(signed), signed < 0, end, active, active, run.steps)
-        saved, covered = runs.save(run, step, ts, active, write)
+        step = retake_step(method, system, run.point, signed, ts[-1], direction, control)
+        end, unit = step.end, jnp.where(active, step.stretch.unit, run.unit)
+        coefficients = jnp.where(active, step.coefficients, run.coefficients)
+        run = dataclasses.replace(run, coefficients=coefficients, unit=unit)
+        saved, covered = runs.save(run, end.time, ts, active, write)
         kept = run.path
         if kept is not None:
             kept = paths.add_point(kept, run.point, run.steps, active, write)
@@ -71,12 +88,11 @@ def retake(
         )
 
     begun = runs.blank(problem, ts, dataclasses.replace(begin, step=lax.stop_gradient(begin.step)))
-    begun = runs.with_room(eqx.tree_at(lambda run: run.coefficients, begun, None), room)
+    begun = runs.with_room(begun, room)
     if begun.path is not None:
         level = jnp.broadcast_to(path.level, begin.time.shape)
         begun = eqx.tree_at(lambda run: run.path.level, begun, level)
-    run = lax.while_loop(lambda run: jnp.any(unfinished(run)), body, begun)
-    return dataclasses.replace(run, coefficients=system.expand(run.point.time, run.point.state))
+    return lax.while_loop(lambda run: jnp.any(unfinished(run)), body, begun)
 
 
 def replay(problem: Problem, arguments: Arguments, path: Path, taken: Array) -> Run:
@@ -85,7 +101,9 @@ def replay(problem: Problem, arguments: Arguments, path: Path, taken: Array) -> 
     Each turn saves several times, and each row once.
     """
     ts, begin, control = arguments.ts, arguments.begin, arguments.control
-    system = runs.system_of(problem, arguments, jax.tree.map(lambda _: False, arguments), 0)
+    method = problem.method
+    still = jax.tree.map(lambda _: False, arguments.constants)
+    system = runs.system_of(problem, arguments.constants, still, 0)
     count, direction = ts.shape[0], runs.direction_of(ts)
     width = min(SAVES, count)
     padded = jnp.concatenate([ts, jnp.full(width, ts[-1])])
@@ -96,15 +114,16 @@ def replay(problem: Problem, arguments: Arguments, path: Path, taken: Array) -> 
     def body(carry: tuple[Run, Array]) -> tuple[Run, Array]:
         run, repeated = carry
         point = run.point
-        coefficients, end = retake_step(system, point, path.size[run.steps], direction, control)
+        signed = path.size[run.steps]
+        step = retake_step(method, system, point, signed, ts[-1], direction, control)
+        coefficients, end = step.coefficients, step.end
         places = run.count + jnp.arange(width, dtype=run.count.dtype)
         times = padded[places]
         covered = (direction * (times - end.time) <= 0) & (places < count)
         passed = direction * (times - point.time) >= 0  # not beside a breakpoint at a start
         offsets = jnp.where(covered & passed, times - point.time - point.late, 0)
-        values = coefficients[0] + jax.vmap(lambda s: polynomial_at(coefficients[1:], s) * s)(
-            offsets
-        )
+        parts = offsets / step.stretch.unit
+        values = coefficients[0] + jax.vmap(lambda s: polynomial_at(coefficients[1:], s) * s)(parts)
         # Reverse mode takes each row to be written once: what is not covered goes past the last.
         rows = jnp.where(covered, places, count + jnp.arange(width, dtype=places.dtype))
         number = run.count + jnp.sum(covered, dtype=run.count.dtype)
@@ -120,6 +139,8 @@ def replay(problem: Problem, arguments: Arguments, path: Path, taken: Array) -> 
         after = dataclasses.replace(
             run,
             point=jax.tree.map(lambda new, old: jnp.where(leaves, new, old), end, point),
+            coefficients=coefficients,
+            unit=step.stretch.unit,
             saved=run.saved.at[rows].set(values),
             count=number,
             steps=run.steps + leaves,
@@ -128,15 +149,13 @@ def replay(problem: Problem, arguments: Arguments, path: Path, taken: Array) -> 
         return after, stays
 
     room = jnp.zeros((count + width, *begin.state.shape), begin.state.dtype)
-    start = dataclasses.replace(runs.blank(problem, ts, begin), saved=room, coefficients=None)
+    start = dataclasses.replace(runs.blank(problem, ts, begin), saved=room)
     if start.path is not None:
         start = eqx.tree_at(lambda run: run.path.level, start, path.level)
     turns, begun = problem.max_steps + -(-count // width) + 1, (start, jnp.zeros((), bool))
     run, _ = bounded_while(unfinished, body, begun, max_steps=turns, buffers=_large)
     saved = jnp.concatenate([run.saved[:count], jnp.zeros_like(room[:1])])
-    return dataclasses.replace(
-        run, saved=saved, coefficients=system.expand(run.point.time, run.point.state)
-    )
+    return dataclasses.replace(run, saved=saved)
 
 
 def _large(carry: tuple[Run, Any]) -> list[Any]:

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -15,15 +15,13 @@ from jaxtyping import Array, Float, Int
 from ...jaxprs.lanes import run_in_lanes, spread
 from ...jaxprs.program import Program
 from . import path as paths
-from .adaptive import Step, at_number, take_step
+from .adaptive import Step, at_number, reach_of, take_step
+from .methods.method import OK, OUT_OF_STEPS, Method
 from .system import Point, StepControl, System, polynomial_at
-
-# How a run stands, in numbers.
-OK, OUT_OF_STEPS, NONFINITE, NO_STEP = range(4)
 
 
 class Run(eqx.Module):
-    """A run: the point at the start of its last step, that step's polynomial, and what is saved.
+    """A run: the start of its last step, that step's polynomial with its unit, and what is saved.
 
     `saved` holds the states at the first `count` times; what lies past them is of no meaning, and
     its last row is for what is not saved.
@@ -32,7 +30,8 @@ class Run(eqx.Module):
     """
 
     point: Point
-    coefficients: Any  # [orders, state, *lanes]; None while the loop runs
+    coefficients: Any  # [orders, state, *lanes]
+    unit: Any  # [*lanes]
     saved: Any  # [times + 1, state, *lanes]
     count: Int[Array, "*lanes"]
     status: Int[Array, "*lanes"]
@@ -59,31 +58,31 @@ class Arguments(eqx.Module):
     """What of a run is traced; or of each leaf its type, or whether it has lanes, or moves.
 
     `again` says that the first step was counted in an earlier run. The constants are those that the
-    programs of the system close over.
+    programs of the system close over, by the names of these.
     """
 
     ts: Any  # [times, *lanes]
     begin: Any  # a Point
     again: Any  # [*lanes]
     control: Any  # a StepControl
-    expand_constants: list[Any]
-    field_constants: list[Any]
+    constants: dict[str, list[Any]]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Problem:
-    """What of a run is static: the system's programs, and how the arguments are laid out.
+    """What of a run is static: how steps are made, the system's programs, and how the arguments are
+    laid out.
 
-    `leaves` is the structure of `Arguments`; `expand` and `field` take time, state and constants;
-    `rows` is how many points the path keeps, 0 for no path, and `checkpoints` how many to keep at
-    most to differentiate by, None for all.
+    `leaves` is the structure of `Arguments`; `programs` are those that the method reads, by name,
+    which take time, state and constants; `rows` is how many points the path keeps, 0 for no path,
+    and `checkpoints` how many to keep at most to differentiate by, None for all.
     """
 
-    expand: Program
-    field: Program
+    method: Method
+    programs: dict[str, Program]
     size: int
     checks: int
-    order: int
+    degree: int
     max_steps: int
     rows: int
     checkpoints: int | None
@@ -91,26 +90,43 @@ class Problem:
 
     @property
     def largest(self) -> int:
-        """How many numbers the largest array of an expansion has, for one lane."""
-        return max(math.prod(aval.shape) for aval in self.expand.avals.values())
+        """How many numbers the largest array of a program has, for one lane."""
+        avals = (aval for program in self.programs.values() for aval in program.avals.values())
+        return max(math.prod(aval.shape) for aval in avals)
 
 
-def system_of(problem: Problem, arguments: Arguments, laned: Arguments, size: int) -> System:
-    """The system on values with `size` lanes, or none where it is 0."""
+def system_of(
+    problem: Problem,
+    constants: dict[str, list[Array]],
+    laned: Mapping[str, Sequence[bool]],
+    size: int,
+) -> System:
+    """The system on values with `size` lanes, or none where it is 0.
 
-    def run(program: Program, values: list[Array], flags: list[bool], t: Array, y: Array) -> Array:
+    `constants` are those of `Arguments`, and `laned` says which of them have lanes.
+    """
+
+    def run(
+        program: Program, values: list[Array], flags: Sequence[bool], t: Array, y: Array
+    ) -> Array:
         inputs = [(t, size > 0), (y, size > 0), *zip(values, flags, strict=True)]
         (result,) = run_in_lanes(program, inputs, size)
         return spread(result, size) if size else result[0]
 
+    calls = {
+        name: functools.partial(run, program, constants[name], laned[name])
+        for name, program in problem.programs.items()
+    }
+    field = problem.programs["field"]
     return System(
-        functools.partial(run, problem.expand, arguments.expand_constants, laned.expand_constants),
-        functools.partial(run, problem.field, arguments.field_constants, laned.field_constants),
+        calls["field"],
+        calls.get("expand"),
+        calls.get("jacobian"),
         problem.size,
         problem.checks,
         # Side by side, lanes are all that a kernel holds, and a matrix by many vectors is no longer
         # a matrix by a vector, which is all that it multiplies.
-        one_by_one=size > 0 or any(one.name == "dot_general" for one in problem.field.equations),
+        one_by_one=size > 0 or any(one.name == "dot_general" for one in field.equations),
     )
 
 
@@ -118,20 +134,16 @@ def blank(problem: Problem, ts: Array, begin: Point) -> Run:
     """The run before its first step; its arrays have the types of all runs."""
     lanes = begin.time.shape
     zero = jnp.zeros(lanes, jnp.int32)
-    coefficients = jnp.zeros((problem.order + 1, *begin.state.shape), begin.state.dtype)
+    coefficients = jnp.zeros((problem.degree + 1, *begin.state.shape), begin.state.dtype)
     saved = jnp.zeros((ts.shape[0] + 1, *begin.state.shape), begin.state.dtype)
     infinite = jnp.full(lanes, jnp.inf, ts.dtype)
     path = paths.blank(problem.rows, problem.max_steps, begin) if problem.rows else None
-    return Run(begin, coefficients, saved, zero, zero + OK, zero, zero, infinite, path)
+    unit = jnp.ones(lanes, ts.dtype)
+    return Run(begin, coefficients, unit, saved, zero, zero + OK, zero, zero, infinite, path)
 
 
 def direction_of(ts: Array) -> Array:
     return lax.stop_gradient(jnp.where(ts[-1] < ts[0], -1.0, 1.0).astype(ts.dtype))
-
-
-def _status(step: Step) -> Array:
-    refused = jnp.where(step.accepted, OK, NO_STEP)
-    return jnp.where(step.finite, refused, NONFINITE).astype(jnp.int32)
 
 
 def spread_begin(arguments: Arguments, laned: Arguments, size: int) -> Point:
@@ -154,14 +166,13 @@ def run(
 ) -> Run:
     """The run as a plain loop. `room` is for its saved states and its path."""
     ts, control = arguments.ts, arguments.control
-    system = system_of(problem, arguments, laned, size)
+    system = system_of(problem, arguments.constants, laned.constants, size)
     begin = spread_begin(arguments, laned, size)
     control = _spread_tolerances(control, laned.control, size)
     count, direction = ts.shape[0], direction_of(ts)
     write = scatter_row if scatter else write_row
     lanes = begin.time.shape
-    first = jnp.broadcast_to(arguments.again, lanes)
-    earlier = first.astype(jnp.int32)
+    earlier = jnp.broadcast_to(arguments.again, lanes).astype(jnp.int32)
 
     def unfinished(run: Run) -> Array:
         return (run.count < count) & (run.status == OK)
@@ -169,53 +180,95 @@ def run(
     def body(carry: tuple[Run, Array]) -> tuple[Run, Array]:
         run, first = carry
         active = unfinished(run)
-        step = take_step(system, run.point, ts[-1], direction, control)
-        status = jnp.where(active, _status(step), run.status)
-        good = active & (status == OK)
-        saved, covered = save(run, step, ts, good, write)
+        step = take_step(problem.method, system, run.point, ts[-1], direction, control)
+        attempt = step.attempt
+        status = jnp.where(active, attempt.status, run.status)
+        good = active & attempt.accepted
+        run = _with_polynomial(problem.method, run, step, ts, active)
+        saved, covered = save(run, step.after.time, ts, good, write)
         path = run.path
         if path is not None:
             number = jnp.where(first, 0, run.steps + earlier)
-            signed = jnp.where(step.clipped, -step.size, step.size)
+            signed = jnp.where(attempt.clipped, -attempt.size, attempt.size)
             path = paths.thinned(path, number, good)
             path = paths.record(path, run.point, signed, number, good, write)
         fresh = good & ~first
         steps = run.steps + fresh
-        status = jnp.where(
-            good & (covered < count) & (steps >= problem.max_steps), OUT_OF_STEPS, status
-        )
-        advance = good & (covered < count)
-        point = jax.tree.map(lambda new, old: jnp.where(advance, new, old), step.after, run.point)
+        more = covered < count
+        status = jnp.where(good & more & (steps >= problem.max_steps), OUT_OF_STEPS, status)
+        # A refused step is tried again from the same point. A run that ends stays at its last step.
+        refused = active & ~attempt.accepted & (status == OK)
+        tried = dataclasses.replace(run.point, step=attempt.step, memory=attempt.memory)
+        point = _where(good & more, step.after, _where(refused, tried, run.point))
         after = Run(
             point,
             run.coefficients,
+            run.unit,
             saved,
             covered,
             status,
             steps,
-            run.rejected + jnp.where(active & ~first, step.rejected, 0),
-            jnp.where(fresh, jnp.minimum(run.smallest, step.size), run.smallest),
+            run.rejected + jnp.where(active & ~first, attempt.rejected, 0),
+            jnp.where(fresh, jnp.minimum(run.smallest, attempt.size), run.smallest),
             path,
         )
-        return after, jnp.zeros_like(first)
+        return after, first & ~good
 
-    # The polynomials of the steps before the last need not be carried: the last one is found anew.
-    begun = eqx.tree_at(lambda run: run.coefficients, blank(problem, ts, begin), None)
-    begun = with_room(begun, room)
-    run, _ = lax.while_loop(lambda carry: jnp.any(unfinished(carry[0])), body, (begun, first))
-    coefficients = system.expand(run.point.time, run.point.state)
-    return dataclasses.replace(run, coefficients=coefficients)
+    begun = with_room(blank(problem, ts, _started(problem, system, begin, ts, control)), room)
+    first = jnp.broadcast_to(arguments.again, lanes)
+    return lax.while_loop(lambda carry: jnp.any(unfinished(carry[0])), body, (begun, first))[0]
+
+
+def _where(chosen: Array, one: Any, other: Any) -> Any:
+    """Of two pytrees the one that is chosen, lane by lane."""
+    return jax.tree.map(lambda a, b: jnp.where(chosen, a, b), one, other)
+
+
+def _started(
+    problem: Problem, system: System, begin: Point, ts: Array, control: StepControl
+) -> Point:
+    """The point at which a run begins, with what its method remembers; unchanged where it has
+    taken a step."""
+    reach = reach_of(begin, ts[-1], direction_of(ts), control)
+    fresh = problem.method.start(system, begin, control, reach)
+    return _where(begin.step == 0, fresh, begin)
+
+
+def _with_polynomial(method: Method, run: Run, step: Step, ts: Array, active: Array) -> Run:
+    """The run with the polynomial of a step that was just tried, where that is read: in steps that
+    cover saved times, and where the run fails."""
+    attempt = step.attempt
+    saves = attempt.accepted & _covers(run.count, step.after.time, ts)
+    read = active & (saves | (attempt.status != OK))
+
+    def found() -> Array:
+        polynomial = method.polynomial(attempt, step.offset)
+        return jnp.where(read, polynomial, run.coefficients)
+
+    coefficients = lax.cond(jnp.any(read), found, lambda: run.coefficients)
+    unit = jnp.where(read, method.unit(step.offset), run.unit)
+    return dataclasses.replace(run, coefficients=coefficients, unit=unit)
+
+
+def _covers(number: Array, end: Array, ts: Array) -> Array:
+    """Whether there is a saved time of a number, at or before the end of a step."""
+    time = at_number(ts, jnp.minimum(number, ts.shape[0] - 1))
+    return (number < ts.shape[0]) & (direction_of(ts) * (time - end) <= 0)
 
 
 def save(
-    run: Run, step: Step, ts: Array, good: Array, write: Callable[[Array, Array, Array], Array]
+    run: Run,
+    end: Array,
+    ts: Array,
+    good: Array,
+    write: Callable[[Array, Array, Array], Array],
 ) -> tuple[Array, Array]:
-    """The saved states with all those that a good step covers, and how many there are."""
+    """The saved states with all those that a good step to the time `end` covers, and how many there
+    are. The run has the step's start and polynomial."""
     count, direction = ts.shape[0], direction_of(ts)
 
     def covers(number: Array) -> Array:
-        time = at_number(ts, jnp.minimum(number, count - 1))
-        return good & (number < count) & (direction * (time - step.after.time) <= 0)
+        return good & _covers(number, end, ts)
 
     def turn(carry: tuple[Array, Array]) -> tuple[Array, Array]:
         saved, number = carry
@@ -223,7 +276,8 @@ def save(
         time = at_number(ts, jnp.minimum(number, count - 1))
         passed = direction * (time - run.point.time) >= 0  # not beside a breakpoint at a start
         offset = jnp.where(covered & passed, time - run.point.time - run.point.late, 0)
-        value = step.coefficients[0] + polynomial_at(step.coefficients[1:], offset) * offset
+        part = offset / run.unit
+        value = run.coefficients[0] + polynomial_at(run.coefficients[1:], part) * part
         return write(saved, jnp.where(covered, number, count), value), number + covered
 
     start = run.saved, run.count

@@ -1,8 +1,10 @@
 """One run under `Real`: a circuit cut at its registers along time, and what is read off."""
 
+import dataclasses
 import functools
 import itertools
 import math
+import operator
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,6 +16,7 @@ from ...circuits.atoms.registers import Register
 from ...circuits.circuit import Circuit
 from ...circuits.components import orders_read
 from ...errors import CircuitError
+from ...fixed_points.jacobian import jacobian
 from ...fixed_points.layout import Layout
 from ...fixed_points.options import FixedPoint
 from ...jaxprs.apart import MANY, apart
@@ -30,7 +33,9 @@ from ..meanings import noise as meanings_of_noise
 from ..rows import only
 from ..trajectory import Trajectory
 from . import integral
-from .adaptive import Pause, beside, resume, start
+from .adaptive import Pause, beside, resume, start, stretch_of
+from .methods.method import Method
+from .methods.taylor import Taylor
 from .path import Path
 from .runs import Run, Storage
 from .system import Point, StepControl, System, polynomial_at
@@ -48,6 +53,7 @@ class Simulation:
         dim: str | None,
         order: int | tuple[tuple[str, int], ...] | None,
         *,
+        method: Method | None,
         noise: str,
         fixed_point: FixedPoint,
         breakpoints: Array | None,
@@ -62,7 +68,8 @@ class Simulation:
             fixed_point=fixed_point,
             orders=orders,
         )
-        self.order_given = orders.get(self.cut.dim) if isinstance(order, tuple) else order
+        along_time = orders.get(self.cut.dim) if isinstance(order, tuple) else order
+        self.method = Taylor(along_time) if method is None else method
         self.stops = self.cut.stops if breakpoints is None else (*self.cut.stops, breakpoints)
         self.registers = {
             node.outs[0]: node.ins[0]
@@ -83,7 +90,7 @@ class Simulation:
             states, found, status = run.saved[:count], run.count, integral.status(run)
             smallest = jnp.where(run.steps > 0, run.smallest, 0)
             counts = {"steps": run.steps, "rejected": run.rejected, "smallest_step": smallest}
-            point, coefficients = run.point, run.coefficients
+            point, coefficients, unit = run.point, run.coefficients, run.unit
         else:
             states, found = jnp.zeros((count, 0), self.dtype), jnp.asarray(count)
             status = Status.ok
@@ -91,13 +98,14 @@ class Simulation:
             zero = jnp.zeros((), jnp.int32)
             counts = {"steps": zero, "rejected": zero, "smallest_step": zero.astype(self.ts.dtype)}
             point, coefficients = start(self.ts[-1], states[0]), jnp.zeros((1, 0), self.dtype)
+            unit = jnp.ones_like(point.time)
         last = jnp.where(found == count, self.ts[-1], point.time)
-        pause = Pause(point, coefficients, last)
+        pause = Pause(point, coefficients, unit, last)
         dense = (path, again + counts["steps"], last) if storage.dense else None
         times, loops = self.ts, self.cut.loop_names
         counts |= {"reached": last, "kernel": is_kernel}
         if loops:
-            solves = self._solves(times, states, point, coefficients)
+            solves = self._solves(times, states, pause)
             came, (found, status, more) = found, judge(solves, found, status, count)
             counts["reached"] = jnp.where(found < came, times[found], last)
             counts |= more
@@ -120,14 +128,21 @@ class Simulation:
 
     def _run(self, state: Any, control: StepControl, storage: Storage) -> tuple[Run, Array, Array]:
         """The run; whether an earlier run counted its first step; whether it was a kernel."""
-        system = System(self._expand, self._field, self._size)
         point, again = self._begin(), jnp.zeros((), bool)
         if state is not None:
-            point, again = resume(system, self.ts, self._checked(state), control)
+            pause = self._checked(state, control)
+            point, again = resume(self.method, self._system, self.ts, pause, control)
         run, is_kernel = integral.integrate(
-            system, self.ts, point, again, control, self.order, storage
+            self.method, self._system, self.ts, point, again, control, storage
         )
         return run, again, is_kernel
+
+    @property
+    def _system(self) -> System:
+        """What the method asks of the circuit."""
+        calls = {"field": self._field, "expand": self._expand, "jacobian": self._jacobian}
+        reads = {name: call if name in self.method.reads else None for name, call in calls.items()}
+        return System(**reads, size=self._size)
 
     def at(self, times: Array, path: Path | None, rows: Array, reached: Array) -> tuple[Array, ...]:
         """The outputs at any times of a run, from its path of so many rows; NaN outside of it."""
@@ -137,14 +152,20 @@ class Simulation:
         if path is None:
             empty = jnp.zeros((len(times), 0))
             return _single(only(inside, jax.vmap(self._outputs)(times, empty)[0]))
+        control = self.control(None, None, None)
         starts = jnp.where(jnp.arange(path.time.shape[0]) < rows, direction * path.time, jnp.inf)
 
         def one(time: Array) -> tuple[Array, ...] | Array:
             row = jnp.searchsorted(starts, direction * time, side="right") - 1
             row = jnp.clip(row, 0, jnp.maximum(rows - 1, 0))
-            start, late, state = path.time[row], path.late[row], path.state[row]
-            state = polynomial_at(self._expand(start, state), time - start - late)
-            return self._outputs(time, state)[0]
+            point = start(path.time[row], path.state[row])
+            point = dataclasses.replace(point, late=path.late[row])
+            stretch = stretch_of(
+                self.method, point, path.size[row], self.ts[-1], direction, control
+            )
+            curve = self.method.curve(self._system, point.time, point.state, stretch)
+            offset = time - point.time - point.late
+            return self._outputs(time, polynomial_at(curve, offset / stretch.unit))[0]
 
         return _single(only(inside & (rows > 0), jax.vmap(one)(times)))
 
@@ -155,21 +176,9 @@ class Simulation:
             return self.ts_given.dtype
         return jnp.result_type(*(self.cut.net.avals[wire].dtype for wire in self.registers))
 
-    @property
-    def order(self) -> int:
-        """The order of a Taylor step along time."""
-        if self.order_given is None:
-            # Jorba and Zou, section 3.2: about half the digits' natural logarithm.
-            return 20 if jnp.finfo(self.dtype).eps < 1e-10 else 9
-        if self.order_given < 2:
-            raise CircuitError(
-                f"Real: a Taylor step has an order of 2 or more, not {self.order_given}"
-            )
-        return self.order_given
-
     def _expand(self, t: Array, y: Array) -> Array:
         """The Taylor coefficients of the state about (t, y)."""
-        order = self.order
+        order = self.method.degree(self.dtype)
         working = orders_read(self.cut.nodes, {self.cut.dim: order})[self.cut.dim]
         unknowns = [wire for loop in self.warm for wire in loop.unknowns]
         values = self._evaluate(t, y, working, [*self.registers, *unknowns])
@@ -200,8 +209,10 @@ class Simulation:
         return Layout(tuple(self.cut.net.avals[wire] for wire in loop.unknowns))
 
     def _field(self, t: Array, y: Array) -> Array:
-        """The derivative of the state: what goes into the registers."""
-        values = self._evaluate(t, y, 0, list(dict.fromkeys(self.registers.values())))
+        """The derivative of the state, which is what goes into the registers; and the solutions of
+        loops, in the place of their guesses."""
+        unknowns = [wire for loop in self.warm for wire in loop.unknowns]
+        values = self._evaluate(t, y, 0, [*dict.fromkeys(self.registers.values()), *unknowns])
         flat = []
         whole = whole_of([values[source] for source in self.registers.values()])
         if whole is not None and all(whole.aval.shape[1:] == s for s, _ in self._kinds):
@@ -210,14 +221,22 @@ class Simulation:
             for register, source in self.registers.items():
                 array = self._at_zero(values[source], self.cut.rest[register])
                 flat.append(jnp.broadcast_to(array, self.cut.state_shape(register)).reshape(-1))
-        # Guesses are no part of the state that is checked.
-        flat += [jnp.zeros(self._layout(loop).size, self.dtype) for loop in self.warm]
+        flat += [
+            self._layout(loop).pack([self._at_zero(values[wire], ()) for wire in loop.unknowns])
+            for loop in self.warm
+        ]
         return jnp.concatenate(flat, dtype=self.dtype)
 
-    def _solves(self, times: Array, states: Array, point: Point, coefficients: Array) -> Solves:
+    def _jacobian(self, t: Array, y: Array) -> Array:
+        """The derivatives of the field along the state, `[state, state]`."""
+        size = self._size
+        guesses = y[size:]
+        return jacobian(lambda x: self._field(t, jnp.concatenate([x, guesses]))[:size], y[:size])
+
+    def _solves(self, times: Array, states: Array, pause: Pause) -> Solves:
         """How the loops were solved at the saved times and, of a run, at its ends."""
         if self.registers:
-            more = ends(point, coefficients, self._direction())
+            more = ends(pause.point, pause.coefficients, pause.unit, self._direction())
             times, states = (
                 jnp.concatenate(pair) for pair in zip((times, states), more, strict=True)
             )
@@ -332,8 +351,8 @@ class Simulation:
     def _direction(self) -> Array:
         return jnp.where(self.ts[-1] < self.ts[0], -1.0, 1.0).astype(self.ts.dtype)
 
-    def _checked(self, state: Any) -> Pause:
-        """A state as one of this run's."""
+    def _checked(self, state: Any, control: StepControl) -> Pause:
+        """A state as one of this run's. What another method remembered is left out."""
         size = self._size + sum(self._layout(loop).size for loop in self.warm)
         if not isinstance(state, Pause) or state.point.state.shape != (size,):
             raise CircuitError(
@@ -342,14 +361,20 @@ class Simulation:
             )
         dtype, time = self.dtype, self.ts.dtype
         point = state.point
+        memory = integral.blank_memory(self.method, self._system, self._begin(), self.ts, control)
+        shapes = (jax.tree.map(jnp.shape, tree) for tree in (point.memory, memory))
+        known = operator.eq(*shapes) and len(state.coefficients) == self.method.degree(dtype) + 1
+        as_known = functools.partial(jax.tree.map, lambda x, like: x.astype(like.dtype))
         point = Point(
             point.time.astype(time),
             point.late.astype(time),
             point.state.astype(dtype),
             point.remainder.astype(dtype),
             point.step.astype(time),
+            jax.lax.stop_gradient(as_known(point.memory, memory)) if known else None,
         )
-        return Pause(point, state.coefficients.astype(dtype), state.last.astype(time))
+        unit, last = state.unit.astype(time), state.last.astype(time)
+        return Pause(point, state.coefficients.astype(dtype), unit, last)
 
     def control(self, rtol: Tolerance, atol: Tolerance, max_step: Array | None) -> StepControl:
         """Tolerances by entry, and the bounds of steps; the arguments are fields of `Real`."""

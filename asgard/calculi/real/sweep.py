@@ -11,6 +11,7 @@ them under `jax.vmap`.
 """
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,23 +19,27 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Int
 
 from ...jaxprs.lane_call import flagged, merge
 from ...jaxprs.lanes import run_in_lanes, spread
 from ...jaxprs.program import Program, trace
 from . import path as paths
 from . import runs
-from .adaptive import at_number, index_of_next
+from .adaptive import at_number, index_of_next, stretch_of
+from .methods.method import Stretch
 from .path import Path
 from .retake import retake_step
 from .runs import Arguments, Problem, Run
 from .system import Point, orders
 
+# The fields of a point that carry derivatives.
+POINT = ("time", "late", "state", "remainder", "step")
+
 
 class Cotangents(eqx.Module):
     """The cotangents so far, each with lanes: of the start of the step at hand, of the saved times,
-    of the breakpoints and of those constants of the expansion that are wanted."""
+    of the breakpoints and of those constants of the method's program that are wanted."""
 
     point: Point
     ts: Array
@@ -45,13 +50,13 @@ class Cotangents(eqx.Module):
 class Recorded(eqx.Module):
     """A step of the path, gone through backward.
 
-    `offset` is how far it goes, to the breakpoint of index `stop` where that has `clipped` it.
+    `stretch` says how far it goes, to the breakpoint of index `stop` where that has `clipped` it.
     `is_first` says that the run begins with it, `active` that the run had it, and `final` that the
     run ended at its start.
     """
 
     point: Point
-    offset: Float[Array, "*lanes"]
+    stretch: Stretch
     clipped: Bool[Array, "*lanes"]
     stop: Int[Array, "*lanes"]
     is_first: Bool[Array, "..."]
@@ -64,8 +69,8 @@ class Sweep:
     """The backward pass of a run.
 
     `given` holds the cotangents of the results, None for those that are zero; `wanted` says of
-    which constants of the expansion cotangents are asked for, and `timed` whether those of times
-    are. The other fields are those of a run.
+    which constants of the method's program cotangents are asked for, and `timed` whether those of
+    times are. The other fields are those of a run.
     """
 
     problem: Problem
@@ -97,9 +102,9 @@ class Sweep:
                 step = base + index
                 point = jax.tree.map(lambda rows: _row(rows, index), starts)
                 signed = self._spread(_row(path.size, step), flags[3])
-                offset, stop = self._offset(point, signed)
+                stretch, stop = self._stretch(point, signed), self._stop(point)
                 where = step == 0, step <= last, step == final
-                taken = Recorded(point, offset, signed < 0, stop, *where)
+                taken = Recorded(point, stretch, signed < 0, stop, *where)
                 found, saved = self._step(taken, saved, found)
                 found = self._with_path(found, path, step, step <= last)
                 return index - 1, saved, found
@@ -118,16 +123,16 @@ class Sweep:
     def _nothing_yet(self, count: Array, room: list[Array]) -> Cotangents:
         """Before the last step: what is given of the point at which the run ended."""
         begin = runs.spread_begin(self.arguments, self.laned, self.size)
-        point_leaves = jax.tree.leaves(self.given.point, is_leaf=lambda leaf: leaf is None)
         given = [
-            jnp.zeros_like(x) if dot is None else dot
-            for x, dot in zip(jax.tree.leaves(begin), point_leaves, strict=True)
+            jnp.zeros_like(getattr(begin, name)) if dot is None else dot
+            for name in POINT
+            for dot in [getattr(self.given.point, name)]
         ]
         if self.given.coefficients is not None:
             # The polynomial where a failed run stopped is that of no step of its path.
             given[2] = jnp.where(count == self.ts.shape[0], given[2], jnp.nan)
         times, stops, *constants = room
-        return Cotangents(Point(*given), times, stops, constants)
+        return Cotangents(Point(*given, memory=None), times, stops, constants)
 
     def _spread(self, value: Array, is_laned: bool) -> Array:
         return spread((value, is_laned), self.size) if self.size else value
@@ -143,12 +148,14 @@ class Sweep:
         own = jnp.minimum(base >> path.level, path.rows)
         rows = zip(path.large[:3], flags[:3], strict=True)
         time, late, state = (self._spread(_row_of_lane(x, own), flag) for x, flag in rows)
-        first = Point(time, late, state, jnp.zeros_like(state), jnp.zeros_like(time))
+        first = Point(time, late, state, jnp.zeros_like(state), jnp.zeros_like(time), memory=None)
         length = jnp.minimum(1 << level, last - base + 1)
         depth = 1 << paths.levels(self.problem.rows, self.problem.max_steps)
         if depth == 1:
             return jax.tree.map(lambda x: x[None], first), base, length
-        system = runs.system_of(self.problem, self.arguments, self.laned, self.size)
+        system = runs.system_of(
+            self.problem, self.arguments.constants, self.laned.constants, self.size
+        )
         direction = runs.direction_of(self.ts)
 
         def put(rows: Point, index: Any, point: Point) -> Point:
@@ -160,7 +167,8 @@ class Sweep:
         def forth(carry: tuple[Array, Point, Point]) -> tuple[Array, Point, Point]:
             index, rows, point = carry
             size = self._spread(_row(path.size, base + index - 1), flags[3])
-            _, end = retake_step(system, point, size, direction, control)
+            method, last = self.problem.method, self.ts[-1]
+            end = retake_step(method, system, point, size, last, direction, control).end
             return index + 1, put(rows, index, end), end
 
         rows = jax.tree.map(lambda x: jnp.zeros((depth, *x.shape), x.dtype), first)
@@ -174,33 +182,35 @@ class Sweep:
         From the time t, what rounding left out of it l, the state y, its remainder r and constants
         θ, a step makes
 
-            c = expand(t, y, θ), where c₀ = y
             s = size, or w - t - l where the breakpoint w clips it
-            y⁺ = Σ cₖ sᵏ + r,  t⁺ = t + l + s
-            vⱼ = Σ cₖ sⱼᵏ,  sⱼ = τⱼ - t - l, for each saved time τⱼ in the step.
+            c = curve(t, y, s, θ), where c₀ = y
+            y⁺ = Σ cₖ xᵏ + r,  x = s / u,  t⁺ = t + l + s
+            vⱼ = Σ cₖ xⱼᵏ,  xⱼ = sⱼ / u,  sⱼ = τⱼ - t - l, for each saved time τⱼ in the step
 
-        Its transpose takes the cotangents ȳ⁺ and t̄⁺ of the end and v̄ⱼ of the saved states to
+        with the unit u of the polynomial, a constant. Its transpose takes the cotangents ȳ⁺ and t̄⁺
+        of the end and v̄ⱼ of the saved states to
 
-            c̄ₖ = sᵏ ȳ⁺ + Σⱼ sⱼᵏ v̄ⱼ
-            s̄ = Σ k cₖ sᵏ⁻¹ ȳ⁺ where clipped, else 0;  s̄ⱼ = Σ k cₖ sⱼᵏ⁻¹ v̄ⱼ
-            (t̄, ȳ, θ̄) = expandᵀ(c̄), to which c̄₀ adds itself to ȳ, and not through expand
+            c̄ₖ = xᵏ ȳ⁺ + Σⱼ xⱼᵏ v̄ⱼ
+            (t̄, ȳ, s̃, θ̄) = curveᵀ(c̄), to which c̄₀ adds itself to ȳ, and not through curve
+            s̄ = s̃ + Σ k cₖ xᵏ⁻¹ ȳ⁺ / u where clipped, else 0;  s̄ⱼ = Σ k cₖ xⱼᵏ⁻¹ v̄ⱼ / u
             r̄ = ȳ⁺,  τ̄ⱼ = s̄ⱼ
             l̄ = t̄⁺ - s̄ - Σ s̄ⱼ, and t̄ grows by as much; where clipped t̄⁺ goes to w̄ = t̄⁺ + s̄ instead.
         """
         after = found.point
         onward, ended = step.active & ~step.final, step.active & step.final
-        end = Point(*(jnp.where(onward, x, 0) for x in jax.tree.leaves(after)))
-        extra = Point(*(jnp.where(ended, x, 0) for x in jax.tree.leaves(after)))
-        pushed = _curve(self.problem, step.offset, end.state)
+        end = jax.tree.map(lambda x: jnp.where(onward, x, 0), after)
+        extra = jax.tree.map(lambda x: jnp.where(ended, x, 0), after)
+        unit = step.stretch.unit
+        pushed = _curve(self.problem, step.stretch.offset / unit, end.state)
         read, moved, before = self._read(step, number)
         whole = pushed + read
-        # Guesses are no part of the state, so their order 0 goes through the expansion.
+        # Guesses are no part of the state, so their order 0 goes through the curve.
         entry = lax.broadcasted_iota(jnp.int32, whole.shape, 1)
         counted = (orders(whole) == 0) & (entry < self.problem.size)
         curve, direct = jnp.where(counted, 0, whole), jnp.where(counted[0], whole[0], 0)
         if self.given.coefficients is not None:
             curve += jnp.where(ended, self.given.coefficients, 0)
-        coefficients, time, state, constants = self._pull(step.point, curve, step.active)
+        coefficients, time, state, offset, constants = self._pull(step, curve)
         constants = [a + b for a, b in zip(found.constants, constants, strict=True)]
         earlier = Point(
             time + extra.time,
@@ -208,11 +218,14 @@ class Sweep:
             direct + state + extra.state,
             end.state + extra.remainder,
             jnp.zeros_like(step.point.step),
+            memory=None,
         )
         ts, stops = found.ts, found.breakpoints
         if self.timed:
-            across = jnp.where(step.clipped, _along(coefficients, pushed), 0)
-            shift = jnp.where(step.clipped, 0, end.time) - across - _along(coefficients, moved)
+            across = _along(coefficients, pushed) / unit + offset
+            across = jnp.where(step.clipped, across, 0)
+            shift = jnp.where(step.clipped, 0, end.time) - across
+            shift -= _along(coefficients, moved) / unit
             earlier = dataclasses.replace(
                 earlier, time=earlier.time + shift, late=earlier.late + shift
             )
@@ -223,15 +236,18 @@ class Sweep:
         kept = jax.tree.map(lambda new, old: jnp.where(step.active, new, old), earlier, after)
         return Cotangents(kept, ts, stops, constants), before
 
-    def _offset(self, point: Point, signed: Array) -> tuple[Array, Array]:
-        """How far a step of a size goes, negative where clipped, and which breakpoint is ahead."""
+    def _stretch(self, point: Point, signed: Array) -> Stretch:
+        """How far a step of a size goes, negative where clipped."""
         direction, control = runs.direction_of(self.ts), self.arguments.control
-        size, count = jnp.abs(signed), control.breakpoints.shape[0]
+        return stretch_of(self.problem.method, point, signed, self.ts[-1], direction, control)
+
+    def _stop(self, point: Point) -> Array:
+        """Which breakpoint is ahead of a point."""
+        direction, control = runs.direction_of(self.ts), self.arguments.control
+        count = control.breakpoints.shape[0]
         if count == 0:
-            return direction * size, jnp.zeros(size.shape, jnp.int32)
-        stop = jnp.clip(index_of_next(point.time, direction, control), 0, count - 1)
-        wall = at_number(control.breakpoints, stop)
-        return jnp.where(signed < 0, wall - point.time - point.late, direction * size), stop
+            return jnp.zeros(point.time.shape, jnp.int32)
+        return jnp.clip(index_of_next(point.time, direction, control), 0, count - 1)
 
     def _covered(self, step: Recorded, number: Array) -> tuple[Array, Array, Array, Array]:
         """Whether the saved time of a number lies in a step, its offset there, its cotangent, and
@@ -249,7 +265,7 @@ class Sweep:
         """What the saved states in a step add to c̄, `[orders, state, *lanes]`: all of it, and the
         part of those whose offset moves; and the number of the last saved time before the step."""
         state = step.point.state
-        nothing = jnp.zeros((self.problem.order + 1, *state.shape), state.dtype)
+        nothing = jnp.zeros((self.problem.degree + 1, *state.shape), state.dtype)
         if self.given.saved is None:
             return nothing, nothing, number
 
@@ -259,7 +275,7 @@ class Sweep:
         def turn(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
             read, moved, number = carry
             here, offset, value, passed = self._covered(step, number)
-            curve = _curve(self.problem, offset, value)
+            curve = _curve(self.problem, offset / step.stretch.unit, value)
             return read + curve, moved + jnp.where(passed, curve, 0), number - here
 
         return lax.while_loop(is_open, turn, (nothing, nothing, number))
@@ -275,25 +291,30 @@ class Sweep:
         def turn(carry: tuple[Array, Array]) -> tuple[Array, Array]:
             ts, number = carry
             here, offset, value, passed = self._covered(step, number)
-            slope = jnp.where(passed, _along(coefficients, _curve(self.problem, offset, value)), 0)
+            unit = step.stretch.unit
+            along = _along(coefficients, _curve(self.problem, offset / unit, value)) / unit
+            slope = jnp.where(passed, along, 0)
             row = jnp.maximum(number, 0)
             kept = jnp.where(here, slope, at_number(ts, row))
             return self._write(ts, row, kept), number - here
 
         return lax.while_loop(is_open, turn, (ts, number))[0]
 
-    def _pull(
-        self, point: Point, curve: Array, active: Array
-    ) -> tuple[Array, Array, Array, list[Array]]:
-        """The polynomial of a step, and from its cotangent those of time, state and constants."""
-        program = transposed(self.problem.expand, self.wanted, self.timed)
-        flags, laned = self.laned.expand_constants, self.size > 0
-        inputs = [(point.time, laned), (point.state, laned)]
-        inputs += list(zip(self.arguments.expand_constants, flags, strict=True))
+    def _pull(self, step: Recorded, curve: Array) -> tuple[Array, Array, Array, Array, list[Array]]:
+        """The polynomial of a step, and from its cotangent those of time, state, offset and
+        constants."""
+        problem, laned = self.problem, self.size > 0
+        program = transposed(problem, self.wanted, self.timed)
+        constants, flags = self.arguments.constants, self.laned.constants
+        point, stretch = step.point, step.stretch
+        known = (point.time, point.state, stretch.offset, stretch.unit, stretch.latest)
+        inputs = [(x, laned) for x in known]
+        for name in problem.programs:
+            inputs += zip(constants[name], flags[name], strict=True)
         results = run_in_lanes(program, [*inputs, (curve, laned)], self.size)
         values = [spread(result, self.size) if laned else result[0] for result in results]
-        values[1:] = [jnp.where(active, value, 0) for value in values[1:]]
-        return values[0], values[1], values[2], values[3:]
+        values[1:] = [jnp.where(step.active, value, 0) for value in values[1:]]
+        return *values[:4], values[4:]
 
     def _with_path(self, found: Cotangents, path: Path, step: Array, active: Array) -> Cotangents:
         """With the cotangents of the path's row, if a step has one."""
@@ -315,24 +336,37 @@ class Sweep:
         return (runs.scatter_row if self.scatter else runs.write_row)(rows, row, value)
 
 
-def transposed(expand: Program, wanted: Sequence[bool], timed: bool) -> Program:
-    """From time, state, constants and the coefficients' cotangent to the coefficients and the
-    cotangents of time, state and those of the constants that are wanted."""
-    avals = [expand.avals[number] for number in expand.inputs]
-    moving = (timed, True, *wanted)
+def transposed(problem: Problem, wanted: Sequence[bool], timed: bool) -> Program:
+    """From a step's time, state, stretch and constants and the cotangent of its polynomial, to the
+    polynomial and the cotangents of time, state, offset and those constants that are wanted."""
+    method, programs = problem.method, problem.programs
+    time, state = (programs["field"].avals[number] for number in programs["field"].inputs[:2])
+    constants = {name: [p.avals[n] for n in p.inputs[2:]] for name, p in programs.items()}
+    still = {name: (False,) * len(avals) for name, avals in constants.items()}
+    moves = {**still, method.derived: wanted}
+    avals = [time, state, time, time, time, *itertools.chain(*constants.values())]
+    curve = jax.ShapeDtypeStruct((problem.degree + 1, *state.shape), state.dtype)
+    moving = (timed, True, timed, False, False, *itertools.chain(*moves.values()))
 
     def pull(*values: Array) -> list[Array]:
         *known, cotangent = values
 
         def run(*changing: Array) -> Array:
-            inputs = [(x, False) for x in merge(moving, changing, known)]
-            return run_in_lanes(expand, inputs, 0)[0][0]
+            time, state, offset, unit, latest, *rest = merge(moving, changing, known)
+            values = iter(rest)
+            given = {name: [next(values) for _ in avals] for name, avals in constants.items()}
+            system = runs.system_of(problem, given, still, 0)
+            return method.curve(system, time, state, Stretch(offset, unit, latest))
 
         coefficients, back = jax.vjp(run, *flagged(moving, known))
-        found = back(cotangent)
-        return [coefficients, *(() if timed else (jnp.zeros_like(known[0]),)), *found]
+        found = iter(back(cotangent))
+        time, state, offset = (
+            next(found) if moves else jnp.zeros_like(value)
+            for moves, value in zip(moving[:3], known[:3], strict=True)
+        )
+        return [coefficients, time, state, offset, *found]
 
-    return trace(pull, *avals, expand.avals[expand.outputs[0]])
+    return trace(pull, *avals, curve)
 
 
 def _curve(problem: Problem, offset: Array, cotangent: Array) -> Array:
@@ -341,7 +375,7 @@ def _curve(problem: Problem, offset: Array, cotangent: Array) -> Array:
     def power(carry: Array, _: None) -> tuple[Array, Array]:
         return carry * offset, carry
 
-    _, powers = lax.scan(power, jnp.ones_like(offset), length=problem.order + 1)
+    _, powers = lax.scan(power, jnp.ones_like(offset), length=problem.degree + 1)
     return powers[:, None].astype(cotangent.dtype) * cotangent
 
 

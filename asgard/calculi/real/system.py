@@ -5,6 +5,7 @@ Everything here may have lanes: one more axis at the end, the same for all, of r
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -21,14 +22,16 @@ CHECKS, SMOOTH_CHECKS = 12, 4
 class System:
     """y' = f(t, y) with a flat state.
 
-    `expand(t, y)` gives the Taylor coefficients of the solution through (t, y), of shape
-    `[order + 1, state]`; `field(t, y)` gives f. The state is the first `size` entries of y. The
-    others are guesses: y does not depend on them, and `expand` gives what they should have been.
-    A step is checked at `checks` points, `one_by_one` or all at once.
+    `field(t, y)` gives f, `expand(t, y)` the Taylor coefficients of the solution through (t, y), of
+    shape `[order + 1, state]`, and `jacobian(t, y)` the derivatives of f along y, `[state, state]`.
+    The last two are None where the method of stepping asks for none. The state is the first `size`
+    entries of y. The others are guesses: f does not depend on them, and gives what they should have
+    been. A Taylor step is checked at `checks` points, `one_by_one` or all at once.
     """
 
-    expand: Callable[[Array, Array], Array]
     field: Callable[[Array, Array], Array]
+    expand: Callable[[Array, Array], Array] | None
+    jacobian: Callable[[Array, Array], Array] | None
     size: int
     checks: int = CHECKS
     one_by_one: bool = False
@@ -50,7 +53,8 @@ class Point(eqx.Module):
     """A point of a run between two steps.
 
     The state is that at `time + late`, and `remainder` is what rounding left out of it so far.
-    `step` is the size from which the next step may grow, 0 before the first.
+    `step` is the size from which the method finds that of the next step, 0 before the first, and
+    `memory` what else it remembers: a pytree of arrays `[..., *lanes]`, None before it is known.
     """
 
     time: Float[Array, "*lanes"]
@@ -58,6 +62,7 @@ class Point(eqx.Module):
     state: Inexact[Array, "state *lanes"]
     remainder: Inexact[Array, "state *lanes"]
     step: Float[Array, "*lanes"]
+    memory: Any
 
 
 def any_of(flags: Array) -> Array:

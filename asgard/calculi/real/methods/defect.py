@@ -34,7 +34,7 @@ def largest_size(
     coefficients: Array,
     scales: Array,
     point: Point,
-    last: Array,
+    remaining: Array,
     size: Array,
     direction: Array,
     control: StepControl,
@@ -46,8 +46,6 @@ def largest_size(
     time can resolve, each `[*lanes]`.
     """
     # What lies past the last time does not matter.
-    remaining = direction * (last - point.time)
-    remaining = lax.max(remaining, lax.full_like(remaining, 0))
     defect = _Defect(
         system, coefficients, scales, point, lax.min(size, remaining), direction, control
     )

@@ -1,0 +1,121 @@
+"""A method of stepping: from a point of a run to a step, whose solution is a polynomial.
+
+Everything here may have lanes: one more axis at the end, the same for all, of runs side by side.
+"""
+
+import abc
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float, Inexact, Int
+
+from ..system import Point, StepControl, System
+
+# How a run stands, in numbers.
+OK, OUT_OF_STEPS, NONFINITE, NO_STEP, NEWTON, STIFF = range(6)
+
+
+class Reach(eqx.Module):
+    """How far a step may go from a point.
+
+    `remaining` is the distance to the last time. `before` is the distance to just before the next
+    breakpoint, and `to_breakpoint` the signed offset of the breakpoint itself; both are None for a
+    run without breakpoints. `latest` is the last time at which a step may ask for the field.
+    """
+
+    remaining: Float[Array, "*lanes"]
+    before: Float[Array, "*lanes"] | None
+    to_breakpoint: Float[Array, "*lanes"] | None
+    latest: Float[Array, "*lanes"]
+
+    def clip(self, size: Array) -> tuple[Array, Array]:
+        """A size that ends before the next breakpoint, and whether the breakpoint bounds it."""
+        if self.before is None:
+            return size, lax.full(size.shape, False)
+        clipped = size >= self.before
+        return jnp.where(clipped, self.before, size), clipped
+
+    def offset(self, size: Array, clipped: Array, direction: Array) -> Array:
+        """The signed offset of a step's end: the breakpoint's own where that clips the step."""
+        offset = direction * size
+        return (
+            offset if self.to_breakpoint is None else jnp.where(clipped, self.to_breakpoint, offset)
+        )
+
+
+class Stretch(eqx.Module):
+    """A step of a known size: its signed `offset`, the `unit` of its polynomial, and the `latest`
+    time at which it may ask for the field."""
+
+    offset: Float[Array, "*lanes"]
+    unit: Float[Array, "*lanes"]
+    latest: Float[Array, "*lanes"]
+
+
+class Attempt(eqx.Module):
+    """One try of a step.
+
+    - `size`: the size that was tried, positive; `clipped` where a breakpoint bounds it.
+    - `begin`, `change`: the state at the point, with what guesses should have been there, and what
+      it changes by over the step.
+    - `accepted`: the step is good. If it is not and `status` is `OK`, the run tries again from
+      `step` and `memory`.
+    - `rejected`: how many sizes this attempt refused.
+    - `step`, `memory`: those of the next point, or of this one if the step is not accepted.
+    - `stages`: what `Method.polynomial` reads.
+    """
+
+    size: Float[Array, "*lanes"]
+    clipped: Bool[Array, "*lanes"]
+    begin: Inexact[Array, "state *lanes"]
+    change: Inexact[Array, "state *lanes"]
+    accepted: Bool[Array, "*lanes"]
+    status: Int[Array, "*lanes"]
+    rejected: Int[Array, "*lanes"]
+    step: Float[Array, "*lanes"]
+    memory: Any
+    stages: Any
+
+
+class Method(eqx.Module):
+    """How a step is made. A method of your own is a subclass, as `Tsit5` is.
+
+    The polynomial of a step is in powers of (t - start) / unit, where start is the time of the
+    step's point.
+    """
+
+    # The programs of the system that it asks for: "field", "expand", "jacobian".
+    reads: ClassVar[tuple[str, ...]] = ("field",)
+    # The one of these that `curve` calls, through which derivatives flow.
+    derived: ClassVar[str] = "field"
+
+    @abc.abstractmethod
+    def degree(self, dtype: Any) -> int:
+        """The degree of a step's polynomial, for states of a dtype."""
+
+    @abc.abstractmethod
+    def start(self, system: System, point: Point, control: StepControl, reach: Reach) -> Point:
+        """The point before the first step, with the size to try first and what is remembered."""
+
+    @abc.abstractmethod
+    def attempt(
+        self, system: System, point: Point, reach: Reach, direction: Array, control: StepControl
+    ) -> Attempt:
+        """One try of a step from a point, in `direction` 1 or -1."""
+
+    @abc.abstractmethod
+    def unit(self, offset: Array) -> Array:
+        """The unit of the polynomial of a step that ends at an offset."""
+
+    @abc.abstractmethod
+    def polynomial(self, attempt: Attempt, offset: Array) -> Array:
+        """The polynomial of a step that was just tried, `[degree + 1, state, *lanes]`."""
+
+    @abc.abstractmethod
+    def curve(self, system: System, time: Array, state: Array, stretch: Stretch) -> Array:
+        """The polynomial of a step of a known size, from its start alone.
+
+        It is differentiable in the time, the state, the offset and in what the system closes over.
+        """
