@@ -6,6 +6,8 @@ from . import taylor
 from .calculi.calculus import Calculus
 from .calculi.discrete.calculus import Discrete
 from .calculi.real.calculus import Real
+from .calculi.real.methods.runge_kutta import Dopri8, Tsit5
+from .calculi.real.methods.taylor import Taylor
 from .calculi.steady import Steady
 from .calculi.stochastic.calculus import Stochastic
 from .calculi.stochastic.methods import (

@@ -30,10 +30,10 @@ class Pause(eqx.Module):
 
 
 class Step(eqx.Module):
-    """One try of a step: what the method made of it, its signed offset, the point at its end."""
+    """One try of a step: what the method made of it, how far it goes, the point at its end."""
 
     attempt: Attempt
-    offset: Float[Array, "*lanes"]
+    stretch: Stretch
     after: Point
 
 
@@ -109,7 +109,7 @@ def take_step(
     wall = next_breakpoint(point.time, direction, control)
     after = _end(point, offset, attempt.begin, attempt.change, attempt.clipped, wall, direction)
     after = dataclasses.replace(after, step=attempt.step, memory=attempt.memory)
-    return Step(attempt, offset, after)
+    return Step(attempt, Stretch(offset, method.unit(offset), reach.latest), after)
 
 
 def stretch_of(

@@ -184,7 +184,7 @@ def run(
         attempt = step.attempt
         status = jnp.where(active, attempt.status, run.status)
         good = active & attempt.accepted
-        run = _with_polynomial(problem.method, run, step, ts, active)
+        run = _with_polynomial(problem.method, system, run, step, ts, active)
         saved, covered = save(run, step.after.time, ts, good, write)
         path = run.path
         if path is not None:
@@ -234,7 +234,9 @@ def _started(
     return _where(begin.step == 0, fresh, begin)
 
 
-def _with_polynomial(method: Method, run: Run, step: Step, ts: Array, active: Array) -> Run:
+def _with_polynomial(
+    method: Method, system: System, run: Run, step: Step, ts: Array, active: Array
+) -> Run:
     """The run with the polynomial of a step that was just tried, where that is read: in steps that
     cover saved times, and where the run fails."""
     attempt = step.attempt
@@ -242,11 +244,11 @@ def _with_polynomial(method: Method, run: Run, step: Step, ts: Array, active: Ar
     read = active & (saves | (attempt.status != OK))
 
     def found() -> Array:
-        polynomial = method.polynomial(attempt, step.offset)
+        polynomial = method.polynomial(system, run.point, attempt, step.stretch)
         return jnp.where(read, polynomial, run.coefficients)
 
     coefficients = lax.cond(jnp.any(read), found, lambda: run.coefficients)
-    unit = jnp.where(read, method.unit(step.offset), run.unit)
+    unit = jnp.where(read, step.stretch.unit, run.unit)
     return dataclasses.replace(run, coefficients=coefficients, unit=unit)
 
 

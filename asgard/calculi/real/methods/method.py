@@ -110,7 +110,7 @@ class Method(eqx.Module):
         """The unit of the polynomial of a step that ends at an offset."""
 
     @abc.abstractmethod
-    def polynomial(self, attempt: Attempt, offset: Array) -> Array:
+    def polynomial(self, system: System, point: Point, attempt: Attempt, stretch: Stretch) -> Array:
         """The polynomial of a step that was just tried, `[degree + 1, state, *lanes]`."""
 
     @abc.abstractmethod

@@ -99,7 +99,7 @@ class Taylor(Method):
     def unit(self, offset: Array) -> Array:
         return jnp.ones_like(offset)
 
-    def polynomial(self, attempt: Attempt, offset: Array) -> Array:
+    def polynomial(self, system: System, point: Point, attempt: Attempt, stretch: Stretch) -> Array:
         return attempt.stages
 
     def curve(self, system: System, time: Array, state: Array, stretch: Stretch) -> Array:

@@ -1,0 +1,302 @@
+"""Explicit Runge-Kutta steps, accepted by their embedded error.
+
+The size follows a PI controller (Hairer, Nørsett and Wanner, *Solving Ordinary Differential
+Equations I*, 1993, section II.4; Hairer and Wanner, *Solving Ordinary Differential Equations II*,
+1996, section IV.2).
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, Inexact, Int
+
+from ..system import Point, StepControl, System, sizes_of
+from .method import NO_STEP, NONFINITE, OK, Attempt, Method, Reach, Stretch
+from .tableaus import DOPRI8, TSIT5, Row, Tableau
+
+# By how much a step may grow or shrink, and how much smaller it is than what the error allows.
+GROWTH, SHRINKING, SAFETY = 10.0, 0.2, 0.9
+# How strongly the controller damps changes of the error (Gustafsson's beta).
+DAMPING = 0.04
+# After so many steps in a row that stability bounds, a run that cannot end in time is stiff.
+STIFF_STEPS = 25
+
+
+class Memory(eqx.Module):
+    """What is remembered between steps: the slope at the point, the error of the last step in units
+    of the tolerance, and how many steps in a row were bounded by stability."""
+
+    slope: Inexact[Array, "state *lanes"]
+    error: Float[Array, "*lanes"]
+    bounded: Int[Array, "*lanes"]
+
+
+class RungeKutta(Method):
+    """An explicit Runge-Kutta method. One of your own is a subclass with a tableau."""
+
+    tableau: eqx.AbstractClassVar[Tableau]
+
+    def degree(self, dtype: Any) -> int:
+        return len(self.tableau.dense[0])
+
+    def start(self, system: System, point: Point, control: StepControl, reach: Reach) -> Point:
+        slope = system.field(point.time, point.state)
+        size = first_size(system, point, slope, control, reach, self.tableau.order)
+        error = jnp.full_like(point.time, 1e-4)
+        memory = Memory(slope, error, jnp.zeros(point.time.shape, jnp.int32))
+        return dataclasses.replace(point, step=size, memory=memory)
+
+    def attempt(
+        self, system: System, point: Point, reach: Reach, direction: Array, control: StepControl
+    ) -> Attempt:
+        proposed = lax.min(point.step, jnp.broadcast_to(control.max_step, point.step.shape))
+        size, clipped = reach.clip(lax.min(proposed, past(reach)))
+        slope = point.memory.slope
+        if reach.before is not None:
+            # A breakpoint may lie between the end of the last step and this point.
+            slope = system.field(point.time, point.state)
+        stretch = Stretch(direction * size, direction * size, reach.latest)
+        slopes, end = self._stages(system, point.time, point.state, slope, stretch)
+        change = self._combined(self.tableau.stages[-1], slopes) * stretch.offset
+        error = self._error(system, point.state, end, slopes, size, control)
+        accepted = error <= 1
+        finite = lax.reduce_sum(slope * 0, (0,)) == 0
+        memory: Memory = point.memory
+        factor = self._factor(error, memory.error, accepted)
+        step = size * factor
+        # A breakpoint or the last time cuts this step, and not the next.
+        step = lax.select(accepted & (size < proposed), lax.max(step, proposed), step)
+        bounded = self._bounded(system, memory.bounded, slopes, point, end, stretch, accepted)
+        status = _status(size, step, point, accepted, finite, error)
+        return Attempt(
+            size=size,
+            clipped=clipped,
+            begin=_with_guesses(system, point.state, slope),
+            change=_with_guesses(system, change, jnp.zeros_like(change)),
+            accepted=accepted & (status == OK),
+            status=status,
+            rejected=(~accepted).astype(jnp.int32),
+            step=step,
+            memory=Memory(
+                jnp.where(accepted, slopes[-1], slope),
+                jnp.where(accepted, lax.max(error, jnp.full_like(error, 1e-4)), memory.error),
+                bounded,
+            ),
+            stages=slopes,
+        )
+
+    def unit(self, offset: Array) -> Array:
+        return offset
+
+    def polynomial(self, system: System, point: Point, attempt: Attempt, stretch: Stretch) -> Array:
+        return self._polynomial(system, point.time, point.state, attempt.stages, stretch)
+
+    def curve(self, system: System, time: Array, state: Array, stretch: Stretch) -> Array:
+        slope = system.field(time, state)
+        slopes, _ = self._stages(system, time, state, slope, stretch)
+        curve = self._polynomial(system, time, state, slopes, stretch)
+        # The unit is a constant; the polynomial is one in powers of the offset.
+        ratio = stretch.unit / stretch.offset
+        powers = jnp.stack([ratio**k for k in range(curve.shape[0])])
+        return curve * powers[:, None]
+
+    def _stages(
+        self, system: System, time: Array, state: Array, slope: Array, stretch: Stretch
+    ) -> tuple[list[Array], Array]:
+        """The slopes of all stages, of which the first is known, and the state at the end."""
+        slopes, end = [slope], state
+        for row, part in zip(self.tableau.stages, self.tableau.times[1:], strict=False):
+            end = self._stage(system, state, row, slopes, stretch)
+            slopes.append(system.field(_time(time, part, stretch), end))
+        return slopes, end
+
+    def _stage(
+        self, system: System, state: Array, row: Row, slopes: Sequence[Array], stretch: Stretch
+    ) -> Array:
+        """The state at a stage; guesses are the solutions at the stage before."""
+        moved = state + self._combined(row, slopes) * stretch.offset
+        return _with_guesses(system, moved, slopes[-1])
+
+    def _combined(self, row: Row, slopes: Sequence[Array]) -> Array:
+        terms = [slope * weight for weight, slope in zip(row, slopes, strict=False) if weight]
+        total = terms[0]
+        for term in terms[1:]:
+            total = total + term
+        return total
+
+    def _polynomial(
+        self,
+        system: System,
+        time: Array,
+        state: Array,
+        slopes: Sequence[Array],
+        stretch: Stretch,
+    ) -> Array:
+        """The dense output in powers of the part of the step, `[degree + 1, state, *lanes]`."""
+        slopes = list(slopes)
+        begin = _with_guesses(system, state, slopes[0])
+        for row, part in zip(self.tableau.more, self.tableau.times[len(slopes) :], strict=True):
+            stage = self._stage(system, state, row, slopes, stretch)
+            slopes.append(system.field(_time(time, part, stretch), stage))
+        columns = zip(*self.tableau.dense, strict=True)
+        powers = [self._combined(column, slopes) * stretch.offset for column in columns]
+        powers = [_with_guesses(system, power, jnp.zeros_like(power)) for power in powers]
+        return jnp.stack([begin, *powers])
+
+    def _error(
+        self,
+        system: System,
+        before: Array,
+        after: Array,
+        slopes: Sequence[Array],
+        size: Array,
+        control: StepControl,
+    ) -> Array:
+        """The error of a step in units of the tolerance, that of its worst entry, `[*lanes]`."""
+        scale = lax.max(sizes_of(system, before), sizes_of(system, after))
+        # What passes zero is measured by what it moves by.
+        scale = lax.max(scale, size * sizes_of(system, slopes[0]))
+        unit = control.atol + control.rtol * scale
+        tiny = jnp.finfo(unit.dtype).tiny
+        found = [
+            lax.reduce_max(
+                size * sizes_of(system, self._combined(row, slopes)) / (unit + tiny), (0,)
+            )
+            for row in self.tableau.errors
+        ]
+        if len(found) == 1:
+            return found[0]
+        # Of two estimates, as in section II.10 of the book.
+        high, low = found
+        below = jnp.sqrt(high * high + 0.01 * low * low)
+        return jnp.where(high > 0, high * (high / below), high)
+
+    def _factor(self, error: Array, before: Array, accepted: Array) -> Array:
+        """By how much the next step is longer."""
+        exponent = 1 / self.tableau.order - 0.75 * DAMPING
+        factor = SAFETY * jnp.exp(DAMPING * jnp.log(before) - exponent * jnp.log(error))
+        refused = SAFETY * jnp.exp(-jnp.log(error) / self.tableau.order)
+        factor = jnp.where(accepted, factor, lax.min(refused, jnp.ones_like(refused)))
+        # An error that is no number, or infinite, shrinks the step as much as any.
+        factor = jnp.where(jnp.isfinite(error), factor, SHRINKING)
+        return jnp.clip(factor, SHRINKING, GROWTH)
+
+    def _bounded(
+        self,
+        system: System,
+        count: Array,
+        slopes: Sequence[Array],
+        point: Point,
+        end: Array,
+        stretch: Stretch,
+        accepted: Array,
+    ) -> Array:
+        """How many steps in a row stability has bounded.
+
+        The last two slopes belong to one time, and their difference tells the largest eigenvalue
+        (Hairer and Wanner, section IV.2).
+        """
+        stage = self._stage(system, point.state, self.tableau.stages[-2], slopes, stretch)
+        rise = sizes_of(system, slopes[-1] - slopes[-2])
+        run = sizes_of(system, end - stage)
+        rise, run = (lax.reduce_sum(x * x, (0,)) for x in (rise, run))
+        product = stretch.offset**2 * rise
+        bounded = product > (0.9 * self.tableau.stability) ** 2 * run
+        return jnp.where(accepted, jnp.where(bounded, count + 1, 0), count)
+
+
+class Tsit5(RungeKutta):
+    """Tsitouras' method of order 5, for loose tolerances and large networks.
+
+    Its error is estimated to order 4, and its polynomial has order 4. Source: Tsitouras,
+    *Runge-Kutta pairs of order 5(4) satisfying only the first column simplifying assumption*,
+    Computers & Mathematics with Applications 62, 2011.
+
+    ```python
+    ag.simulate(circuit, ts, calculus=ag.Real(method=ag.Tsit5(), rtol=1e-4, atol=1e-6))
+    ```
+    """
+
+    tableau: ClassVar[Tableau] = TSIT5
+
+
+class Dopri8(RungeKutta):
+    """Dormand and Prince's method of order 8, with errors of order 5 and 3 and a polynomial of order
+    7, for middle tolerances and large systems.
+
+    Source: Hairer, Nørsett and Wanner, *Solving Ordinary Differential Equations I*, 1993, sections
+    II.5 and II.6.
+
+    ```python
+    ag.simulate(circuit, ts, calculus=ag.Real(method=ag.Dopri8(), rtol=1e-8, atol=1e-10))
+    ```
+    """
+
+    tableau: ClassVar[Tableau] = DOPRI8
+
+
+def past(reach: Reach) -> Array:
+    """The distance to the last time, and enough more that rounding does not fall short of it."""
+    return reach.remaining + 4 * jnp.finfo(reach.remaining.dtype).eps * jnp.abs(reach.latest)
+
+
+def first_size(
+    system: System,
+    point: Point,
+    slope: Array,
+    control: StepControl,
+    reach: Reach,
+    order: int,
+) -> Array:
+    """A size for the first step, `[*lanes]` (Hairer, Nørsett and Wanner, section II.4).
+
+    An entry that starts at zero has no scale of its own, and is measured by what it moves by.
+    """
+    values, speeds = sizes_of(system, point.state), sizes_of(system, slope)
+    infinite = jnp.full_like(values, jnp.inf)
+    lasts = jnp.where((values > 0) & (speeds > 0), values / speeds, infinite)
+    first = 0.01 * lax.reduce_min(lasts, (0,)).astype(point.time.dtype)
+    longest = jnp.minimum(reach.remaining, control.max_step)
+    first = jnp.minimum(jnp.where(first > 0, first, jnp.inf), 0.01 * longest)
+    direction = jnp.sign(reach.latest - point.time)
+    ahead = point.state + direction * first * slope
+    bend = system.field(point.time + direction * first, _with_guesses(system, ahead, slope))
+    bend = sizes_of(system, bend - slope)
+    scale = control.atol + control.rtol * lax.max(values, first * speeds)
+    scale += jnp.finfo(scale.dtype).tiny
+    second = lax.reduce_max(bend / scale, (0,)) / first
+    second = jnp.maximum(second, lax.reduce_max(jnp.where(values > 0, speeds / scale, 0), (0,)))
+    size = jnp.where(second > 0, (0.01 / second) ** (1 / order), 100 * first)
+    size = jnp.minimum(jnp.where(jnp.isfinite(size), size, first), 100 * first)
+    return jnp.minimum(size, longest).astype(point.time.dtype)
+
+
+def _time(time: Array, part: float, stretch: Stretch) -> Array:
+    """The time of a stage, which no rounding moves past the latest one."""
+    found = time + part * stretch.offset
+    if part < 1:
+        return found
+    beyond = (found - stretch.latest) * stretch.offset > 0
+    return jnp.where(beyond, found + lax.stop_gradient(stretch.latest - found), found)
+
+
+def _with_guesses(system: System, state: Array, guesses: Array) -> Array:
+    """A state with guesses in the place of its own."""
+    if state.shape[0] == system.size:
+        return state
+    return jnp.concatenate([state[: system.size], guesses[system.size :]])
+
+
+def _status(
+    size: Array, step: Array, point: Point, accepted: Array, finite: Array, error: Array
+) -> Array:
+    """How an attempt stands: it fails where time cannot resolve a smaller step."""
+    resolution = jnp.finfo(size.dtype)
+    shortest = jnp.maximum(2 * resolution.eps * jnp.abs(point.time), resolution.tiny)
+    refused = jnp.where(jnp.isfinite(error), NO_STEP, NONFINITE)
+    status = jnp.where(~accepted & (step <= shortest), refused, OK)
+    return jnp.where(finite, status, NONFINITE).astype(jnp.int32)
