@@ -225,8 +225,9 @@ class Tsit5(RungeKutta):
 
 
 class Dopri8(RungeKutta):
-    """Dormand and Prince's method of order 8, with errors of order 5 and 3 and a polynomial of order
-    7, for middle tolerances and large systems.
+    """Dormand and Prince's method of order 8, for middle tolerances and large systems.
+
+    Its errors are estimated to orders 5 and 3, and its polynomial has order 7.
 
     Source: Hairer, Nørsett and Wanner, *Solving Ordinary Differential Equations I*, 1993, sections
     II.5 and II.6.
