@@ -82,7 +82,7 @@ class Real(Calculus):
         dense: bool = False,
         noise: str = "error",
         fixed_point: FixedPoint = FixedPoint(),  # noqa: B008 - frozen, and holds no array of JAX
-        method: Method | None = None,
+        method: Any = None,
     ):
         self.order = tuple(order.items()) if isinstance(order, Mapping) else order
         self.rtol, self.atol = as_tolerance("rtol", rtol), as_tolerance("atol", atol)

@@ -16,8 +16,12 @@ from ...jaxprs.lanes import run_in_lanes, spread
 from ...jaxprs.program import Program
 from . import path as paths
 from .adaptive import Step, at_number, reach_of, take_step
-from .methods.method import OK, OUT_OF_STEPS, Method
+from .methods.method import OK, OUT_OF_STEPS, STIFF, Method
 from .system import Point, StepControl, System, polynomial_at
+
+# After so many steps in a row that stability bounds, a run that cannot end within its steps is
+# stiff.
+STIFF_STEPS = 25
 
 
 class Run(eqx.Module):
@@ -25,8 +29,9 @@ class Run(eqx.Module):
 
     `saved` holds the states at the first `count` times; what lies past them is of no meaning, and
     its last row is for what is not saved.
-    `steps` are those taken, `rejected` the sizes refused, `smallest` the smallest step, and `path`
-    has the starts of steps, from the one that was counted in an earlier run on.
+    `steps` are those taken, `rejected` the sizes refused, `smallest` the smallest step, `bounded`
+    how many steps in a row stability has bounded, and `path` has the starts of steps, from the one
+    that was counted in an earlier run on.
     """
 
     point: Point
@@ -38,6 +43,7 @@ class Run(eqx.Module):
     steps: Int[Array, "*lanes"]
     rejected: Int[Array, "*lanes"]
     smallest: Float[Array, "*lanes"]
+    bounded: Int[Array, "*lanes"]
     path: Any  # a Path where it is asked for, else None
 
 
@@ -139,7 +145,7 @@ def blank(problem: Problem, ts: Array, begin: Point) -> Run:
     infinite = jnp.full(lanes, jnp.inf, ts.dtype)
     path = paths.blank(problem.rows, problem.max_steps, begin) if problem.rows else None
     unit = jnp.ones(lanes, ts.dtype)
-    return Run(begin, coefficients, unit, saved, zero, zero + OK, zero, zero, infinite, path)
+    return Run(begin, coefficients, unit, saved, zero, zero + OK, zero, zero, infinite, zero, path)
 
 
 def direction_of(ts: Array) -> Array:
@@ -195,7 +201,13 @@ def run(
         fresh = good & ~first
         steps = run.steps + fresh
         more = covered < count
-        status = jnp.where(good & more & (steps >= problem.max_steps), OUT_OF_STEPS, status)
+        row = jnp.where(attempt.bounded, run.bounded + 1, 0)
+        bounded = jnp.where(good, row, run.bounded)
+        ahead = jnp.abs(ts[-1] - step.after.time) / attempt.size
+        left = problem.max_steps - steps
+        stiff = (bounded >= STIFF_STEPS) & (ahead > left)
+        ends = jnp.where(stiff, STIFF, OUT_OF_STEPS)
+        status = jnp.where(good & more & (stiff | (left <= 0)), ends, status).astype(jnp.int32)
         # A refused step is tried again from the same point. A run that ends stays at its last step.
         refused = active & ~attempt.accepted & (status == OK)
         tried = dataclasses.replace(run.point, step=attempt.step, memory=attempt.memory)
@@ -210,6 +222,7 @@ def run(
             steps,
             run.rejected + jnp.where(active & ~first, attempt.rejected, 0),
             jnp.where(fresh, jnp.minimum(run.smallest, attempt.size), run.smallest),
+            bounded,
             path,
         )
         return after, first & ~good

@@ -63,6 +63,7 @@ class Attempt(eqx.Module):
     - `accepted`: the step is good. If it is not and `status` is `OK`, the run tries again from
       `step` and `memory`.
     - `rejected`: how many sizes this attempt refused.
+    - `bounded`: stability and not accuracy bounds the size, as in stiff systems.
     - `step`, `memory`: those of the next point, or of this one if the step is not accepted.
     - `stages`: what `Method.polynomial` reads.
     """
@@ -74,6 +75,7 @@ class Attempt(eqx.Module):
     accepted: Bool[Array, "*lanes"]
     status: Int[Array, "*lanes"]
     rejected: Int[Array, "*lanes"]
+    bounded: Bool[Array, "*lanes"]
     step: Float[Array, "*lanes"]
     memory: Any
     stages: Any

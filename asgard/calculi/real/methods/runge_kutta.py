@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import equinox as eqx
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Inexact, Int
+from jaxtyping import Array, Float, Inexact
 
 from ..system import Point, StepControl, System, sizes_of
 from .method import NO_STEP, NONFINITE, OK, Attempt, Method, Reach, Stretch
@@ -22,17 +22,14 @@ from .tableaus import DOPRI8, TSIT5, Row, Tableau
 GROWTH, SHRINKING, SAFETY = 10.0, 0.2, 0.9
 # How strongly the controller damps changes of the error (Gustafsson's beta).
 DAMPING = 0.04
-# After so many steps in a row that stability bounds, a run that cannot end in time is stiff.
-STIFF_STEPS = 25
 
 
 class Memory(eqx.Module):
-    """What is remembered between steps: the slope at the point, the error of the last step in units
-    of the tolerance, and how many steps in a row were bounded by stability."""
+    """What is remembered between steps: the slope at the point, and the error of the last step in
+    units of the tolerance."""
 
     slope: Inexact[Array, "state *lanes"]
     error: Float[Array, "*lanes"]
-    bounded: Int[Array, "*lanes"]
 
 
 class RungeKutta(Method):
@@ -47,8 +44,7 @@ class RungeKutta(Method):
         slope = system.field(point.time, point.state)
         size = first_size(system, point, slope, control, reach, self.tableau.order)
         error = jnp.full_like(point.time, 1e-4)
-        memory = Memory(slope, error, jnp.zeros(point.time.shape, jnp.int32))
-        return dataclasses.replace(point, step=size, memory=memory)
+        return dataclasses.replace(point, step=size, memory=Memory(slope, error))
 
     def attempt(
         self, system: System, point: Point, reach: Reach, direction: Array, control: StepControl
@@ -70,7 +66,6 @@ class RungeKutta(Method):
         step = size * factor
         # A breakpoint or the last time cuts this step, and not the next.
         step = lax.select(accepted & (size < proposed), lax.max(step, proposed), step)
-        bounded = self._bounded(system, memory.bounded, slopes, point, end, stretch, accepted)
         status = _status(size, step, point, accepted, finite, error)
         return Attempt(
             size=size,
@@ -80,11 +75,11 @@ class RungeKutta(Method):
             accepted=accepted & (status == OK),
             status=status,
             rejected=(~accepted).astype(jnp.int32),
+            bounded=self._is_bounded(system, slopes, point, end, stretch),
             step=step,
             memory=Memory(
                 jnp.where(accepted, slopes[-1], slope),
                 jnp.where(accepted, lax.max(error, jnp.full_like(error, 1e-4)), memory.error),
-                bounded,
             ),
             stages=slopes,
         )
@@ -185,17 +180,15 @@ class RungeKutta(Method):
         factor = jnp.where(jnp.isfinite(error), factor, SHRINKING)
         return jnp.clip(factor, SHRINKING, GROWTH)
 
-    def _bounded(
+    def _is_bounded(
         self,
         system: System,
-        count: Array,
         slopes: Sequence[Array],
         point: Point,
         end: Array,
         stretch: Stretch,
-        accepted: Array,
     ) -> Array:
-        """How many steps in a row stability has bounded.
+        """Whether stability bounds a step.
 
         The last two slopes belong to one time, and their difference tells the largest eigenvalue
         (Hairer and Wanner, section IV.2).
@@ -205,8 +198,7 @@ class RungeKutta(Method):
         run = sizes_of(system, end - stage)
         rise, run = (lax.reduce_sum(x * x, (0,)) for x in (rise, run))
         product = stretch.offset**2 * rise
-        bounded = product > (0.9 * self.tableau.stability) ** 2 * run
-        return jnp.where(accepted, jnp.where(bounded, count + 1, 0), count)
+        return product > (0.9 * self.tableau.stability) ** 2 * run
 
 
 class Tsit5(RungeKutta):

@@ -28,6 +28,8 @@ GROWTH = 2.0
 CROSSING = 1 / 256
 # The first step where the series gives none, as under a polynomial solution.
 FIRST = 1 / 64
+# How much smaller than expected an early term of a step is where stability bounds the step.
+UNEVEN = 0.1
 
 
 class Taylor(Method):
@@ -91,6 +93,7 @@ class Taylor(Method):
             accepted=status == OK,
             status=status,
             rejected=rejected,
+            bounded=_is_bounded(system, coefficients, scales, size, control) & (size == proposed),
             step=_grown(point, size, proposed, rejected),
             memory=(),
             stages=coefficients,
@@ -110,6 +113,21 @@ class Taylor(Method):
 def _change(coefficients: Array, offset: Array) -> Array:
     """What the state changes by over a step."""
     return polynomial_at(coefficients[1:], offset) * offset
+
+
+def _is_bounded(
+    system: System, coefficients: Array, scales: Array, size: Array, control: StepControl
+) -> Array:
+    """Whether stability bounds the size of a step.
+
+    Where accuracy bounds it, terms fall evenly from the scale to the tolerance. In a stiff system
+    the solution is smooth and its terms fall faster, until those of a perturbation by rounding take
+    over: it decays fast, so its terms grow. Compared is the term at a quarter of the order.
+    """
+    quarter = max(2, (coefficients.shape[0] - 1) // 4)
+    term = sizes_of(system, coefficients[quarter]) * size.astype(scales.dtype) ** quarter
+    even = scales * jnp.sqrt(jnp.sqrt(control.rtol)) + control.atol
+    return lax.reduce_and(term < UNEVEN * even, (0,))
 
 
 def _grown(point: Point, size: Array, proposed: Array, rejected: Array) -> Array:

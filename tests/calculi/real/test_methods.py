@@ -1,0 +1,167 @@
+"""What every method of steps gives: saved times, state, dense output, lanes and derivatives."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from systems import ode, oscillator
+
+import asgard as ag
+
+METHODS = {
+    "Taylor": ag.Taylor(8),
+    "Tsit5": ag.Tsit5(),
+    "Dopri8": ag.Dopri8(),
+}
+TS = jnp.linspace(0.0, 3.0, 7)
+TOLERANCE = 1e-8
+
+
+def options(name, **more):
+    return ag.Real(method=METHODS[name], rtol=TOLERANCE, atol=TOLERANCE, max_steps=511, **more)
+
+
+@pytest.fixture(params=METHODS)
+def name(request):
+    return request.param
+
+
+def pendulum(damping, start):
+    return ode(lambda y: jnp.stack([y[1], -jnp.sin(y[0]) - damping * y[1]]), start)
+
+
+def states(name, damping, start, ts=TS):
+    return ag.simulate(pendulum(damping, start), ts, calculus=options(name)).output
+
+
+START, DAMPING = jnp.array([1.0, -0.4]), jnp.asarray(0.3)
+
+
+@pytest.fixture(scope="module")
+def truth():
+    """The states by a Taylor run of machine precision, and their derivatives."""
+
+    def run(damping, start):
+        return ag.simulate(pendulum(damping, start), TS).output
+
+    return jax.jit(run)(DAMPING, START), jax.jit(jax.jacfwd(run, (0, 1)))(DAMPING, START)
+
+
+def test_saved_states_and_derivatives_in_every_mode(name, truth):
+    values, (by_damping, by_start) = truth
+
+    def run(damping, start):
+        return states(name, damping, start)
+
+    @jax.jit
+    def everything(damping, start):
+        forward = jax.jvp(run, (damping, start), (1.0, jnp.zeros(2)))
+        found, back = jax.vjp(run, damping, start)
+        reverse = back(jnp.ones_like(found))
+        return forward, reverse
+
+    (found, tangent), (to_damping, to_start) = everything(DAMPING, START)
+    np.testing.assert_allclose(found, values, atol=100 * TOLERANCE)
+    np.testing.assert_allclose(tangent, by_damping, atol=1000 * TOLERANCE)
+    np.testing.assert_allclose(to_damping, by_damping.sum(), atol=1000 * TOLERANCE)
+    np.testing.assert_allclose(to_start, by_start.sum((0, 1)), atol=1000 * TOLERANCE)
+
+
+@pytest.mark.slow
+def test_second_derivatives(name):
+    def loss(damping):
+        return jnp.sum(states(name, damping, START) ** 2)
+
+    found = jax.jit(jax.jacfwd(jax.grad(loss)))(DAMPING)
+    slope, step = jax.jit(jax.grad(loss)), 1e-4
+    expected = (slope(DAMPING + step) - slope(DAMPING - step)) / (2 * step)
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+def test_lanes_are_single_runs(name):
+    dampings = jnp.array([0.0, 0.3, 2.0])
+
+    @jax.jit
+    def batch(dampings):
+        def loss(damping):
+            found = states(name, damping, START)
+            return jnp.sum(found), found
+
+        return jax.vmap(jax.value_and_grad(loss, has_aux=True))(dampings)
+
+    (_, found), slopes = batch(dampings)
+    single = jax.jit(lambda damping: states(name, damping, START))
+    for damping, row in zip(dampings, found, strict=True):
+        np.testing.assert_allclose(row, single(damping), atol=1e-12)
+    assert np.all(np.isfinite(slopes))
+
+
+def test_a_run_goes_on_from_its_state_by_the_same_steps(name):
+    whole = ag.simulate(oscillator(), [0.0, 2.0, 5.0], calculus=options(name))
+    half = ag.simulate(oscillator(), [0.0, 2.0], calculus=options(name))
+    rest = ag.simulate(oscillator(), [2.0, 5.0], calculus=options(name), state=half.state)
+    for one, other in zip(whole.outputs, rest.outputs, strict=True):
+        np.testing.assert_allclose(one[-1], other[-1], atol=1e-13)
+    assert int(half.stats["steps"] + rest.stats["steps"]) == int(whole.stats["steps"])
+    # Another method goes on from where this one came to.
+    other = next(method for key, method in METHODS.items() if key != name)
+    calculus = ag.Real(method=other, rtol=TOLERANCE, atol=TOLERANCE)
+    rest = ag.simulate(oscillator(), [2.0, 5.0], calculus=calculus, state=half.state)
+    np.testing.assert_allclose(rest.outputs[0][-1], np.cos(5.0), atol=100 * TOLERANCE)
+
+
+def test_dense_output_and_backward_runs(name):
+    run = ag.simulate(oscillator(), [5.0, 0.0], calculus=options(name, dense=True))
+    times = np.linspace(0.0, 5.0, 23)
+    x, _ = run.evaluate(times)
+    np.testing.assert_allclose(x, np.cos(times - 5.0), atol=300 * TOLERANCE)
+
+
+def test_breakpoints_end_steps_and_move_with_their_times(name):
+    def run(at):
+        step = ag.Register("t", 0.0)
+        calculus = options(name, breakpoints=at[None])
+        inputs = (lambda t: jnp.where(t < at, t, 2.0 + t**3),)
+        return ag.simulate(step, [0.0, 2.0], inputs=inputs, calculus=calculus).output[-1]
+
+    at = jnp.asarray(0.7)
+    found, slope = jax.jit(jax.value_and_grad(run))(at)
+    np.testing.assert_allclose(found, 0.245 + 2.6 + (16 - 0.7**4) / 4, rtol=1e-12)
+    np.testing.assert_allclose(slope, 0.7 - 2.0 - 0.7**3, rtol=1e-10)
+
+
+def kepler():
+    """The solution z of z = u + 0.8 sin z, 1 -> 1."""
+    return ((ag.Id() @ (ag.Sin() >> ag.Scalar(0.8))) >> ag.Add() >> ag.Split()).trace()
+
+
+def test_loops_without_registers_are_solved_as_the_run_goes(name):
+    # x' = -z with z - 0.8 sin z = x, so that z' (1 - 0.8 cos z) = -z.
+    circuit = kepler() >> ag.Var("z") >> ag.Scalar(-1.0) >> ag.Register("t", 1.0) >> ag.Split()
+    run = ag.simulate(circuit.trace(), [0.0, 1.0, 2.0], calculus=options(name))
+    start = run["z"][0]
+    np.testing.assert_allclose(start - 0.8 * np.sin(start), 1.0, rtol=1e-14)
+    same = ode(lambda z: -z / (1 - 0.8 * jnp.cos(z)), start)
+    expected = ag.simulate(same, [0.0, 1.0, 2.0]).output
+    np.testing.assert_allclose(run["z"], expected, atol=100 * TOLERANCE)
+
+
+def test_a_blow_up_is_a_status(name):
+    blow_up = (ag.Power(2) >> ag.Register("t", 1.0) >> ag.Split()).trace()
+    run = ag.simulate(blow_up, [0.0, 0.5, 2.0], calculus=options(name), throw=False)
+    assert run.status != ag.Status.ok
+    np.testing.assert_allclose(run.output[:2], [1.0, 2.0], rtol=1e-5)
+    assert np.isnan(run.output[2])
+    assert 0.99 < float(run.stats["reached"]) <= 1.001
+
+
+def test_wrong_methods_are_refused():
+    for given, message in {
+        "a string": ({"method": "tsit5"}, "method of stepping"),
+        "a class": ({"method": ag.Tsit5}, "method of stepping"),
+        "an order too": ({"method": ag.Tsit5(), "order": 4}, "Taylor"),
+    }.values():
+        with pytest.raises(ag.CircuitError, match=message):
+            ag.Real(**given)
+    with pytest.raises(ag.CircuitError, match="order of 2 or more"):
+        ag.Taylor(1)

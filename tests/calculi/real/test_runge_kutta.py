@@ -1,0 +1,101 @@
+"""Explicit Runge-Kutta methods: their tableaus, and what every method of steps gives.
+
+`test_methods.py` has what holds for any method; here is what belongs to these.
+"""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from systems import decay, ode
+
+import asgard as ag
+from asgard.calculi.real.methods.tableaus import DOPRI8, TSIT5
+
+TABLEAUS = {"Tsit5": TSIT5, "Dopri8": DOPRI8}
+
+
+def matrix(tableau):
+    """All stages of a tableau as a square matrix, with those of its dense output."""
+    rows = [(), *tableau.stages, *tableau.more]
+    found = np.zeros((len(rows), len(rows)))
+    for number, row in enumerate(rows):
+        found[number, : len(row)] = row
+    return found
+
+
+@pytest.mark.parametrize("name", TABLEAUS)
+def test_a_tableau_satisfies_the_conditions_of_its_order_on_quadratures(name):
+    tableau = TABLEAUS[name]
+    times, weights = np.array(tableau.times), np.array(tableau.stages[-1])
+    stages = matrix(tableau)
+    np.testing.assert_allclose(stages.sum(1), times, atol=1e-13)
+    nodes = times[: len(weights)]
+    for power in range(tableau.order):
+        np.testing.assert_allclose(weights @ nodes**power, 1 / (power + 1), atol=1e-13)
+    for row in tableau.errors:
+        assert abs(sum(row)) < 1e-13
+
+
+@pytest.mark.parametrize("name", TABLEAUS)
+def test_the_dense_output_meets_the_solution_at_both_ends(name):
+    tableau = TABLEAUS[name]
+    dense = np.array(tableau.dense)
+    whole = np.zeros(len(dense))
+    whole[: len(tableau.stages[-1])] = tableau.stages[-1]
+    # At the end the polynomial is the solution, with its slope; at the start the slope is right.
+    np.testing.assert_allclose(dense.sum(1), whole, atol=1e-12)
+    slope = dense @ np.arange(1, dense.shape[1] + 1)
+    at_end = np.eye(len(dense))[len(tableau.stages)]
+    np.testing.assert_allclose(slope, at_end, atol=1e-11)
+    np.testing.assert_allclose(dense[:, 0], np.eye(len(dense))[0], atol=1e-13)
+
+
+@pytest.mark.parametrize("name", TABLEAUS)
+def test_the_method_is_stable_on_the_negative_axis_as_far_as_it_says(name):
+    tableau = TABLEAUS[name]
+    count = len(tableau.stages)
+    stages, weights = matrix(tableau)[:count, :count], np.array(tableau.stages[-1])
+
+    def factor(z):
+        return 1 + z * weights @ np.linalg.solve(np.eye(count) - z * stages, np.ones(count))
+
+    inside = np.linspace(-tableau.stability, -0.01, 50)
+    assert all(abs(factor(z)) <= 1 for z in inside)
+    assert abs(factor(-1.1 * tableau.stability)) > 1
+
+
+def pendulum(start):
+    return ode(lambda y: jnp.stack([y[1], -jnp.sin(y[0])]), start)
+
+
+@pytest.mark.parametrize(
+    ("method", "order"), [(ag.Tsit5(), 5), (ag.Dopri8(), 8)], ids=["Tsit5", "Dopri8"]
+)
+def test_the_error_falls_with_the_order(method, order):
+    start, ts = jnp.array([1.0, 0.0]), jnp.array([0.0, 4.0])
+
+    def end(longest):
+        # A tolerance that refuses no step: all are as long as they may be.
+        calculus = ag.Real(method=method, rtol=1.0, atol=1e3, max_step=longest)
+        return ag.simulate(pendulum(start), ts, calculus=calculus).output[-1]
+
+    truth = ag.simulate(pendulum(start), ts).output[-1]
+    sizes = np.array([0.5, 0.25])
+    errors = [np.abs(end(size) - truth).max() for size in sizes]
+    slope = np.log2(errors[0] / errors[1])
+    assert order - 0.7 < slope < order + 1.3
+
+
+def test_a_stiff_run_ends_early_and_says_what_to_use():
+    stiff = ode(lambda y: jnp.stack([-1e6 * (y[0] - jnp.cos(y[1])), 1.0 + 0 * y[0]]), jnp.ones(2))
+    for method in (ag.Tsit5(), ag.Taylor(10)):
+        calculus = ag.Real(method=method, rtol=1e-6, atol=1e-6)
+        run = ag.simulate(stiff, [0.0, 1.0], calculus=calculus, throw=False)
+        assert run.status == ag.Status.stiff
+        assert int(run.stats["steps"]) < 1000
+    with pytest.raises(ag.SimulationError, match=r"Radau\(\)"):
+        ag.simulate(stiff, [0.0, 1.0], calculus=calculus)
+    # A run that has the steps to get to its end does.
+    calculus = ag.Real(method=ag.Tsit5(), rtol=1e-4, atol=1e-4)
+    run = ag.simulate(decay(1e3), [0.0, 20.0], calculus=calculus)
+    assert run.status == ag.Status.ok
