@@ -31,7 +31,8 @@ class LaneCall(abc.ABC):
     """What a call does.
 
     Everywhere, `laned` says which operands have lanes as their last axis, and `size` is how many
-    lanes there are, or 0 for none. If there are any, all results have them.
+    lanes there are, or 0 for none. If there are any, all results have them, but those that are sums
+    over all lanes.
     """
 
     primitive: ClassVar[Primitive]  # what it is a call of
@@ -42,6 +43,15 @@ class LaneCall(abc.ABC):
     @abc.abstractmethod
     def tile(self) -> int:
         """How many lanes a kernel has at most."""
+
+    @property
+    def sums(self) -> Flags | None:
+        """Which results are sums over the lanes; None where none is. Such a call is not tiled."""
+        return None
+
+    def by_lane(self) -> "LaneCall":
+        """The same call without sums: its results are those of each lane."""
+        return self
 
     @abc.abstractmethod
     def outline(self, avals: Avals) -> list[Any]:
@@ -234,8 +244,11 @@ def _run(
         results = call.loop(*given, laned, size, kernel)
         if not size:
             return results
-        pairs = zip(results, outline, strict=not call.reports_kernel)
-        return [spread((x, x.ndim > len(aval.shape)), size) for x, aval in pairs]
+        found = zip(results, outline, sums_of(call, outline), strict=not call.reports_kernel)
+        return [
+            x if is_sum else spread((x, x.ndim > len(aval.shape)), size)
+            for x, aval, is_sum in found
+        ]
 
     if kernel:
         results, is_kernel = as_kernel(loop, *room, *operands)
@@ -265,9 +278,10 @@ _lower_in_tiles = mlir.lower_fun(_run_in_tiles, multiple_results=True)
 
 @default_promotion()
 def _abstract(*operands: Any, call: LaneCall, laned: Flags, size: int) -> list[Any]:
-    tail = (size,) if size else ()
     outline = call.outline(one_lane(operands, laned))
-    return [ShapedArray((*aval.shape, *tail), aval.dtype) for aval in outline]
+    tails = (() if is_sum or not size else (size,) for is_sum in sums_of(call, outline))
+    pairs = zip(outline, tails, strict=True)
+    return [ShapedArray((*aval.shape, *tail), aval.dtype) for aval, tail in pairs]
 
 
 @default_promotion()
@@ -291,10 +305,28 @@ def _batch(
             x = x.reshape(*x.shape[:-2], count * size)
         batched.append(x)
     flags = tuple(flag or axis is not None for flag, axis in zip(laned, axes, strict=True))
-    results = bind(call, batched, flags, count * max(size, 1))
+    results = bind(call.by_lane(), batched, flags, count * max(size, 1))
     if size:
         results = [x.reshape(*x.shape[:-1], count, size) for x in results]
-    return results, [x.ndim - 1 - bool(size) for x in results]
+    axes = [x.ndim - 1 - bool(size) for x in results]
+    return _summed(call, results), axes
+
+
+def sums_of(call: LaneCall, results: Sequence[Any]) -> Flags:
+    """Which results of a call are sums over its lanes."""
+    return (False,) * len(results) if call.sums is None else call.sums
+
+
+def _summed(call: LaneCall, results: Sequence[Any]) -> list[Any]:
+    """The results of `call.by_lane()` as those of a call: some are sums over its lanes."""
+    pairs = zip(results, sums_of(call, results), strict=True)
+    return [_sum_over_lanes(x) if is_sum else x for x, is_sum in pairs]
+
+
+def _sum_over_lanes(x: Any) -> Any:
+    if isinstance(x, ad.Zero):
+        return ad.Zero(ShapedArray(x.aval.shape[:-1], x.aval.dtype))
+    return jnp.sum(x, axis=-1)
 
 
 def _without(x: Any, axis: int | None) -> Any:
@@ -307,7 +339,8 @@ def _without(x: Any, axis: int | None) -> Any:
 def _differentiate(
     primals: Sequence[Any], tangents: Sequence[Any], *, call: LaneCall, laned: Flags, size: int
 ) -> tuple[list[Array], list[Any]]:
-    results, derivatives = call.differentiate(primals, tangents, laned, size)
+    results, derivatives = call.by_lane().differentiate(primals, tangents, laned, size)
+    results, derivatives = _summed(call, results), _summed(call, derivatives)
     flags = [jnp.issubdtype(x.dtype, jnp.inexact) for x in results]
     zeros = [ad.Zero(jax.typeof(x).to_tangent_aval()) for x in results]
     return results, merge(flags, derivatives, zeros)
@@ -320,9 +353,11 @@ def _transpose(
     unknown = [ad.is_undefined_primal(x) for x in operands]
     # The lanes of an operand that all of them share are summed.
     found = [
-        jnp.sum(x, axis=-1) if size and not flag else x
-        for x, flag in zip(
-            call.transpose(cotangents, operands, laned, size), flagged(unknown, laned), strict=True
+        jnp.sum(x, axis=-1) if x.ndim > operand.aval.ndim else x
+        for x, operand in zip(
+            call.transpose(cotangents, operands, laned, size),
+            flagged(unknown, operands),
+            strict=True,
         )
     ]
     return merge(unknown, found, [None] * len(operands))

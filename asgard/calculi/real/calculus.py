@@ -17,6 +17,7 @@ from ..calculus import Calculus
 from ..trajectory import Trajectory
 from . import eager
 from .dense import Dense
+from .methods.choice import looseness
 from .methods.method import Method
 from .path import CHECKPOINTS
 from .runs import Storage
@@ -28,13 +29,18 @@ from .tolerances import Tolerance, as_floats, as_number, as_tolerance, check_res
 class Real(Calculus):
     """Functions of a real coordinate: `register(t)` is the integral from the start.
 
-    A run takes adaptive Taylor steps. The defaults are those of machine precision; a looser `rtol`
-    takes longer steps of the same order.
+    A run takes adaptive steps, by default to machine precision.
 
     **Arguments:**
 
-    - `order`: the order of the Taylor steps, 2 or more; by default 20 in float64, 9 in float32.
-      Under `compile`, the order of the series (also one for each dimension, by name).
+    - `method`: how a step is made: `ag.Taylor`, `ag.Tsit5`, `ag.Dopri8`, or one of your own. By
+      default the run chooses when it is traced, by the tightest number of `rtol`, where that is
+      known, and by the equation: `Tsit5` from 1e-4 on, `Dopri8` from 1e-11 on, `Taylor` below.
+      States of more than 64 numbers, and equations with products of matrices, never take `Taylor`;
+      smaller ones that branch always do, since a Taylor step finds where.
+    - `order`: short for `method=Taylor(order)`: the order of Taylor steps, 2 or more; by default 20
+      in float64, 9 in float32. Under `compile`, the order of the series (also one for each
+      dimension, by name; that along time is the order of the steps).
     - `rtol`, `atol`: what error a step may make in each entry of the state, relative to its size
       and absolute: `atol + rtol |y|`. A number; an array, one number for each entry of a register;
       or a dictionary of these by the names of wires (`Var`) or of registers, which are those of
@@ -44,7 +50,7 @@ class Real(Calculus):
     - `max_steps`: how many steps a run may take.
     - `max_step`: the longest step, in units of time. Set it where an input has features that are
       narrow beside the time before them: a step cannot see what lies between the points at which it
-      is checked.
+      asks for the equation.
     - `breakpoints`: times at which a step ends, for inputs that jump there.
     - `adjoint`: what reverse mode keeps of a run. "bounded": the starts of at most 1,024 steps,
       between which steps are taken once more; "recorded": those of all steps, in memory for
@@ -60,6 +66,7 @@ class Real(Calculus):
 
     order: int | tuple[tuple[str, int], ...] | None = eqx.field(static=True)
     method: Method | None
+    tolerance: str = eqx.field(static=True)
     rtol: Tolerance
     atol: Tolerance
     max_steps: int = eqx.field(static=True)
@@ -93,6 +100,7 @@ class Real(Calculus):
         self.adjoint = adjoint
         self.dense = dense
         self.fixed_point = fixed_point
+        self.tolerance = looseness(self.rtol)
         self.method = _checked_method(method, order)
         check_count("Real", "max_steps", max_steps, 1)
         check_flag("Real", "dense", dense)
@@ -170,6 +178,7 @@ def _simulation(
     return Simulation(
         *(circuit, ts, inputs, dim, real.order),
         method=real.method,
+        tolerance=real.tolerance,
         noise=real.noise,
         fixed_point=real.fixed_point,
         breakpoints=real.breakpoints,

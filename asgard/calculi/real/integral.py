@@ -15,6 +15,7 @@ from jax import lax
 from jax.interpreters import ad
 from jaxtyping import Array, Float
 
+from ...circuits.fields import LARGEST_COUNT
 from ...jaxprs.kernel import LARGEST_SUM
 from ...jaxprs.lane_call import (
     Avals,
@@ -27,6 +28,7 @@ from ...jaxprs.lane_call import (
     inexact,
     merge,
     one_lane,
+    sums_of,
 )
 from ...jaxprs.primitives import traits
 from ...jaxprs.program import Program, trace
@@ -145,6 +147,8 @@ class Integral(LaneCall):
 
     @property
     def tile(self) -> int:
+        if self.problem.multiplies:
+            return LARGEST_COUNT
         return max(1, min(TILE, (LARGEST_SUM - 1) // self.problem.largest))
 
     def outline(self, avals: Avals) -> list[Any]:
@@ -274,17 +278,39 @@ class Tangent(_Derivative):
         self, cotangents: Sequence[Any], operands: Sequence[Any], laned: Flags, size: int
     ) -> list[Array]:
         given = tuple(not isinstance(cotangent, ad.Zero) for cotangent in cotangents)
-        call = Cotangent(self.problem, self.rows, self.moving, given)
+        moved = flagged(self.moving, laned[: len(self.moving)])
+        pairs = zip(moved, laned[self.known :], strict=True)
+        shared = tuple(size > 0 and not any(pair) for pair in pairs)
+        sums = shared if self.problem.multiplies and any(shared) else None
+        call = Cotangent(self.problem, self.rows, self.moving, given, sums)
         flags = (*laned[: self.known], *(size > 0,) * sum(given))
         return bind(call, [*operands[: self.known], *flagged(given, cotangents)], flags, size)
 
 
 class Cotangent(_Derivative):
-    """The cotangents of a run's moving operands by those of its inexact results that are given."""
+    """The cotangents of a run's moving operands by those of its inexact results that are given.
 
-    def __init__(self, problem: Problem, rows: int, moving: Flags, given: Flags):
+    Where a batch shares large operands, such as the weights of a network, their cotangents are sums
+    over the lanes: see `LaneCall.sums`.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        rows: int,
+        moving: Flags,
+        given: Flags,
+        sums: Flags | None = None,
+    ):
         super().__init__(problem, rows, moving)
-        self.given = given
+        self.given, self.shared = given, sums
+
+    @property
+    def sums(self) -> Flags | None:
+        return self.shared
+
+    def by_lane(self) -> "Cotangent":
+        return Cotangent(self.problem, self.rows, self.moving, self.given)
 
     def outline(self, avals: Avals) -> list[Any]:
         return flagged(self.moving, self.split(avals)[0])
@@ -292,12 +318,23 @@ class Cotangent(_Derivative):
     def room(self, avals: Avals) -> list[Any]:
         given = self.integral.arguments(self.split(avals)[0])
         constants = flagged(self._wanted, given.constants[self.problem.method.derived])
-        return [given.ts, given.control.breakpoints, *constants]
+        # Sums have no lanes, which all room has.
+        return [given.ts, given.control.breakpoints, *flagged(self._by_lane, constants)]
 
     @property
     def _wanted(self) -> tuple[bool, ...]:
         """Which constants of the program that derivatives flow through move."""
         return tuple(self.integral.arguments(self.moving).constants[self.problem.method.derived])
+
+    @property
+    def _by_lane(self) -> tuple[bool, ...]:
+        """Which of the wanted constants have cotangents for each lane."""
+        if self.shared is None:
+            return (True,) * sum(self._wanted)
+        derived = self.problem.method.derived
+        sums = merge(self.moving, self.shared, self.moving)
+        found = self.integral.arguments(sums).constants[derived]
+        return tuple(not is_sum for is_sum in flagged(self._wanted, found))
 
     def loop(
         self, room: list[Any], operands: list[Any], laned: Flags, size: int, kernel: bool
@@ -315,10 +352,15 @@ class Cotangent(_Derivative):
             size=size,
             given=self._results(one_lane(primals, flags), cotangents),
             wanted=self._wanted,
+            sums=self.shared is not None,
             timed=any((moves.ts, moves.begin.time, moves.begin.late, moves.control.breakpoints)),
             scatter=not kernel,
         )
         count, taken = counts
+        ts, stops, *own = room
+        shared = flagged(self._wanted, arguments.constants[self.problem.method.derived])
+        constants = merge(self._by_lane, own, [jnp.zeros_like(x) for x in shared])
+        room = [ts, stops, *constants]
         found = sweep.run(Path(*about[:_PATH]), others[:_PATH], count, taken, room)
         zeros = in_lanes(primals, flags, size)
         nothing = self.integral.arguments([jnp.zeros_like(x) for x in zeros])
@@ -331,7 +373,13 @@ class Cotangent(_Derivative):
             constants=nothing.constants
             | {derived: merge(self._wanted, found.constants, nothing.constants[derived])},
         )
-        return flagged(self.moving, jax.tree.leaves(whole))
+        results = flagged(self.moving, jax.tree.leaves(whole))
+        pairs = zip(results, sums_of(self, results), flagged(self.moving, primals), strict=True)
+        # What the sweep has not summed itself: all but the constants.
+        return [
+            jnp.sum(x, axis=-1) if is_sum and x.ndim > operand.ndim else x
+            for x, is_sum, operand in pairs
+        ]
 
     def _results(self, avals: Avals, cotangents: Sequence[Any]) -> Run:
         """The cotangents of all results, None for those that are not given."""
@@ -350,7 +398,8 @@ class Cotangent(_Derivative):
         self, cotangents: Sequence[Any], operands: Sequence[Any], laned: Flags, size: int
     ) -> list[Array]:
         call = Tangent(self.problem, self.rows, self.moving)
-        flags = (*laned[: self.known], *(size > 0,) * len(cotangents))
+        sums = sums_of(self, cotangents)
+        flags = (*laned[: self.known], *(size > 0 and not is_sum for is_sum in sums))
         given = [ad.instantiate_zeros(cotangent) for cotangent in cotangents]
         results = bind(call, [*operands[: self.known], *given], flags, size)
         return flagged(self.given, results)

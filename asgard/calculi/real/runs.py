@@ -100,6 +100,13 @@ class Problem:
         avals = (aval for program in self.programs.values() for aval in program.avals.values())
         return max(math.prod(aval.shape) for aval in avals)
 
+    @property
+    def multiplies(self) -> bool:
+        """Whether a program multiplies by matrices. Then it is no kernel in lanes: all lanes go
+        through it at once, and are multiplied at once."""
+        programs = self.programs.values()
+        return any(one.name == "dot_general" for program in programs for one in program.equations)
+
 
 def system_of(
     problem: Problem,

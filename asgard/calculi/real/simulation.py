@@ -20,6 +20,7 @@ from ...fixed_points.jacobian import jacobian
 from ...fixed_points.layout import Layout
 from ...fixed_points.options import FixedPoint
 from ...jaxprs.apart import MANY, apart
+from ...jaxprs.program import trace
 from ...status import Status
 from ...taylor.algebraic import Algebraic
 from ...taylor.evaluate import evaluate
@@ -34,6 +35,7 @@ from ..rows import only
 from ..trajectory import Trajectory
 from . import integral
 from .adaptive import Pause, beside, resume, start, stretch_of
+from .methods.choice import chosen
 from .methods.method import Method
 from .methods.taylor import Taylor
 from .path import Path
@@ -54,6 +56,7 @@ class Simulation:
         order: int | tuple[tuple[str, int], ...] | None,
         *,
         method: Method | None,
+        tolerance: str,
         noise: str,
         fixed_point: FixedPoint,
         breakpoints: Array | None,
@@ -69,7 +72,8 @@ class Simulation:
             orders=orders,
         )
         along_time = orders.get(self.cut.dim) if isinstance(order, tuple) else order
-        self.method = Taylor(along_time) if method is None else method
+        self._given = method if along_time is None else Taylor(along_time)
+        self._tolerance = tolerance
         self.stops = self.cut.stops if breakpoints is None else (*self.cut.stops, breakpoints)
         self.registers = {
             node.outs[0]: node.ins[0]
@@ -136,6 +140,15 @@ class Simulation:
             self.method, self._system, self.ts, point, again, control, storage
         )
         return run, again, is_kernel
+
+    @functools.cached_property
+    def method(self) -> Method:
+        """How steps are made: as was asked for, or by the system and its tolerance."""
+        if self._given is not None:
+            return self._given
+        begin = self._begin()
+        field = trace(lambda t, y: (self._field(t, y),), begin.time, begin.state)
+        return chosen(self._tolerance, field, self._size, self.dtype)
 
     @property
     def _system(self) -> System:

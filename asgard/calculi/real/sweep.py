@@ -69,8 +69,9 @@ class Sweep:
     """The backward pass of a run.
 
     `given` holds the cotangents of the results, None for those that are zero; `wanted` says of
-    which constants of the method's program cotangents are asked for, and `timed` whether those of
-    times are. The other fields are those of a run.
+    which constants of the method's program cotangents are asked for, `sums` whether as sums over
+    the lanes where all lanes share a constant, and `timed` whether those of times are asked for.
+    The other fields are those of a run.
     """
 
     problem: Problem
@@ -79,6 +80,7 @@ class Sweep:
     size: int
     given: Run
     wanted: tuple[bool, ...]
+    sums: bool
     timed: bool
     scatter: bool
 
@@ -303,6 +305,8 @@ class Sweep:
     def _pull(self, step: Recorded, curve: Array) -> tuple[Array, Array, Array, Array, list[Array]]:
         """The polynomial of a step, and from its cotangent those of time, state, offset and
         constants."""
+        if self.sums:
+            return self._pull_sums(step, curve)
         problem, laned = self.problem, self.size > 0
         program = transposed(problem, self.wanted, self.timed)
         constants, flags = self.arguments.constants, self.laned.constants
@@ -315,6 +319,29 @@ class Sweep:
         values = [spread(result, self.size) if laned else result[0] for result in results]
         values[1:] = [jnp.where(step.active, value, 0) for value in values[1:]]
         return *values[:4], values[4:]
+
+    def _pull_sums(
+        self, step: Recorded, curve: Array
+    ) -> tuple[Array, Array, Array, Array, list[Array]]:
+        """The same, by a transpose in lanes: the cotangents of constants that all lanes share are
+        sums, and those of a matrix are one product of matrices."""
+        method, constants = self.problem.method, self.arguments.constants
+        begin = runs.spread_begin(self.arguments, self.laned, self.size)
+        # A lane that has ended adds zero times the slopes at its start, which are finite.
+        time = jnp.where(step.active, step.point.time, begin.time)
+        state = jnp.where(step.active, step.point.state, begin.state)
+        offset = jnp.where(step.active, step.stretch.offset, jnp.ones_like(step.stretch.offset))
+        unit = jnp.where(step.active, step.stretch.unit, offset)
+
+        def run(time: Array, state: Array, offset: Array, changing: list[Array]) -> Array:
+            moved = merge(self.wanted, changing, constants[method.derived])
+            given = {**constants, method.derived: moved}
+            system = runs.system_of(self.problem, given, self.laned.constants, self.size)
+            return method.curve(system, time, state, Stretch(offset, unit, step.stretch.latest))
+
+        changing = flagged(self.wanted, constants[method.derived])
+        coefficients, back = jax.vjp(run, time, state, offset, changing)
+        return coefficients, *back(jnp.where(step.active, curve, 0))
 
     def _with_path(self, found: Cotangents, path: Path, step: Array, active: Array) -> Cotangents:
         """With the cotangents of the path's row, if a step has one."""

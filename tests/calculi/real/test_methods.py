@@ -96,6 +96,44 @@ def test_lanes_are_single_runs(name):
     assert np.all(np.isfinite(slopes))
 
 
+class Network(ag.Atom):
+    """A layer of weights."""
+
+    weights: jax.Array
+    n_in = n_out = 1
+
+    def __call__(self, y):
+        return jnp.tanh(self.weights @ y) - y
+
+
+def test_gradients_of_weights_that_a_batch_shares(name):
+    starts = jnp.array([[1.0, 0.5], [-0.3, 2.0], [0.1, 0.1]])
+    # The last run is over before the others, and its logarithm has no value elsewhere.
+    ends = jnp.array([1.0, 0.5, 1e-3])
+
+    def loss(weights, scale, start, end):
+        fed = (
+            Network(weights) >> ag.Scalar(scale) >> ag.Register("t", start) >> ag.Split()
+        ).trace()
+        run = ag.simulate(fed, jnp.stack([0.0 * end, end]), calculus=options(name), throw=False)
+        return jnp.sum(run.output[-1] ** 2)
+
+    def together(weights, scale):
+        return jnp.sum(jax.vmap(loss, (None, None, 0, 0))(weights, scale, starts, ends))
+
+    weights, scale = jnp.array([[0.5, -1.0], [1.0, 0.3]]), jnp.asarray(1.3)
+    found = jax.jit(jax.grad(together, (0, 1)))(weights, scale)
+    # Lane by lane, then summed: also of a batch of batches that shares one of the two.
+    one = jax.grad(loss, (0, 1))
+    single = jax.jit(jax.vmap(one, (None, None, 0, 0)))(weights, scale, starts, ends)
+    for whole, rows in zip(found, single, strict=True):
+        np.testing.assert_allclose(whole, rows.sum(0), rtol=1e-9)
+    scales = jnp.array([1.3, 0.7])
+    nested = jax.jit(jax.vmap(jax.grad(together, (0, 1)), (None, 0)))(weights, scales)
+    for whole, rows in zip(found, nested, strict=True):
+        np.testing.assert_allclose(rows[0], whole, rtol=1e-9)
+
+
 def test_a_run_goes_on_from_its_state_by_the_same_steps(name):
     whole = ag.simulate(oscillator(), [0.0, 2.0, 5.0], calculus=options(name))
     half = ag.simulate(oscillator(), [0.0, 2.0], calculus=options(name))
@@ -165,3 +203,20 @@ def test_wrong_methods_are_refused():
             ag.Real(**given)
     with pytest.raises(ag.CircuitError, match="order of 2 or more"):
         ag.Taylor(1)
+
+
+def test_the_default_follows_the_tolerance_and_the_equation():
+    def chosen(circuit, **more):
+        run = ag.simulate(circuit, [0.0, 0.1], calculus=ag.Real(**more))
+        return len(run.state.coefficients) - 1
+
+    smooth = ode(lambda y: -y, jnp.ones(2))
+    assert [chosen(smooth, rtol=rtol) for rtol in (1e-3, 1e-6, 1e-12, None)] == [4, 7, 20, 20]
+    assert chosen(smooth, rtol=1e-3, order=6) == 6
+    assert chosen(smooth, rtol={"register[0]": jnp.array([1e-3, 1e-6])}) == 7
+    assert chosen(ode(lambda y: -jnp.abs(y), jnp.ones(2)), rtol=1e-3) == 20
+    assert chosen(ode(lambda y: -y, jnp.ones(65))) == 7
+    assert chosen(ode(lambda y: -y, jnp.ones(2, jnp.float32)), rtol=1e-6) == 9
+    # A tolerance that is traced is not known when the method is chosen.
+    traced = jax.jit(lambda rtol: ag.simulate(smooth, [0.0, 0.1], calculus=ag.Real(rtol=rtol)))
+    assert len(traced(1e-3).state.coefficients) == 21

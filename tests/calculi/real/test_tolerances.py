@@ -93,11 +93,12 @@ def test_a_wave_fills_cells_that_are_zero_at_first():
 
 def test_tolerances_by_name_and_by_entry():
     circuit = lotka_volterra()
-    loose, tight = (run(circuit, 10.0, rtol=rtol).stats["steps"] for rtol in (1e-3, 1e-9))
-    assert loose < tight
 
     def steps(**options):
-        return run(circuit, 10.0, **options).stats["steps"]
+        return run(circuit, 10.0, method=ag.Taylor(), **options).stats["steps"]
+
+    loose, tight = (steps(rtol=rtol) for rtol in (1e-3, 1e-9))
+    assert loose < tight
 
     # By the names of wires and of registers.
     assert steps(rtol={"prey": 1e-3, "predator": 1e-3}) == loose

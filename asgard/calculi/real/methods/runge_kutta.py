@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Inexact
 
+from ....jaxprs.fences import computed_once
 from ..system import Point, StepControl, System, sizes_of
 from .method import NO_STEP, NONFINITE, OK, Attempt, Method, Reach, Stretch
 from .tableaus import DOPRI8, TSIT5, Row, Tableau
@@ -22,6 +23,9 @@ from .tableaus import DOPRI8, TSIT5, Row, Tableau
 GROWTH, SHRINKING, SAFETY = 10.0, 0.2, 0.9
 # How strongly the controller damps changes of the error (Gustafsson's beta).
 DAMPING = 0.04
+
+# The error estimate is right to so many resolutions of the state.
+ROUNDING = 4.0
 
 
 class Memory(eqx.Module):
@@ -56,8 +60,9 @@ class RungeKutta(Method):
             # A breakpoint may lie between the end of the last step and this point.
             slope = system.field(point.time, point.state)
         stretch = Stretch(direction * size, direction * size, reach.latest)
-        slopes, end = self._stages(system, point.time, point.state, slope, stretch)
-        change = self._combined(self.tableau.stages[-1], slopes) * stretch.offset
+        slopes, changes = self._stages(system, point.time, point.state, slope, stretch)
+        change = changes[-1]
+        end = point.state + change
         error = self._error(system, point.state, end, slopes, size, control)
         accepted = error <= 1
         finite = lax.reduce_sum(slope * 0, (0,)) == 0
@@ -75,7 +80,7 @@ class RungeKutta(Method):
             accepted=accepted & (status == OK),
             status=status,
             rejected=(~accepted).astype(jnp.int32),
-            bounded=self._is_bounded(system, slopes, point, end, stretch),
+            bounded=self._is_bounded(system, slopes, changes, stretch),
             step=step,
             memory=Memory(
                 jnp.where(accepted, slopes[-1], slope),
@@ -101,20 +106,27 @@ class RungeKutta(Method):
 
     def _stages(
         self, system: System, time: Array, state: Array, slope: Array, stretch: Stretch
-    ) -> tuple[list[Array], Array]:
-        """The slopes of all stages, of which the first is known, and the state at the end."""
-        slopes, end = [slope], state
+    ) -> tuple[list[Array], list[Array]]:
+        """The slopes of all stages, of which the first is known, and what the state changes by up
+        to each of the others."""
+        slopes, changes = [slope], []
         for row, part in zip(self.tableau.stages, self.tableau.times[1:], strict=False):
-            end = self._stage(system, state, row, slopes, stretch)
-            slopes.append(system.field(_time(time, part, stretch), end))
-        return slopes, end
+            changes.append(self._moved(row, slopes, stretch))
+            stage = _with_guesses(system, state + changes[-1], slopes[-1])
+            slopes.append(system.field(_time(time, part, stretch), stage))
+        return slopes, changes
 
-    def _stage(
-        self, system: System, state: Array, row: Row, slopes: Sequence[Array], stretch: Stretch
-    ) -> Array:
-        """The state at a stage; guesses are the solutions at the stage before."""
-        moved = state + self._combined(row, slopes) * stretch.offset
-        return _with_guesses(system, moved, slopes[-1])
+    def _moved(self, row: Row, slopes: Sequence[Array], stretch: Stretch) -> Array:
+        """What the state changes by up to a stage."""
+
+        # Measured for Lorenz-96 of 40 numbers, which reads each state four times: without the fence
+        # a step of order 8 takes 5 times as long.
+        def change() -> Array:
+            return self._combined(row, slopes) * stretch.offset
+
+        offset = stretch.offset
+        always = offset[(0,) * offset.ndim] == offset[(0,) * offset.ndim]
+        return computed_once(change, slopes[0], always)
 
     def _combined(self, row: Row, slopes: Sequence[Array]) -> Array:
         terms = [slope * weight for weight, slope in zip(row, slopes, strict=False) if weight]
@@ -135,7 +147,8 @@ class RungeKutta(Method):
         slopes = list(slopes)
         begin = _with_guesses(system, state, slopes[0])
         for row, part in zip(self.tableau.more, self.tableau.times[len(slopes) :], strict=True):
-            stage = self._stage(system, state, row, slopes, stretch)
+            stage = state + self._moved(row, slopes, stretch)
+            stage = _with_guesses(system, stage, slopes[-1])
             slopes.append(system.field(_time(time, part, stretch), stage))
         columns = zip(*self.tableau.dense, strict=True)
         powers = [self._combined(column, slopes) * stretch.offset for column in columns]
@@ -155,7 +168,11 @@ class RungeKutta(Method):
         scale = lax.max(sizes_of(system, before), sizes_of(system, after))
         # What passes zero is measured by what it moves by.
         scale = lax.max(scale, size * sizes_of(system, slopes[0]))
-        unit = control.atol + control.rtol * scale
+        # Rounding of the estimate itself is no error of the step.
+        rtol = lax.max(
+            control.rtol, jnp.full_like(control.rtol, ROUNDING * jnp.finfo(scale.dtype).eps)
+        )
+        unit = control.atol + rtol * scale
         tiny = jnp.finfo(unit.dtype).tiny
         found = [
             lax.reduce_max(
@@ -184,8 +201,7 @@ class RungeKutta(Method):
         self,
         system: System,
         slopes: Sequence[Array],
-        point: Point,
-        end: Array,
+        changes: Sequence[Array],
         stretch: Stretch,
     ) -> Array:
         """Whether stability bounds a step.
@@ -193,9 +209,8 @@ class RungeKutta(Method):
         The last two slopes belong to one time, and their difference tells the largest eigenvalue
         (Hairer and Wanner, section IV.2).
         """
-        stage = self._stage(system, point.state, self.tableau.stages[-2], slopes, stretch)
         rise = sizes_of(system, slopes[-1] - slopes[-2])
-        run = sizes_of(system, end - stage)
+        run = sizes_of(system, changes[-1] - changes[-2])
         rise, run = (lax.reduce_sum(x * x, (0,)) for x in (rise, run))
         product = stretch.offset**2 * rise
         return product > (0.9 * self.tableau.stability) ** 2 * run

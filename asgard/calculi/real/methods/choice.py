@@ -1,0 +1,55 @@
+"""The method that a run takes where none is given.
+
+The bounds come from `benchmarks/explicit.py`, which compares the methods at equal errors.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ....jaxprs.concrete import is_concrete
+from ....jaxprs.primitives import traits
+from ....jaxprs.program import Program
+from .method import Method
+from .runge_kutta import Dopri8, Tsit5
+from .taylor import Taylor
+
+# Relative tolerances from which on a method of order 5 or 8 gets there fastest.
+LOOSE, MIDDLE = 1e-4, 1e-11
+# States of more numbers take longer to expand than to evaluate as often as `Dopri8` does.
+LARGE = 64
+# A resolution of more than this is coarse: that of float32.
+COARSE = 1e-10
+
+
+def looseness(rtol: Any) -> str:
+    """How loose a tolerance of `Real` is: "loose", "middle" or "tight".
+
+    The tightest number counts. A tolerance that is traced is not known, and is taken as tight.
+    """
+    leaves = jax.tree.leaves(rtol)
+    if not leaves or not all(map(is_concrete, leaves)):
+        return "tight"
+    least = min(float(np.min(leaf, initial=np.inf)) for leaf in leaves)
+    return "loose" if least >= LOOSE else "middle" if least >= MIDDLE else "tight"
+
+
+def chosen(tolerance: str, field: Program, size: int, dtype: Any) -> Method:
+    """The method for a system, by the looseness of its tolerance.
+
+    **Arguments:** `field` is the right-hand side as a program, `size` how many numbers the state
+    has, and `dtype` theirs.
+    """
+    names = [equation.name for equation in field.equations]
+    large = size > LARGE or "dot_general" in names
+    if not large and not all(traits(name).smooth for name in names):
+        # A Taylor step finds where the equation branches; embedded errors step over it.
+        return Taylor()
+    if jnp.finfo(dtype).eps > COARSE:
+        # Few digits are left for a high order to win, and its large weights cost some of them.
+        return Tsit5() if tolerance == "loose" or large else Taylor()
+    if tolerance == "loose":
+        return Tsit5()
+    return Dopri8() if tolerance == "middle" or large else Taylor()
