@@ -1,0 +1,228 @@
+"""Which entries of a program's outputs depend on which entries of an input, and what follows.
+
+A Jacobian that is mostly zero needs few derivatives: columns that share no row are found together
+(Curtis, Powell and Reid, *On the estimation of sparse Jacobian matrices*, J. Inst. Maths. Applics.
+13, 1974). One whose entries lie near the diagonal, perhaps in another order of its rows (Cuthill
+and McKee), is factored as a band.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Bool, Int
+
+from .primitives import traits
+from .program import Equation, Program
+
+# What a value depends on: `[*value, entries]`; None for nothing.
+Dependence = Bool[np.ndarray, "..."] | None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Pattern:
+    """Where a square matrix may differ from zero, and how it is compressed and ordered.
+
+    - `rows`, `columns`: the indices of the entries that may differ from zero.
+    - `colors`: a number for each column; columns of one number share no row. So the matrix times
+      `seeds` has all entries: that of (row, column) stands at (row, colors[column]).
+    - `order`: the order of rows and columns in which they lie nearest to the diagonal.
+    - `lower`, `upper`: how many diagonals they take there below and above the main one, at least 1.
+    """
+
+    size: int
+    rows: Int[np.ndarray, " entries"]
+    columns: Int[np.ndarray, " entries"]
+    colors: Int[np.ndarray, " size"]
+    order: Int[np.ndarray, " size"]
+    lower: int
+    upper: int
+
+    @property
+    def count(self) -> int:
+        """How many colors there are."""
+        return int(self.colors.max()) + 1
+
+    @property
+    def seeds(self) -> np.ndarray:
+        """The vectors to multiply by, `[colors, size]`."""
+        return (self.colors[None] == np.arange(self.count)[:, None]).astype(float)
+
+
+def pattern_of(depends: Bool[np.ndarray, "n n"]) -> Pattern:
+    """The pattern of a matrix by where it may differ from zero."""
+    import scipy.sparse
+
+    size = len(depends)
+    rows, columns = np.nonzero(depends | np.eye(size, dtype=bool))
+    sparse = scipy.sparse.csr_array((np.ones(len(rows)), (rows, columns)), (size, size))
+    order = _narrowest(sparse)
+    place = np.empty(size, int)
+    place[order] = np.arange(size)
+    below = place[rows] - place[columns]
+    lower, upper = max(int(below.max()), 1), max(int(-below.min()), 1)
+    return Pattern(size, rows, columns, _colors(sparse.tocsc()), order, lower, upper)
+
+
+def _narrowest(matrix: Any) -> np.ndarray:
+    """The order as it is, or that of Cuthill and McKee where it is narrower."""
+    from scipy.sparse.csgraph import reverse_cuthill_mckee
+
+    found = np.asarray(reverse_cuthill_mckee(matrix.tocsr(), symmetric_mode=False))
+    rows, columns = matrix.nonzero()
+    place = np.empty(len(found), int)
+    place[found] = np.arange(len(found))
+    as_it_is = np.max(np.abs(rows - columns), initial=0)
+    in_order = np.max(np.abs(place[rows] - place[columns]), initial=0)
+    return found if in_order < as_it_is else np.arange(len(found))
+
+
+def _colors(matrix: Any) -> np.ndarray:
+    """A color for each column: the first that no column has with which it shares a row."""
+    taken: list[np.ndarray] = []
+    colors = np.zeros(matrix.shape[1], int)
+    for column in range(matrix.shape[1]):
+        rows = matrix.indices[matrix.indptr[column] : matrix.indptr[column + 1]]
+        free = [color for color, used in enumerate(taken) if not used[rows].any()]
+        if not free:
+            free = [len(taken)]
+            taken.append(np.zeros(matrix.shape[0], bool))
+        colors[column] = free[0]
+        taken[free[0]][rows] = True
+    return colors
+
+
+def dependence(program: Program, number: int) -> Bool[np.ndarray, "outputs inputs"]:
+    """Which entries of the only output depend on which entries of the input of a number.
+
+    Where it is not known what an equation reads, each of its results counts as reading all.
+    """
+    (size,) = program.avals[number].shape
+    found: dict[int, Dependence] = {number: np.eye(size, dtype=bool)}
+    known = {key: np.asarray(value) for key, value in program.constants.items() if _is_known(value)}
+    with jax.ensure_compile_time_eval():
+        for equation in program.equations:
+            if known.keys() >= set(equation.ins):
+                values = equation.bind(*(known[key] for key in equation.ins))
+                known.update(zip(equation.outs, map(np.asarray, values), strict=True))
+                continue
+            operands = [found.get(key) for key in equation.ins]
+            if all(operand is None for operand in operands):
+                continue
+            avals = [program.avals[key] for key in equation.outs]
+            shapes = [program.avals[key].shape for key in equation.ins]
+            values = [known.get(key) for key in equation.ins]
+            results = _through(equation, operands, values, shapes, avals)
+            found.update(zip(equation.outs, results, strict=True))
+    (output,) = program.outputs
+    whole = found.get(output)
+    shape = program.avals[output].shape
+    return np.zeros((*shape, size), bool) if whole is None else whole
+
+
+def _is_known(value: Any) -> bool:
+    return not isinstance(value, jax.core.Tracer)
+
+
+def _through(
+    equation: Equation,
+    operands: Sequence[Dependence],
+    values: Sequence[np.ndarray | None],
+    shapes: Sequence[tuple[int, ...]],
+    avals: Sequence[Any],
+) -> list[Dependence]:
+    """What the results of an equation depend on; `values` are those operands that are known."""
+    known = traits(equation.name)
+    if not any(np.issubdtype(aval.dtype, np.inexact) for aval in avals):
+        return [None] * len(avals)  # whole numbers and flags have no derivatives
+    if known.elementwise:
+        return [_union(operands, avals[0].shape)]
+    steering = values[known.steered_from :] if known.steered_from is not None else ()
+    moved = known.steered_from is None or operands[known.steered_from :] == [None] * len(steering)
+    if known.moves and moved and all(value is not None for value in steering):
+        return _moved(equation, operands, values, shapes)
+    if equation.name in ("reduce_sum", "reduce_max", "reduce_min", "reduce_prod", "cumsum"):
+        return _summed(equation, operands)
+    if equation.name == "dot_general":
+        return _multiplied(equation, operands, values, shapes)
+    size = next(operand.shape[-1] for operand in operands if operand is not None)
+    reads = np.zeros(size, bool)
+    for operand in operands:
+        if operand is not None:
+            reads |= operand.reshape(-1, size).any(axis=0)
+    return [np.broadcast_to(reads, (*aval.shape, size)) for aval in avals]
+
+
+def _union(operands: Sequence[Dependence], shape: tuple[int, ...]) -> Dependence:
+    """What entries depend on that are made of the operands' entries at their index."""
+    given = [operand for operand in operands if operand is not None]
+    whole = np.zeros((*shape, given[0].shape[-1]), bool)
+    for operand in given:
+        whole |= operand
+    return whole
+
+
+def _by_entry(fn: Callable[..., Any], axes: Sequence[int | None], *values: Any) -> list[np.ndarray]:
+    """fn for each entry of the input, as numbers that are 0 where nothing depends."""
+    results = jax.vmap(fn, in_axes=axes, out_axes=-1)(*values)
+    return [np.asarray(result) != 0 for result in results]
+
+
+def _moved(
+    equation: Equation,
+    operands: Sequence[Dependence],
+    values: Sequence[np.ndarray | None],
+    shapes: Sequence[tuple[int, ...]],
+) -> list[Dependence]:
+    """Numbers that only move take what they depend on along."""
+    size = next(operand.shape[-1] for operand in operands if operand is not None)
+    steered = traits(equation.name).steered_from
+    given: list[Any] = []
+    axes: list[int | None] = []
+    for index, (operand, value, shape) in enumerate(zip(operands, values, shapes, strict=True)):
+        if steered is not None and index >= steered:
+            # The value that pads is a number, and depends on nothing.
+            given.append(np.float32(0) if equation.name == "pad" else value)
+            axes.append(None)
+            continue
+        nothing = np.zeros((*shape, size), bool)
+        given.append((nothing if operand is None else operand).astype(np.float32))
+        axes.append(-1)
+    return list(_by_entry(equation.bind, axes, *given))
+
+
+def _summed(equation: Equation, operands: Sequence[Dependence]) -> list[Dependence]:
+    """A sum depends on all that it sums; other reductions likewise."""
+    (operand,) = operands
+    assert operand is not None
+    if equation.name == "cumsum":
+        return list(_by_entry(equation.bind, [-1], operand.astype(np.float32)))
+    return [operand.any(axis=tuple(equation.params["axes"]))]
+
+
+def _multiplied(
+    equation: Equation,
+    operands: Sequence[Dependence],
+    values: Sequence[np.ndarray | None],
+    shapes: Sequence[tuple[int, ...]],
+) -> list[Dependence]:
+    """A product depends on each factor where the other is not known to be zero."""
+    params = {**equation.params, "preferred_element_type": None}
+
+    def product(one: Any, other: Any) -> list[Any]:
+        return [equation.primitive.bind(one, other, **params)]
+
+    weights = [
+        np.ones(shape, np.float32) if value is None else (value != 0).astype(np.float32)
+        for value, shape in zip(values, shapes, strict=True)
+    ]
+    found: list[np.ndarray] = []
+    for side, operand in enumerate(operands):
+        if operand is not None:
+            given: list[Any] = list(weights)
+            given[side] = operand.astype(np.float32)
+            axes = [-1 if side == index else None for index in range(2)]
+            found += _by_entry(product, axes, *given)
+    return [np.logical_or.reduce(found)]
