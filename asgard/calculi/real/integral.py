@@ -85,6 +85,7 @@ def integrate(
         programs=programs,
         size=system.size,
         checks=_checks(programs["field"]),
+        pattern=system.pattern,
         degree=method.degree(begin.state.dtype),
         max_steps=max_steps,
         rows=paths.rows_of(max_steps) if storage.dense else 0,

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int
 
 from ...jaxprs.lanes import run_in_lanes, spread
 from ...jaxprs.program import Program
+from ...jaxprs.sparsity import Pattern
 from . import path as paths
 from .adaptive import Step, at_number, reach_of, take_step
 from .methods.method import OK, OUT_OF_STEPS, STIFF, Method
@@ -88,6 +89,7 @@ class Problem:
     programs: dict[str, Program]
     size: int
     checks: int
+    pattern: Pattern | None
     degree: int
     max_steps: int
     rows: int
@@ -140,6 +142,7 @@ def system_of(
         # Side by side, lanes are all that a kernel holds, and a matrix by many vectors is no longer
         # a matrix by a vector, which is all that it multiplies.
         one_by_one=size > 0 or any(one.name == "dot_general" for one in field.equations),
+        pattern=problem.pattern,
     )
 
 

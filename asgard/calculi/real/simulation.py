@@ -21,6 +21,7 @@ from ...fixed_points.layout import Layout
 from ...fixed_points.options import FixedPoint
 from ...jaxprs.apart import MANY, apart
 from ...jaxprs.program import trace
+from ...jaxprs.sparsity import Pattern, dependence, pattern_of
 from ...status import Status
 from ...taylor.algebraic import Algebraic
 from ...taylor.evaluate import evaluate
@@ -42,6 +43,9 @@ from .path import Path
 from .runs import Run, Storage
 from .system import Point, StepControl, System, polynomial_at
 from .tolerances import RTOL, TRACE, Tolerance, by_entry, held_by
+
+# Jacobians of fewer numbers are formed whole; of more, the pattern itself would fill the memory.
+SMALL, LARGEST_PATTERN = 32, 8192
 
 
 class Simulation:
@@ -155,7 +159,8 @@ class Simulation:
         """What the method asks of the circuit."""
         calls = {"field": self._field, "expand": self._expand, "jacobian": self._jacobian}
         reads = {name: call if name in self.method.reads else None for name, call in calls.items()}
-        return System(**reads, size=self._size)
+        pattern = self._pattern if "jacobian" in self.method.reads else None
+        return System(**reads, size=self._size, pattern=pattern)
 
     def at(self, times: Array, path: Path | None, rows: Array, reached: Array) -> tuple[Array, ...]:
         """The outputs at any times of a run, from its path of so many rows; NaN outside of it."""
@@ -241,10 +246,33 @@ class Simulation:
         return jnp.concatenate(flat, dtype=self.dtype)
 
     def _jacobian(self, t: Array, y: Array) -> Array:
-        """The derivatives of the field along the state, `[state, state]`."""
+        """The derivatives of the field along the state, as a `System` gives them."""
         size = self._size
-        guesses = y[size:]
-        return jacobian(lambda x: self._field(t, jnp.concatenate([x, guesses]))[:size], y[:size])
+        guesses, pattern = y[size:], self._pattern
+
+        def field(x: Array) -> Array:
+            return self._field(t, jnp.concatenate([x, guesses]))[:size]
+
+        if pattern is None:
+            return jacobian(field, y[:size])
+        _, push = jax.linearize(field, y[:size])
+        return jax.vmap(push)(pattern.seeds.astype(y.dtype))
+
+    @functools.cached_property
+    def _pattern(self) -> Pattern | None:
+        """Where the Jacobian may differ from zero, if few derivatives give all of it."""
+        size = self._size
+        if not SMALL < size <= LARGEST_PATTERN:
+            return None
+        begin = self._begin()
+        guesses = begin.state[size:]
+
+        def field(y: Array) -> tuple[Array]:
+            return (self._field(begin.time, jnp.concatenate([y, guesses]))[:size],)
+
+        program = trace(field, jax.ShapeDtypeStruct((size,), begin.state.dtype))
+        pattern = pattern_of(dependence(program, program.inputs[0]))
+        return pattern if 4 * pattern.count <= size else None
 
     def _solves(self, times: Array, states: Array, pause: Pause) -> Solves:
         """How the loops were solved at the saved times and, of a run, at its ends."""

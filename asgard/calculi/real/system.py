@@ -13,6 +13,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Inexact
 
+from ...jaxprs.sparsity import Pattern
+
 # At how many points of a step its polynomial must satisfy the equation. Fewer do where the equation
 # neither branches nor names time: then a kink or a pulse comes only by the solution itself.
 CHECKS, SMOOTH_CHECKS = 12, 4
@@ -23,10 +25,11 @@ class System:
     """y' = f(t, y) with a flat state.
 
     `field(t, y)` gives f, `expand(t, y)` the Taylor coefficients of the solution through (t, y), of
-    shape `[order + 1, state]`, and `jacobian(t, y)` the derivatives of f along y, `[state, state]`.
-    The last two are None where the method of stepping asks for none. The state is the first `size`
-    entries of y. The others are guesses: f does not depend on them, and gives what they should have
-    been. A Taylor step is checked at `checks` points, `one_by_one` or all at once.
+    shape `[order + 1, state]`, and `jacobian(t, y)` the derivatives of f along y, `[state, state]`,
+    or if there is a `pattern` their products by its seeds, `[colors, state]`. The last two are None
+    where the method of stepping asks for none. The state is the first `size` entries of y. The
+    others are guesses: f does not depend on them, and gives what they should have been. A Taylor
+    step is checked at `checks` points, `one_by_one` or all at once.
     """
 
     field: Callable[[Array, Array], Array]
@@ -35,6 +38,7 @@ class System:
     size: int
     checks: int = CHECKS
     one_by_one: bool = False
+    pattern: Pattern | None = None
 
 
 class StepControl(eqx.Module):
