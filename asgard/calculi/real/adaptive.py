@@ -12,7 +12,7 @@ from jax import lax
 from jaxtyping import Array, Float, Inexact
 
 from .methods.defect import DEFECT, NOISE
-from .methods.method import Attempt, Method, Reach, Stretch
+from .methods.method import Attempt, Reach, StepMethod, Stretch
 from .system import Point, StepControl, System, polynomial_at, sizes_of
 
 
@@ -44,7 +44,7 @@ def start(time: Array, state: Array) -> Point:
 
 
 def resume(
-    method: Method, system: System, ts: Array, pause: Pause, control: StepControl
+    method: StepMethod, system: System, ts: Array, pause: Pause, control: StepControl
 ) -> tuple[Point, Array]:
     """The point from which a run goes on, and whether it retakes the step that it stood in.
 
@@ -95,7 +95,7 @@ def reach_of(point: Point, last: Array, direction: Array, control: StepControl) 
 
 
 def take_step(
-    method: Method,
+    method: StepMethod,
     system: System,
     point: Point,
     last: Array,
@@ -113,7 +113,7 @@ def take_step(
 
 
 def stretch_of(
-    method: Method,
+    method: StepMethod,
     point: Point,
     signed: Array,
     last: Array,

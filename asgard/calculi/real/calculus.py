@@ -18,7 +18,7 @@ from ..trajectory import Trajectory
 from . import eager
 from .dense import Dense
 from .methods.choice import looseness
-from .methods.method import Method
+from .methods.method import StepMethod
 from .path import CHECKPOINTS
 from .runs import Storage
 from .series import power_series
@@ -65,7 +65,7 @@ class Real(Calculus):
     """
 
     order: int | tuple[tuple[str, int], ...] | None = eqx.field(static=True)
-    method: Method | None
+    method: StepMethod | None
     tolerance: str = eqx.field(static=True)
     rtol: Tolerance
     atol: Tolerance
@@ -185,11 +185,11 @@ def _simulation(
     )
 
 
-def _checked_method(method: Any, order: Any) -> Method | None:
+def _checked_method(method: Any, order: Any) -> StepMethod | None:
     """The method; raises `CircuitError` for what is none, or where an order is given besides."""
     if method is None:
         return None
-    if not isinstance(method, Method):
+    if not isinstance(method, StepMethod):
         raise CircuitError(
             f"Real: method must be a method of stepping such as Tsit5(), not {method!r}"
         )

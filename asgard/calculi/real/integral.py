@@ -36,7 +36,7 @@ from ...status import Status
 from . import path as paths
 from . import runs
 from .adaptive import reach_of
-from .methods.method import NEWTON, NO_STEP, NONFINITE, OUT_OF_STEPS, STIFF, Method
+from .methods.method import NEWTON, NO_STEP, NONFINITE, OUT_OF_STEPS, STIFF, StepMethod
 from .path import Path
 from .retake import replay, retake
 from .runs import Arguments, Problem, Run, Storage
@@ -56,7 +56,7 @@ TILE = 64
 
 
 def integrate(
-    method: Method,
+    method: StepMethod,
     system: System,
     ts: Float[Array, " times"],
     begin: Point,
@@ -103,7 +103,7 @@ def _traced(fn: Any, avals: Sequence[Any]) -> tuple[Program, list[Array]]:
 
 
 def blank_memory(
-    method: Method, system: System, begin: Point, ts: Array, control: StepControl
+    method: StepMethod, system: System, begin: Point, ts: Array, control: StepControl
 ) -> Any:
     """Zeros of the shapes of what the method remembers."""
 

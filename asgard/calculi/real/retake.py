@@ -17,7 +17,7 @@ from ...jaxprs.bounded_loop import bounded_while
 from . import path as paths
 from . import runs
 from .adaptive import advance, at_number, stretch_of
-from .methods.method import Method, Stretch
+from .methods.method import StepMethod, Stretch
 from .path import Path
 from .runs import Arguments, Problem, Run
 from .system import Point, StepControl, System, polynomial_at
@@ -35,7 +35,7 @@ class Retaken(eqx.Module):
 
 
 def retake_step(
-    method: Method,
+    method: StepMethod,
     system: System,
     point: Point,
     signed: Array,

@@ -17,7 +17,7 @@ from ...jaxprs.program import Program
 from ...jaxprs.sparsity import Pattern
 from . import path as paths
 from .adaptive import Step, at_number, reach_of, take_step
-from .methods.method import OK, OUT_OF_STEPS, STIFF, Method
+from .methods.method import OK, OUT_OF_STEPS, STIFF, StepMethod
 from .system import Point, StepControl, System, polynomial_at
 
 # After so many steps in a row that stability bounds, a run that cannot end within its steps is
@@ -85,7 +85,7 @@ class Problem:
     and `checkpoints` how many to keep at most to differentiate by, None for all.
     """
 
-    method: Method
+    method: StepMethod
     programs: dict[str, Program]
     size: int
     checks: int
@@ -258,7 +258,7 @@ def _started(
 
 
 def _with_polynomial(
-    method: Method, system: System, run: Run, step: Step, ts: Array, active: Array
+    method: StepMethod, system: System, run: Run, step: Step, ts: Array, active: Array
 ) -> Run:
     """The run with the polynomial of a step that was just tried, where that is read: in steps that
     cover saved times, and where the run fails."""

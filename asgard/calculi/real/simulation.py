@@ -37,7 +37,7 @@ from ..trajectory import Trajectory
 from . import integral
 from .adaptive import Pause, beside, resume, start, stretch_of
 from .methods.choice import chosen
-from .methods.method import Method
+from .methods.method import StepMethod
 from .methods.taylor import Taylor
 from .path import Path
 from .runs import Run, Storage
@@ -59,7 +59,7 @@ class Simulation:
         dim: str | None,
         order: int | tuple[tuple[str, int], ...] | None,
         *,
-        method: Method | None,
+        method: StepMethod | None,
         tolerance: str,
         noise: str,
         fixed_point: FixedPoint,
@@ -146,7 +146,7 @@ class Simulation:
         return run, again, is_kernel
 
     @functools.cached_property
-    def method(self) -> Method:
+    def method(self) -> StepMethod:
         """How steps are made: as was asked for, or by the system and its tolerance."""
         if self._given is not None:
             return self._given

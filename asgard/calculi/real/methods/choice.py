@@ -12,7 +12,7 @@ import numpy as np
 from ....jaxprs.concrete import is_concrete
 from ....jaxprs.primitives import traits
 from ....jaxprs.program import Program
-from .method import Method
+from .method import StepMethod
 from .runge_kutta import Dopri8, Tsit5
 from .taylor import Taylor
 
@@ -36,7 +36,7 @@ def looseness(rtol: Any) -> str:
     return "loose" if least >= LOOSE else "middle" if least >= MIDDLE else "tight"
 
 
-def chosen(tolerance: str, field: Program, size: int, dtype: Any) -> Method:
+def chosen(tolerance: str, field: Program, size: int, dtype: Any) -> StepMethod:
     """The method for a system, by the looseness of its tolerance.
 
     **Arguments:** `field` is the right-hand side as a program, `size` how many numbers the state

@@ -65,7 +65,7 @@ class Attempt(eqx.Module):
     - `rejected`: how many sizes this attempt refused.
     - `bounded`: stability and not accuracy bounds the size, as in stiff systems.
     - `step`, `memory`: those of the next point, or of this one if the step is not accepted.
-    - `stages`: what `Method.polynomial` reads.
+    - `stages`: what `StepMethod.polynomial` reads.
     """
 
     size: Float[Array, "*lanes"]
@@ -81,7 +81,7 @@ class Attempt(eqx.Module):
     stages: Any
 
 
-class Method(eqx.Module):
+class StepMethod(eqx.Module):
     """How a step is made. A method of your own is a subclass, as `Tsit5` is.
 
     The polynomial of a step is in powers of (t - start) / unit, where start is the time of the

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Inexact
 
 from ....jaxprs.fences import computed_once
 from ..system import Point, StepControl, System, sizes_of
-from .method import NO_STEP, NONFINITE, OK, Attempt, Method, Reach, Stretch
+from .method import NO_STEP, NONFINITE, OK, Attempt, Reach, StepMethod, Stretch
 from .tableaus import DOPRI8, TSIT5, Row, Tableau
 
 # By how much a step may grow or shrink, and how much smaller it is than what the error allows.
@@ -36,7 +36,7 @@ class Memory(eqx.Module):
     error: Float[Array, "*lanes"]
 
 
-class RungeKutta(Method):
+class RungeKutta(StepMethod):
     """An explicit Runge-Kutta method. One of your own is a subclass with a tableau."""
 
     tableau: eqx.AbstractClassVar[Tableau]

@@ -20,7 +20,7 @@ from ....errors import CircuitError
 from ....jaxprs.fences import computed_once
 from ..system import Point, StepControl, System, polynomial_at, sizes_of
 from .defect import largest_size
-from .method import NO_STEP, NONFINITE, OK, Attempt, Method, Reach, Stretch
+from .method import NO_STEP, NONFINITE, OK, Attempt, Reach, StepMethod, Stretch
 
 # A step may be so many times the one before.
 GROWTH = 2.0
@@ -32,7 +32,7 @@ FIRST = 1 / 64
 UNEVEN = 0.1
 
 
-class Taylor(Method):
+class Taylor(StepMethod):
     """Explicit Taylor steps of any order, for high accuracy.
 
     **Arguments:** `order`: 2 or more; by default 20 in float64, 9 in float32.

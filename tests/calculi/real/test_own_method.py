@@ -1,0 +1,82 @@
+"""A method of steps from outside the package: that of Runge and Kutta, by fixed steps."""
+
+from typing import ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from systems import oscillator
+
+import asgard as ag
+from asgard.calculi.real.methods.method import OK, Attempt
+
+
+class Classical(ag.StepMethod):
+    """Steps of one size, with a cubic through the values and slopes at both ends."""
+
+    size: float = eqx.field(static=True)
+    reads: ClassVar[tuple[str, ...]] = ("field",)
+
+    def degree(self, dtype):
+        return 3
+
+    def start(self, system, point, control, reach):
+        return eqx.tree_at(lambda p: p.memory, point, (), is_leaf=lambda x: x is None)
+
+    def attempt(self, system, point, reach, direction, control):
+        size, clipped = reach.clip(jnp.full_like(point.time, self.size))
+        slopes, change = self._stages(system, point.time, point.state, direction * size)
+        return Attempt(
+            size=size,
+            clipped=clipped,
+            begin=point.state,
+            change=change,
+            accepted=jnp.ones(size.shape, bool),
+            status=jnp.full(size.shape, OK, jnp.int32),
+            rejected=jnp.zeros(size.shape, jnp.int32),
+            bounded=jnp.zeros(size.shape, bool),
+            step=size,
+            memory=(),
+            stages=(slopes[0], change),
+        )
+
+    def unit(self, offset):
+        return offset
+
+    def polynomial(self, system, point, attempt, stretch):
+        return self._cubic(system, point.time, point.state, *attempt.stages, stretch.offset)
+
+    def curve(self, system, time, state, stretch):
+        slopes, change = self._stages(system, time, state, stretch.offset)
+        return self._cubic(system, time, state, slopes[0], change, stretch.offset)
+
+    def _stages(self, system, time, state, offset):
+        slopes = [system.field(time, state)]
+        for part in (0.5, 0.5, 1.0):
+            moved = state + part * offset * slopes[-1]
+            slopes.append(system.field(time + part * offset, moved))
+        a, b, c, d = slopes
+        return slopes, offset * (a + 2 * b + 2 * c + d) / 6
+
+    def _cubic(self, system, time, state, slope, change, offset):
+        first = offset * slope
+        last = offset * system.field(time + offset, state + change)
+        return jnp.stack([state, first, 3 * change - 2 * first - last, first + last - 2 * change])
+
+
+def test_a_method_of_your_own_runs_saves_batches_and_differentiates():
+    ts = np.linspace(0.0, 2.0, 5)
+    calculus = ag.Real(method=Classical(0.05), max_steps=127)
+
+    def run(start):
+        circuit = ag.update(oscillator(), {"register[0].initial": start})
+        return ag.simulate(circuit, ts, calculus=calculus).outputs[0]
+
+    starts = jnp.array([1.0, 2.0])
+    found, slopes = jax.jit(lambda s: (jax.vmap(run)(s), jax.vmap(jax.jacrev(run))(s)))(starts)
+    np.testing.assert_allclose(found, starts[:, None] * np.cos(ts), atol=1e-6)
+    np.testing.assert_allclose(slopes, [np.cos(ts)] * 2, atol=1e-6)
+    dense = ag.Real(method=Classical(0.05), max_steps=127, dense=True)
+    x, _ = ag.simulate(oscillator(), ts, calculus=dense).evaluate([0.33, 1.97])
+    np.testing.assert_allclose(x, np.cos([0.33, 1.97]), atol=1e-5)
