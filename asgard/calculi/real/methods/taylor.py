@@ -26,6 +26,8 @@ from .method import NO_STEP, NONFINITE, OK, Attempt, Reach, StepMethod, Stretch
 GROWTH = 2.0
 # A step that is cut to less than this part of its size only crosses a jump.
 CROSSING = 1 / 256
+# An entry near zero is measured by its movement in this many steps at most.
+LASTING = 256.0
 # The first step where the series gives none, as under a polynomial solution.
 FIRST = 1 / 64
 # How much smaller than expected an early term of a step is where stability bounds the step.
@@ -69,11 +71,11 @@ class Taylor(StepMethod):
         coefficients = system.expand(point.time, point.state)
         # Zero times what is finite is zero: a sum of numbers, which runs as vectors do, not flags.
         finite = lax.reduce_sum(coefficients * 0, (0, 1)) == 0
-        scales = entry_scales(system, coefficients)
-        proposed = _propose(system, coefficients, scales, point, control)
+        values = sizes_of(system, coefficients[0])
+        proposed = _propose(system, coefficients, values, point, control)
         size, clipped = reach.clip(proposed)
         size, rejected, accepted = largest_size(
-            *(system, coefficients, scales, point, reach.remaining, size, direction, control)
+            *(system, coefficients, values, point, reach.remaining, size, direction, control)
         )
         if reach.before is not None:
             # To a breakpoint that close the state does not move.
@@ -142,48 +144,49 @@ def _grown(point: Point, size: Array, proposed: Array, rejected: Array) -> Array
     return lax.select(rejected > 0, cut, lax.max(size, proposed))
 
 
-def entry_scales(system: System, coefficients: Array) -> Array:
-    """What the tolerance of each entry is relative to, `[state, *lanes]`.
-
-    That is its value, or if larger what it moves by while its slope lasts: |c1| T, with T the time
-    after which another term, k |c_k| T^(k - 1), would outgrow the slope. So the steps of an
-    oscillator are no shorter where it passes zero, and a quantity that grows from a small value is
-    followed from there. The terms are those whose T takes square roots only.
-    """
-    order = coefficients.shape[0] - 1
-    slope = sizes_of(system, coefficients[1])
-    lasts = lax.full_like(slope, jnp.inf)
-    # The roots of order k - 1 are taken together, one square root after each term.
-    for k in (17, 9, 5, 3, 2):
-        if k <= order:
-            time = slope / (k * sizes_of(system, coefficients[k]))
-            lasts = lax.min(time, lax.sqrt(lasts))
-    # Of an entry that stands still, or moves at one speed, the value alone counts.
-    moves = (slope > 0) & (lasts < jnp.inf)
-    moved = lax.select(moves, slope * lasts, lax.full_like(slope, 0))
-    return lax.max(sizes_of(system, coefficients[0]), moved)
-
-
 def _propose(
-    system: System, coefficients: Array, scales: Array, point: Point, control: StepControl
+    system: System, coefficients: Array, values: Array, point: Point, control: StepControl
 ) -> Array:
     """The size that the decay of the coefficients allows, by at most `GROWTH` over the last.
 
-    Each entry bounds it: its last two coefficients, c_k h^k, are at most its tolerance, or that of
-    what its slope moves it by, |c1| h. An entry whose value and slope are zero bounds nothing.
+    It is about the largest h, and no larger, with |c_k| h^k <= atol + rtol max(|c0|, |c1| T) in
+    each entry, for the last two k. T is the time that the slope c1 lasts, between h and `LASTING`
+    h. So the steps of an oscillator are no shorter where it passes zero. An entry whose value and
+    slope are zero bounds nothing.
+
+    In place of T we take T g / h, with g the step before. If h < g, this allows an error that is
+    g / h times too large, and h (h / g)^(1 / (k - 1)) meets the condition.
     """
     order = coefficients.shape[0] - 1
     lowest = max(order - 1, 2)
     last = sizes_of(system, lax.slice_in_dim(coefficients, lowest, order + 1), axis=1)
-    slope = sizes_of(system, coefficients[1])
-    rows = (-1,) + (1,) * (last.ndim - 1)
-    powers = np.arange(lowest, order + 1, dtype=last.dtype).reshape(rows)
-    bounds = lax.log(control.atol + control.rtol * scales), lax.log(control.rtol * slope)
-    bounding = (last > 0) & (lax.max(slope, scales) + control.atol > 0)
-    last = lax.log(last)
-    sizes = lax.max((bounds[0] - last) / powers, (bounds[1] - last) / (powers - 1))
-    sizes = lax.select(bounding, sizes, lax.full_like(sizes, jnp.inf))
-    size = lax.exp(lax.reduce_min(sizes, (0, 1))).astype(point.time.dtype)
+    powers = np.arange(lowest, order + 1, dtype=last.dtype).reshape(-1, *(1,) * (last.ndim - 2))
+    before = lax.select(point.step > 0, point.step, lax.full_like(point.step, FIRST))
+    before = before.astype(last.dtype)
+    scales = lax.max(values, _movement(system, coefficients, before))
+    bound = control.atol + control.rtol * scales
+    # In a unit in which nothing overflows; one logarithm for all entries of a coefficient.
+    unit = jnp.finfo(last.dtype).eps
+    weights = lax.select(bound > 0, unit / bound, lax.full_like(bound, 0))
+    largest = lax.log(lax.reduce_max(last * weights, (1,)))
+    size = lax.reduce_min((np.log(unit) - largest) / powers, (0,))
+    size += lax.min(size - lax.log(before), lax.full_like(size, 0)) / (lowest - 1)
+    size = lax.exp(size).astype(point.time.dtype)
     limit = lax.select(point.step > 0, GROWTH * point.step, size)
     size = jnp.minimum(lax.min(size, limit), control.max_step)
     return lax.select(lax.is_finite(size), size, lax.full_like(size, FIRST))
+
+
+def _movement(system: System, coefficients: Array, step: Array) -> Array:
+    """By how much each entry moves while its slope lasts, `[state, *lanes]`.
+
+    The slope lasts until a term of order 2 or 3 outgrows it: |c1| = k |c_k| T^(k - 1). We count
+    one step at least and `LASTING` steps at most: both terms may be zero, or rounding.
+    """
+    slope = sizes_of(system, coefficients[1])
+    lasts = slope / (2 * sizes_of(system, coefficients[2]))
+    if coefficients.shape[0] > 3:
+        lasts = lax.min(lasts, lax.sqrt(slope / (3 * sizes_of(system, coefficients[3]))))
+    # An entry at rest gives 0 / 0: the comparisons are those that NaN does not pass.
+    lasts = jnp.where(lasts > step, lasts, step)
+    return slope * jnp.where(lasts < LASTING * step, lasts, LASTING * step)
