@@ -72,7 +72,9 @@ class Taylor(StepMethod):
         # Zero times what is finite is zero: a sum of numbers, which runs as vectors do, not flags.
         finite = lax.reduce_sum(coefficients * 0, (0, 1)) == 0
         values = sizes_of(system, coefficients[0])
-        proposed = _propose(system, coefficients, values, point, control)
+        before = lax.select(point.step > 0, point.step, lax.full_like(point.step, FIRST))
+        scales = lax.max(values, _movement(system, coefficients, before))
+        proposed = _propose(system, coefficients, scales, point, before, control)
         size, clipped = reach.clip(proposed)
         size, rejected, accepted = largest_size(
             *(system, coefficients, values, point, reach.remaining, size, direction, control)
@@ -145,7 +147,12 @@ def _grown(point: Point, size: Array, proposed: Array, rejected: Array) -> Array
 
 
 def _propose(
-    system: System, coefficients: Array, values: Array, point: Point, control: StepControl
+    system: System,
+    coefficients: Array,
+    scales: Array,
+    point: Point,
+    before: Array,
+    control: StepControl,
 ) -> Array:
     """The size that the decay of the coefficients allows, by at most `GROWTH` over the last.
 
@@ -154,23 +161,21 @@ def _propose(
     h. So the steps of an oscillator are no shorter where it passes zero. An entry whose value and
     slope are zero bounds nothing.
 
-    In place of T we take T g / h, with g the step before. If h < g, this allows an error that is
-    g / h times too large, and h (h / g)^(1 / (k - 1)) meets the condition.
+    The scales are max(|c0|, |c1| T) for the step `before`, g. If h < g, they are up to g / h times
+    too large, and h (h / g)^(1 / (k - 1)) meets the condition.
     """
     order = coefficients.shape[0] - 1
     lowest = max(order - 1, 2)
     last = sizes_of(system, lax.slice_in_dim(coefficients, lowest, order + 1), axis=1)
     powers = np.arange(lowest, order + 1, dtype=last.dtype).reshape(-1, *(1,) * (last.ndim - 2))
-    before = lax.select(point.step > 0, point.step, lax.full_like(point.step, FIRST))
-    before = before.astype(last.dtype)
-    scales = lax.max(values, _movement(system, coefficients, before))
     bound = control.atol + control.rtol * scales
     # In a unit in which nothing overflows; one logarithm for all entries of a coefficient.
     unit = jnp.finfo(last.dtype).eps
     weights = lax.select(bound > 0, unit / bound, lax.full_like(bound, 0))
     largest = lax.log(lax.reduce_max(last * weights, (1,)))
     size = lax.reduce_min((np.log(unit) - largest) / powers, (0,))
-    size += lax.min(size - lax.log(before), lax.full_like(size, 0)) / (lowest - 1)
+    shorter = size - lax.log(before.astype(size.dtype))
+    size += lax.min(shorter, lax.full_like(size, 0)) / (lowest - 1)
     size = lax.exp(size).astype(point.time.dtype)
     limit = lax.select(point.step > 0, GROWTH * point.step, size)
     size = jnp.minimum(lax.min(size, limit), control.max_step)
@@ -187,6 +192,7 @@ def _movement(system: System, coefficients: Array, step: Array) -> Array:
     lasts = slope / (2 * sizes_of(system, coefficients[2]))
     if coefficients.shape[0] > 3:
         lasts = lax.min(lasts, lax.sqrt(slope / (3 * sizes_of(system, coefficients[3]))))
+    step = step.astype(slope.dtype)
     # An entry at rest gives 0 / 0: the comparisons are those that NaN does not pass.
     lasts = jnp.where(lasts > step, lasts, step)
     return slope * jnp.where(lasts < LASTING * step, lasts, LASTING * step)
