@@ -10,7 +10,9 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Inexact
 
@@ -96,13 +98,42 @@ class RungeKutta(StepMethod):
         return self._polynomial(system, point.time, point.state, attempt.stages, stretch)
 
     def curve(self, system: System, time: Array, state: Array, stretch: Stretch) -> Array:
-        slope = system.field(time, state)
-        slopes, _ = self._stages(system, time, state, slope, stretch)
-        curve = self._polynomial(system, time, state, slopes, stretch)
+        slopes = self._slopes_in_turn(system, time, state, stretch)
+        dense = _beside(self.tableau.dense, slopes)
+        rows = lax.reduce_sum(dense * slopes[:, None], (0,))
         # The unit is a constant; the polynomial is one in powers of the offset.
         ratio = stretch.unit / stretch.offset
-        powers = jnp.stack([ratio**k for k in range(curve.shape[0])])
-        return curve * powers[:, None]
+        factors = jnp.stack([stretch.offset * ratio**k for k in range(1, len(rows) + 1)])
+        rows = jax.vmap(lambda row: _with_guesses(system, row, jnp.zeros_like(row)))(rows)
+        begin = _with_guesses(system, state, slopes[0])
+        return jnp.concatenate([begin[None], rows * factors[:, None]])
+
+    def _slopes_in_turn(self, system: System, time: Array, state: Array, stretch: Stretch) -> Array:
+        """The slopes of all stages, with those of the dense output, `[stages, state, *lanes]`.
+
+        A loop, of which the program holds one turn: its derivatives are a loop too. What is written
+        out runs faster, but its derivatives are many times as long.
+        """
+        tableau = self.tableau
+        rows = [(), *tableau.stages, *tableau.more]
+        matrix = np.array([(*row, *(0.0,) * (len(rows) - len(row))) for row in rows])
+
+        def turn(carry: tuple[Array, Array], stage: Any) -> tuple[tuple[Array, Array], None]:
+            (slopes, last), (number, row, part) = carry, stage
+            row = row.reshape(-1, *(1,) * state.ndim)
+            change = lax.reduce_sum(row * slopes, (0,)) * stretch.offset
+            slope = system.field(
+                _time(time, part, stretch), _with_guesses(system, state + change, last)
+            )
+            slopes = lax.dynamic_update_index_in_dim(slopes, slope, number, 0)
+            return (slopes, slope), None
+
+        blank = jnp.zeros((len(rows), *state.shape), state.dtype)
+        weights = matrix.astype(jnp.finfo(state.dtype).dtype)
+        parts = np.array(tableau.times).astype(time.dtype)
+        numbers = np.arange(len(rows), dtype=np.int32)
+        (slopes, _), _ = lax.scan(turn, (blank, state), (numbers, weights, parts))
+        return slopes
 
     def _stages(
         self, system: System, time: Array, state: Array, slope: Array, stretch: Stretch
@@ -283,12 +314,16 @@ def first_size(
     return jnp.minimum(size, longest).astype(point.time.dtype)
 
 
-def _time(time: Array, part: float, stretch: Stretch) -> Array:
+def _beside(matrix: Sequence[Row], values: Array) -> Array:
+    """A matrix as an array that is broadcast against values `[rows, state, *lanes]`."""
+    array = np.array(matrix).astype(jnp.finfo(values.dtype).dtype)
+    return array.reshape(*array.shape, *(1,) * (values.ndim - 1))
+
+
+def _time(time: Array, part: Any, stretch: Stretch) -> Array:
     """The time of a stage, which no rounding moves past the latest one."""
     found = time + part * stretch.offset
-    if part < 1:
-        return found
-    beyond = (found - stretch.latest) * stretch.offset > 0
+    beyond = (part >= 1) & ((found - stretch.latest) * stretch.offset > 0)
     return jnp.where(beyond, found + lax.stop_gradient(stretch.latest - found), found)
 
 
