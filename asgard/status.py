@@ -11,7 +11,9 @@ class Status(eqx.Enumeration):
     ok = ""
     max_steps = (
         "the steps ran out before the last time; raise max_steps, loosen rtol, or shorten the "
-        "run: the system may be stiff, slide along a jump, or have a singularity ahead"
+        "run: the system may be stiff, slide along a jump, have a singularity ahead, or round its "
+        "values to a smaller dtype than that of the run (float32 in float64), which asks for a "
+        "looser rtol"
     )
     nonfinite = (
         "a value is not finite: the solution may become infinite here; else check the initial "

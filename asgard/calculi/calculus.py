@@ -35,9 +35,13 @@ class Calculus(eqx.Module):
     def with_key(self, key: Any, path: Any) -> "Calculus":
         """The calculus that draws from a key for the path of this number; called before a trace.
 
-        Calculi that draw nothing do not read them.
+        Raises `CircuitError` where either is given to a calculus that draws nothing.
         """
-        del key, path
+        if key is not None or not isinstance(path, int) or path != 0:
+            raise CircuitError(
+                f"{type(self).__name__} draws nothing: leave out key and path, which are for "
+                "Stochastic"
+            )
         return self
 
     @abc.abstractmethod

@@ -6,6 +6,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Shaped
 
+from ..circuits.fields import as_reals
 from ..errors import CircuitError, SimulationError
 from ..fixed_points.options import missed
 from ..jaxprs.concrete import is_concrete
@@ -77,13 +78,13 @@ class Trajectory(Outputs):
         **Returns:** what `outputs` holds, at these times: `[*ts, *value]`, a tuple of them where
         the circuit has not one output; NaN outside of the run.
 
-        **Raises:** `CircuitError` where the run was not dense.
+        **Raises:** `CircuitError` where the run was not dense, and for times that are no numbers.
         """
         if self.dense is None:
             raise CircuitError(
                 "evaluate is for dense runs: simulate with calculus=Real(dense=True)"
             )
-        times = jnp.asarray(ts, self.ts.dtype)
+        times = as_reals("evaluate: ts", ts).astype(self.ts.dtype)
         outputs = self.dense(times.reshape(-1))
         outputs = tuple(out.reshape(*times.shape, *out.shape[1:]) for out in outputs)
         return outputs[0] if len(outputs) == 1 else outputs

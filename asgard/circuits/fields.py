@@ -74,6 +74,7 @@ def as_array(owner: str, leaf: Any) -> jax.Array:
     """
     if isinstance(leaf, jax.Array | np.ndarray | np.generic):
         array = jnp.asarray(leaf)
+        _check_is_no_key(owner, array)
         if not jnp.issubdtype(array.dtype, jnp.inexact):
             return array.astype(jnp.result_type(float))
         weak = getattr(array.aval, "weak_type", False)
@@ -101,9 +102,30 @@ def as_inexact(owner: str, value: Any) -> Array:
         array = jnp.asarray(value)
     except NOT_NUMBERS as error:
         raise CircuitError(f"{owner} must be numbers, not {value!r}") from error
+    _check_is_no_key(owner, array)
     if not jnp.issubdtype(array.dtype, jnp.inexact):
         array = array.astype(jnp.result_type(float))
     return jax.lax.convert_element_type(array, array.dtype)
+
+
+def as_reals(owner: str, value: Any) -> Array:
+    """Real numbers as an array of floats; raises `CircuitError` for text, truth values and others.
+
+    `owner` names the value in the message.
+    """
+    try:
+        array = jnp.asarray(None if isinstance(value, str) else value)
+    except NOT_NUMBERS as error:
+        raise CircuitError(f"{owner} must be a number, not {value!r}") from error
+    if not (jnp.issubdtype(array.dtype, jnp.integer) or jnp.issubdtype(array.dtype, jnp.floating)):
+        raise CircuitError(f"{owner} must be a real number, not {value!r}")
+    return array.astype(jnp.result_type(float))
+
+
+def _check_is_no_key(owner: str, array: Array) -> None:
+    """Raises `CircuitError` for a key of `jax.random`."""
+    if jnp.issubdtype(array.dtype, jax.dtypes.extended):
+        raise CircuitError(f"{owner} holds a random key, which is no number")
 
 
 def as_order(owner: str, number: Any) -> int:

@@ -9,14 +9,33 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from ..circuits.fields import NOT_NUMBERS, check_count
+from ..circuits.fields import NOT_NUMBERS, as_reals, check_count
 from ..errors import CircuitError
+from ..jaxprs.concrete import is_concrete
 
 
-def check_function(what: str, fn: Any) -> None:
-    """Raises where `fn` is no function of a circuit; `what` says what it is to be."""
+def check_function(what: str, fn: Any, args: tuple[Any, ...], draws: bool = False) -> None:
+    """Raises where `fn` cannot be called with a circuit, the arguments, and a key if it `draws`.
+
+    `what` says what it is to be.
+    """
     if not callable(fn):
         raise CircuitError(f"{what} must be a function of the circuit, not {fn!r}")
+    signature = _signature(fn)
+    try:
+        if signature is not None:
+            signature.bind(None, *args, **({"key": None} if draws else {}))
+    except TypeError as error:
+        more = f" and {len(args)} more argument{'s'[: len(args) != 1]}, from args" if args else ""
+        raise CircuitError(f"{what} is called with the circuit{more}: {error}") from error
+
+
+def _signature(fn: Callable[..., Any]) -> inspect.Signature | None:
+    """The signature of a function; None where Python does not know it, as of some in C."""
+    try:
+        return inspect.signature(fn)
+    except (TypeError, ValueError):
+        return None
 
 
 def as_arrays(args: Any) -> tuple[Any, ...]:
@@ -32,7 +51,8 @@ def as_arrays(args: Any) -> tuple[Any, ...]:
 
 def takes_key(loss: Callable[..., Any], key: Array | None, batch: int | None) -> bool:
     """Whether the loss is given a key. Raises where a key is missing, or where nothing uses it."""
-    argument = inspect.signature(loss).parameters.get("key")
+    signature = _signature(loss)
+    argument = None if signature is None else signature.parameters.get("key")
     # One with a default, such as a key that functools.partial has bound, needs none.
     needed = argument is not None and argument.default is inspect.Parameter.empty
     draws = needed or (argument is not None and key is not None)
@@ -84,11 +104,10 @@ def tolerances(tol: Any) -> dict[str, Array]:
 
 
 def tolerance(tol: Any) -> Array:
-    """One number, as an array."""
-    try:
-        number = jnp.asarray(tol, float)
-    except NOT_NUMBERS as error:
-        raise CircuitError(f"tol must be a number, not {tol!r}") from error
+    """One number that is not negative, as an array."""
+    number = as_reals("tol", tol)
     if number.shape != ():
         raise CircuitError(f"tol must be one number, not of shape {number.shape}")
+    if is_concrete(number) and not number >= 0:
+        raise CircuitError(f"tol must be at least 0, not {tol!r}")
     return number

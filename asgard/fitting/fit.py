@@ -123,11 +123,11 @@ def prepare(
     batch: int | None,
 ) -> Descent:
     """The fit that the arguments of `fit` ask for, checked."""
-    check_function("loss", loss)
     check_count("fit", "steps", steps, least=1)
-    draws = takes_key(loss, key, batch)
+    data, draws = as_arrays(args), takes_key(loss, key, batch)
+    check_function("loss", loss, data, draws)
     update, limits = update_of(optimizer), tolerances(tol)
-    return Descent(loss, update, circuit, as_arrays(args), key, limits, draws, batch)
+    return Descent(loss, update, circuit, data, key, limits, draws, batch)
 
 
 def begin(

@@ -67,7 +67,8 @@ def fit_residuals(
     check_count("fit_residuals", "steps", steps, least=1)
     if method not in METHODS:
         raise CircuitError(f"method must be one of {', '.join(METHODS)}, not {method!r}")
-    check_function("residuals", residuals)
+    data = as_arrays(args)
+    check_function("residuals", residuals, data)
     try:
         import optimistix as _  # noqa: F401
     except ImportError as error:
@@ -75,7 +76,7 @@ def fit_residuals(
             'fit_residuals needs the package optimistix: pip install "asgard[fit]"'
         ) from error
     tol = None if tol is None else tolerance(tol)
-    found = _solve(_Squares(residuals, circuit, as_arrays(args), tol, moved, method, steps))
+    found = _solve(_Squares(residuals, circuit, data, tol, moved, method, steps))
     return found.check() if throw else found
 
 

@@ -47,8 +47,9 @@ def sensitivities(
     ```
     """
     moved = trained(circuit, trainable)
-    check_function("fn", fn)
-    model = _Model(fn, circuit, as_arrays(args), moved)
+    data = as_arrays(args)
+    check_function("fn", fn, data)
+    model = _Model(fn, circuit, data, moved)
     found = _slopes(model)
     # JAX returns dictionaries in the order of their names.
     return {name: found[name] for name in model.numbers()}
@@ -105,8 +106,9 @@ def uncertainty(
     ```
     """
     moved = trained(circuit, trainable)
-    check_function("residuals", residuals)
-    found, weakest = _judged(_Model(residuals, circuit, as_arrays(args), moved))
+    data = as_arrays(args)
+    check_function("residuals", residuals, data)
+    found, weakest = _judged(_Model(residuals, circuit, data, moved))
     if is_concrete(found.condition):
         _warn(found, weakest)
     return found

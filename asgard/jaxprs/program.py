@@ -200,8 +200,8 @@ def _refuse(eqn: Any) -> None:
         raise CircuitError(
             f"the JAX primitive '{name}', as of jax.debug.print, jax.debug.callback or "
             "jax.debug.breakpoint, does not work inside of a Taylor series or a loop without "
-            "registers; under jax.disable_jit() Python's print and debuggers work in a run under "
-            "Real, but not in such a loop"
+            "registers. Python's print and debuggers work in runs under jax.disable_jit(), but not "
+            "in such loops, nor under Steady: these are always traced"
         )
 
 

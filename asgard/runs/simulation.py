@@ -51,7 +51,7 @@ def simulate(
     - `dim`: the dimension that is time, needed where the registers name several. The others stay
       coefficient axes, with initial contents and inputs as streams over them.
     - `key`, `path`: the random key (`jax.random.key(0)`) and the number of the path, under
-      `Stochastic`. Other calculi draw nothing and do not read them.
+      `Stochastic`. Other calculi draw nothing and refuse them.
     - `state`: the `state` of an earlier trajectory, to go on from. `ts[0]` is then that
       trajectory's last time, or one after it; under `Discrete` its last one. With the same circuit
       and inputs the run takes the steps of one whole run; other parameters or inputs hold from that

@@ -55,6 +55,20 @@ class Instruction:
         values.update(zip(numbers, start(*operands), strict=True))
 
 
+def check_results(
+    equation: Equation, role: str, results: Any, count: int, more: bool = False
+) -> None:
+    """Raises `CircuitError` where a rule's function does not return `count` arrays, or more."""
+    if not isinstance(results, tuple | list):
+        problem = f"in a tuple or list, not {results!r:.60}"
+    elif len(results) < count or (len(results) > count and not more):
+        problem = f"not {len(results)}"
+    else:
+        return
+    number = f"{count} array{'s'[: count != 1]}{' or more' if more else ''}"
+    raise CircuitError(f"the rule of {equation.name!r}: {role} must return {number}, {problem}")
+
+
 class Instructions:
     """A program's equations with their rules: rewritten ones inlined, equal ones once.
 
@@ -113,6 +127,7 @@ class Instructions:
             self.all.append(Instruction(equation))
         elif isinstance(found, Rewrite):
             outs = self._inline(found.function, equation.ins)
+            check_results(equation, "function", outs, len(equation.outs))
             self._same.update(zip(equation.outs, outs, strict=True))
         elif isinstance(found, Derivative):
             self._add_integral(equation, found)
@@ -126,6 +141,7 @@ class Instructions:
         if equation.key is not None:
             self._found[equation.key] = equation.outs
         slopes = self._inline(derivative.function, (equation.ins[-1], *equation.outs))
+        check_results(equation, "function", slopes, len(equation.outs))
         instruction = Instruction(equation, integral(equation), equation.outs, slopes=slopes)
         self.all.insert(index, instruction)
 
@@ -133,6 +149,7 @@ class Instructions:
         more: list[int] = []
         if rule.extra:
             results = jax.eval_shape(rule.start, *(self.avals[number] for number in equation.ins))
+            check_results(equation, "start", results, len(equation.outs) + rule.held, more=True)
             more = [self._new(aval) for aval in results[len(equation.outs) :]]
         flags = rule.outputs or (True,) * len(equation.outs)
         auxiliary = tuple(more[: len(more) - rule.held])

@@ -10,7 +10,7 @@ from jaxtyping import Array
 from ..jaxprs.fences import cut
 from ..jaxprs.program import Program, trace
 from .chains import cut_in_step, cuts
-from .instructions import Instructions
+from .instructions import Instructions, check_results
 from .memory import Memory, MemoryPlan
 from .packing import packed
 from .rule import Need
@@ -131,6 +131,7 @@ class Lifted:
             operands = [operand(number, need) for number, need in instruction.reads]
             before = [series[number] for number in instruction.remembers]
             after = instruction.rule.step(n, operands, before)
+            check_results(instruction.equation, "step", after, len(instruction.outs))
             for number, coefficient in zip(instruction.outs, after, strict=True):
                 cuts_it = number in self._step_cuts
                 cut_off = cut_in_step(n, coefficient) if cuts_it else coefficient

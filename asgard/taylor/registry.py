@@ -7,6 +7,7 @@ A rule is *online*: it gives coefficient n of the outputs from coefficients 0 to
 import abc
 import dataclasses
 import functools
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -52,6 +53,7 @@ class Bilinear(Kind):
     product: Callable[[dict[str, Any]], Product]
 
     def meaning(self, application: Application) -> "Meaning | None":
+        _check_takes(application, "product", self.product, "the primitive's parameters")
         if len(application.series_operands) == 1:
             return linear(application, sorted(application.series_operands))
         return bilinear(application.equation, self.product(application.equation.params))
@@ -87,6 +89,9 @@ class Rewrite(Kind):
     def meaning(self, application: Application) -> "Meaning | None":
         if self.real_only and application.is_complex:
             raise _real_only(application)
+        operands = [f"operand {index + 1}" for index in range(len(application.carried))]
+        params = {} if application.equation.function else application.equation.params
+        _check_takes(application, "function", self.function, *operands, **params)
         if application.equation.function:
             return self
         return Rewrite(functools.partial(self.function, **application.equation.params))
@@ -105,6 +110,8 @@ class Derivative(Kind):
     def meaning(self, application: Application) -> "Meaning | None":
         if application.series_operands != {len(application.carried) - 1}:
             raise no_rule(application)
+        outputs = [f"output {index + 1}" for index in range(len(application.outputs))]
+        _check_takes(application, "function", self.function, "the last operand", *outputs)
         return self
 
 
@@ -120,6 +127,9 @@ class Recurrence(Kind):
     twin: str | None = None
 
     def meaning(self, application: Application) -> "Meaning | None":
+        operands = [f"operand {index + 1}" for index in range(len(application.carried))]
+        _check_takes(application, "start", self.start, *operands)
+        _check_takes(application, "step", self.step, "the order", "operands", "series")
         return Rule(self.start, self.step)
 
 
@@ -130,6 +140,7 @@ class Built(Kind):
     make: Callable[[Application], "Meaning"]
 
     def meaning(self, application: Application) -> "Meaning | None":
+        _check_takes(application, "make", self.make, "the application")
         return self.make(application)
 
 
@@ -200,6 +211,21 @@ def no_rule(application: Application) -> CircuitError:
         "that uses it has no Taylor series; say it with other jnp functions, or add a rule for it "
         "with asgard.taylor.rules.add_rule, as asgard/taylor/rules/table.py does"
     )
+
+
+def _check_takes(
+    application: Application, role: str, fn: Any, *arguments: str, **params: Any
+) -> None:
+    """Raises `CircuitError` where a rule's function does not take what it will be called with."""
+    try:
+        inspect.signature(fn).bind(*arguments, **params)
+    except ValueError:
+        return  # of a function in C, which Python cannot tell
+    except TypeError as error:
+        named = ", ".join([*arguments, *(f"{name}=" for name in params)])
+        raise CircuitError(
+            f"the rule of {application.equation.name!r}: {role} is called with {named}: {error}"
+        ) from error
 
 
 def _real_only(application: Application) -> CircuitError:

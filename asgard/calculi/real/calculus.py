@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ...circuits.circuit import Circuit
-from ...circuits.fields import check_count, check_flag
+from ...circuits.fields import as_reals, check_count, check_flag
 from ...errors import CircuitError
 from ...fixed_points.options import FixedPoint
 from ...jaxprs.concrete import is_concrete, runs_eagerly
@@ -23,7 +23,7 @@ from .path import CHECKPOINTS
 from .runs import Storage
 from .series import power_series
 from .simulation import Simulation
-from .tolerances import Tolerance, as_floats, as_number, as_tolerance, check_resolution
+from .tolerances import Tolerance, as_number, as_tolerance, check_resolution
 
 
 class Real(Calculus):
@@ -208,7 +208,7 @@ def _longest(given: Any) -> Float[Array, ""]:
 
 def _times(given: Any) -> Float[Array, " breakpoints"]:
     """Breakpoints as an array; raises `CircuitError` where they are no finite times."""
-    times = jnp.atleast_1d(as_floats("breakpoints", given))
+    times = jnp.atleast_1d(as_reals("Real: breakpoints", given))
     if times.ndim != 1 or (is_concrete(times) and not jnp.all(jnp.isfinite(times))):
         raise CircuitError(f"Real: breakpoints must be finite times, not {given!r}")
     return times

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ...circuits.circuit import Circuit
-from ...circuits.fields import NOT_NUMBERS
+from ...circuits.fields import as_reals
 from ...circuits.parameters import parameters
 from ...errors import CircuitError
 from ...jaxprs.concrete import is_concrete
@@ -72,18 +72,10 @@ def as_tolerance(name: str, given: Any) -> Tolerance:
 
 def as_number(name: str, given: Any) -> Array:
     """A number or array that is nowhere negative; raises `CircuitError` for others."""
-    array = as_floats(name, given)
+    array = as_reals(f"Real: {name}", given)
     if is_concrete(array) and not jnp.all(array >= 0):
         raise CircuitError(f"Real: {name} must be at least 0, not {array}")
     return array
-
-
-def as_floats(name: str, given: Any) -> Array:
-    """A number or array of numbers; raises `CircuitError` for others."""
-    try:
-        return jnp.asarray(given, dtype=jnp.result_type(float))
-    except NOT_NUMBERS as error:
-        raise CircuitError(f"Real: {name} must be a number, not {given!r}") from error
 
 
 def check_resolution(rtol: Tolerance, atol: Tolerance, dtype: Any) -> None:

@@ -18,7 +18,7 @@ from ...circuits.atoms.registers import (
     Substitution,
 )
 from ...circuits.circuit import Circuit
-from ...circuits.fields import NOT_NUMBERS, as_inexact, check_choice, check_count
+from ...circuits.fields import as_inexact, as_reals, check_choice, check_count
 from ...errors import CircuitError
 from ...fixed_points.options import FixedPoint, check_fixed_point
 from ...jaxprs.concrete import is_concrete
@@ -318,10 +318,8 @@ def _step_length(dt: Any) -> float:
     """The option `dt` as a number."""
     if not is_concrete(dt):
         raise CircuitError("Stochastic: dt decides how many steps are compiled, so it is a number")
-    try:
-        length = float(dt)
-    except NOT_NUMBERS as error:
-        raise CircuitError(f"Stochastic: dt must be a number, not {dt!r}") from error
+    as_reals("Stochastic: dt", dt)
+    length = float(dt)
     if not 0 < length < float("inf"):
         raise CircuitError(f"Stochastic: dt must be positive, not {dt!r}")
     return length
@@ -329,7 +327,14 @@ def _step_length(dt: Any) -> float:
 
 def _check_interpretation(method: StochasticMethod, interpretation: Any) -> None:
     """Raises `CircuitError` where a method does not solve what is asked."""
-    check_choice("Stochastic", "interpretation", interpretation, ("ito", "stratonovich"))
+    known = ("ito", "stratonovich")
+    check_choice("Stochastic", "interpretation", interpretation, known)
+    solved = method.interpretations
+    if not isinstance(solved, tuple) or not solved or not set(solved) <= set(known):
+        raise CircuitError(
+            f'{type(method).__name__}: interpretations must be a tuple of "ito", "stratonovich" or '
+            f'both, such as ("ito",), not {solved!r}'
+        )
     if interpretation not in method.interpretations:
         others = [name for name, m in METHODS.items() if interpretation in m.interpretations]
         raise CircuitError(

@@ -114,15 +114,27 @@ class Stage:
 
     def plus(self, *changes: Contents) -> Contents:
         """The contents with some changes added."""
+        for change in changes:
+            self._check_contents("plus", change)
         return added(self.contents, *changes)
 
     def at(self, t: Array, contents: Contents) -> "Stage":
         """The equation at another time and state."""
+        self._check_contents("at", contents)
         return self.equation.at(t, contents, self.feeds.guesses)
 
     def after(self, contents: Contents, *stages: "Stage") -> After:
         """The end of the step that starts at this stage; `stages` are the others that it read."""
         return After(contents, worst(self.feeds.solves, *(s.feeds.solves for s in stages)))
+
+    def _check_contents(self, name: str, given: Any) -> None:
+        """Raises `CircuitError` where a method hands over something else than contents."""
+        shapes = [part.shape for part in self.contents]
+        if not isinstance(given, tuple | list) or [jnp.shape(part) for part in given] != shapes:
+            raise CircuitError(
+                f"{name} of a stochastic step takes arrays of the shapes of start.contents, one "
+                f"for each register, as start.drift(h) gives them, not {given!r:.80}"
+            )
 
     def _changes(self, length: Any, independent: Increments | None) -> Contents:
         factor, increments = self.equation.factor, independent
