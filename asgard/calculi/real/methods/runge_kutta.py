@@ -314,7 +314,7 @@ def first_size(
     return jnp.minimum(size, longest).astype(point.time.dtype)
 
 
-def _beside(matrix: Sequence[Row], values: Array) -> Array:
+def _beside(matrix: Sequence[Row], values: Array) -> np.ndarray:
     """A matrix as an array that is broadcast against values `[rows, state, *lanes]`."""
     array = np.array(matrix).astype(jnp.finfo(values.dtype).dtype)
     return array.reshape(*array.shape, *(1,) * (values.ndim - 1))
