@@ -71,7 +71,10 @@ class Steady(Calculus):
         self, circuit: Circuit, ts: Array, inputs: tuple[Any, ...], dim: str | None, state: Any
     ) -> Trajectory:
         cut = Cut.of(
-            *(circuit, ts[0], inputs, dim),
+            circuit,
+            ts[0],
+            inputs,
+            dim,
             calculus="Steady",
             meanings={**MEANINGS, **noise(self.noise, "Steady", "Steady")},
             fixed_point=self.fixed_point,

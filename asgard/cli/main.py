@@ -98,7 +98,8 @@ def _parser() -> argparse.ArgumentParser:
         return added
 
     expand = command(
-        *(_run_series, "series"),
+        _run_series,
+        "series",
         help="print the power series of a circuit's outputs",
         description=_SERIES_HELP,
         epilog=_SERIES_EPILOG,
@@ -119,7 +120,8 @@ def _parser() -> argparse.ArgumentParser:
         help="the highest order, for all dimensions or for each",
     )
     command(
-        *(_run_check, "check"),
+        _run_check,
+        "check",
         help="print a circuit's degrees, components and what guards its loops",
         description=_CHECK_HELP,
         epilog=_CHECK_EPILOG,

@@ -35,7 +35,7 @@ from .layout import Layout
 from .linear import DENSE, SMALL, add_to_diagonal, iterative_solve, solve
 from .methods.method import CONVERGED, Equations, Method, Outcome
 from .options import FixedPoint
-from .rounding import Control, Scale
+from .rounding import Scale, SolveControl
 from .search import search
 
 # How many results say how a solve went: those of `Facts`.
@@ -165,7 +165,7 @@ class Loop(LaneCall):
         equations = Equations(
             lambda z: layout.pack(run(self.program, z)[: self.unknowns]),
             None if slopes is None else lambda z: run(slopes, z)[0],
-            Scale(layout.wires, Control(*numbers)),
+            Scale(layout.wires, SolveControl(*numbers)),
         )
         # With many unknowns Newton's steps and the check of the solution call a library. They are
         # rarely needed, and keep all from being one kernel.

@@ -15,7 +15,7 @@ UNDETERMINED = 1 / 8
 ROUNDING, SPREAD = 64.0, 4.0
 
 
-class Control(eqx.Module):
+class SolveControl(eqx.Module):
     """The numbers of a `FixedPoint`."""
 
     rtol: Float[Array, "*lanes"]
@@ -29,7 +29,7 @@ class Scale:
     """Measures values, `[unknowns, *lanes]`; `wires[i]` is the wire of entry i."""
 
     wires: np.ndarray
-    control: Control
+    control: SolveControl
 
     def by_wire(self, values: Array) -> Array:
         """The largest magnitude on each wire."""

@@ -80,7 +80,9 @@ def _tell_once(version: str) -> None:
     logging.getLogger("asgard").warning(
         "asgard's CPU kernels were tested up to jaxlib %s and are off under jaxlib %s: runs are "
         "correct but slower. %s=on turns them on.",
-        *(newest, version, SWITCH),
+        newest,
+        version,
+        SWITCH,
     )
 
 

@@ -183,7 +183,10 @@ class Stochastic(Calculus):
         # times of steps and those of samples are rounded, each by some last digits of the longest.
         longest = jnp.max(jnp.abs(ts))
         cut = Cut.of(
-            *(circuit, ts[0], inputs, dim),
+            circuit,
+            ts[0],
+            inputs,
+            dim,
             calculus="Stochastic",
             meanings={**MEANINGS, **(noise("off", "", "") if self.noise.off else {})},
             fixed_point=self.fixed_point,

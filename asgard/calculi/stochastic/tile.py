@@ -147,9 +147,12 @@ class Tile:
             return moved, first.feeds.guesses, after.solves
 
         alive = paths.alive
-        after, guesses, solves = self._of_survivors(
-            *(one, paths, (drawn,)), lambda found: _sound(found[0], found[2], len(alive))
-        )
+
+        def survive(found: Any) -> Array:
+            contents, _, solves = found
+            return _sound(contents, solves, len(alive))
+
+        after, guesses, solves = self._of_survivors(one, paths, (drawn,), survive)
         contents = chosen(alive, after, paths.contents)
         guesses = chosen(alive, guesses, paths.guesses)
         solves = _judged(alive, solves, paths.solves)
@@ -172,9 +175,7 @@ class Tile:
             return (row.outputs, row.names), row.solves
 
         alive = paths.alive
-        found, solves = self._of_survivors(
-            one, paths, (), lambda found: _sound(found[0], found[1], len(alive))
-        )
+        found, solves = self._of_survivors(one, paths, (), lambda f: _sound(*f, len(alive)))
         stays = alive & _sound(found, solves, len(alive))
         # A path that ends at an output lacks the step that led there.
         good = jnp.where(alive & ~stays, paths.taken - 1, paths.good)

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from ..rounding import Control, Scale
+from ..rounding import Scale, SolveControl
 
 # After so many turns in which steps did not get smaller, they get smaller no more.
 STAGNANT = 8
@@ -33,7 +33,7 @@ class Equations:
     scale: Scale
 
     @property
-    def control(self) -> Control:
+    def control(self) -> SolveControl:
         """The numbers of the `FixedPoint`."""
         return self.scale.control
 
