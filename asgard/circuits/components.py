@@ -34,13 +34,13 @@ Node = TypeVar("Node", bound=Wired)
 class Component:
     """A strongly connected component: the indices of its nodes, and whether it holds a cycle."""
 
-    places: tuple[int, ...]
+    indices: tuple[int, ...]
     cyclic: bool
 
 
 def edges(nodes: Sequence[Wired]) -> list[list[int]]:
     """For each node, the nodes that it reads."""
-    source = {wire: place for place, node in enumerate(nodes) for wire in node.outs}
+    source = {wire: index for index, node in enumerate(nodes) for wire in node.outs}
     return [
         list(dict.fromkeys(source[wire] for wire in node.ins if wire in source)) for node in nodes
     ]
@@ -53,41 +53,41 @@ def components(reads: Sequence[Sequence[int]]) -> list[Component]:
 
     **Arguments:** `reads` has for each node the indices of the nodes that it reads.
     """
-    index: dict[int, int] = {}
+    discovered: dict[int, int] = {}
     low: dict[int, int] = {}
     stack: list[int] = []
     on_stack: set[int] = set()
     found: list[Component] = []
     for root in range(len(reads)):
-        if root in index:
+        if root in discovered:
             continue
         work = [(root, iter(reads[root]))]
-        index[root] = low[root] = len(index)
+        discovered[root] = low[root] = len(discovered)
         stack.append(root)
         on_stack.add(root)
         while work:
-            place, remaining = work[-1]
+            index, remaining = work[-1]
             for other in remaining:
-                if other not in index:
-                    index[other] = low[other] = len(index)
+                if other not in discovered:
+                    discovered[other] = low[other] = len(discovered)
                     stack.append(other)
                     on_stack.add(other)
                     work.append((other, iter(reads[other])))
                     break
                 if other in on_stack:
-                    low[place] = min(low[place], index[other])
+                    low[index] = min(low[index], discovered[other])
             else:
                 work.pop()
                 if work:
                     above = work[-1][0]
-                    low[above] = min(low[above], low[place])
-                if low[place] == index[place]:
+                    low[above] = min(low[above], low[index])
+                if low[index] == discovered[index]:
                     members = []
-                    while not members or members[-1] != place:
+                    while not members or members[-1] != index:
                         members.append(stack.pop())
                         on_stack.remove(members[-1])
                     members.sort()
-                    cyclic = len(members) > 1 or place in reads[place]
+                    cyclic = len(members) > 1 or index in reads[index]
                     found.append(Component(tuple(members), cyclic))
     return found
 
@@ -96,7 +96,7 @@ def in_order(nodes: Sequence[Node]) -> list[Node]:
     """The nodes of a graph without cycles, each after those that it reads."""
     found = components(edges(nodes))
     assert not any(component.cyclic for component in found), "an algebraic loop was let through"
-    return [nodes[component.places[0]] for component in found]
+    return [nodes[component.indices[0]] for component in found]
 
 
 def lags(nodes: Sequence[Wired], reads: Sequence[Sequence[int]], dim: str) -> list[int] | None:
@@ -111,9 +111,9 @@ def lags(nodes: Sequence[Wired], reads: Sequence[Sequence[int]], dim: str) -> li
         return result
     changed = collections.deque(range(len(nodes)))
     while changed:
-        place = changed.popleft()
-        need = result[place] - nodes[place].delay(dim)
-        for other in reads[place]:
+        index = changed.popleft()
+        need = result[index] - nodes[index].delay(dim)
+        for other in reads[index]:
             if need > result[other]:
                 if need > limit:
                     return None
@@ -160,17 +160,17 @@ def _loss_within(
     top = tuple(orders[d] for d in others)
     delays = [tuple(node.delay(d) for d in others) for node in nodes]
     limit = sum(max(0, -node.delay(dim)) for node in nodes) * math.prod(n + 1 for n in top)
-    loss = {(place, top): 0 for place in range(len(nodes))}
+    loss = {(index, top): 0 for index in range(len(nodes))}
     changed = collections.deque(loss)
     most = 0
     while changed:
-        place, at = changed.popleft()
-        need = loss[place, at] - nodes[place].delay(dim)
-        source = tuple(n - delay for n, delay in zip(at, delays[place], strict=True))
+        index, at = changed.popleft()
+        need = loss[index, at] - nodes[index].delay(dim)
+        source = tuple(n - delay for n, delay in zip(at, delays[index], strict=True))
         if any(not 0 <= n <= highest for n, highest in zip(source, top, strict=True)):
             continue
         most = max(most, need)
-        for other in reads[place]:
+        for other in reads[index]:
             if need > loss.get((other, source), -1):
                 if need > limit:
                     return None
@@ -180,17 +180,17 @@ def _loss_within(
 
 
 def guards(
-    nodes: Sequence[Wired], reads: Sequence[Sequence[int]], places: Sequence[int], dim: str
+    nodes: Sequence[Wired], reads: Sequence[Sequence[int]], indices: Sequence[int], dim: str
 ) -> bool:
     """Whether `dim` guards a component: no cycle in it loses orders along `dim`, and one gains."""
-    if not any(nodes[place].delay(dim) > 0 for place in places):
+    if not any(nodes[index].delay(dim) > 0 for index in indices):
         return False
-    inner, inner_reads = restrict(nodes, reads, places)
+    inner, inner_reads = restrict(nodes, reads, indices)
     lag = lags(inner, inner_reads, dim)
     return lag is not None and any(
-        loose(lag[place], inner[place].delay(dim), lag[other])
-        for place in range(len(inner))
-        for other in inner_reads[place]
+        loose(lag[index], inner[index].delay(dim), lag[other])
+        for index in range(len(inner))
+        for other in inner_reads[index]
     )
 
 
@@ -200,9 +200,11 @@ def loose(reader_lag: int, reader_delay: int, source_lag: int) -> bool:
 
 
 def restrict(
-    nodes: Sequence[Wired], reads: Sequence[Sequence[int]], places: Sequence[int]
+    nodes: Sequence[Wired], reads: Sequence[Sequence[int]], indices: Sequence[int]
 ) -> tuple[list[Wired], list[list[int]]]:
-    """The nodes with the indices `places`, and which of each other they read."""
-    number = {place: count for count, place in enumerate(places)}
-    inner = [nodes[place] for place in places]
-    return inner, [[number[other] for other in reads[place] if other in number] for place in places]
+    """The nodes with the given `indices`, and which of each other they read."""
+    number = {index: count for count, index in enumerate(indices)}
+    inner = [nodes[index] for index in indices]
+    return inner, [
+        [number[other] for other in reads[index] if other in number] for index in indices
+    ]

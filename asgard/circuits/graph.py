@@ -68,15 +68,15 @@ class Graph:
 
     def needed(self, wires: Iterable[int]) -> tuple[Node, ...]:
         """The nodes on which these wires depend, in their order."""
-        source = {wire: place for place, node in enumerate(self.nodes) for wire in node.outs}
+        source = {wire: index for index, node in enumerate(self.nodes) for wire in node.outs}
         pending = list(wires)
         kept: set[int] = set()
         while pending:
-            place = source.get(pending.pop())
-            if place is not None and place not in kept:
-                kept.add(place)
-                pending.extend(self.nodes[place].ins)
-        return tuple(self.nodes[place] for place in sorted(kept))
+            index = source.get(pending.pop())
+            if index is not None and index not in kept:
+                kept.add(index)
+                pending.extend(self.nodes[index].ins)
+        return tuple(self.nodes[index] for index in sorted(kept))
 
 
 def flatten(circuit: Circuit) -> Graph:
@@ -181,31 +181,31 @@ def canonical(circuit: Circuit | Graph) -> Hashable:
     """
     graph = circuit if isinstance(circuit, Graph) else flatten(circuit)
     sources: dict[int, tuple[int, int]] = {
-        wire: (place, port)
-        for place, node in enumerate(graph.nodes)
+        wire: (index, port)
+        for index, node in enumerate(graph.nodes)
         for port, wire in enumerate(node.outs)
     }
-    inputs = {wire: place for place, wire in enumerate(graph.inputs)}
+    inputs = {wire: index for index, wire in enumerate(graph.inputs)}
     numbers: dict[int, int] = {}
     order: list[int] = []
     pending = list(reversed(graph.outputs))
     while pending:
         wire = pending.pop()
         if wire in sources and sources[wire][0] not in numbers:
-            place = sources[wire][0]
-            numbers[place] = len(order)
-            order.append(place)
-            pending.extend(reversed(graph.nodes[place].ins))
+            index = sources[wire][0]
+            numbers[index] = len(order)
+            order.append(index)
+            pending.extend(reversed(graph.nodes[index].ins))
 
     def name(wire: int) -> tuple[str, int, int]:
         if wire in inputs:
             return ("input", inputs[wire], 0)
-        place, port = sources[wire]
-        return ("node", numbers[place], port)
+        index, port = sources[wire]
+        return ("node", numbers[index], port)
 
     nodes = tuple(
-        (label(graph.nodes[place].atom), tuple(name(wire) for wire in graph.nodes[place].ins))
-        for place in order
+        (label(graph.nodes[index].atom), tuple(name(wire) for wire in graph.nodes[index].ins))
+        for index in order
     )
     return len(graph.inputs), nodes, tuple(name(wire) for wire in graph.outputs)
 

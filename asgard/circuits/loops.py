@@ -68,8 +68,8 @@ def _loops(
     for component in components(reads):
         if not component.cyclic:
             continue
-        inner, inner_reads = restrict(nodes, reads, component.places)
-        dim = next((d for d in dims if guards(nodes, reads, component.places, d)), None)
+        inner, inner_reads = restrict(nodes, reads, component.indices)
+        dim = next((d for d in dims if guards(nodes, reads, component.indices, d)), None)
         inside: tuple[Loop, ...] = ()
         if dim is not None:
             lag = lags(inner, inner_reads, dim)

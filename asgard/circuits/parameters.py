@@ -64,11 +64,11 @@ def update(circuit: Circuit, values: Mapping[str, Any]) -> Circuit:
     leaves, structure = jax.tree.flatten(_checked(circuit))
     if not isinstance(values, Mapping):
         raise CircuitError(f"update takes names and values, not {type(values).__name__}")
-    places = {name: place for place, name in enumerate(_names(circuit))}
+    indices = {name: index for index, name in enumerate(_names(circuit))}
     for name, value in values.items():
-        if name not in places:
-            raise CircuitError(unknown(name, places))
-        leaves[places[name]] = _converted(name, value, leaves[places[name]])
+        if name not in indices:
+            raise CircuitError(unknown(name, indices))
+        leaves[indices[name]] = _converted(name, value, leaves[indices[name]])
     updated = jax.tree.unflatten(structure, leaves)
     for constraint in constraints(updated):
         constraint.check()
@@ -137,15 +137,15 @@ def _snake_case(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
 
 
-def unknown(name: Any, places: Mapping[str, Any]) -> str:
+def unknown(name: Any, known: Mapping[str, Any]) -> str:
     """The message for an unknown name, with names that are near."""
-    near = difflib.get_close_matches(str(name)[:100], places, n=3)
+    near = difflib.get_close_matches(str(name)[:100], known, n=3)
     if near:
         return f"unknown parameter {name!r}; did you mean {' or '.join(near)}?"
-    if not places:
+    if not known:
         return f"unknown parameter {name!r}: the circuit has none"
-    listed = list(places)[:_MOST_NAMES]
-    more = f" and {len(places) - len(listed)} more" if len(places) > len(listed) else ""
+    listed = list(known)[:_MOST_NAMES]
+    more = f" and {len(known) - len(listed)} more" if len(known) > len(listed) else ""
     return f"unknown parameter {name!r}; the circuit has {', '.join(listed)}{more}"
 
 
@@ -170,7 +170,7 @@ def _fits(given: Any, held: Any) -> bool:
     """Whether a dtype is of the same kind as the one held or a narrower one: any float fits any."""
     kinds = (jnp.bool_, jnp.integer, jnp.floating, jnp.complexfloating)
     ranks = [
-        [place for place, kind in enumerate(kinds) if jnp.issubdtype(dtype, kind)]
+        [index for index, kind in enumerate(kinds) if jnp.issubdtype(dtype, kind)]
         for dtype in (given, held)
     ]
     return ranks[0] <= ranks[1] if all(ranks) else given == held

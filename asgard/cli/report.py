@@ -68,7 +68,7 @@ def graph_components(graph: Graph) -> Iterator[dict[str, Any]]:
         if cyclic:
             yield from (_loop(next(remaining)) for _ in group)
         else:
-            nodes = [graph.nodes[component.places[0]] for component in group]
+            nodes = [graph.nodes[component.indices[0]] for component in group]
             yield {"kind": "straight", "nodes": _names(nodes)}
 
 

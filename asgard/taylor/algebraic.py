@@ -56,7 +56,7 @@ def contract(
     starts: dict[Wire, Value] = {}
     result = [piece for piece in pieces if piece.sign]
     for component in components(edges(pointwise)):
-        members = [pointwise[index] for index in component.places]
+        members = [pointwise[index] for index in component.indices]
         if not component.cyclic:
             result += members
             continue
@@ -101,7 +101,7 @@ def feedback(pieces: Sequence[Piece], first: Sequence[Wire] = ()) -> tuple[Wire,
         for component in components(edges(members)):
             if not component.cyclic:
                 continue
-            inside = [members[index] for index in component.places]
+            inside = [members[index] for index in component.indices]
             readers: dict[Wire, int] = {wire: 0 for piece in inside for wire in piece.outs}
             for piece in inside:
                 for wire in set(piece.ins).intersection(readers):

@@ -10,10 +10,10 @@ from ..jaxprs.program import Equation
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """Entry `place` of the value with the number `source`."""
+    """Entry `index` of the value with the number `source`."""
 
     source: int
-    place: int
+    index: int
 
 
 class Entries:
@@ -28,8 +28,8 @@ class Entries:
         """Notes the entries that an equation takes out. Returns whether it does nothing else."""
         params, source = equation.params, equation.ins[0] if equation.ins else -1
         if equation.name == "unstack" and params["axis"] == 0:
-            for place, out in enumerate(equation.outs):
-                self.found[out] = Entry(source, place)
+            for index, out in enumerate(equation.outs):
+                self.found[out] = Entry(source, index)
         elif equation.name == "slice" and self._takes_one(equation):
             self._slices[equation.outs[0]] = Entry(source, params["start_indices"][0])
         elif equation.name == "squeeze" and source in self._slices:

@@ -148,16 +148,16 @@ def needed(
     pieces: Sequence[Piece], known: Mapping[Wire, Any], wanted: Sequence[Wire]
 ) -> list[Piece]:
     """The pieces that the wanted wires depend on, in their order."""
-    source = {wire: place for place, piece in enumerate(pieces) for wire in piece.outs}
+    source = {wire: index for index, piece in enumerate(pieces) for wire in piece.outs}
     pending = list(wanted)
     kept: set[int] = set()
     while pending:
         wire = pending.pop()
-        place = source.get(wire)
-        if wire not in known and place is not None and place not in kept:
-            kept.add(place)
-            pending.extend(pieces[place].reads)
-    return [pieces[place] for place in sorted(kept)]
+        index = source.get(wire)
+        if wire not in known and index is not None and index not in kept:
+            kept.add(index)
+            pending.extend(pieces[index].reads)
+    return [pieces[index] for index in sorted(kept)]
 
 
 def _groups(pieces: Sequence[Piece], dims: tuple[str, ...]) -> list[tuple[str | None, list[Piece]]]:
@@ -165,10 +165,10 @@ def _groups(pieces: Sequence[Piece], dims: tuple[str, ...]) -> list[tuple[str | 
     reads = edges(pieces)
     groups: list[tuple[str | None, list[Piece]]] = []
     for component in components(reads):
-        members = [pieces[place] for place in component.places]
+        members = [pieces[index] for index in component.indices]
         dim = None
         if component.cyclic:
-            dim = next(d for d in dims if guards(pieces, reads, component.places, d))
+            dim = next(d for d in dims if guards(pieces, reads, component.indices, d))
         if groups and (dim is None or groups[-1][0] in (None, dim)):
             lead, gathered = groups[-1]
             gathered.extend(members)

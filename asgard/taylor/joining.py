@@ -51,8 +51,8 @@ class Joined:
             if wire not in self._entries:
                 found[wire] = values[wire]
                 continue
-            whole, place = self._entries[wire]
-            found[wire] = Value(values[whole].array, values[whole].dims, place)
+            whole, index = self._entries[wire]
+            found[wire] = Value(values[whole].array, values[whole].dims, index)
         return found
 
     def _join(self, registers: Sequence[Piece]) -> None:
@@ -65,7 +65,7 @@ class Joined:
             return [jnp.stack([jnp.broadcast_to(x, one.shape).astype(one.dtype) for x in values])]
 
         def apart(whole: Array) -> list[Array]:
-            return [lax.index_in_dim(whole, place, keepdims=False) for place in range(len(outs))]
+            return [lax.index_in_dim(whole, index, keepdims=False) for index in range(len(outs))]
 
         aval = jax.ShapeDtypeStruct((len(outs), *one.shape), one.dtype)
         self.avals.update({before: aval, after: aval})
@@ -81,8 +81,8 @@ class Joined:
             dataclasses.replace(registers[0], ins=(before,), outs=(after,), initial=initial),
             Piece((after,), outs, apart),
         ]
-        self._entries.update((out, (after, place)) for place, out in enumerate(outs))
-        for place, source in enumerate(sources):
+        self._entries.update((out, (after, index)) for index, out in enumerate(outs))
+        for index, source in enumerate(sources):
             given = self.avals.get(source)
             if given is not None and (given.shape, given.dtype) == (one.shape, one.dtype):
-                self._entries.setdefault(source, (before, place))
+                self._entries.setdefault(source, (before, index))

@@ -113,7 +113,7 @@ class Lifted:
         for index, body in given.items():
             series[self.inputs[index]] = Series(body)
         for number, entry in self.memory.entries.items():
-            series[number] = Series(series[entry.source].whole, entry=entry.place)
+            series[number] = Series(series[entry.source].whole, entry=entry.index)
 
         def operand(number: int, need: Need) -> Any:
             if number in self.series:
@@ -149,7 +149,7 @@ class Lifted:
         entries, recalled = self.memory.entries, self.memory.recalled
         if number in entries:
             whole = series[entries[number].source].whole
-            series[number] = Series(whole, coefficient, entries[number].place)
+            series[number] = Series(whole, coefficient, entries[number].index)
         elif number in self.given or number not in recalled:
             known = series[number].body if number in series else []
             series[number] = Series(known, coefficient)

@@ -67,8 +67,8 @@ class _Plan:
         kinds = self._kinds()
         worth = _Worth(self, kinds)
         packs = worth.packs()
-        for place, equations in enumerate(kinds):
-            if place in packs:
+        for index, equations in enumerate(kinds):
+            if index in packs:
                 self._add_pack(equations, worth.first_read)
             else:
                 self.steps += [[equation] for equation in equations]
@@ -120,7 +120,7 @@ class _Plan:
                 entry = self.taken.found[out]
                 whole = self.views.get(entry.source)
                 if whole is not None and whole.name == "stack":
-                    self.same[out] = whole.ins[entry.place]
+                    self.same[out] = whole.ins[entry.index]
                 else:
                     self.entries[out] = entry
         self.views.update((out, equation) for out in equation.outs)
@@ -160,13 +160,13 @@ class _Plan:
                 [self._found_at(number) for number in one.ins],
             ),
         )
-        for place, member in enumerate(members):
-            self.entries[member.outs[0]] = Entry(-self.packs, place)
+        for index, member in enumerate(members):
+            self.entries[member.outs[0]] = Entry(-self.packs, index)
         self.steps.append(members)
 
     def _found_at(self, number: int) -> tuple[int, int]:
         entry = self.entries.get(number)
-        return (number, 0) if entry is None else (entry.source, entry.place)
+        return (number, 0) if entry is None else (entry.source, entry.index)
 
 
 class _Worth:
@@ -174,17 +174,17 @@ class _Worth:
 
     def __init__(self, plan: _Plan, kinds: Sequence[list[Equation]]):
         self.plan, self.kinds = plan, kinds
-        self.kept = {place for place, one in enumerate(kinds) if len(one) >= NARROWEST}
-        self.kind = {out: place for place in self.kept for one in kinds[place] for out in one.outs}
-        # What reads a value: the places of kinds, None for what takes it alone. And by which kind,
+        self.kept = {index for index, one in enumerate(kinds) if len(one) >= NARROWEST}
+        self.kind = {out: index for index in self.kept for one in kinds[index] for out in one.outs}
+        # What reads a value: the indices of kinds, None for what takes it alone. And by which kind,
         # as which operand, it is read first.
         self.readers: dict[int, set[int | None]] = {number: {None} for number in plan.outputs}
         self.first_read: dict[int, tuple[int, int]] = {}
-        for place, equations in enumerate(kinds):
+        for index, equations in enumerate(kinds):
             for column, number in (pair for one in equations for pair in enumerate(one.ins)):
-                self.readers.setdefault(number, set()).add(place)
-                read = self.first_read.get(number, (place, column))
-                self.first_read[number] = min(read, (place, column))
+                self.readers.setdefault(number, set()).add(index)
+                read = self.first_read.get(number, (index, column))
+                self.first_read[number] = min(read, (index, column))
         for view in plan.views.values():
             if view.name != "stack":
                 self.readers.setdefault(view.ins[0], set()).add(None)
@@ -193,24 +193,24 @@ class _Worth:
         """The indices of the kinds to pack. Each kind given up makes its neighbours worth less."""
         pending = sorted(self.kept)
         while pending:
-            place = pending.pop()
-            if place in self.kept and self._cost(place) >= self._saving(place):
-                self.kept.remove(place)
-                equations = self.kinds[place]
+            index = pending.pop()
+            if index in self.kept and self._cost(index) >= self._saving(index):
+                self.kept.remove(index)
+                equations = self.kinds[index]
                 near = {self.kind.get(number) for one in equations for number in one.ins}
                 near.update(*(self.readers.get(one.outs[0], ()) for one in equations))
                 pending += sorted(one for one in near if one in self.kept)
         return self.kept
 
-    def _saving(self, place: int) -> int:
-        equations = self.kinds[place]
+    def _saving(self, index: int) -> int:
+        equations = self.kinds[index]
         kind, carried = kind_of(equations[0].name), self.plan.series.intersection(equations[0].ins)
         linear = isinstance(kind, Linear) or (isinstance(kind, Bilinear) and len(carried) < 2)
         return (len(equations) - 1) * (1 if linear else NONLINEAR)
 
-    def _cost(self, place: int) -> int:
+    def _cost(self, index: int) -> int:
         """How many moves stack the operands, and take single results out."""
-        equations = self.kinds[place]
+        equations = self.kinds[index]
         columns = zip(*(one.ins for one in equations), strict=True)
         alone = [one for one in equations if not self.readers.get(one.outs[0], set()) <= self.kept]
         return len(alone) + sum(map(self._column_cost, columns))
@@ -279,8 +279,8 @@ class _Writer:
             return number
         entry, view = self.plan.entries.get(number), self.plan.views.get(number)
         if entry is not None:
-            source, place = self._source(entry), entry.place
-            self._inline(lambda x: lax.index_in_dim(x, place, keepdims=False), [source], number)
+            source, index = self._source(entry), entry.index
+            self._inline(lambda x: lax.index_in_dim(x, index, keepdims=False), [source], number)
         elif view is not None and view.name == "stack":
             return self._bundle(view.ins)
         else:
@@ -316,20 +316,20 @@ class _Writer:
         pieces: list[tuple[int | None, list[int]]] = []
         for number in numbers:
             entry = self.plan.entries.get(number)
-            source, place = (None, number) if entry is None else (self._source(entry), entry.place)
+            source, index = (None, number) if entry is None else (self._source(entry), entry.index)
             follows = bool(pieces) and pieces[-1][0] == source
-            if follows and (source is None or pieces[-1][1][-1] + 1 == place):
-                pieces[-1][1].append(place)
+            if follows and (source is None or pieces[-1][1][-1] + 1 == index):
+                pieces[-1][1].append(index)
             else:
-                pieces.append((source, [place]))
+                pieces.append((source, [index]))
         return pieces
 
-    def _part(self, source: int | None, places: list[int]) -> int:
+    def _part(self, source: int | None, indices: list[int]) -> int:
         if source is None:
-            return self._inline(lambda *values: jnp.stack(values), list(map(self._number, places)))
-        if len(places) == self.avals[source].shape[0]:
+            return self._inline(lambda *values: jnp.stack(values), list(map(self._number, indices)))
+        if len(indices) == self.avals[source].shape[0]:
             return source
-        return self._inline(lambda x: lax.slice_in_dim(x, places[0], places[-1] + 1), [source])
+        return self._inline(lambda x: lax.slice_in_dim(x, indices[0], indices[-1] + 1), [source])
 
     def _picked(self, numbers: Sequence[int]) -> int:
         """As `_bundle`, by a gather from all sources side by side."""
@@ -338,12 +338,12 @@ class _Writer:
         others = [n for n in dict.fromkeys(numbers) if n not in entries]
         sizes = [self.avals[source].shape[0] for source in sources]
         starts = dict(zip(sources, np.cumsum([0, *sizes]).tolist(), strict=False))
-        places = {n: sum(sizes) + place for place, n in enumerate(others)}
-        places |= {
-            n: starts[self._source(entries[n])] + entries[n].place for n in numbers if n in entries
+        indices = {n: sum(sizes) + index for index, n in enumerate(others)}
+        indices |= {
+            n: starts[self._source(entries[n])] + entries[n].index for n in numbers if n in entries
         }
         parts = [*sources, *([self._part(None, others)] if others else [])]
-        found = [places[n] for n in numbers]
+        found = [indices[n] for n in numbers]
         return self._inline(lambda *arrays: _taken(_concatenated(*arrays), found), parts)
 
     def _inline(self, fn: Callable[..., Any], ins: Sequence[int], out: int | None = None) -> int:
@@ -385,14 +385,14 @@ def _concatenated(*arrays: Array) -> Array:
     return arrays[0] if len(arrays) == 1 else lax.concatenate(arrays, 0)
 
 
-def _taken(array: Array, places: Sequence[int]) -> Array:
-    """The entries at places along the first axis."""
+def _taken(array: Array, indices: Sequence[int]) -> Array:
+    """The entries at some indices along the first axis."""
     numbers = lax.GatherDimensionNumbers(
         offset_dims=tuple(range(1, array.ndim)), collapsed_slice_dims=(0,), start_index_map=(0,)
     )
     return lax.gather(
         array,
-        np.asarray(places, np.int32)[:, None],
+        np.asarray(indices, np.int32)[:, None],
         numbers,
         slice_sizes=(1, *array.shape[1:]),
         mode=lax.GatherScatterMode.PROMISE_IN_BOUNDS,

@@ -186,7 +186,7 @@ def _levels(
     ]
     level, order = [0] * len(pieces), [0] * len(pieces)
     for turn, component in enumerate(components(tight)):
-        (index,) = component.places
+        (index,) = component.indices
         before = [
             level[other]
             + bool(pieces[index].sign or pieces[other].sign or lag[index] != lag[other])

@@ -28,10 +28,10 @@ class Box:
 @st.composite
 def graphs(draw):
     size = draw(st.integers(1, 6))
-    place = st.integers(0, size - 1)
+    index = st.integers(0, size - 1)
     delays = st.tuples(*[st.sampled_from([-1, 0, 0, 1])] * 2)
     return [
-        Box(tuple(draw(st.lists(place, max_size=2, unique=True))), (number,), draw(delays))
+        Box(tuple(draw(st.lists(index, max_size=2, unique=True))), (number,), draw(delays))
         for number in range(size)
     ]
 
@@ -39,7 +39,7 @@ def graphs(draw):
 def reach(reads):
     """Which node reaches which, by Floyd and Warshall."""
     size = range(len(reads))
-    found = [[other in reads[place] for other in size] for place in size]
+    found = [[other in reads[index] for other in size] for index in size]
     for middle, start, end in itertools.product(size, repeat=3):
         found[start][end] |= found[start][middle] and found[middle][end]
     return found
@@ -49,12 +49,12 @@ def negative_cycle(nodes, reads, dim):
     size = range(len(nodes))
     infinite = 10**6
     total = [
-        [nodes[place].delay(dim) if other in reads[place] else infinite for other in size]
-        for place in size
+        [nodes[index].delay(dim) if other in reads[index] else infinite for other in size]
+        for index in size
     ]
     for middle, start, end in itertools.product(size, repeat=3):
         total[start][end] = min(total[start][end], total[start][middle] + total[middle][end])
-    return any(total[place][place] < 0 for place in size)
+    return any(total[index][index] < 0 for index in size)
 
 
 @settings(max_examples=200, deadline=None)
@@ -64,11 +64,11 @@ def test_components_are_what_reach_each_other_and_come_after_what_they_read(node
     found = components(reads)
     reached = reach(reads)
     for component in found:
-        for a, b in itertools.product(component.places, range(len(nodes))):
+        for a, b in itertools.product(component.indices, range(len(nodes))):
             together = a == b or (reached[a][b] and reached[b][a])
-            assert together == (b in component.places)
-        assert component.cyclic == reached[component.places[0]][component.places[0]]
-    order = {place: count for count, c in enumerate(found) for place in c.places}
+            assert together == (b in component.indices)
+        assert component.cyclic == reached[component.indices[0]][component.indices[0]]
+    order = {index: count for count, c in enumerate(found) for index in c.indices}
     assert sorted(order) == list(range(len(nodes)))
     assert all(order[o] <= order[p] for p in range(len(nodes)) for o in reads[p])
 
@@ -81,8 +81,8 @@ def test_lags_exist_exactly_where_no_cycle_loses_orders(nodes):
     assert (lag is None) == negative_cycle(nodes, reads, "t")
     if lag is not None:
         assert min(lag) == 0
-        for place, node in enumerate(nodes):
-            assert all(lag[other] >= lag[place] - node.delay("t") for other in reads[place])
+        for index, node in enumerate(nodes):
+            assert all(lag[other] >= lag[index] - node.delay("t") for other in reads[index])
 
 
 @settings(max_examples=200, deadline=None)
@@ -90,12 +90,12 @@ def test_lags_exist_exactly_where_no_cycle_loses_orders(nodes):
 def test_a_guard_leaves_only_cycles_without_delay(nodes):
     reads = edges(nodes)
     for component in components(reads):
-        if not component.cyclic or not guards(nodes, reads, component.places, "t"):
+        if not component.cyclic or not guards(nodes, reads, component.indices, "t"):
             continue
-        places = component.places
-        inner = [nodes[place] for place in places]
-        number = {place: count for count, place in enumerate(places)}
-        inner_reads = [[number[o] for o in reads[p] if o in number] for p in places]
+        indices = component.indices
+        inner = [nodes[index] for index in indices]
+        number = {index: count for count, index in enumerate(indices)}
+        inner_reads = [[number[o] for o in reads[p] if o in number] for p in indices]
         lag = lags(inner, inner_reads, "t")
         left = [
             [o for o in inner_reads[p] if not loose(lag[p], inner[p].delay("t"), lag[o])]

@@ -281,7 +281,7 @@ def _repeated(
 ) -> Paths:
     """advance(paths, k stride) for k = 0 … count - 1.
 
-    Reverse mode keeps the paths at some sqrt(count) places and runs the stretches between again.
+    Reverse mode keeps the paths at some sqrt(count) points and runs the stretches between again.
     """
 
     def one(at: tuple[Paths, Array], _: None) -> tuple[tuple[Paths, Array], None]:
