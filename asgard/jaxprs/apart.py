@@ -15,7 +15,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array
 
-from .kernel import as_kernel
+from .kernel import as_kernel, may_hold_kernels
 
 # From so many on a kernel is worth it.
 MANY = 32
@@ -61,10 +61,19 @@ def _as_kernel(array: Any, *, axis: int) -> list[Array]:
     return as_kernel(lambda array: _entries(array, axis=axis), array)[0]
 
 
+_lower_entries = mlir.lower_fun(_entries, multiple_results=True)
+_lower_as_kernel = mlir.lower_fun(_as_kernel, multiple_results=True)
+
+
+def _lower(context: mlir.LoweringRuleContext, array: Any, *, axis: int) -> Any:
+    rule = _lower_as_kernel if may_hold_kernels(context) else _lower_entries
+    return rule(context, array, axis=axis)
+
+
 _apart.def_abstract_eval(_abstract)
 _apart.def_impl(_entries)
 ad.primitive_jvps[_apart] = _differentiate
 ad.primitive_transposes[_apart] = _transpose
 batching.primitive_batchers[_apart] = _batch
-mlir.register_lowering(_apart, mlir.lower_fun(_entries, multiple_results=True))
-mlir.register_lowering(_apart, mlir.lower_fun(_as_kernel, multiple_results=True), platform="cpu")
+mlir.register_lowering(_apart, _lower_entries)
+mlir.register_lowering(_apart, _lower, platform="cpu")

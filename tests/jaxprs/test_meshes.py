@@ -15,6 +15,7 @@ import pytest
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 import asgard as ag
+from asgard.jaxprs import apart
 
 SGD = optax.sgd(0.25)
 
@@ -130,12 +131,40 @@ def exported_with_a_symbolic_batch():
         check(exported.call(jnp.asarray(RATE), starts), EXACT[:count], GRADIENTS[1][:count])
 
 
+def many_outputs_in_checked_shard_map_and_exported():
+    """So many that the run takes them apart in one kernel."""
+    scales = np.linspace(0.5, 1.0, apart.MANY)
+
+    def ends(start):
+        loops = [
+            (ag.Scalar(RATE) >> ag.Register("t", start * scale) >> ag.Split()).trace()
+            for scale in scales
+        ]
+        quick = ag.Real(order=4, rtol=1e-6, max_steps=31)
+        outputs = ag.simulate(ag.Monoidal(*loops), TS, calculus=quick, throw=False).outputs
+        return jnp.stack([output[-1] for output in outputs])
+
+    def both(starts):
+        return jax.vmap(ends)(starts), jax.vmap(jax.grad(lambda start: ends(start)[-1]))(starts)
+
+    expected = EXACT[:, None] * scales, GRADIENTS[1]
+    assert "asgard_apart" in str(jax.make_jaxpr(both)(STARTS))
+    mesh = Mesh(np.array(jax.devices()), ("batch",))
+    spread = jax.shard_map(both, mesh=mesh, in_specs=SPREAD, out_specs=SPREAD)
+    check(jax.jit(spread)(STARTS), *expected)
+    (size,) = jax.export.symbolic_shape("size")
+    exported = jax.export.export(jax.jit(both))(jax.ShapeDtypeStruct((size,), float))
+    assert "xla_cpu_small_call" not in exported.mlir_module()
+    check(exported.call(STARTS), *expected)
+
+
 TESTS = (
     under_checked_shard_map,
     under_checked_shard_map_other_runs_than_of_registers,
     functions_that_close_over_a_shard_are_refused,
     under_explicit_meshes,
     exported_with_a_symbolic_batch,
+    many_outputs_in_checked_shard_map_and_exported,
 )
 PROCESS = """
 import sys
