@@ -2,7 +2,7 @@
 
 import abc
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -10,9 +10,7 @@ from jaxtyping import Array
 
 from ..circuits.circuit import Circuit
 from ..errors import CircuitError
-
-if TYPE_CHECKING:
-    from .trajectory import Trajectory
+from .trajectory import Trajectory
 
 
 class Calculus(eqx.Module):
@@ -47,7 +45,7 @@ class Calculus(eqx.Module):
     @abc.abstractmethod
     def simulate(
         self, circuit: Circuit, ts: Array, inputs: tuple[Any, ...], dim: str | None, state: Any
-    ) -> "Trajectory":
+    ) -> Trajectory:
         """Runs a circuit over times, inside a trace; arguments as those of `asgard.simulate`."""
 
     def compile(self, circuit: Circuit) -> Callable[[Any, Any], tuple[Any, Any]]:

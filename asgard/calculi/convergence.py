@@ -14,7 +14,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from ..status import Status
-from .real.system import Point, polynomial_at
 
 
 class Solves(eqx.Module):
@@ -25,26 +24,13 @@ class Solves(eqx.Module):
     failed: Bool[Array, "*points loops"]
 
 
-def ends(point: Point, coefficients: Array, unit: Array, direction: Array) -> tuple[Array, Array]:
-    """Where a run stands, and just past that: times `[2]` and states `[2, state]`.
-
-    A run that stops because a loop loses its solution stops one resolution of time before that.
-    """
-    offset = 16 * direction * jnp.finfo(point.time.dtype).eps * jnp.abs(point.time)
-    after = polynomial_at(coefficients, offset / unit)
-    return (
-        jnp.stack([point.time, point.time + offset]),
-        jnp.stack([point.state, jnp.where(jnp.isfinite(after), after, point.state)]),
-    )
-
-
 def judge(
     solves: Solves, found: Array, status: Status, count: int
 ) -> tuple[Array, Status, dict[str, Array]]:
     """The number of good saved times, the status, and the stats.
 
     `solves` are those at `count` saved times, of which the run reached `found`, and then those at
-    the two points of `ends`.
+    two points where it stands.
     """
     saved = jnp.arange(solves.failed.shape[0]) < found
     at_end = jnp.arange(solves.failed.shape[0]) >= count

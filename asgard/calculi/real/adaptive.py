@@ -43,6 +43,20 @@ def start(time: Array, state: Array) -> Point:
     return Point(time, zero, state, jnp.zeros_like(state), step=zero, memory=None)
 
 
+def ends(pause: Pause, direction: Array) -> tuple[Array, Array]:
+    """Where a run stands, and just past that: times `[2]` and states `[2, state]`.
+
+    A run that stops because a loop loses its solution stops one resolution of time before that.
+    """
+    point = pause.point
+    offset = 16 * direction * jnp.finfo(point.time.dtype).eps * jnp.abs(point.time)
+    after = polynomial_at(pause.coefficients, offset / pause.unit)
+    return (
+        jnp.stack([point.time, point.time + offset]),
+        jnp.stack([point.state, jnp.where(jnp.isfinite(after), after, point.state)]),
+    )
+
+
 def resume(
     method: StepMethod, system: System, ts: Array, pause: Pause, control: StepControl
 ) -> tuple[Point, Array]:

@@ -28,14 +28,14 @@ from ...taylor.evaluate import evaluate
 from ...taylor.net import Frame, Value, Wire, at_zero, promote, whole_of
 from ...taylor.network import coordinate_wire, initial_wire
 from ...taylor.streams import coordinate
-from ..convergence import Solves, ends, judge
+from ..convergence import Solves, judge
 from ..cut import Cut
 from ..meanings import REAL
 from ..meanings import noise as meanings_of_noise
 from ..rows import only
 from ..trajectory import Trajectory
 from . import integral
-from .adaptive import Pause, beside, resume, start, stretch_of
+from .adaptive import Pause, beside, ends, resume, start, stretch_of
 from .methods.choice import chosen
 from .methods.method import StepMethod
 from .methods.taylor import Taylor
@@ -277,7 +277,7 @@ class Simulation:
     def _solves(self, times: Array, states: Array, pause: Pause) -> Solves:
         """How the loops were solved at the saved times and, of a run, at its ends."""
         if self.registers:
-            more = ends(pause.point, pause.coefficients, pause.unit, self._direction())
+            more = ends(pause, self._direction())
             times, states = (
                 jnp.concatenate(pair) for pair in zip((times, states), more, strict=True)
             )
