@@ -12,7 +12,9 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from ...jaxprs.hoisting import EXPANSIONS
 from ...jaxprs.lanes import run_in_lanes, spread
+from ...jaxprs.primitives import traits
 from ...jaxprs.program import Program
 from ...jaxprs.sparsity import Pattern
 from . import path as paths
@@ -20,6 +22,8 @@ from .adaptive import Step, at_number, reach_of, take_step
 from .methods.method import OK, OUT_OF_STEPS, STIFF, StepMethod
 from .system import Point, StepControl, System, polynomial_at
 
+# A field of more equations is evaluated in a loop.
+LONG = 100
 # After so many steps in a row that stability bounds, a run that cannot end within its steps is
 # stiff.
 STIFF_STEPS = 25
@@ -142,8 +146,16 @@ def system_of(
         # Side by side, lanes are all that a kernel holds, and a matrix by many vectors is no longer
         # a matrix by a vector, which is all that it multiplies.
         one_by_one=size > 0 or any(one.name == "dot_general" for one in field.equations),
+        in_turn=_length(field) > LONG,
         pattern=problem.pattern,
     )
+
+
+def _length(program: Program) -> float:
+    """How many equations of a program compute; infinite if it holds a search."""
+    names = [equation.name for equation in program.equations]
+    searches = any(name in EXPANSIONS for name in names)
+    return math.inf if searches else float(sum(traits(name).computes for name in names))
 
 
 def blank(problem: Problem, ts: Array, begin: Point) -> Run:

@@ -29,7 +29,8 @@ class System:
     or if there is a `pattern` their products by its seeds, `[colors, state]`. The last two are None
     where the method of stepping asks for none. The state is the first `size` entries of y. The
     others are guesses: f does not depend on them, and gives what they should have been. A Taylor
-    step is checked at `checks` points, `one_by_one` or all at once.
+    step is checked at `checks` points, `one_by_one` or all at once. `in_turn` says that f is long:
+    what evaluates it many times is a loop, or compiles long.
     """
 
     field: Callable[[Array, Array], Array]
@@ -38,6 +39,7 @@ class System:
     size: int
     checks: int = CHECKS
     one_by_one: bool = False
+    in_turn: bool = False
     pattern: Pattern | None = None
 
 

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import slow
 from systems import ode, oscillator
 
 import asgard as ag
@@ -24,6 +25,10 @@ def options(name, **more):
 @pytest.fixture(params=METHODS)
 def name(request):
     return request.param
+
+
+# What costs seconds to compile is quick for one method.
+FEW = pytest.mark.parametrize("name", ["Tsit5", slow("Dopri8"), slow("Taylor")])
 
 
 def pendulum(damping, start):
@@ -78,6 +83,7 @@ def test_second_derivatives(name):
     np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 
+@FEW
 def test_lanes_are_single_runs(name):
     dampings = jnp.array([0.0, 0.3, 2.0])
 
@@ -106,6 +112,7 @@ class Network(ag.Atom):
         return jnp.tanh(self.weights @ y) - y
 
 
+@FEW
 def test_gradients_of_weights_that_a_batch_shares(name):
     starts = jnp.array([[1.0, 0.5], [-0.3, 2.0], [0.1, 0.1]])
     # The last run is over before the others, and its logarithm has no value elsewhere.
@@ -173,6 +180,7 @@ def kepler():
     return ((ag.Id() @ (ag.Sin() >> ag.Scalar(0.8))) >> ag.Add() >> ag.Split()).trace()
 
 
+@FEW
 def test_loops_without_registers_are_solved_as_the_run_goes(name):
     # x' = -z with z - 0.8 sin z = x, so that z' (1 - 0.8 cos z) = -z.
     circuit = kepler() >> ag.Var("z") >> ag.Scalar(-1.0) >> ag.Register("t", 1.0) >> ag.Split()
@@ -211,7 +219,7 @@ def test_the_default_follows_the_tolerance_and_the_equation():
         return len(run.state.coefficients) - 1
 
     smooth = ode(lambda y: -y, jnp.ones(2))
-    assert [chosen(smooth, rtol=rtol) for rtol in (1e-3, 1e-6, 1e-12, None)] == [4, 7, 20, 20]
+    assert [chosen(smooth, rtol=rtol) for rtol in (1e-3, 1e-6, None)] == [4, 7, 20]
     assert chosen(smooth, rtol=1e-3, order=6) == 6
     assert chosen(smooth, rtol={"register": jnp.array([1e-3, 1e-6])}) == 7
     assert chosen(ode(lambda y: -jnp.abs(y), jnp.ones(2)), rtol=1e-3) == 20

@@ -98,7 +98,8 @@ class RungeKutta(StepMethod):
         return self._polynomial(system, point.time, point.state, attempt.stages, stretch)
 
     def curve(self, system: System, time: Array, state: Array, stretch: Stretch) -> Array:
-        slopes = self._slopes_in_turn(system, time, state, stretch)
+        # A loop over the stages: what is written out has derivatives that are many times as long.
+        slopes, _ = self._in_turn(system, time, state, [], self._count, stretch)
         dense = _beside(self.tableau.dense, slopes)
         rows = lax.reduce_sum(dense * slopes[:, None], (0,))
         # The unit is a constant; the polynomial is one in powers of the offset.
@@ -108,43 +109,61 @@ class RungeKutta(StepMethod):
         begin = _with_guesses(system, state, slopes[0])
         return jnp.concatenate([begin[None], rows * factors[:, None]])
 
-    def _slopes_in_turn(self, system: System, time: Array, state: Array, stretch: Stretch) -> Array:
-        """The slopes of all stages, with those of the dense output, `[stages, state, *lanes]`.
-
-        A loop, of which the program holds one turn: its derivatives are a loop too. What is written
-        out runs faster, but its derivatives are many times as long.
-        """
-        tableau = self.tableau
-        rows = [(), *tableau.stages, *tableau.more]
-        matrix = np.array([(*row, *(0.0,) * (len(rows) - len(row))) for row in rows])
-
-        def turn(carry: tuple[Array, Array], stage: Any) -> tuple[tuple[Array, Array], None]:
-            (slopes, last), (number, row, part) = carry, stage
-            row = row.reshape(-1, *(1,) * state.ndim)
-            change = lax.reduce_sum(row * slopes, (0,)) * stretch.offset
-            slope = system.field(
-                _time(time, part, stretch), _with_guesses(system, state + change, last)
-            )
-            slopes = lax.dynamic_update_index_in_dim(slopes, slope, number, 0)
-            return (slopes, slope), None
-
-        blank = jnp.zeros((len(rows), *state.shape), state.dtype)
-        weights = matrix.astype(jnp.finfo(state.dtype).dtype)
-        parts = np.array(tableau.times).astype(time.dtype)
-        numbers = np.arange(len(rows), dtype=np.int32)
-        (slopes, _), _ = lax.scan(turn, (blank, state), (numbers, weights, parts))
-        return slopes
-
     def _stages(
         self, system: System, time: Array, state: Array, slope: Array, stretch: Stretch
     ) -> tuple[list[Array], list[Array]]:
         """The slopes of all stages, of which the first is known, and what the state changes by up
         to each of the others."""
+        count = len(self.tableau.stages) + 1
+        if system.in_turn:
+            found = self._in_turn(system, time, state, [slope], count, stretch)
+            return list(found[0][:count]), list(found[1])
         slopes, changes = [slope], []
         for row, part in zip(self.tableau.stages, self.tableau.times[1:], strict=False):
             changes.append(self._moved(row, slopes, stretch))
             stage = _with_guesses(system, state + changes[-1], slopes[-1])
             slopes.append(system.field(_time(time, part, stretch), stage))
+        return slopes, changes
+
+    @property
+    def _count(self) -> int:
+        """How many stages there are, with those that only the dense output needs."""
+        return len(self.tableau.times)
+
+    def _in_turn(
+        self,
+        system: System,
+        time: Array,
+        state: Array,
+        known: Sequence[Array],
+        last: int,
+        stretch: Stretch,
+    ) -> tuple[Array, Array]:
+        """The slopes of all stages after the known ones and before stage `last`, by a loop.
+
+        **Returns:** the slopes, `[stages, state, *lanes]`, those of later stages 0; and what the
+        state changes by up to each stage that was found.
+        """
+        first, tableau = len(known), self.tableau
+        rows = [(), *tableau.stages, *tableau.more]
+        matrix = np.array([(*row, *(0.0,) * (self._count - len(row))) for row in rows])
+
+        def turn(carry: tuple[Array, Array], stage: Any) -> tuple[tuple[Array, Array], Array]:
+            (slopes, latest), (number, row, part) = carry, stage
+            row = row.reshape(-1, *(1,) * state.ndim)
+            change = lax.reduce_sum(row * slopes, (0,)) * stretch.offset
+            stage = _with_guesses(system, state + change, latest)
+            slope = system.field(_time(time, part, stretch), stage)
+            return (lax.dynamic_update_index_in_dim(slopes, slope, number, 0), slope), change
+
+        slopes = jnp.zeros((self._count, *state.shape), state.dtype)
+        for number, slope in enumerate(known):
+            slopes = lax.dynamic_update_index_in_dim(slopes, slope, number, 0)
+        weights = matrix.astype(jnp.finfo(state.dtype).dtype)[first:last]
+        parts = np.array(tableau.times).astype(time.dtype)[first:last]
+        numbers = np.arange(first, last, dtype=np.int32)
+        begin = slopes, known[-1] if known else state
+        (slopes, _), changes = lax.scan(turn, begin, (numbers, weights, parts))
         return slopes, changes
 
     def _moved(self, row: Row, slopes: Sequence[Array], stretch: Stretch) -> Array:
@@ -177,7 +196,11 @@ class RungeKutta(StepMethod):
         """The dense output in powers of the part of the step, `[degree + 1, state, *lanes]`."""
         slopes = list(slopes)
         begin = _with_guesses(system, state, slopes[0])
-        for row, part in zip(self.tableau.more, self.tableau.times[len(slopes) :], strict=True):
+        if system.in_turn and self.tableau.more:
+            slopes = list(self._in_turn(system, time, state, slopes, self._count, stretch)[0])
+        left = self._count - len(slopes)
+        rows = self.tableau.more[len(self.tableau.more) - left :]
+        for row, part in zip(rows, self.tableau.times[len(slopes) :], strict=True):
             stage = state + self._moved(row, slopes, stretch)
             stage = _with_guesses(system, stage, slopes[-1])
             slopes.append(system.field(_time(time, part, stretch), stage))
