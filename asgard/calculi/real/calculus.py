@@ -134,26 +134,18 @@ class Real(Calculus):
                 raise CircuitError(
                     "Real: a dense run is compiled: leave out jax.disable_jit or dense"
                 )
-            return eager.run(
-                *(circuit, ts, inputs, dim, state),
-                orders=dict(self.order) if isinstance(self.order, tuple) else {},
-                noise=self.noise,
-                fixed_point=self.fixed_point,
-                bounds=eager.Bounds(
-                    *(self.rtol, self.atol, self.max_step, self.max_steps, self.breakpoints)
-                ),
-            )
-        simulation = _simulation(circuit, self, ts, inputs, dim)
+            return eager.run(circuit, self, ts, inputs, dim, state)
+        simulation = Simulation(circuit, self, ts, inputs, dim)
         checkpoints = CHECKPOINTS if self.adjoint == "bounded" else None
         trajectory = simulation.trajectory(
             state,
-            simulation.control(self.rtol, self.atol, self.max_step),
+            simulation.control(),
             Storage(self.max_steps, self.dense, checkpoints),
         )
         if not self.dense:
             return trajectory
         arguments = (circuit, self, ts, inputs)
-        dense = Dense(_simulation, arguments, dim, *trajectory.dense)
+        dense = Dense(Simulation, arguments, dim, *trajectory.dense)
         return dataclasses.replace(trajectory, dense=dense)
 
     def compile(self, circuit: Circuit) -> Callable[[Any, Any], tuple[Any, Any]]:
@@ -170,19 +162,6 @@ class Real(Calculus):
             return outputs, state
 
         return run
-
-
-def _simulation(
-    circuit: Circuit, real: Real, ts: Array, inputs: tuple[Any, ...], dim: str | None
-) -> Simulation:
-    return Simulation(
-        *(circuit, ts, inputs, dim, real.order),
-        method=real.method,
-        tolerance=real.tolerance,
-        noise=real.noise,
-        fixed_point=real.fixed_point,
-        breakpoints=real.breakpoints,
-    )
 
 
 def _checked_method(method: Any, order: Any) -> StepMethod | None:

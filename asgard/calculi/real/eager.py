@@ -5,7 +5,6 @@ these runs only evaluate the field, and SciPy's DOP853 integrates it (Hairer, NÃ
 *Solving Ordinary Differential Equations I*, 1993, section II.10).
 """
 
-import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,7 +16,6 @@ from jaxtyping import Array
 from ...circuits.atoms.registers import Deregister
 from ...circuits.circuit import Circuit
 from ...errors import CircuitError
-from ...fixed_points.options import FixedPoint
 from ...status import Status
 from ...taylor.network import Meanings
 from ..convergence import judge
@@ -28,8 +26,9 @@ from ..pointwise import Contents, Pointwise, Row
 from ..rows import only
 from ..trajectory import Trajectory
 from .adaptive import Pause, start
+from .options import Options
 from .system import polynomial_at
-from .tolerances import RTOL, TRACE, Tolerance, by_entry, held_by
+from .tolerances import RTOL, TRACE, by_entry, held_by
 
 MEANINGS: Meanings = {
     **REAL,
@@ -39,44 +38,32 @@ MEANINGS: Meanings = {
 LEAST_RTOL = 100
 
 
-@dataclasses.dataclass(frozen=True)
-class Bounds:
-    """The tolerances and bounds of a run: fields of `Real`."""
-
-    rtol: Tolerance
-    atol: Tolerance
-    max_step: Array | None
-    max_steps: int
-    breakpoints: Array | None
-
-
 def run(
     circuit: Circuit,
+    real: Options,
     ts: Array,
     inputs: tuple[Any, ...],
     dim: str | None,
     state: Any,
-    *,
-    orders: dict[str, int],
-    noise: str,
-    fixed_point: FixedPoint,
-    bounds: Bounds,
 ) -> Trajectory:
-    """Runs a circuit over known times; arguments as those of `Simulation`, and `state` to go on."""
+    """Runs a circuit over known times; arguments as those of `Real.simulate`."""
     cut = Cut.of(
-        *(circuit, ts[0], inputs, dim),
+        circuit,
+        ts[0],
+        inputs,
+        dim,
         calculus="Real",
-        meanings={**MEANINGS, **meanings_of_noise(noise, "Real", "Real")},
-        fixed_point=fixed_point,
-        orders=orders,
+        meanings={**MEANINGS, **meanings_of_noise(real.noise, "Real", "Real")},
+        fixed_point=real.fixed_point,
+        orders=dict(real.order) if isinstance(real.order, tuple) else {},
     )
     pointwise = Pointwise(cut, ts.dtype)
     registers = [node.outs[0] for node in pointwise.states]
-    for name, given in (("rtol", bounds.rtol), ("atol", bounds.atol)):
+    for name, given in (("rtol", real.rtol), ("atol", real.atol)):
         if registers:  # only its errors: SciPy takes the smallest
             held = held_by(circuit, cut, registers, isinstance(given, dict))
             by_entry(name, given, held, jnp.zeros(sum(register.size for register in held)))
-    integration = _Integration(pointwise, bounds, cut.stops, np.asarray(ts))
+    integration = _Integration(pointwise, real, cut.stops, np.asarray(ts))
     return integration.trajectory(ts, state)
 
 
@@ -84,14 +71,14 @@ class _Integration:
     """A run in progress: `rows` are the outputs at the saved times so far."""
 
     def __init__(
-        self, pointwise: Pointwise, bounds: Bounds, stops: Sequence[Array], times: np.ndarray
+        self, pointwise: Pointwise, real: Options, stops: Sequence[Array], times: np.ndarray
     ):
-        self.pointwise, self.bounds, self.times = pointwise, bounds, times
+        self.pointwise, self.real, self.times = pointwise, real, times
         self.guesses, self.layout = pointwise.start(), pointwise.begin()
         self.rows: list[Row] = []
         self.steps, self.smallest, self.status = 0, np.inf, Status.ok
         low, high = min(times[0], times[-1]), max(times[0], times[-1])
-        given = [] if bounds.breakpoints is None else [bounds.breakpoints]
+        given = [] if real.breakpoints is None else [real.breakpoints]
         inside = {float(t) for stop in (*stops, *given) for t in np.asarray(stop) if low < t < high}
         ends = sorted({float(low), *inside, float(high)})
         self.ends = ends if times[0] <= times[-1] else ends[::-1]
@@ -147,7 +134,7 @@ class _Integration:
         inner = sorted((np.nextafter(begin, end), np.nextafter(end, begin)))
         solver = DOP853(lambda t, y: self._field(np.clip(t, *inner), y), begin, y, end, **options)
         while solver.status == "running":
-            if self.steps == self.bounds.max_steps:
+            if self.steps == self.real.max_steps:
                 self.status = Status.max_steps
                 break
             solver.step()
@@ -166,7 +153,7 @@ class _Integration:
     def _solver_options(self, y: np.ndarray) -> dict[str, Any]:
         """What SciPy's solver is given besides the equation, for a run that starts from `y`."""
         resolution = float(jnp.finfo(self.pointwise.time_dtype).eps)
-        given = [jax.tree.leaves(x) for x in (self.bounds.rtol, self.bounds.atol)]
+        given = [jax.tree.leaves(x) for x in (self.real.rtol, self.real.atol)]
         rtol, atol = ([float(jnp.min(x)) for x in leaves] for leaves in given)
         least = min(rtol, default=float(RTOL) * resolution)
         # What is small at the start may grow. SciPy divides by the tolerance, so none is 0.
@@ -174,7 +161,7 @@ class _Integration:
         return {
             "rtol": max(least, LEAST_RTOL * np.finfo(float).eps, resolution),
             "atol": min(atol) if atol else traces,
-            "max_step": np.inf if self.bounds.max_step is None else float(self.bounds.max_step),
+            "max_step": np.inf if self.real.max_step is None else float(self.real.max_step),
         }
 
     def _field(self, t: float, y: np.ndarray) -> np.ndarray:

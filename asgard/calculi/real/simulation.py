@@ -8,6 +8,7 @@ import operator
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array
@@ -18,7 +19,6 @@ from ...circuits.components import orders_read
 from ...errors import CircuitError
 from ...fixed_points.jacobian import jacobian
 from ...fixed_points.layout import Layout
-from ...fixed_points.options import FixedPoint
 from ...jaxprs.apart import MANY, apart
 from ...jaxprs.program import trace
 from ...jaxprs.sparsity import Pattern, dependence, pattern_of
@@ -39,10 +39,11 @@ from .adaptive import Pause, beside, ends, resume, start, stretch_of
 from .methods.choice import chosen
 from .methods.method import StepMethod
 from .methods.taylor import Taylor
+from .options import Options
 from .path import Path
 from .runs import Run, Storage
 from .system import Point, StepControl, System, polynomial_at
-from .tolerances import RTOL, TRACE, Tolerance, by_entry, held_by
+from .tolerances import RTOL, TRACE, by_entry, held_by
 
 # Jacobians of fewer numbers are formed whole; of more, the pattern itself would fill the memory.
 SMALL, LARGEST_PATTERN = 32, 8192
@@ -54,31 +55,28 @@ class Simulation:
     def __init__(
         self,
         circuit: Circuit,
+        real: Options,
         ts: Array,
         inputs: tuple[Any, ...],
         dim: str | None,
-        order: int | tuple[tuple[str, int], ...] | None,
-        *,
-        method: StepMethod | None,
-        tolerance: str,
-        noise: str,
-        fixed_point: FixedPoint,
-        breakpoints: Array | None,
     ):
-        """Cuts the circuit; the arguments are those of `Calculus.simulate` and fields of `Real`."""
-        self.circuit, self.ts_given = circuit, ts
-        orders = dict(order) if isinstance(order, tuple) else {}
+        """Cuts the circuit; the arguments are those of `Calculus.simulate`."""
+        self.circuit, self.real, self.ts_given = circuit, real, ts
+        orders = dict(real.order) if isinstance(real.order, tuple) else {}
         self.cut = Cut.of(
-            *(circuit, ts[0], inputs, dim),
+            circuit,
+            ts[0],
+            inputs,
+            dim,
             calculus="Real",
-            meanings={**REAL, **meanings_of_noise(noise, "Real", "Real")},
-            fixed_point=fixed_point,
+            meanings={**REAL, **meanings_of_noise(real.noise, "Real", "Real")},
+            fixed_point=real.fixed_point,
             orders=orders,
         )
-        along_time = orders.get(self.cut.dim) if isinstance(order, tuple) else order
-        self._given = method if along_time is None else Taylor(along_time)
-        self._tolerance = tolerance
-        self.stops = self.cut.stops if breakpoints is None else (*self.cut.stops, breakpoints)
+        along_time = orders.get(self.cut.dim) if isinstance(real.order, tuple) else real.order
+        self._given = real.method if along_time is None else Taylor(along_time)
+        given = () if real.breakpoints is None else (real.breakpoints,)
+        self.stops = (*self.cut.stops, *given)
         self.registers = {
             node.outs[0]: node.ins[0]
             for node in self.cut.nodes
@@ -122,11 +120,11 @@ class Simulation:
             # Derivatives at a row without a solution would be NaN, whatever their weight.
             times = jnp.where(good, times, times[0])
             states = jnp.where(good[:, None], states, states[0])
-        outputs, named = only(good, jax.vmap(self._outputs)(times, states))
+        wires = only(good, jax.vmap(self._wires)(times, states))
         return Trajectory(
             ts=self.ts_given,
-            outputs=_single(outputs),
-            names=named,
+            outputs=wires.apart(),
+            names=wires.names,
             status=status,
             stats=counts,
             state=pause,
@@ -152,7 +150,7 @@ class Simulation:
             return self._given
         begin = self._begin()
         field = trace(lambda t, y: (self._field(t, y),), begin.time, begin.state)
-        return chosen(self._tolerance, field, self._size, self.dtype)
+        return chosen(self.real.tolerance, field, self._size, self.dtype)
 
     @property
     def _system(self) -> System:
@@ -169,11 +167,11 @@ class Simulation:
         inside = (direction * (times - first) >= 0) & (direction * (reached - times) >= 0)
         if path is None:
             empty = jnp.zeros((len(times), 0))
-            return _single(only(inside, jax.vmap(self._outputs)(times, empty)[0]))
-        control = self.control(None, None, None)
+            return only(inside, jax.vmap(self._wires)(times, empty)).apart()
+        control = self.control()
         starts = jnp.where(jnp.arange(path.time.shape[0]) < rows, direction * path.time, jnp.inf)
 
-        def one(time: Array) -> tuple[Array, ...] | Array:
+        def one(time: Array) -> _Wires:
             row = jnp.searchsorted(starts, direction * time, side="right") - 1
             row = jnp.clip(row, 0, jnp.maximum(rows - 1, 0))
             point = start(path.time[row], path.state[row])
@@ -183,9 +181,9 @@ class Simulation:
             )
             curve = self.method.curve(self._system, point.time, point.state, stretch)
             offset = time - point.time - point.late
-            return self._outputs(time, polynomial_at(curve, offset / stretch.unit))[0]
+            return self._wires(time, polynomial_at(curve, offset / stretch.unit))
 
-        return _single(only(inside & (rows > 0), jax.vmap(one)(times)))
+        return only(inside & (rows > 0), jax.vmap(one)(times)).apart()
 
     @property
     def dtype(self) -> Any:
@@ -289,11 +287,8 @@ class Simulation:
 
         return jax.vmap(one)(*jax.lax.stop_gradient((times, states)))
 
-    def _outputs(self, t: Array, y: Array) -> tuple[tuple[Array, ...] | Array, dict[str, Array]]:
-        """The output wires and the named ones at one time, coefficient axes last.
-
-        Many outputs that are the entries of one array come as that array, `[outputs, *value]`.
-        """
+    def _wires(self, t: Array, y: Array) -> "_Wires":
+        """The output wires and the named ones at one time, coefficient axes last."""
         values = self._evaluate(t, y, 0, self.cut.shown)
 
         def read(wire: Wire) -> Array:
@@ -303,8 +298,11 @@ class Simulation:
 
         wires = self.cut.graph.outputs
         whole = whole_of([values[wire] for wire in wires]) if len(wires) >= MANY else None
-        outputs = tuple(map(read, wires)) if whole is None else self._at_zero(whole, ())
-        return outputs, {name: read(wire) for name, wire in self.cut.named.items()}
+        return _Wires(
+            outputs=tuple(map(read, wires)) if whole is None else (),
+            whole=None if whole is None else self._at_zero(whole, ()),
+            names={name: read(wire) for name, wire in self.cut.named.items()},
+        )
 
     def _evaluate(
         self, t: Array, y: Array, order: int, wanted: Sequence[Wire]
@@ -417,8 +415,9 @@ class Simulation:
         unit, last = state.unit.astype(time), state.last.astype(time)
         return Pause(point, state.coefficients.astype(dtype), unit, last)
 
-    def control(self, rtol: Tolerance, atol: Tolerance, max_step: Array | None) -> StepControl:
-        """Tolerances by entry, and the bounds of steps; the arguments are fields of `Real`."""
+    def control(self) -> StepControl:
+        """Tolerances by entry, and the bounds of steps."""
+        rtol, atol, max_step = self.real.rtol, self.real.atol, self.real.max_step
         dtype, time = jnp.finfo(self.dtype), self.ts.dtype
         longest = jnp.asarray(jnp.inf if max_step is None else max_step, time)
         nothing = jnp.zeros(0, dtype.dtype)
@@ -449,6 +448,17 @@ class Simulation:
         return jnp.sort(jnp.concatenate(stops)) if stops else jnp.zeros(0, self.ts.dtype)
 
 
-def _single(outputs: tuple[Array, ...] | Array) -> tuple[Array, ...]:
-    """The outputs at all times one by one, from arrays `[times, *value]` or one of all outputs."""
-    return outputs if isinstance(outputs, tuple) else tuple(apart(outputs, 1))
+class _Wires(eqx.Module):
+    """The outputs and the named wires of a circuit.
+
+    `outputs` are one by one. Many that are the entries of one array are `whole`, that array,
+    `[outputs, *value]`, and there are no `outputs`.
+    """
+
+    outputs: tuple[Array, ...]
+    whole: Array | None
+    names: dict[str, Array]
+
+    def apart(self) -> tuple[Array, ...]:
+        """All outputs one by one, where the first axis of every array is time."""
+        return self.outputs if self.whole is None else tuple(apart(self.whole, 1))
