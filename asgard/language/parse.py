@@ -31,19 +31,19 @@ _NAMED_NUMBERS = ("inf", "nan", "infj", "nanj")
 def parse(text: str, *, names: Mapping[str, Circuit] | None = None) -> Circuit:
     """Reads a circuit from the text that `str(circuit)` prints.
 
-    Keywords are read in any case; dimensions, noises, wires and `names` as they are written.
-    White space is free.
+    Keywords may be written in upper or lower case. Dimensions, noises, wires and `names` are case
+    sensitive. White space does not matter.
 
     **Arguments:**
 
     - `text`: the circuit, such as `"composition(split, add)"`.
-    - `names`: the circuits of further words: own atoms, blocks and functions, which print by name.
+    - `names`: circuits by further words: your own atoms, blocks and functions, which print by name.
 
     **Returns:** the circuit. `parse(str(c)) == c` for circuits of built-in atoms with scalar
     numbers, in the float dtype that they were printed in.
 
-    **Raises:** `ParseError` where the text is no circuit and `DegreeError` where wire counts do not
-    fit, with line and column; `CircuitError` where `text` is no string or `names` are wrong.
+    **Raises:** `ParseError` if the text is no circuit, and `DegreeError` if wire counts do not fit,
+    both with line and column. `CircuitError` if `text` is no string, or `names` are wrong.
 
     ```python
     loop = ag.parse("trace(composition(add, register(t, 1.0), split))")

@@ -46,8 +46,8 @@ class RunLabel(eqx.Module):
 
     @classmethod
     def of(cls, circuit: Circuit, calculus: Stochastic, *others: Any) -> "RunLabel":
-        """The label of a run. Increments that are handed in do not count: they are those of so many
-        paths, and grow with them."""
+        """The label of a run. It leaves out increments that are handed in: their number grows with
+        that of the paths."""
         options = eqx.tree_at(lambda c: c.noise.increments, calculus, {})
         leaves, structure = jax.tree.flatten((circuit, options, others))
         if not is_concrete(*leaves):
@@ -68,7 +68,7 @@ class RunLabel(eqx.Module):
 
 
 class Ensemble(Outputs):
-    """What an ensemble gives.
+    """What `ensemble` returns.
 
     - `ts`: the times, `[times]`.
     - `outputs`: without `reduce`, one array `[paths, times, *value]` for each output wire, NaN from
@@ -164,13 +164,13 @@ def ensemble(
 ) -> Ensemble:
     """Runs many paths of a circuit with noise.
 
-    Path i is `simulate(…, key=key, path=i)` to rounding, and has the same bits for any number of
-    paths and devices. Paths run in tiles of one width, of which the last is padded.
+    Path i agrees with `simulate(…, key=key, path=i)` up to rounding. Its bits do not depend on the
+    number of paths or devices. Paths run in tiles of one width; the last tile is padded.
 
     **Arguments:** those of `simulate`, and
 
     - `key`: a JAX key of any kind; not needed where nothing is drawn.
-    - `paths`: how many.
+    - `paths`: the number of paths.
     - `reduce`: a statistic of `asgard.statistics`, or a tuple or dictionary of them, kept as tiles
       run: outputs are not stored. None stores all outputs.
     - `tile`: the number of paths that run side by side.
@@ -178,8 +178,7 @@ def ensemble(
     - `state`: the `state` of an earlier ensemble. Without `reduce`, its paths go on in time from
       `ts[0]`. With `reduce`, its statistics go on to the paths that are left, to the same bits as
       one run of all `paths`.
-    - `throw`: raise `SimulationError` where a path failed, as is done by default; its `ensemble` is
-      what was found.
+    - `throw`: raise `SimulationError` if a path failed. The error's `ensemble` has the results.
 
     **Returns:** an `Ensemble`.
 
@@ -283,7 +282,7 @@ _compiled = jax.jit(without_mesh(_run), static_argnums=range(7, 12))
 def _rounds_done(
     state: Any, tile: int, mesh: Mesh | None, paths: int, words: Words | None, label: RunLabel
 ) -> int:
-    """How many rounds of tiles the state of a reduced run holds, which is one of this run's."""
+    """How many rounds of tiles a reduced run's state holds. Raises for a state of another run."""
     if state is None:
         return 0
     devices = 1 if mesh is None else mesh.size
@@ -300,13 +299,13 @@ def _rounds_done(
     done = int(state.rounds)
     if done * tile * devices > paths:
         raise CircuitError(
-            f"the state holds {done * tile * devices} paths: paths, which counts them, is to be at "
-            f"least that, not {paths}"
+            f"the state holds {done * tile * devices} paths: paths counts these too, so it must be "
+            f"at least that, not {paths}"
         )
     given = key_array(words)
     if is_concrete(given, state.words) and not np.array_equal(given, state.words):
         raise CircuitError(
-            "the state is that of another key, whose paths do not go with this one's"
+            "the state belongs to another key, and its paths cannot be joined with these"
         )
     if state.label is None or not state.label.agrees(label):
         raise CircuitError(

@@ -17,28 +17,32 @@ def series(
 ) -> Stream | tuple[Stream, ...]:
     """The power series of a circuit's outputs, from those of its inputs.
 
-    A register along a dimension is the integral from the centre, a deregister the derivative; every
-    other atom acts on the function's value at each point. Streams are polynomials: what they do not
-    give is zero. Loops that registers guard are solved order by order, in one `lax.scan`. A loop
-    that no register cuts is a fixed point at order 0, and one linear solve at every order past it.
+    A register along a dimension is the integral from the centre, and a deregister the derivative.
+    Every other atom acts on the function's value at each point. Streams are polynomials:
+    coefficients that they do not have are zero. Loops that registers guard are solved order by
+    order, in one `lax.scan`. A loop that no register cuts is a fixed point at order 0, and one
+    linear solve at each later order.
 
     **Arguments:**
 
     - `circuit`: any circuit without noise and unit delays.
     - `streams`: one for each input wire, all about one centre along each dimension.
     - `order`: the highest order to compute: a number for all dimensions, or one for each, by name.
-    - `unroll`: unrolls the orders in place of a scan; may run faster at small orders, and compiles
-      slower the larger they are.
+    - `unroll`: unrolls the loop over orders. This may run faster at small orders; at large ones it
+      compiles slowly.
     - `fixed_point`: how loops that no register cuts are solved.
 
-    **Returns:** a stream, or a tuple of them where the circuit has not one output; coefficients of
-    shape `[*value, *(order + 1)]` over all dimensions of the run: those of `order` where it names
-    them, else those of the streams and then those of the circuit.
+    **Returns:** a stream, or a tuple of streams if the circuit does not have exactly one output.
+    Coefficients have the shape `[*value, *(order + 1)]`, with an axis for each dimension of the
+    run: first those that `order` names, then those of the streams, then those of the circuit.
 
-    **Raises:** `DegreeError` where the streams are not as many as the inputs, `DimensionError` for
-    dimensions without an order or unknown, `LoopError` for loops that take more derivatives than
-    they integrate; `SimulationError`, with status `not_converged`, for a loop without a fixed point
-    that is found. Under a trace that raises nothing, and what depends on the loop is NaN.
+    **Raises:**
+
+    - `DegreeError` if the number of streams differs from the number of inputs.
+    - `DimensionError` for an unknown dimension, or one without an order.
+    - `LoopError` for a loop that takes more derivatives than it integrates.
+    - `SimulationError`, with status `not_converged`, if no fixed point of a loop was found. Under a
+      trace nothing is raised; what depends on the loop is NaN.
 
     ```python
     grow = (ag.Add() >> ag.Split() >> ag.Id() @ ag.Register("t")).trace()

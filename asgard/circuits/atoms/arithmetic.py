@@ -98,9 +98,8 @@ class Divide(Atom):
 class Power(Atom):
     """A wire to the power `exponent`.
 
-    An exponent given as a Python integer is part of the structure and works at a base of zero; any
-    other is a number of the circuit, to be optimised like the rest, and wants a base that is not
-    zero.
+    A Python integer as the exponent is part of the structure, and the base may be zero. Any other
+    exponent is a number of the circuit, which fits can move, and the base must not be zero.
     """
 
     exponent: Number | None

@@ -137,9 +137,9 @@ class Function(Atom):
     """Any jnp callable or equinox module as an atom of `n_in` inputs and `n_out` outputs.
 
     The arrays of `fn` become leaves of the circuit; the rest is structure. `fn` takes one value for
-    each input wire and returns the value of the output wire, or a tuple where `n_out` is not 1. Two
-    circuits share a compilation only where `fn` is the same object: name a function once, outside
-    loops, instead of writing a fresh lambda each time.
+    each input wire. It returns the value of the output wire, or a tuple if `n_out` is not 1. Two
+    circuits share a compilation only if `fn` is the same object: define a function once, outside
+    loops, and do not write a new lambda each time.
     """
 
     arrays: Any
@@ -169,7 +169,7 @@ class Function(Atom):
 
     @property
     def fn(self) -> Callable[..., Any]:
-        """The callable, put together again."""
+        """The callable, with its arrays."""
         treedef, rest = self.structure
         arrays = iter(self.arrays)
         return jax.tree.unflatten(

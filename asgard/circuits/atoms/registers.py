@@ -1,7 +1,7 @@
-"""State atoms: what a calculus gives a meaning to, and the coordinate.
+"""State atoms, whose meaning a calculus gives, and the coordinate.
 
-They have no value rule of their own. `delay` is what one of them adds to the delay of a cycle along
-its dimension: a loop runs along a dimension where no cycle's delay is negative.
+State atoms have no value rule of their own. Each adds its `delay` to that of a cycle along its
+dimension. A loop can run along a dimension if no cycle in it has a negative delay.
 """
 
 import math
@@ -82,17 +82,17 @@ def _as_size(value: Any) -> Any:
 class JumpRegister(State):
     """The integral along `dim` against the compound Poisson process named `noise`.
 
-    What comes in on the first wire is multiplied by the size of each jump, at its value before the
-    jump. Each component of a wire jumps by itself. `rate` and `size` are parameters of the circuit;
-    a run takes the number of jumps in a step as it finds it, so it has no derivative to the rate.
+    Each jump adds its size times the first input's value just before the jump. Each component of a
+    wire jumps by itself. `rate` and `size` are parameters of the circuit. The number of jumps is
+    drawn, so runs have no derivative with respect to the rate.
 
     **Arguments:**
 
-    - `rate`: how many jumps to expect in a unit of time, at least 0; None takes the rate from a
-      second input wire, so that it may depend on the state: a path where it is negative ends.
+    - `rate`: the expected number of jumps in a unit of time, at least 0. None takes the rate from a
+      second input wire, so it may depend on the state; a path where it is negative ends.
     - `size`: the size of a jump, a number; or a function of a standard normal variable, such as
       `lambda z: jnp.expm1(mean + deviation * z)` for the jumps of Merton's model.
-    - `most`: how many jumps a step can hold. A path that has more in one step ends there.
+    - `most`: the largest number of jumps in one step. A path with more in a step ends there.
     """
 
     dim: str = eqx.field(static=True)
