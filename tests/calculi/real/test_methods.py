@@ -13,6 +13,7 @@ METHODS = {
     "Taylor": ag.Taylor(8),
     "Tsit5": ag.Tsit5(),
     "Dopri8": ag.Dopri8(),
+    "Radau": ag.Radau(),
 }
 TS = jnp.linspace(0.0, 3.0, 7)
 TOLERANCE = 1e-8
@@ -28,7 +29,7 @@ def name(request):
 
 
 # What costs seconds to compile is quick for one method.
-FEW = pytest.mark.parametrize("name", ["Tsit5", slow("Dopri8"), slow("Taylor")])
+FEW = pytest.mark.parametrize("name", ["Tsit5", slow("Dopri8"), slow("Taylor"), slow("Radau")])
 
 
 def pendulum(damping, start):

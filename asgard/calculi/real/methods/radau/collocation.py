@@ -1,0 +1,150 @@
+"""The stages of a step of a known size, from its start alone, exact to rounding.
+
+Their derivatives come from the implicit function theorem. With M = D - h J, where J holds the exact
+Jacobians at the stages, M dz is by how much h f moves at fixed z. So the tangent is one linear
+solve, whatever the iterations did, and reverse mode transposes it.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array
+
+from ...system import System
+from .factors import Factors, factored
+from .stages import Stages, combine, correction, rounding
+from .tableau import Tableau
+
+# Turns after which stages, or linear systems, are given up.
+TURNS = 60
+# Factors are made anew where a turn shrinks the change by less.
+SLOW = 0.1
+# Changes that shrink no more are rounding if they are below so many units of it.
+NOISE = 1e4
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Equations:
+    """The system's programs as functions of the stages and of what they close over."""
+
+    table: Tableau
+    slopes: Callable[..., Array]  # (z, stages, *constants) -> h f
+    jacobian: Callable[..., Array]  # (index, z, stages, *constants) -> h J at a stage
+
+    def factors(self, z: Array, stages: Stages, constants: Any) -> Factors:
+        """The factors of the Jacobian in the middle of the step."""
+        return factored(self.table, self.jacobian(z, stages, *constants))
+
+
+def collocate(system: System, table: Tableau, stages: Stages) -> Array:
+    """The stages z, `[stages, state, *lanes]`; NaN where none are found.
+
+    They are differentiable in `stages` and in what the system's field closes over.
+    """
+    z = jnp.zeros((table.stages, *stages.state.shape), stages.state.dtype)
+    middle = table.stages // 2
+
+    def slopes(z: Array, stages: Stages) -> Array:
+        return stages.slopes(system, z)
+
+    def jacobian(z: Array, stages: Stages) -> Array:
+        assert system.jacobian is not None
+        return stages.offset * system.jacobian(*stages.whole(middle, z))
+
+    slopes, field_constants = jax.closure_convert(slopes, z, stages)
+    jacobian, jacobian_constants = jax.closure_convert(jacobian, z, stages)
+    equations = _Equations(table, slopes, jacobian)
+    return _solved(equations, stages, field_constants, jacobian_constants)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _solved(equations: _Equations, stages: Stages, field: Any, jacobian: Any) -> Array:
+    table = equations.table
+
+    def turn(carry: tuple[Array, ...]) -> tuple[Array, ...]:
+        z, factors, moved, renews, active, count = carry
+        renews &= active
+
+        def renewed() -> Factors:
+            new = equations.factors(z, stages, jacobian)
+            return jax.tree.map(lambda a, b: jnp.where(renews, a, b), new, factors)
+
+        factors = lax.cond(jnp.any(renews), renewed, lambda: factors)
+        residual = equations.slopes(z, stages, *field) - combine(table.slopes, z)
+        step = correction(table, factors, residual)
+        noise = rounding(factors, jnp.max(jnp.abs(stages.state[None] + z), axis=0))
+        after, ratio, done = _measured(step, noise, moved)
+        z = jnp.where(active, z + step, z)
+        return z, factors, after, ratio > SLOW, active & ~done, count + 1
+
+    def goes_on(carry: tuple[Array, ...]) -> Array:
+        *_, active, count = carry
+        return jnp.any(active) & (count < TURNS)
+
+    z = jnp.zeros((table.stages, *stages.state.shape), stages.state.dtype)
+    yes = jnp.ones(stages.offset.shape, bool)
+    blank = jax.eval_shape(lambda: equations.factors(z, stages, jacobian))
+    factors = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), blank)
+    start = z, factors, jnp.full_like(stages.offset, jnp.inf), yes, yes, jnp.int32(0)
+    z, *_, active, _ = lax.while_loop(goes_on, turn, start)
+    return jnp.where(active, jnp.nan, z)
+
+
+@_solved.defjvp
+def _differentiate(equations: _Equations, primals: Any, tangents: Any) -> tuple[Array, Array]:
+    stages, field, jacobian = primals
+    z, table = _solved(equations, stages, field, jacobian), equations.table
+
+    def at_fixed(stages: Stages, field: Any) -> Array:
+        return equations.slopes(z, stages, *field)
+
+    _, right = jax.jvp(at_fixed, (stages, field), tuple(tangents[:2]))
+    _, push = jax.linearize(lambda z: equations.slopes(z, stages, *field), z)
+    known = lax.stop_gradient((z, stages, jacobian))
+    factors = equations.factors(*known)
+
+    def product(v: Array) -> Array:
+        return combine(table.slopes, v) - push(v)
+
+    def solve(transposed: bool) -> Callable[..., Array]:
+        return lambda product, right: _linear_solve(table, factors, product, right, transposed)
+
+    return z, lax.custom_linear_solve(product, right, solve(False), solve(True))
+
+
+def _linear_solve(
+    table: Tableau, factors: Factors, product: Callable, right: Array, transposed: bool
+) -> Array:
+    """The v with product(v) = right, by corrections of what is missing; NaN if they fail."""
+
+    def turn(carry: tuple[Array, ...]) -> tuple[Array, ...]:
+        v, moved, active, count = carry
+        step = correction(table, factors, right - product(v), transposed)
+        after = v + step
+        noise = rounding(factors, jnp.max(jnp.abs(after), axis=0), transposed)
+        moved, _, done = _measured(step, noise, moved)
+        return jnp.where(active, after, v), moved, active & ~done, count + 1
+
+    def goes_on(carry: tuple[Array, ...]) -> Array:
+        *_, active, count = carry
+        return jnp.any(active) & (count < TURNS)
+
+    lanes = right.shape[2:]
+    infinite = jnp.full(lanes, jnp.inf, right.dtype)
+    start = jnp.zeros_like(right), infinite, jnp.ones(lanes, bool), jnp.int32(0)
+    v, _, active, _ = lax.while_loop(goes_on, turn, start)
+    return jnp.where(active, jnp.nan, v)
+
+
+def _measured(step: Array, noise: Array, before: Array) -> tuple[Array, Array, Array]:
+    """A change in units of rounding, by what it shrank, and whether it was the last."""
+    step = lax.reduce_max(lax.abs(step), (0,))
+    moved = lax.reduce_max(step / (noise + jnp.finfo(step.dtype).tiny), (0,))
+    ratio = moved / before
+    done = (moved <= 1) | ((moved <= NOISE) & (ratio > 0.5))
+    return moved, ratio, done

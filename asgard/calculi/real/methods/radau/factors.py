@@ -1,0 +1,161 @@
+"""The linear systems of Newton's iterations, in the basis of the tableau's eigenvectors.
+
+A step of size h has one n × n matrix for each system of the tableau: (a - b i) I - h J. The first
+is real. All are solved as one batch, real and imaginary parts side by side, `[systems, n, n, *lanes]`.
+Small ones are inverted by elementwise operations, which kernels and lanes can hold: a product by
+the inverse is one operation, where triangular solves are 2 n. Larger ones are factored by LAPACK.
+"""
+
+import abc
+
+import equinox as eqx
+import jax.numpy as jnp
+import jax.scipy.linalg as linalg
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Complex, Float, Int
+
+from .tableau import Tableau
+
+# Up to so many entries of the state matrices are inverted by elementwise operations.
+SMALL = 32
+
+
+class Factors(eqx.Module):
+    """What solves the systems of one step."""
+
+    @abc.abstractmethod
+    def solve(self, real: Array, imaginary: Array, transposed: bool) -> tuple[Array, Array]:
+        """The solutions for right-hand sides, both by parts `[systems, n, *lanes]`.
+
+        If `transposed`, by the transposed map of real and imaginary parts.
+        """
+
+    @abc.abstractmethod
+    def solve_real(self, right: Array) -> Array:
+        """The solution of the real system, `[n, *lanes]`."""
+
+    @abc.abstractmethod
+    def spread(self, values: Array, transposed: bool) -> Array:
+        """By how much errors of some sizes, `[n, *lanes]`, move solutions of the real system at
+        most: |(a I - h J)⁻¹ h J| values."""
+
+
+class Inverses(Factors):
+    """The inverses, by parts. `eigenvalue` is the real one."""
+
+    real: Float[Array, "systems n n *lanes"]
+    imaginary: Float[Array, "systems n n *lanes"]
+    eigenvalue: float = eqx.field(static=True)
+
+    def solve(self, real: Array, imaginary: Array, transposed: bool) -> tuple[Array, Array]:
+        a, b = self.real, self.imaginary
+        if transposed:
+            x, y = real[:, :, None], imaginary[:, :, None]
+            return lax.reduce_sum(a * x + b * y, (1,)), lax.reduce_sum(a * y - b * x, (1,))
+        x, y = real[:, None], imaginary[:, None]
+        return lax.reduce_sum(a * x - b * y, (2,)), lax.reduce_sum(a * y + b * x, (2,))
+
+    def solve_real(self, right: Array) -> Array:
+        return lax.reduce_sum(self.real[0] * right[None], (1,))
+
+    def spread(self, values: Array, transposed: bool) -> Array:
+        matrix = self.real[0]
+        rows = lax.broadcasted_iota(jnp.int32, matrix.shape, 0)
+        columns = lax.broadcasted_iota(jnp.int32, matrix.shape, 1)
+        matrix = jnp.abs(self.eigenvalue * matrix - (rows == columns).astype(matrix.dtype))
+        if transposed:
+            return lax.reduce_sum(matrix * values[:, None], (0,))
+        return lax.reduce_sum(matrix * values[None], (1,))
+
+
+class Triangles(Factors):
+    """The triangular factors of complex matrices, by LAPACK."""
+
+    factors: Complex[Array, "systems n n *lanes"]
+    pivots: Int[Array, "systems n *lanes"]
+
+    def solve(self, real: Array, imaginary: Array, transposed: bool) -> tuple[Array, Array]:
+        found = _by_triangles(self.factors, self.pivots, lax.complex(real, imaginary), transposed)
+        return found.real, found.imag
+
+    def solve_real(self, right: Array) -> Array:
+        right = right[None].astype(self.factors.dtype)
+        return _by_triangles(self.factors[:1], self.pivots[:1], right, False)[0].real
+
+    def spread(self, values: Array, transposed: bool) -> Array:
+        # Large systems are measured as a whole.
+        return jnp.broadcast_to(jnp.max(values, axis=0), values.shape)
+
+
+def _by_triangles(factors: Array, pivots: Array, right: Array, transposed: bool) -> Array:
+    """The solutions `[systems, n, *lanes]`; `transposed` also conjugates."""
+    lu = jnp.moveaxis(factors, (0, 1, 2), (-3, -2, -1)), jnp.moveaxis(pivots, (0, 1), (-2, -1))
+    right = jnp.moveaxis(right, (0, 1), (-2, -1))[..., None]
+    found = linalg.lu_solve(lu, right, trans=2 if transposed else 0)
+    return jnp.moveaxis(found[..., 0], (-2, -1), (0, 1))
+
+
+def blank(table: Tableau, state: Array) -> Factors:
+    """Factors of nothing yet, of the types of those for a state `[n, *lanes]`."""
+    size, lanes = state.shape[0], state.shape[1:]
+    shape = (len(table.real), size, size, *lanes)
+    if size <= SMALL:
+        zeros = jnp.zeros(shape, state.dtype)
+        return Inverses(zeros, zeros, float(table.real[0]))
+    dtype = jnp.result_type(state.dtype, jnp.complex64)
+    return Triangles(jnp.zeros(shape, dtype), jnp.zeros((*shape[:2], *lanes), jnp.int32))
+
+
+def factored(table: Tableau, matrix: Array) -> Factors:
+    """The factors for a matrix h J, `[n, n, *lanes]`; not finite where there are none."""
+    size = matrix.shape[0]
+    if size <= SMALL:
+        return _inverses(table, matrix)
+    dtype = jnp.result_type(matrix.dtype, jnp.complex64)
+    numbers = (table.real - 1j * table.imaginary)[:, None, None] * np.eye(size)
+    whole = numbers.astype(dtype) - jnp.moveaxis(matrix, (0, 1), (-2, -1))[..., None, :, :]
+    factors, pivots = linalg.lu_factor(whole)
+    return Triangles(
+        jnp.moveaxis(factors, (-3, -2, -1), (0, 1, 2)), jnp.moveaxis(pivots, (-2, -1), (0, 1))
+    )
+
+
+def _inverses(table: Tableau, matrix: Array) -> Inverses:
+    """By Gauss-Jordan elimination of (matrix, unit matrix), real and imaginary parts."""
+    size = matrix.shape[0]
+    shape = (len(table.real), size, size, *matrix.shape[2:])
+    axes = (-1,) + (1,) * (len(shape) - 1)
+    real = table.real.astype(matrix.dtype).reshape(axes)
+    imaginary = -table.imaginary.astype(matrix.dtype).reshape(axes)
+    rows = lax.broadcasted_iota(jnp.int32, shape, 1)
+    columns = lax.broadcasted_iota(jnp.int32, shape, 2)
+    unit = (rows == columns).astype(matrix.dtype)
+    start = (
+        lax.concatenate([real * unit - matrix[None], unit], 2),
+        lax.concatenate([imaginary * unit, 0 * unit], 2),
+    )
+    real, imaginary = lax.fori_loop(0, size, _clear, start)
+    return Inverses(real[:, :, size:], imaginary[:, :, size:], float(table.real[0]))
+
+
+def _clear(index: Array, table: tuple[Array, Array]) -> tuple[Array, Array]:
+    """One column of elimination, with the largest pivot of the rows that are left."""
+    rows = lax.broadcasted_iota(jnp.int32, (*table[0].shape[:2], *table[0].shape[3:]), 1)
+    first, second = (lax.dynamic_index_in_dim(x, index, axis=2, keepdims=False) for x in table)
+    magnitude = jnp.where(rows >= index, first * first + second * second, -1)
+    pivot = lax.argmax(magnitude, 1, jnp.int32)[:, None]
+    here, there = (rows == index)[:, :, None], (rows == pivot)[:, :, None]
+    # The pivot's row; and the others, among which the row of this index stands in for it.
+    a, b = (lax.reduce_sum(jnp.where(there, x, 0), (1,))[:, None] for x in table)
+    real, imaginary = (
+        jnp.where(there, lax.dynamic_index_in_dim(x, index, axis=1), x) for x in table
+    )
+    p, q = (lax.dynamic_index_in_dim(x, index, axis=2) for x in (a, b))
+    norm = p * p + q * q
+    a, b = (a * p + b * q) / norm, (b * p - a * q) / norm
+    u, v = (lax.dynamic_index_in_dim(x, index, axis=2) for x in (real, imaginary))
+    return (
+        jnp.where(here, a, real - (u * a - v * b)),
+        jnp.where(here, b, imaginary - (u * b + v * a)),
+    )

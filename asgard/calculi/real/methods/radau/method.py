@@ -1,0 +1,320 @@
+"""Radau IIA: implicit steps for stiff systems.
+
+The choice of sizes follows Hairer and Wanner, *Solving Ordinary Differential Equations II*, IV.8.
+"""
+
+import dataclasses
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float
+
+from .....errors import CircuitError
+from ...system import Point, StepControl, System
+from ..method import NEWTON, NO_STEP, NONFINITE, OK, Attempt, Reach, StepMethod, Stretch
+from ..runge_kutta import first_size, past
+from .collocation import collocate
+from .factors import Factors, blank, factored
+from .newton import Scale, Search, search
+from .stages import Stages, combine, rounding, stages_of
+from .tableau import NODES, Tableau, tableau
+
+# By how much a step may shrink or grow, and how much smaller it is than what the error allows.
+LEAST, MOST, SAFETY = 0.2, 8.0, 0.9
+# The first step is rather too long than too short: a refused one shrinks by this factor.
+FIRST_CUT = 0.1
+# A Jacobian is kept while iterations shrink by this factor in each turn.
+KEEPS = 1e-3
+# The size, and with it the factors, are kept while the step would grow by no more than this.
+STAYS = 1.2
+# What rounding does to the error estimate, in units of rounding of the state.
+NOISE = 8.0
+
+
+class Memory(eqx.Module):
+    """What Radau remembers between steps.
+
+    - `rows`: the coefficients of the last step's polynomial, from order 1 on; `size`: its size,
+      0 before the first; `error`: its error, in units of the tolerance.
+    - `jacobian`; `current`: whether it is that of this point; `worn`: whether a new one is due.
+    - `factors`, and `factored`, the signed size of the step that they are of.
+    - `gain`: the error after an iteration in units of its change.
+    - `refused`: whether the last attempt was refused, or is the first.
+    """
+
+    rows: Float[Array, "stages state *lanes"]
+    size: Float[Array, "*lanes"]
+    error: Float[Array, "*lanes"]
+    jacobian: Float[Array, "state state *lanes"]
+    current: Bool[Array, "*lanes"]
+    worn: Bool[Array, "*lanes"]
+    factors: Factors
+    factored: Float[Array, "*lanes"]
+    gain: Float[Array, "*lanes"]
+    refused: Bool[Array, "*lanes"]
+
+
+class Radau(StepMethod):
+    """Implicit Runge-Kutta steps of the Radau IIA family, for stiff systems.
+
+    They are L-stable: what decays fast does not bound their size. Each step solves for all its
+    stages at once by Newton's method, with the Jacobian of the whole system.
+
+    **Arguments:** `stages`: 3, 5 or 7, for the orders 5, 9 and 13.
+
+    **Raises:** `CircuitError` for another number of stages.
+
+    Sources: Hairer and Wanner, *Solving Ordinary Differential Equations II*, 1996, section IV.8,
+    and *Stiff differential equations solved by Radau methods*, Journal of Computational and Applied
+    Mathematics 111, 1999.
+
+    ```python
+    ag.simulate(circuit, ts, calculus=ag.Real(method=ag.Radau(), rtol=1e-6, atol=1e-9))
+    ```
+    """
+
+    stages: int = eqx.field(static=True, default=5)
+
+    reads: ClassVar[tuple[str, ...]] = ("field", "jacobian")
+    derived: ClassVar[str] = "field"
+
+    def __check_init__(self):
+        if not isinstance(self.stages, int) or self.stages not in NODES:
+            raise CircuitError(f"Radau: stages must be 3, 5 or 7, not {self.stages!r}")
+
+    @property
+    def table(self) -> Tableau:
+        """Its numbers."""
+        return tableau(self.stages)
+
+    @property
+    def turns(self) -> int:
+        """How many iterations a step may take."""
+        return 7 + 5 * (self.stages - 3) // 2
+
+    def degree(self, dtype: Any) -> int:
+        return self.stages
+
+    def start(self, system: System, point: Point, control: StepControl, reach: Reach) -> Point:
+        if jnp.issubdtype(point.state.dtype, jnp.complexfloating):
+            raise CircuitError(
+                "Radau: the state is complex; give its real and imaginary parts as two registers"
+            )
+        state, zero = point.state[: system.size], jnp.zeros_like(point.time)
+        no = jnp.zeros(zero.shape, bool)
+        slope = system.field(point.time, point.state)
+        step = first_size(system, point, slope, control, reach, self.stages + 1)
+        memory = Memory(
+            rows=jnp.zeros((self.stages, *state.shape), state.dtype),
+            size=zero,
+            error=zero + 1,
+            jacobian=jnp.zeros((system.size, *state.shape), state.dtype),
+            current=no,
+            worn=~no,
+            factors=blank(self.table, state),
+            factored=zero,
+            gain=zero + 1,
+            refused=~no,
+        )
+        return dataclasses.replace(point, step=step, memory=memory)
+
+    def attempt(
+        self, system: System, point: Point, reach: Reach, direction: Array, control: StepControl
+    ) -> Attempt:
+        table, known = self.table, point.memory
+        proposed = jnp.minimum(point.step, control.max_step)
+        end = past(reach)
+        # No sliver is left for one more step.
+        size, clipped = reach.clip(jnp.where(1.01 * proposed >= end, end, proposed))
+        offset = reach.offset(size, clipped, direction)
+        stages = stages_of(system, table, point.time, point.state, offset, reach.latest)
+        slope = system.field(point.time, point.state)
+        known = self._prepared(system, point, known, offset)
+        scale = Scale(
+            control.atol,
+            control.rtol,
+            stages.state,
+            rounding(known.factors, stages.state),
+        )
+        guess = _extrapolated(table, known, size)
+        gain = lax.pow(known.gain, jnp.full_like(known.gain, 0.8))
+        found = search(system, table, stages, known.factors, scale, guess, gain, self.turns)
+        error = self._error(system, point, stages, known, scale, found, slope[: system.size])
+        accepted = found.converged & (error < 1)
+        step = self._next_size(known, size, found, error, accepted)
+        # A breakpoint or the last time cuts this step, and not the next.
+        step = jnp.where(accepted & (size < proposed), lax.max(step, proposed), step)
+        status = _status(point, slope, found, step, accepted)
+        memory = self._remembered(known, size, found, error, accepted)
+        return Attempt(
+            size=size,
+            clipped=clipped,
+            begin=lax.concatenate([stages.state, slope[system.size :]], 0),
+            change=_with_zeros(found.z[-1], stages.guesses),
+            accepted=accepted & (status == OK),
+            status=status,
+            rejected=(~accepted).astype(jnp.int32),
+            bounded=jnp.zeros(size.shape, bool),
+            step=step,
+            memory=memory,
+            stages=found.z,
+        )
+
+    def unit(self, offset: Array) -> Array:
+        return offset
+
+    def polynomial(self, system: System, point: Point, attempt: Attempt, stretch: Stretch) -> Array:
+        return self._polynomial(attempt.begin, attempt.stages)
+
+    def curve(self, system: System, time: Array, state: Array, stretch: Stretch) -> Array:
+        stages = stages_of(system, self.table, time, state, stretch.offset, stretch.latest)
+        z = collocate(system, self.table, stages)
+        begin = state
+        if system.size < len(state):
+            begin = lax.concatenate([stages.state, system.field(time, state)[system.size :]], 0)
+        # The unit is a constant; the polynomial is one in powers of the offset. Both are 0 where
+        # there is no step.
+        offset = jnp.where(stretch.offset == 0, 1, stretch.offset)
+        ratio = jnp.where(stretch.offset == 0, 1, stretch.unit / offset)
+        powers = jnp.stack([ratio**k for k in range(self.stages + 1)])
+        return self._polynomial(begin, z) * powers[:, None]
+
+    def _polynomial(self, begin: Array, z: Array) -> Array:
+        """The coefficients from those of order 0, with guesses, and the stages."""
+        rows = combine(self.table.powers, z)
+        nothing = jnp.zeros((len(rows), len(begin) - rows.shape[1], *rows.shape[2:]), rows.dtype)
+        return lax.concatenate([begin[None], lax.concatenate([rows, nothing], 1)], 0)
+
+    def _prepared(self, system: System, point: Point, known: Memory, offset: Array) -> Memory:
+        """What is remembered, with a Jacobian and factors that serve for a step."""
+        renews = known.worn & ~known.current
+
+        def jacobian() -> Array:
+            assert system.jacobian is not None
+            found = system.jacobian(point.time, point.state)
+            # Any Jacobian will do with which the iterations converge.
+            return jnp.where(jnp.isfinite(found), found, 0)
+
+        matrix = _renewed(renews, jacobian, known.jacobian)
+        changes = renews | (offset != known.factored)
+        factors = _renewed(changes, lambda: factored(self.table, offset * matrix), known.factors)
+        return dataclasses.replace(
+            known,
+            jacobian=matrix,
+            current=known.current | renews,
+            factors=factors,
+            factored=offset,
+        )
+
+    def _error(
+        self,
+        system: System,
+        point: Point,
+        stages: Stages,
+        known: Memory,
+        scale: Scale,
+        found: Search,
+        slope: Array,
+    ) -> Array:
+        """The error of a step in units of the tolerance, that of its worst entry, `[*lanes]`.
+
+        It is by how much the polynomial's slope at the start misses the field, filtered by the real
+        system (section IV.8, equation 8.19). After a refused step a large error is filtered once
+        more (8.20).
+        """
+        missing = combine(self.table.first_slope[None], found.z)[0]
+        unit = scale.tolerance(found.z) + NOISE * scale.rounding
+        unit += jnp.finfo(unit.dtype).tiny
+
+        def filtered(slope: Array) -> tuple[Array, Array]:
+            error = known.factors.solve_real(stages.offset * slope - missing)
+            return error, lax.reduce_max(lax.abs(error) / unit, (0,))
+
+        shift, error = filtered(slope)
+        again = known.refused & found.converged & (error >= 1)
+
+        def once_more() -> Array:
+            moved = point.state + _with_zeros(shift, stages.guesses)
+            slope = system.field(point.time, moved)[: system.size]
+            return jnp.where(again, filtered(slope)[1], error)
+
+        return lax.cond(jnp.any(again), once_more, lambda: error)
+
+    def _next_size(
+        self, known: Memory, size: Array, found: Search, error: Array, accepted: Array
+    ) -> Array:
+        """The size of the next attempt (Gustafsson's predictive controller, equation 8.25)."""
+        most, power = self.turns, jnp.full_like(error, -1 / (self.stages + 1))
+        error = lax.max(error, jnp.full_like(error, 1e-10))
+        safety = SAFETY * (1 + 2 * most) / (found.turns.astype(error.dtype) + 2 * most)
+        factor = safety * lax.pow(error, power)
+        predicted = SAFETY * size / known.size * lax.pow(error * (error / known.error), power)
+        before = known.size > 0
+        grown = jnp.where(before, lax.min(factor, predicted), factor)
+        grown = jnp.clip(grown, LEAST, jnp.where(known.refused & before, 1.0, MOST))
+        stays = (found.rate < KEEPS) & (grown >= 1) & (grown <= STAYS)
+        grown = jnp.where(stays, 1.0, grown)
+        cut = jnp.where(before, jnp.clip(factor, LEAST, 0.9), FIRST_CUT)
+        cut = jnp.where(error < jnp.inf, cut, FIRST_CUT)
+        # With a new Jacobian the same size may converge.
+        cut = jnp.where(found.converged, cut, jnp.where(known.current, found.smaller, 1.0))
+        return size * jnp.where(accepted, grown, cut)
+
+    def _remembered(
+        self, known: Memory, size: Array, found: Search, error: Array, accepted: Array
+    ) -> Memory:
+        """What is remembered after an attempt."""
+
+        def kept(new: Array, old: Array) -> Array:
+            return jnp.where(accepted, new, old)
+
+        least = jnp.finfo(error.dtype).eps
+        worn = jnp.where(accepted, found.rate >= KEEPS, ~found.converged)
+        return dataclasses.replace(
+            known,
+            rows=kept(combine(self.table.powers, found.z), known.rows),
+            size=kept(size, known.size),
+            error=kept(lax.max(error, jnp.full_like(error, 0.01)), known.error),
+            current=known.current & ~accepted,
+            worn=worn,
+            gain=jnp.where(found.converged, lax.max(found.gain, jnp.full_like(error, least)), 1),
+            refused=~accepted,
+        )
+
+
+def _status(point: Point, slope: Array, found: Search, step: Array, accepted: Array) -> Array:
+    """How an attempt stands: it fails where time cannot resolve a smaller step."""
+    resolution = jnp.finfo(step.dtype)
+    shortest = jnp.maximum(2 * resolution.eps * jnp.abs(point.time), resolution.tiny)
+    reason = jnp.where(found.converged, NO_STEP, NEWTON)
+    status = jnp.where(~accepted & (step <= shortest), reason, OK)
+    finite = lax.reduce_sum(slope * 0, (0,)) == 0
+    return jnp.where(finite, status, NONFINITE).astype(jnp.int32)
+
+
+def _with_zeros(values: Array, guesses: Array) -> Array:
+    """Entries of a state, and zeros for guesses."""
+    return lax.concatenate([values, jnp.zeros_like(guesses)], 0)
+
+
+def _renewed(wanted: Array, compute: Any, old: Any) -> Any:
+    """What is computed, in lanes that want it; the old value in others, and if none does."""
+
+    def renew() -> Any:
+        return jax.tree.map(lambda new, kept: jnp.where(wanted, new, kept), compute(), old)
+
+    return lax.cond(jnp.any(wanted), renew, lambda: old)
+
+
+def _extrapolated(table: Tableau, known: Memory, size: Array) -> Array:
+    """The stages by the last step's polynomial u: u(1 + c r) - u(1), for a step r times as long."""
+    ratio = jnp.where(known.size > 0, size / known.size, 0)
+    nodes = table.nodes.astype(known.rows.dtype).reshape(-1, *(1,) * ratio.ndim)
+    part = 1 + (nodes * ratio)[:, None]
+    value = jnp.zeros((table.stages, *known.rows.shape[1:]), known.rows.dtype)
+    for row in known.rows[::-1]:
+        value = (value + row[None]) * part
+    return value - lax.reduce_sum(known.rows, (0,))[None]

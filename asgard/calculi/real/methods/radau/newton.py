@@ -1,0 +1,102 @@
+"""The stages of one step by simplified Newton iterations (Hairer and Wanner, IV.8).
+
+The factors are those of one Jacobian, perhaps of an earlier point, so iterations converge linearly.
+How fast they do tells when to stop, and whether to go on at all.
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int
+
+from ...system import System
+from .factors import Factors
+from .stages import Stages, correction
+from .tableau import Tableau
+
+# Iterations that shrink less than this in one turn have failed.
+SLOWEST = 0.99
+# How exactly stages are found, in units of the tolerance and of rounding.
+EXACTNESS, ROUNDING = 0.03, 4.0
+
+
+class Scale(eqx.Module):
+    """What changes of the state are measured by: tolerances, the state, and what rounding moves."""
+
+    atol: Float[Array, "state *lanes"]
+    rtol: Float[Array, "state *lanes"]
+    state: Float[Array, "state *lanes"]
+    rounding: Float[Array, "state *lanes"]
+
+    def tolerance(self, z: Array) -> Array:
+        """What is tolerated at the end of a step, by entry."""
+        largest = lax.max(lax.abs(self.state), lax.abs(self.state + z[-1]))
+        return self.atol + self.rtol * largest
+
+
+class Search(eqx.Module):
+    """How far the iterations of a step came.
+
+    - `moved`: the last change of z, in units of what is to be reached.
+    - `ratio`, `rate`: by what the last turn shrank the change, and the last two on average.
+    - `gain`: the error that is left, in units of the last change.
+    - `converged`, `failed`: whether they ended, and how.
+    - `smaller`: by what a size that converges is smaller, where they failed.
+    """
+
+    z: Float[Array, "stages state *lanes"]
+    turns: Int[Array, "*lanes"]
+    moved: Float[Array, "*lanes"]
+    ratio: Float[Array, "*lanes"]
+    rate: Float[Array, "*lanes"]
+    gain: Float[Array, "*lanes"]
+    smaller: Float[Array, "*lanes"]
+    converged: Bool[Array, "*lanes"]
+    failed: Bool[Array, "*lanes"]
+
+
+def search(
+    system: System,
+    table: Tableau,
+    stages: Stages,
+    factors: Factors,
+    scale: Scale,
+    guess: Array,
+    gain: Array,
+    most: int,
+) -> Search:
+    """Iterates from a guess of z, for `most` turns at most; `gain` is that of the step before."""
+
+    def turn(now: Search) -> Search:
+        step = correction(table, factors, stages.residual(system, table, now.z))
+        z = now.z + step
+        after = _judged(now, z, step, scale, most)
+        active = ~(now.converged | now.failed)
+        return jax.tree.map(lambda new, old: jnp.where(active, new, old), after, now)
+
+    zero, no = jnp.zeros_like(stages.offset), jnp.zeros(stages.offset.shape, bool)
+    start = Search(guess, jnp.zeros(no.shape, jnp.int32), zero, zero, zero, gain, zero + 1, no, no)
+    return lax.while_loop(lambda now: jnp.any(~(now.converged | now.failed)), turn, start)
+
+
+def _judged(now: Search, z: Array, step: Array, scale: Scale, most: int) -> Search:
+    """The search after one more turn."""
+    step = lax.reduce_max(lax.abs(step), (0,))
+    rounding = ROUNDING * scale.rounding + jnp.finfo(step.dtype).tiny
+    moved = lax.reduce_max(step / (EXACTNESS * scale.tolerance(z) + rounding), (0,))
+    turns, ratio = now.turns + 1, moved / now.moved
+    known = turns > 1
+    rate = jnp.where(turns > 2, lax.sqrt(ratio * now.ratio), ratio)
+    gain = jnp.where(known, rate / (1 - rate), now.gain)
+    left = (most - turns).astype(moved.dtype)
+    slow = known & ~(rate < SLOWEST)
+    # What would be left after all turns, in units of what is to be reached.
+    rest = gain * moved * lax.pow(jnp.where(known, rate, 0), left)
+    exact = lax.reduce_max(step / rounding, (0,)) <= 1
+    converged = exact | (~slow & (gain * moved <= 1))
+    finite = moved < jnp.inf
+    failed = ~converged & (slow | ~finite | (turns >= most) | (known & (rest >= 1)))
+    smaller = 0.8 * lax.pow(jnp.clip(rest, 1.0, 20.0), -1 / (5 + left))
+    smaller = jnp.where(slow | ~finite, 0.5, smaller)
+    return Search(z, turns, moved, ratio, rate, gain, smaller, converged, failed)

@@ -1,0 +1,88 @@
+"""The equations of the stages of one step, and corrections of their unknowns.
+
+The unknowns are z, `[stages, state, *lanes]`: by how much the state at each stage differs from that
+at the step's start. With the tableau's matrix D they solve D z = h f(t + c h, y + z). Guesses, the
+last entries of a state, are no unknowns.
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float
+
+from ...system import System
+from .factors import Factors
+from .tableau import Tableau
+
+
+class Stages(eqx.Module):
+    """The stages of one step: their times, the state at the step's start, the step's signed size.
+
+    `guesses` are the entries of the state that are no unknowns.
+    """
+
+    times: Float[Array, "stages *lanes"]
+    state: Float[Array, "state *lanes"]
+    guesses: Float[Array, "guesses *lanes"]
+    offset: Float[Array, "*lanes"]
+
+    def slopes(self, system: System, z: Array) -> Array:
+        """h f at all stages."""
+        size, lanes = len(self.state), self.guesses.shape
+        states = self.state[None] + z
+        if lanes[0]:
+            guesses = jnp.broadcast_to(self.guesses[None], (len(z), *lanes))
+            states = lax.concatenate([states, guesses], 1)
+        return self.offset * field_at(system, self.times, states)[:, :size]
+
+    def residual(self, system: System, table: Tableau, z: Array) -> Array:
+        """h f - D z."""
+        return self.slopes(system, z) - combine(table.slopes, z)
+
+    def whole(self, index: int, z: Array) -> tuple[Array, Array]:
+        """The time and the state, with guesses, at one stage."""
+        return self.times[index], lax.concatenate([self.state + z[index], self.guesses], 0)
+
+
+def stages_of(
+    system: System, table: Tableau, time: Array, state: Array, offset: Array, latest: Array
+) -> Stages:
+    """The stages of a step from a time and state. No rounding moves them past the latest time."""
+    nodes = table.nodes.astype(time.dtype).reshape(-1, *(1,) * time.ndim)
+    times = time + nodes * offset
+    beyond = (times - latest) * offset > 0
+    times = jnp.where(beyond, times + lax.stop_gradient(latest - times), times)
+    return Stages(times, state[: system.size], state[system.size :], offset)
+
+
+def field_at(system: System, times: Array, states: Array) -> Array:
+    """The field at several points, side by side where the system allows that."""
+    if not system.one_by_one:
+        return jax.vmap(system.field)(times, states)
+    return lax.map(lambda point: system.field(*point), (times, states))
+
+
+def combine(matrix: np.ndarray, values: Array) -> Array:
+    """The sums of matrix[i, j] values[j] over j."""
+    matrix = matrix.astype(values.dtype).reshape(*matrix.shape, *(1,) * (values.ndim - 1))
+    return lax.reduce_sum(matrix * values[None], (1,))
+
+
+def correction(
+    table: Tableau, factors: Factors, residual: Array, transposed: bool = False
+) -> Array:
+    """What a residual of the stages says is missing in z, if f is as linear as its factors say."""
+    into, back = table.to_systems, table.to_stages
+    if transposed:
+        into, back = back.T, into.T
+    count = len(table.real)
+    both = combine(into, residual)
+    return combine(back, lax.concatenate(factors.solve(both[:count], both[count:], transposed), 0))
+
+
+def rounding(factors: Factors, values: Array, transposed: bool = False) -> Array:
+    """By how much rounding of values moves what is solved from them, by entry, `[n, *lanes]`."""
+    values = jnp.abs(values)
+    return jnp.finfo(values.dtype).eps * (values + factors.spread(values, transposed))
