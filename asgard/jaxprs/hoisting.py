@@ -84,13 +84,26 @@ def _while(equation: Equation) -> Callable[..., Sequence[Any]]:
     first, second = params["cond_nconsts"], params["cond_nconsts"] + params["body_nconsts"]
 
     def run(*operands: Any) -> Sequence[Any]:
-        return lax.while_loop(
-            lambda carry: condition(*operands[:first], *carry)[0],
-            lambda carry: body(*operands[first:second], *carry),
-            list(operands[second:]),
-        )
+        def goes_on(carry: list[Any]) -> Any:
+            flags = condition(*operands[:first], *carry)[0]
+            return lax.reduce_or(flags, range(flags.ndim))
+
+        def turn(carry: list[Any]) -> list[Any]:
+            after = body(*operands[first:second], *carry)
+            flags = condition(*operands[:first], *carry)[0]
+            # A batched loop has a flag for each of its runs, along leading axes.
+            return after if not flags.ndim else [*map(_select_by(flags), after, carry)]
+
+        return lax.while_loop(goes_on, turn, list(operands[second:]))
 
     return run
+
+
+def _select_by(flags: Any) -> Callable[[Any, Any], Any]:
+    """Of two arrays the one that is chosen, by flags along their leading axes."""
+    return lambda new, old: lax.select(
+        lax.broadcast_in_dim(flags, new.shape, range(flags.ndim)), new, old
+    )
 
 
 def _scan(equation: Equation) -> Callable[..., Sequence[Any]]:

@@ -10,6 +10,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -26,6 +27,18 @@ TURNS = 60
 SLOW = 0.1
 # Changes that shrink no more are rounding if they are below so many units of it.
 NOISE = 1e4
+
+
+class _Iteration(eqx.Module):
+    """Where corrections of z stand: its factors, the size of the last change in units of rounding,
+    which lanes want new factors, which are not done, and the turns taken."""
+
+    z: Array
+    factors: Any
+    moved: Array
+    renews: Any
+    active: Array
+    turns: Array
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -66,33 +79,29 @@ def collocate(system: System, table: Tableau, stages: Stages) -> Array:
 def _solved(equations: _Equations, stages: Stages, field: Any, jacobian: Any) -> Array:
     table = equations.table
 
-    def turn(carry: tuple[Array, ...]) -> tuple[Array, ...]:
-        z, factors, moved, renews, active, count = carry
-        renews &= active
+    def turn(now: _Iteration) -> _Iteration:
+        renews = now.renews & now.active
 
         def renewed() -> Factors:
-            new = equations.factors(z, stages, jacobian)
-            return jax.tree.map(lambda a, b: jnp.where(renews, a, b), new, factors)
+            new = equations.factors(now.z, stages, jacobian)
+            return jax.tree.map(lambda a, b: jnp.where(renews, a, b), new, now.factors)
 
-        factors = lax.cond(jnp.any(renews), renewed, lambda: factors)
-        residual = equations.slopes(z, stages, *field) - combine(table.slopes, z)
+        factors = lax.cond(jnp.any(renews), renewed, lambda: now.factors)
+        residual = equations.slopes(now.z, stages, *field) - combine(table.slopes, now.z)
         step = correction(table, factors, residual)
-        noise = rounding(factors, jnp.max(jnp.abs(stages.state[None] + z), axis=0))
-        after, ratio, done = _measured(step, noise, moved)
-        z = jnp.where(active, z + step, z)
-        return z, factors, after, ratio > SLOW, active & ~done, count + 1
-
-    def goes_on(carry: tuple[Array, ...]) -> Array:
-        *_, active, count = carry
-        return jnp.any(active) & (count < TURNS)
+        noise = rounding(factors, jnp.max(jnp.abs(stages.state[None] + now.z), axis=0))
+        moved, ratio, done = _measured(step, noise, now.moved)
+        z = jnp.where(now.active, now.z + step, now.z)
+        return _Iteration(z, factors, moved, ratio > SLOW, now.active & ~done, now.turns + 1)
 
     z = jnp.zeros((table.stages, *stages.state.shape), stages.state.dtype)
     yes = jnp.ones(stages.offset.shape, bool)
     blank = jax.eval_shape(lambda: equations.factors(z, stages, jacobian))
     factors = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), blank)
-    start = z, factors, jnp.full_like(stages.offset, jnp.inf), yes, yes, jnp.int32(0)
-    z, *_, active, _ = lax.while_loop(goes_on, turn, start)
-    return jnp.where(active, jnp.nan, z)
+    infinite = jnp.full_like(stages.offset, jnp.inf)
+    start = _Iteration(z, factors, infinite, yes, yes, jnp.int32(0))
+    end = lax.while_loop(_goes_on, turn, start)
+    return jnp.where(end.active, jnp.nan, end.z)
 
 
 @_solved.defjvp
@@ -122,23 +131,24 @@ def _linear_solve(
 ) -> Array:
     """The v with product(v) = right, by corrections of what is missing; NaN if they fail."""
 
-    def turn(carry: tuple[Array, ...]) -> tuple[Array, ...]:
-        v, moved, active, count = carry
-        step = correction(table, factors, right - product(v), transposed)
-        after = v + step
+    def turn(now: _Iteration) -> _Iteration:
+        step = correction(table, factors, right - product(now.z), transposed)
+        after = now.z + step
         noise = rounding(factors, jnp.max(jnp.abs(after), axis=0), transposed)
-        moved, _, done = _measured(step, noise, moved)
-        return jnp.where(active, after, v), moved, active & ~done, count + 1
-
-    def goes_on(carry: tuple[Array, ...]) -> Array:
-        *_, active, count = carry
-        return jnp.any(active) & (count < TURNS)
+        moved, _, done = _measured(step, noise, now.moved)
+        z = jnp.where(now.active, after, now.z)
+        return _Iteration(z, None, moved, None, now.active & ~done, now.turns + 1)
 
     lanes = right.shape[2:]
     infinite = jnp.full(lanes, jnp.inf, right.dtype)
-    start = jnp.zeros_like(right), infinite, jnp.ones(lanes, bool), jnp.int32(0)
-    v, _, active, _ = lax.while_loop(goes_on, turn, start)
-    return jnp.where(active, jnp.nan, v)
+    yes = jnp.ones(lanes, bool)
+    start = _Iteration(jnp.zeros_like(right), None, infinite, None, yes, jnp.int32(0))
+    end = lax.while_loop(_goes_on, turn, start)
+    return jnp.where(end.active, jnp.nan, end.z)
+
+
+def _goes_on(now: _Iteration) -> Array:
+    return jnp.any(now.active) & (now.turns < TURNS)
 
 
 def _measured(step: Array, noise: Array, before: Array) -> tuple[Array, Array, Array]:

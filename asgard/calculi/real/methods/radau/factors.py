@@ -1,7 +1,8 @@
 """The linear systems of Newton's iterations, in the basis of the tableau's eigenvectors.
 
 A step of size h has one n × n matrix for each system of the tableau: (a - b i) I - h J. The first
-is real. All are solved as one batch, real and imaginary parts side by side, `[systems, n, n, *lanes]`.
+is real. All are solved as one batch, real and imaginary parts side by side:
+`[systems, n, n, *lanes]`.
 Small ones are inverted by elementwise operations, which kernels and lanes can hold: a product by
 the inverse is one operation, where triangular solves are 2 n. Larger ones are factored by LAPACK.
 """

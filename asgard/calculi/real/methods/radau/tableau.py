@@ -42,6 +42,8 @@ class Tableau:
     - `weights`: A itself.
     - `first_slope`: u'(0) = first_slope z, `[stages]`.
     - `powers`: the coefficients of x, x², ... in u are powers z, `[stages, stages]`.
+    - `between`: how much larger the error of u between the nodes is, at most, than the one of
+      order s + 1 in the next coefficient: the largest |x (x - c₁) ... (x - c_s)|.
     - `real`, `imaginary`: a and b of the eigenvalues a - b i of slopes, `[systems]`: first the real
       one, then one of each conjugate pair, so there are (stages + 1) / 2 systems.
     - `to_systems`: from values at the stages to those by eigenvectors, `[2 systems, stages]`: the
@@ -53,6 +55,7 @@ class Tableau:
     weights: np.ndarray
     first_slope: np.ndarray
     powers: np.ndarray
+    between: float
     real: np.ndarray
     imaginary: np.ndarray
     to_systems: np.ndarray
@@ -76,6 +79,7 @@ def tableau(stages: int) -> Tableau:
         weights=np.linalg.inv(slopes),
         first_slope=derivatives[0],
         powers=_powers(nodes),
+        between=_between(nodes),
         real=values.real,
         imaginary=values.imag,
         to_systems=_by_system(np.linalg.inv(_columns(vectors)).T).T,
@@ -103,6 +107,12 @@ def _powers(nodes: np.ndarray) -> np.ndarray:
         # All terms of one coefficient have one sign: no digits are lost.
         columns.append(np.poly(others)[::-1] / (node * np.prod(node - others)))
     return np.stack(columns, axis=1)
+
+
+def _between(nodes: np.ndarray) -> float:
+    """The largest magnitude of x (x - c₁) ... (x - c_s) from 0 to 1."""
+    x = np.linspace(0.0, 1.0, 2001)
+    return float(np.max(np.abs(x * np.prod(x[:, None] - nodes, axis=1))))
 
 
 def _eigen(slopes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,161 @@
+"""Radau's implicit steps: their numbers, their order and stability, and stiff systems."""
+
+import jax
+import jax.numpy as jnp
+import mpmath as mp
+import numpy as np
+import pytest
+from helpers import slow
+from systems import ode
+
+import asgard as ag
+from asgard.calculi.real.methods.method import Stretch
+from asgard.calculi.real.methods.radau.tableau import NODES, tableau
+from asgard.calculi.real.system import System
+
+STAGES = (3, 5, 7)
+
+
+def robertson(rates, start):
+    """Three reactions of one substance, a b c: Robertson, 1966."""
+    k1, k2, k3 = rates
+
+    def field(y):
+        first, second, third = k1 * y[0], k2 * y[1] * y[2], k3 * y[1] ** 2
+        return jnp.stack([second - first, first - second - third, third])
+
+    return ode(field, start)
+
+
+RATES, START = jnp.array([0.04, 1e4, 3e7]), jnp.array([1.0, 0.0, 0.0])
+# The Test Set for IVP Solvers, release 2.4: at t = 1e11.
+ROBERTSON = np.array([0.2083340149701255e-07, 0.8333360770334713e-13, 0.9999999791665050])
+SCALE = np.array([1e-7, 1e-13, 1.0])
+
+
+def van_der_pol(mu, start):
+    return ode(lambda y: jnp.stack([y[1], mu * (1 - y[0] ** 2) * y[1] - y[0]]), start)
+
+
+@pytest.mark.parametrize("stages", STAGES)
+def test_nodes_are_the_zeros_of_the_polynomial_and_quadratures_are_exact(stages):
+    table = tableau(stages)
+    with mp.workdps(30):
+        for node in NODES[stages]:
+            x = 2 * mp.mpf(repr(node)) - 1
+            assert abs(mp.legendre(stages, x) - mp.legendre(stages - 1, x)) < 1e-15
+    for power in range(2 * stages - 1):
+        exact = 1 / (power + 1)
+        np.testing.assert_allclose(table.weights[-1] @ table.nodes**power, exact, atol=1e-13)
+    # The systems are the matrix in another basis.
+    count = len(table.real)
+    blocks = np.zeros((2 * count, 2 * count))
+    blocks[:count, :count] = blocks[count:, count:] = np.diag(table.real)
+    blocks[:count, count:], blocks[count:, :count] = (
+        np.diag(table.imaginary),
+        -np.diag(table.imaginary),
+    )
+    found = table.to_stages @ blocks @ table.to_systems
+    np.testing.assert_allclose(found, table.slopes, atol=1e-11)
+
+
+@pytest.mark.parametrize(("stages", "sizes"), [(3, (0.5, 0.25)), (5, (1.0, 0.5)), (7, (2.0, 1.0))])
+def test_the_error_falls_with_the_order(stages, sizes):
+    """`curve` solves the stages to rounding: steps of one size show the order, 2 s - 1."""
+    field = lambda t, y: jnp.stack([y[1], -jnp.sin(y[0])])  # noqa: E731
+    system = System(
+        field=field, expand=None, jacobian=lambda t, y: jax.jacfwd(field, 1)(t, y), size=2
+    )
+    method, start = ag.Radau(stages), jnp.array([1.0, 0.0])
+
+    def end(size):
+        def step(y, _):
+            stretch = Stretch(size, size, jnp.asarray(np.inf))
+            return jnp.sum(method.curve(system, jnp.zeros(()), y, stretch), axis=0), None
+
+        return jax.lax.scan(step, start, length=int(4.0 / size))[0]
+
+    pendulum = ode(lambda y: field(0.0, y), start)
+    truth = ag.simulate(pendulum, [0.0, 4.0]).output[-1]
+    errors = [np.abs(end(jnp.asarray(size)) - truth).max() for size in sizes]
+    slope = np.log2(errors[0] / errors[1])
+    assert 2 * stages - 2 < slope < 2 * stages + 2
+
+
+@pytest.mark.parametrize("stages", [slow(3), 5, slow(7)])
+def test_what_decays_fast_does_not_bound_a_step(stages):
+    # y' = -1e8 (y - cos t): y is cos t but for 1e-8 sin t after a layer of 1e-8.
+    def field(y, t):
+        return -1e8 * (y - jnp.cos(t))
+
+    follow = ag.Function(lambda t, y: field(y, t), 2)
+    circuit = (follow >> ag.Register("t", 0.0) >> ag.Split()).trace()
+    calculus = ag.Real(method=ag.Radau(stages), rtol=1e-6, atol=1e-9)
+    run = ag.simulate(circuit, [0.0, 1.0, 10.0], inputs=(lambda t: t,), calculus=calculus)
+    np.testing.assert_allclose(run.output[1:], np.cos([1.0, 10.0]), atol=1e-6)
+    assert run.stats["steps"] < 150
+    # One large step damps by more than any explicit method, and by R(-inf) = 0.
+    decay = (ag.Scalar(-1e8) >> ag.Register("t", 1.0) >> ag.Split()).trace()
+    run = ag.simulate(decay, [0.0, 1.0], calculus=calculus)
+    assert abs(run.output[-1]) < 1e-9
+
+
+@jax.jit
+def _robertson(rates, rtol):
+    calculus = ag.Real(method=ag.Radau(), rtol=rtol, atol=1e-3 * rtol * jnp.asarray(SCALE))
+    run = ag.simulate(robertson(rates, START), [0.0, 1e11], calculus=calculus, throw=False)
+    return run.output[-1], run.status, run.stats
+
+
+def test_robertson_over_eleven_decades():
+    for rtol in (1e-4, 1e-6, 1e-9):
+        end, status, stats = _robertson(RATES, rtol)
+        assert status == ag.Status.ok
+        np.testing.assert_allclose(end, ROBERTSON, rtol=10 * max(rtol, 1e-8))
+        assert stats["steps"] < 1000
+        assert stats["kernel"]
+
+
+@pytest.mark.slow
+def test_the_gradient_of_a_rate_of_robertson_is_right_to_eight_digits():
+    def end(rates):
+        calculus = ag.Real(method=ag.Radau(7), rtol=1e-11, atol=1e-13 * jnp.asarray(SCALE))
+        return ag.simulate(robertson(rates, START), [0.0, 1e3], calculus=calculus).output[-1, 0]
+
+    reverse = jax.jit(jax.grad(end))(RATES)
+    forward = jax.jit(jax.jacfwd(end))(RATES)
+    np.testing.assert_allclose(reverse, forward, rtol=1e-9)
+
+    # An explicit series of high order, of the sensitivities themselves.
+    def exact(rates):
+        calculus = ag.Real(max_steps=16**5)
+        return ag.simulate(robertson(rates, START), [0.0, 1e3], calculus=calculus).output[-1, 0]
+
+    expected = jax.jit(jax.jacfwd(exact))(RATES)
+    np.testing.assert_allclose(reverse, expected, rtol=1e-8)
+
+
+def test_a_relaxation_oscillator_of_a_large_number():
+    calculus = ag.Real(method=ag.Radau(), rtol=1e-8, atol=1e-8)
+    run = ag.simulate(van_der_pol(1e3, jnp.array([2.0, 0.0])), [0.0, 2000.0], calculus=calculus)
+    # The Test Set for IVP Solvers, release 2.4.
+    expected = [0.1706167732170483e1, -0.8928097010247975e-3]
+    np.testing.assert_allclose(run.output[-1], expected, rtol=1e-6)
+
+
+def test_failures_are_statuses_that_come_soon():
+    calculus = ag.Real(method=ag.Radau(3), rtol=1e-6, atol=1e-9)
+    edge = ode(lambda y: -jnp.sqrt(y) - 1.0, jnp.ones(1))  # no real slope below 0
+    run = ag.simulate(edge, [0.0, 5.0], calculus=calculus, throw=False)
+    assert run.status != ag.Status.ok
+    assert np.isnan(run.output[-1])
+    assert run.stats["rejected"] < 500
+
+
+def test_wrong_stages_and_states_are_refused():
+    for stages in (4, 1, 5.0, "5"):
+        with pytest.raises(ag.CircuitError, match="3, 5 or 7"):
+            ag.Radau(stages)
+    spiral = ode(lambda z: 1j * z, jnp.ones(1, complex))
+    with pytest.raises(ag.CircuitError, match="real and imaginary"):
+        ag.simulate(spiral, [0.0, 1.0], calculus=ag.Real(method=ag.Radau()))
