@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Inexact
 
 from .methods.defect import DEFECT, NOISE
 from .methods.method import Attempt, Reach, StepMethod, Stretch
+from .path import Taken
 from .system import Point, StepControl, System, polynomial_at, sizes_of
 
 
@@ -129,15 +130,14 @@ def take_step(
 def stretch_of(
     method: StepMethod,
     point: Point,
-    signed: Array,
+    taken: Taken,
     last: Array,
     direction: Array,
     control: StepControl,
 ) -> Stretch:
-    """A step that was taken from a point, of a size that is negative where it was clipped."""
-    size = lax.stop_gradient(signed)
+    """A step that was taken from a point."""
     reach = reach_of(point, last, direction, control)
-    offset = reach.offset(jnp.abs(size), size < 0, direction)
+    offset = reach.offset(lax.stop_gradient(taken.size), taken.clipped, direction)
     return Stretch(offset, lax.stop_gradient(method.unit(offset)), lax.stop_gradient(reach.latest))
 
 

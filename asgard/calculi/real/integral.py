@@ -175,7 +175,7 @@ class Integral(LaneCall):
         *recorded, is_kernel = bind(kept, primals, laned, size)
         run = kept.run_of(primals, laned, recorded)
         again = self.arguments(primals).again
-        path = dataclasses.replace(run.path, size=lax.stop_gradient(run.path.size))
+        path = dataclasses.replace(run.path, taken=lax.stop_gradient(run.path.taken))
         known = [*primals, *jax.tree.leaves(path), run.count, run.steps + again]
         flags = (*laned, *(size > 0,) * (len(known) - len(primals)), *flagged(moving, laned))
         call = Tangent(self.problem, rows, moving)

@@ -15,18 +15,34 @@ from .system import Point
 CHECKPOINTS = 1024
 
 
+class Taken(eqx.Module):
+    """The size of a step that was taken, and whether a breakpoint clipped it."""
+
+    size: Array
+    clipped: Array
+
+    def packed(self) -> Array:
+        """Both as one number, in which a path keeps them: an array of flags has no tangents."""
+        return jnp.where(self.clipped, -self.size, self.size)
+
+    @classmethod
+    def unpacked(cls, number: Array) -> "Taken":
+        """The inverse of `packed`."""
+        return cls(jnp.abs(number), number < 0)
+
+
 class Path(eqx.Module):
     """Where the steps of a run started, and their sizes.
 
     Row r is the start of step r 2^level: whenever the rows are full, every other one is dropped.
-    Sizes are those of all steps, negative where a breakpoint clipped them. The last row of each
-    array is for what is not kept.
+    `taken` has all steps, as `Taken.packed` gives them. The last row of each array is for what is
+    not kept.
     """
 
     time: Any  # [rows, *lanes]
     late: Any  # [rows, *lanes]
     state: Any  # [rows, state, *lanes]
-    size: Any  # [steps, *lanes]
+    taken: Any  # [steps, *lanes]
     level: Any  # [*lanes]
 
     @property
@@ -37,7 +53,7 @@ class Path(eqx.Module):
     @property
     def large(self) -> list[Any]:
         """Its arrays."""
-        return [self.time, self.late, self.state, self.size]
+        return [self.time, self.late, self.state, self.taken]
 
 
 Write = Callable[[Array, Array, Array], Array]
@@ -57,11 +73,11 @@ def levels(rows: int, max_steps: int) -> int:
     return max_steps.bit_length() - (rows - 1).bit_length()
 
 
-def record(path: Path, point: Point, step: Array, number: Array, good: Array, write: Write) -> Path:
+def record(path: Path, point: Point, step: Taken, number: Array, good: Array, write: Write) -> Path:
     """The path with a step of a number, if it is a good one, in rows that are not full."""
-    last = path.size.shape[0] - 1
-    sizes = write(path.size, jnp.where(good, number, last), step)
-    return eqx.tree_at(lambda path: path.size, add_point(path, point, number, good, write), sizes)
+    last = path.taken.shape[0] - 1
+    taken = write(path.taken, jnp.where(good, number, last), step.packed())
+    return eqx.tree_at(lambda path: path.taken, add_point(path, point, number, good, write), taken)
 
 
 def add_point(path: Path, point: Point, number: Array, good: Array, write: Write) -> Path:
@@ -71,12 +87,12 @@ def add_point(path: Path, point: Point, number: Array, good: Array, write: Write
     arrays = (path.time, path.late, path.state)
     values = (point.time, point.late, point.state)
     time, late, state = (write(x, row, value) for x, value in zip(arrays, values, strict=True))
-    return Path(time, late, state, path.size, path.level)
+    return Path(time, late, state, path.taken, path.level)
 
 
 def thinned(path: Path, number: Array, good: Array) -> Path:
     """The path with room for the start of a step of a number."""
-    if levels(path.rows, path.size.shape[0] - 2) == 0:
+    if levels(path.rows, path.taken.shape[0] - 2) == 0:
         return path
     full = jnp.any(good & (number >> path.level >= path.rows))
 
@@ -94,7 +110,7 @@ def thinned(path: Path, number: Array, good: Array) -> Path:
     count = jnp.where(full, path.rows // 2, 0)
     start = jnp.zeros((), jnp.int32), [path.time, path.late, path.state]
     _, (time, late, state) = lax.while_loop(lambda carry: carry[0] < count, move, start)
-    return Path(time, late, state, path.size, path.level + full)
+    return Path(time, late, state, path.taken, path.level + full)
 
 
 def rows_of(max_steps: int, most: int | None = None) -> int:

@@ -18,7 +18,7 @@ from . import path as paths
 from . import runs
 from .adaptive import advance, at_number, stretch_of
 from .methods.method import StepMethod, Stretch
-from .path import Path
+from .path import Path, Taken
 from .runs import Arguments, Problem, Run
 from .system import Point, StepControl, System, polynomial_at
 
@@ -38,15 +38,15 @@ def retake_step(
     method: StepMethod,
     system: System,
     point: Point,
-    signed: Array,
+    taken: Taken,
     last: Array,
     direction: Array,
     control: StepControl,
 ) -> Retaken:
-    """The step from a point of a size that is negative where a breakpoint clipped it."""
-    stretch = stretch_of(method, point, signed, last, direction, control)
+    """A step that was taken from a point."""
+    stretch = stretch_of(method, point, taken, last, direction, control)
     coefficients = method.curve(system, point.time, point.state, stretch)
-    end = advance(coefficients, point, stretch, signed < 0, direction, control)
+    end = advance(coefficients, point, stretch, taken.clipped, direction, control)
     return Retaken(stretch, coefficients, end)
 
 
@@ -72,8 +72,8 @@ def retake(
 
     def body(run: Run) -> Run:
         active = unfinished(run)
-        signed = jnp.where(active, at_number(path.size, run.steps), 0)
-        step = retake_step(method, system, run.point, signed, ts[-1], direction, control)
+        size = Taken.unpacked(jnp.where(active, at_number(path.taken, run.steps), 0))
+        step = retake_step(method, system, run.point, size, ts[-1], direction, control)
         end, unit = step.end, jnp.where(active, step.stretch.unit, run.unit)
         coefficients = jnp.where(active, step.coefficients, run.coefficients)
         run = dataclasses.replace(run, coefficients=coefficients, unit=unit)
@@ -114,8 +114,8 @@ def replay(problem: Problem, arguments: Arguments, path: Path, taken: Array) -> 
     def body(carry: tuple[Run, Array]) -> tuple[Run, Array]:
         run, repeated = carry
         point = run.point
-        signed = path.size[run.steps]
-        step = retake_step(method, system, point, signed, ts[-1], direction, control)
+        size = Taken.unpacked(path.taken[run.steps])
+        step = retake_step(method, system, point, size, ts[-1], direction, control)
         coefficients, end = step.coefficients, step.end
         places = run.count + jnp.arange(width, dtype=run.count.dtype)
         times = padded[places]

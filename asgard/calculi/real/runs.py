@@ -217,9 +217,9 @@ def run(
         path = run.path
         if path is not None:
             number = jnp.where(first, 0, run.steps + earlier)
-            signed = jnp.where(attempt.clipped, -attempt.size, attempt.size)
             path = paths.thinned(path, number, good)
-            path = paths.record(path, run.point, signed, number, good, write)
+            taken = paths.Taken(attempt.size, attempt.clipped)
+            path = paths.record(path, run.point, taken, number, good, write)
         fresh = good & ~first
         steps = run.steps + fresh
         more = covered < count

@@ -40,7 +40,7 @@ from .methods.choice import chosen
 from .methods.method import StepMethod
 from .methods.taylor import Taylor
 from .options import Options
-from .path import Path
+from .path import Path, Taken
 from .runs import Run, Storage
 from .system import Point, StepControl, System, polynomial_at
 from .tolerances import RTOL, TRACE, by_entry, held_by
@@ -176,9 +176,8 @@ class Simulation:
             row = jnp.clip(row, 0, jnp.maximum(rows - 1, 0))
             point = start(path.time[row], path.state[row])
             point = dataclasses.replace(point, late=path.late[row])
-            stretch = stretch_of(
-                self.method, point, path.size[row], self.ts[-1], direction, control
-            )
+            taken = Taken.unpacked(path.taken[row])
+            stretch = stretch_of(self.method, point, taken, self.ts[-1], direction, control)
             curve = self.method.curve(self._system, point.time, point.state, stretch)
             offset = time - point.time - point.late
             return self._wires(time, polynomial_at(curve, offset / stretch.unit))

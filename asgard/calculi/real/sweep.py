@@ -28,7 +28,7 @@ from . import path as paths
 from . import runs
 from .adaptive import at_number, index_of_next, stretch_of
 from .methods.method import Stretch
-from .path import Path
+from .path import Path, Taken
 from .retake import retake_step
 from .runs import Arguments, Problem, Run
 from .system import Point, orders
@@ -103,10 +103,10 @@ class Sweep:
                 index, saved, found = carry
                 step = base + index
                 point = jax.tree.map(lambda rows: _row(rows, index), starts)
-                signed = self._spread(_row(path.size, step), flags[3])
-                stretch, stop = self._stretch(point, signed), self._stop(point)
+                size = Taken.unpacked(self._spread(_row(path.taken, step), flags[3]))
+                stretch, stop = self._stretch(point, size), self._stop(point)
                 where = step == 0, step <= last, step == final
-                taken = Recorded(point, stretch, signed < 0, stop, *where)
+                taken = Recorded(point, stretch, size.clipped, stop, *where)
                 found, saved = self._step(taken, saved, found)
                 found = self._with_path(found, path, step, step <= last)
                 return index - 1, saved, found
@@ -168,7 +168,7 @@ class Sweep:
 
         def forth(carry: tuple[Array, Point, Point]) -> tuple[Array, Point, Point]:
             index, rows, point = carry
-            size = self._spread(_row(path.size, base + index - 1), flags[3])
+            size = Taken.unpacked(self._spread(_row(path.taken, base + index - 1), flags[3]))
             method, last = self.problem.method, self.ts[-1]
             end = retake_step(method, system, point, size, last, direction, control).end
             return index + 1, put(rows, index, end), end
@@ -238,10 +238,10 @@ class Sweep:
         kept = jax.tree.map(lambda new, old: jnp.where(step.active, new, old), earlier, after)
         return Cotangents(kept, ts, stops, constants), before
 
-    def _stretch(self, point: Point, signed: Array) -> Stretch:
-        """How far a step of a size goes, negative where clipped."""
+    def _stretch(self, point: Point, taken: Taken) -> Stretch:
+        """How far a step that was taken goes."""
         direction, control = runs.direction_of(self.ts), self.arguments.control
-        return stretch_of(self.problem.method, point, signed, self.ts[-1], direction, control)
+        return stretch_of(self.problem.method, point, taken, self.ts[-1], direction, control)
 
     def _stop(self, point: Point) -> Array:
         """Which breakpoint is ahead of a point."""
