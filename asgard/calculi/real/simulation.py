@@ -149,16 +149,21 @@ class Simulation:
         if self._given is not None:
             return self._given
         begin = self._begin()
-        field = trace(lambda t, y: (self._field(t, y),), begin.time, begin.state)
+        types = (jax.ShapeDtypeStruct(x.shape, x.dtype) for x in (begin.time, begin.state))
+        field = trace(lambda t, y: (self._field(t, y),), *types)
         return chosen(self.real.tolerance, field, self._size, self.dtype)
 
     @property
     def _system(self) -> System:
         """What the method asks of the circuit."""
-        calls = {"field": self._field, "expand": self._expand, "jacobian": self._jacobian}
-        reads = {name: call if name in self.method.reads else None for name, call in calls.items()}
-        pattern = self._pattern if "jacobian" in self.method.reads else None
-        return System(**reads, size=self._size, pattern=pattern)
+        reads = self.method.reads
+        return System(
+            field=self._field,
+            expand=self._expand if "expand" in reads else None,
+            jacobian=self._jacobian if "jacobian" in reads else None,
+            size=self._size,
+            pattern=self._pattern if "jacobian" in reads else None,
+        )
 
     def at(self, times: Array, path: Path | None, rows: Array, reached: Array) -> tuple[Array, ...]:
         """The outputs at any times of a run, from its path of so many rows; NaN outside of it."""

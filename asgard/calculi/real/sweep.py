@@ -65,6 +65,17 @@ class Recorded(eqx.Module):
 
 
 @dataclasses.dataclass(frozen=True)
+class _Pulled:
+    """The polynomial of a step, and the cotangents of what it is made of."""
+
+    coefficients: Array
+    time: Array
+    state: Array
+    offset: Array
+    constants: list[Array]
+
+
+@dataclasses.dataclass(frozen=True)
 class Sweep:
     """The backward pass of a run.
 
@@ -212,19 +223,20 @@ class Sweep:
         curve, direct = jnp.where(counted, 0, whole), jnp.where(counted[0], whole[0], 0)
         if self.given.coefficients is not None:
             curve += jnp.where(ended, self.given.coefficients, 0)
-        coefficients, time, state, offset, constants = self._pull(step, curve)
-        constants = [a + b for a, b in zip(found.constants, constants, strict=True)]
+        pulled = self._pull(step, curve)
+        coefficients = pulled.coefficients
+        constants = [a + b for a, b in zip(found.constants, pulled.constants, strict=True)]
         earlier = Point(
-            time + extra.time,
+            pulled.time + extra.time,
             extra.late,
-            direct + state + extra.state,
+            direct + pulled.state + extra.state,
             end.state + extra.remainder,
             jnp.zeros_like(step.point.step),
             memory=None,
         )
         ts, stops = found.ts, found.breakpoints
         if self.timed:
-            across = _along(coefficients, pushed) / unit + offset
+            across = _along(coefficients, pushed) / unit + pulled.offset
             across = jnp.where(step.clipped, across, 0)
             shift = jnp.where(step.clipped, 0, end.time) - across
             shift -= _along(coefficients, moved) / unit
@@ -302,9 +314,8 @@ class Sweep:
 
         return lax.while_loop(is_open, turn, (ts, number))[0]
 
-    def _pull(self, step: Recorded, curve: Array) -> tuple[Array, Array, Array, Array, list[Array]]:
-        """The polynomial of a step, and from its cotangent those of time, state, offset and
-        constants."""
+    def _pull(self, step: Recorded, curve: Array) -> _Pulled:
+        """What the cotangent of a step's polynomial gives."""
         if self.sums:
             return self._pull_sums(step, curve)
         problem, laned = self.problem, self.size > 0
@@ -317,12 +328,11 @@ class Sweep:
             inputs += zip(constants[name], flags[name], strict=True)
         results = run_in_lanes(program, [*inputs, (curve, laned)], self.size)
         values = [spread(result, self.size) if laned else result[0] for result in results]
-        values[1:] = [jnp.where(step.active, value, 0) for value in values[1:]]
-        return *values[:4], values[4:]
+        coefficients, *dots = values
+        time, state, offset, *changing = (jnp.where(step.active, dot, 0) for dot in dots)
+        return _Pulled(coefficients, time, state, offset, changing)
 
-    def _pull_sums(
-        self, step: Recorded, curve: Array
-    ) -> tuple[Array, Array, Array, Array, list[Array]]:
+    def _pull_sums(self, step: Recorded, curve: Array) -> _Pulled:
         """The same, by a transpose in lanes: the cotangents of constants that all lanes share are
         sums, and those of a matrix are one product of matrices."""
         method, constants = self.problem.method, self.arguments.constants
@@ -341,7 +351,7 @@ class Sweep:
 
         changing = flagged(self.wanted, constants[method.derived])
         coefficients, back = jax.vjp(run, time, state, offset, changing)
-        return coefficients, *back(jnp.where(step.active, curve, 0))
+        return _Pulled(coefficients, *back(jnp.where(step.active, curve, 0)))
 
     def _with_path(self, found: Cotangents, path: Path, step: Array, active: Array) -> Cotangents:
         """With the cotangents of the path's row, if a step has one."""

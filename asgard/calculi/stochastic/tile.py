@@ -175,7 +175,12 @@ class Tile:
             return (row.outputs, row.names), row.solves
 
         alive = paths.alive
-        found, solves = self._of_survivors(one, paths, (), lambda f: _sound(*f, len(alive)))
+
+        def survive(found: Any) -> Array:
+            wires, solves = found
+            return _sound(wires, solves, len(alive))
+
+        found, solves = self._of_survivors(one, paths, (), survive)
         stays = alive & _sound(found, solves, len(alive))
         # A path that ends at an output lacks the step that led there.
         good = jnp.where(alive & ~stays, paths.taken - 1, paths.good)

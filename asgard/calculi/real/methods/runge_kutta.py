@@ -7,7 +7,7 @@ Equations I*, 1993, section II.4; Hairer and Wanner, *Solving Ordinary Different
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -41,7 +41,10 @@ class Memory(eqx.Module):
 class RungeKutta(StepMethod):
     """An explicit Runge-Kutta method. One of your own is a subclass with a tableau."""
 
-    tableau: eqx.AbstractClassVar[Tableau]
+    if TYPE_CHECKING:  # type checkers take abstract variables for fields of the dataclass
+        tableau: ClassVar[Tableau]
+    else:
+        tableau: eqx.AbstractClassVar[Tableau]
 
     def degree(self, dtype: Any) -> int:
         return len(self.tableau.dense[0])
