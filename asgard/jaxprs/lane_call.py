@@ -325,7 +325,8 @@ def _summed(call: LaneCall, results: Sequence[Any]) -> list[Any]:
 
 def _sum_over_lanes(x: Any) -> Any:
     if isinstance(x, ad.Zero):
-        return ad.Zero(ShapedArray(x.aval.shape[:-1], x.aval.dtype))
+        aval: Any = x.aval
+        return ad.Zero(ShapedArray(aval.shape[:-1], aval.dtype))
     return jnp.sum(x, axis=-1)
 
 

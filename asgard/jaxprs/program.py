@@ -5,7 +5,7 @@ dropped. So a program is a plain sequence, and what transforms it reads one equa
 """
 
 import dataclasses
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -51,6 +51,11 @@ class Equation:
         except TypeError:
             return None
         return key
+
+    def renumbered(self, numbers: Mapping[int, int]) -> "Equation":
+        """The equation on other values: `numbers` has the new number of each."""
+        ins, outs = (tuple(numbers[one] for one in ones) for ones in (self.ins, self.outs))
+        return dataclasses.replace(self, ins=ins, outs=outs)
 
     def bind(self, *values: Any) -> list[Any]:
         """The results of the primitive for these operands."""

@@ -14,6 +14,7 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Int
 
+from .concrete import is_concrete
 from .primitives import traits
 from .program import Equation, Program
 
@@ -101,7 +102,9 @@ def dependence(program: Program, number: int) -> Bool[np.ndarray, "outputs input
     """
     (size,) = program.avals[number].shape
     found: dict[int, Dependence] = {number: np.eye(size, dtype=bool)}
-    known = {key: np.asarray(value) for key, value in program.constants.items() if _is_known(value)}
+    known = {
+        key: np.asarray(value) for key, value in program.constants.items() if is_concrete(value)
+    }
     with jax.ensure_compile_time_eval():
         for equation in program.equations:
             if known.keys() >= set(equation.ins):
@@ -120,10 +123,6 @@ def dependence(program: Program, number: int) -> Bool[np.ndarray, "outputs input
     whole = found.get(output)
     shape = program.avals[output].shape
     return np.zeros((*shape, size), bool) if whole is None else whole
-
-
-def _is_known(value: Any) -> bool:
-    return not isinstance(value, jax.core.Tracer)
 
 
 def _through(
@@ -199,7 +198,7 @@ def _summed(equation: Equation, operands: Sequence[Dependence]) -> list[Dependen
     assert operand is not None
     if equation.name == "cumsum":
         return list(_by_entry(equation.bind, [-1], operand.astype(np.float32)))
-    return [operand.any(axis=tuple(equation.params["axes"]))]
+    return [np.asarray(operand.any(axis=tuple(equation.params["axes"])))]
 
 
 def _multiplied(

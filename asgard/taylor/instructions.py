@@ -201,12 +201,7 @@ class Instructions:
             numbers[number] = self._constant(value, program.avals[number])
         for equation in program.equations:
             numbers.update((out, self._new(program.avals[out])) for out in equation.outs)
-            renumbered = dataclasses.replace(
-                equation,
-                ins=tuple(numbers[number] for number in equation.ins),
-                outs=tuple(numbers[number] for number in equation.outs),
-            )
-            self._add(renumbered)
+            self._add(equation.renumbered(numbers))
         return self._resolve([numbers[number] for number in program.outputs])
 
     def _constant(self, value: Any, aval: Any) -> int:

@@ -360,13 +360,7 @@ class _Writer:
                 numbers.setdefault(number, -1)
                 if numbers[number] < 0:
                     numbers[number] = self._new(inner.avals[number])
-            self.equations.append(
-                dataclasses.replace(
-                    equation,
-                    ins=tuple(numbers[number] for number in equation.ins),
-                    outs=tuple(numbers[number] for number in equation.outs),
-                )
-            )
+            self.equations.append(equation.renumbered(numbers))
         return numbers[inner.outputs[0]]
 
     def _constant(self, value: Any) -> int:
