@@ -59,13 +59,17 @@ def test_nodes_are_the_zeros_of_the_polynomial_and_quadratures_are_exact(stages)
     np.testing.assert_allclose(found, table.slopes, atol=1e-11)
 
 
-@pytest.mark.parametrize(("stages", "sizes"), [(3, (0.5, 0.25)), (5, (1.0, 0.5)), (7, (2.0, 1.0))])
+@pytest.mark.parametrize(("stages", "sizes"), [(3, (0.5, 0.25)), (5, (1.0, 0.5)), (7, (1.0, 0.5))])
 def test_the_error_falls_with_the_order(stages, sizes):
     """`curve` solves the stages to rounding: steps of one size show the order, 2 s - 1."""
-    field = lambda t, y: jnp.stack([y[1], -jnp.sin(y[0])])  # noqa: E731
-    system = System(
-        field=field, expand=None, jacobian=lambda t, y: jax.jacfwd(field, 1)(t, y), size=2
-    )
+
+    def field(t, y):
+        return jnp.stack([y[1], -jnp.sin(y[0])])
+
+    def jacobian(t, y):
+        return jax.jacfwd(field, 1)(t, y)
+
+    system = System(field=field, expand=None, jacobian=jacobian, size=2)
     method, start = ag.Radau(stages), jnp.array([1.0, 0.0])
 
     def end(size):
@@ -82,8 +86,8 @@ def test_the_error_falls_with_the_order(stages, sizes):
     assert 2 * stages - 2 < slope < 2 * stages + 2
 
 
-@pytest.mark.parametrize("stages", [slow(3), 5, slow(7)])
-def test_what_decays_fast_does_not_bound_a_step(stages):
+@pytest.mark.parametrize(("stages", "most"), [slow(3, 400), (5, 60), slow(7, 40)])
+def test_what_decays_fast_does_not_bound_a_step(stages, most):
     # y' = -1e8 (y - cos t): y is cos t but for 1e-8 sin t after a layer of 1e-8.
     def field(y, t):
         return -1e8 * (y - jnp.cos(t))
@@ -91,9 +95,11 @@ def test_what_decays_fast_does_not_bound_a_step(stages):
     follow = ag.Function(lambda t, y: field(y, t), 2)
     circuit = (follow >> ag.Register("t", 0.0) >> ag.Split()).trace()
     calculus = ag.Real(method=ag.Radau(stages), rtol=1e-6, atol=1e-9)
-    run = ag.simulate(circuit, [0.0, 1.0, 10.0], inputs=(lambda t: t,), calculus=calculus)
-    np.testing.assert_allclose(run.output[1:], np.cos([1.0, 10.0]), atol=1e-6)
-    assert run.stats["steps"] < 150
+    # Between the ends of steps, too.
+    ts = np.linspace(0.0, 10.0, 101)
+    run = ag.simulate(circuit, ts, inputs=(lambda t: t,), calculus=calculus)
+    np.testing.assert_allclose(run.output[1:], np.cos(ts[1:]), atol=1e-6)
+    assert run.stats["steps"] < most
     # One large step damps by more than any explicit method, and by R(-inf) = 0.
     decay = (ag.Scalar(-1e8) >> ag.Register("t", 1.0) >> ag.Split()).trace()
     run = ag.simulate(decay, [0.0, 1.0], calculus=calculus)
