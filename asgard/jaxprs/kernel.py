@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.extend.core import ClosedJaxpr, Primitive, jaxpr_as_fun
-from jax.interpreters import mlir
+from jax.interpreters import batching, mlir
 from jaxlib import version as jaxlib_version
 from jaxlib.mlir import ir
 from jaxtyping import Array
@@ -46,6 +46,8 @@ LONGEST_WITH_LOOPS = 3200
 
 _kernel = Primitive("asgard_kernel")
 _kernel.multiple_results = True
+_part = Primitive("asgard_part")
+_part.multiple_results = True
 
 
 def may_hold_kernels(context: mlir.LoweringRuleContext) -> bool:
@@ -108,6 +110,25 @@ def as_kernel(fn: Callable[..., Sequence[Any]], *arguments: Any) -> tuple[list[A
     operands = hidden([*closed.consts, *arguments])
     results = _kernel.bind(*operands, jaxpr=ClosedJaxpr(_reading_all(closed.jaxpr), ()))
     return results[: len(closed.jaxpr.outvars)], True
+
+
+def part(fn: Callable[..., Any], *arguments: Any) -> Any:
+    """fn(*arguments), which is a kernel of its own on the CPU if its program qualifies.
+
+    For loops over small values in the middle of programs that are too large for a kernel. Results
+    and arguments are pytrees of arrays.
+    """
+    flat, structure = jax.tree.flatten(arguments)
+    found: list[Any] = []
+
+    def run(*values: Any) -> list[Any]:
+        leaves, results = jax.tree.flatten(fn(*jax.tree.unflatten(structure, values)))
+        found.append(results)
+        return leaves
+
+    closed = jax.make_jaxpr(run)(*flat)
+    jaxpr = ClosedJaxpr(closed.jaxpr, closed.consts)
+    return jax.tree.unflatten(found[0], _part.bind(*flat, jaxpr=jaxpr))
 
 
 def _reading_all(jaxpr: Any) -> Any:
@@ -176,6 +197,25 @@ def _inline(*operands: Any, jaxpr: ClosedJaxpr) -> list[Any]:
     return jaxpr_as_fun(jaxpr)(*operands)
 
 
+def _lower_part(context: Any, *operands: Any, jaxpr: ClosedJaxpr) -> Any:
+    def run(*values: Any) -> list[Any]:
+        if may_hold_kernels(context):
+            return as_kernel(jaxpr_as_fun(jaxpr), *values)[0]
+        return jaxpr_as_fun(jaxpr)(*values)
+
+    return mlir.lower_fun(run, multiple_results=True)(context, *operands)
+
+
+def _batch_part(operands: Any, axes: Any, *, jaxpr: ClosedJaxpr) -> Any:
+    results = jax.vmap(jaxpr_as_fun(jaxpr), in_axes=axes)(*operands)
+    return results, [0] * len(results)
+
+
+_part.def_abstract_eval(lambda *_, jaxpr: jaxpr.out_avals)
+_part.def_impl(_inline)
+batching.primitive_batchers[_part] = _batch_part
+mlir.register_lowering(_part, mlir.lower_fun(_inline, multiple_results=True))
+mlir.register_lowering(_part, _lower_part, platform="cpu")
 _kernel.def_abstract_eval(lambda *_, jaxpr: jaxpr.out_avals)
 _kernel.def_impl(_inline)
 mlir.register_lowering(_kernel, mlir.lower_fun(_inline, multiple_results=True))

@@ -11,8 +11,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Array, Bool, Int
 
 from .concrete import is_concrete
 from .primitives import traits
@@ -45,6 +46,28 @@ class Pattern:
     def count(self) -> int:
         """How many colors there are."""
         return int(self.colors.max()) + 1
+
+    @property
+    def is_band(self) -> bool:
+        """Whether factors of a band are much smaller than those of the whole matrix."""
+        return 8 * (self.lower + self.upper) <= self.size
+
+    def whole(self, compressed: Array) -> Array:
+        """The matrix `[size, size, *lanes]` from its products by the seeds."""
+        entries = compressed[self.colors[self.columns], self.rows]
+        blank = jnp.zeros((self.size, *compressed.shape[1:]), compressed.dtype)
+        return blank.at[self.rows, self.columns].set(entries)
+
+    def band(self, compressed: Array) -> Array:
+        """The matrix in its order, from its products by the seeds: `[size, diagonals, *lanes]`.
+
+        Row i has the entries from column i - lower to i + upper, 0 where there is no such column.
+        """
+        entries = compressed[self.colors[self.columns], self.rows]
+        place = np.argsort(self.order)
+        row, column = place[self.rows], place[self.columns]
+        shape = (self.size, self.lower + 1 + self.upper, *compressed.shape[2:])
+        return jnp.zeros(shape, compressed.dtype).at[row, column - row + self.lower].set(entries)
 
     @property
     def seeds(self) -> np.ndarray:

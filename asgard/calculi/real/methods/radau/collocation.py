@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
+from .....jaxprs.sparsity import Pattern
 from ...system import System
 from .factors import Factors, factored
 from .stages import Stages, combine, correction, rounding
@@ -47,11 +48,12 @@ class _Equations:
 
     table: Tableau
     slopes: Callable[..., Array]  # (z, stages, *constants) -> h f
-    jacobian: Callable[..., Array]  # (index, z, stages, *constants) -> h J at a stage
+    jacobian: Callable[..., Array]  # (z, stages, *constants) -> h J in the middle of the step
+    pattern: Pattern | None
 
     def factors(self, z: Array, stages: Stages, constants: Any) -> Factors:
         """The factors of the Jacobian in the middle of the step."""
-        return factored(self.table, self.jacobian(z, stages, *constants))
+        return factored(self.table, self.jacobian(z, stages, *constants), self.pattern)
 
 
 def collocate(system: System, table: Tableau, stages: Stages) -> Array:
@@ -71,7 +73,7 @@ def collocate(system: System, table: Tableau, stages: Stages) -> Array:
 
     slopes, field_constants = jax.closure_convert(slopes, z, stages)
     jacobian, jacobian_constants = jax.closure_convert(jacobian, z, stages)
-    equations = _Equations(table, slopes, jacobian)
+    equations = _Equations(table, slopes, jacobian, system.pattern)
     return _solved(equations, stages, field_constants, jacobian_constants)
 
 

@@ -4,18 +4,24 @@ A step of size h has one n × n matrix for each system of the tableau: (a - b i)
 is real. All are solved as one batch, real and imaginary parts side by side:
 `[systems, n, n, *lanes]`.
 Small ones are inverted by elementwise operations, which kernels and lanes can hold: a product by
-the inverse is one operation, where triangular solves are 2 n. Larger ones are factored by LAPACK.
+the inverse is one operation, where triangular solves are 2 n. Larger ones are factored by LAPACK,
+and those that are bands row by row.
 """
 
 import abc
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import jax.scipy.linalg as linalg
 import numpy as np
 from jax import lax
 from jaxtyping import Array, Complex, Float, Int
 
+from .....fixed_points import bands
+from .....fixed_points.bands import BandFactors, Pair
+from .....jaxprs.kernel import part
+from .....jaxprs.sparsity import Pattern
 from .tableau import Tableau
 
 # Up to so many entries of the state matrices are inverted by elementwise operations.
@@ -97,9 +103,38 @@ def _by_triangles(factors: Array, pivots: Array, right: Array, transposed: bool)
     return jnp.moveaxis(found[..., 0], (-2, -1), (0, 1))
 
 
-def blank(table: Tableau, state: Array) -> Factors:
+class Bands(Factors):
+    """The triangular factors of bands, one for each system, in the order of the pattern."""
+
+    systems: list[BandFactors]
+    pattern: Pattern = eqx.field(static=True)
+
+    def solve(self, real: Array, imaginary: Array, transposed: bool) -> tuple[Array, Array]:
+        systems = zip(self.systems, real, imaginary, strict=True)
+        pairs = [self._solve(*system) for system in systems]
+        return jnp.stack([x.real for x in pairs]), jnp.stack([x.imaginary for x in pairs])
+
+    def _solve(self, factors: BandFactors, real: Array, imaginary: Array) -> Pair:
+        """The solution of one system, in the order of the state."""
+        order, place = self.pattern.order, np.argsort(self.pattern.order)
+        found = part(bands.solve, factors, Pair(real[order], imaginary[order]))
+        return Pair(found.real[place], found.imaginary[place])
+
+    def solve_real(self, right: Array) -> Array:
+        return self._solve(self.systems[0], right, jnp.zeros_like(right)).real
+
+    def spread(self, values: Array, transposed: bool) -> Array:
+        # Large systems are measured as a whole.
+        return jnp.broadcast_to(jnp.max(values, axis=0), values.shape)
+
+
+def blank(table: Tableau, state: Array, pattern: Pattern | None) -> Factors:
     """Factors of nothing yet, of the types of those for a state `[n, *lanes]`."""
     size, lanes = state.shape[0], state.shape[1:]
+    if pattern is not None:
+        compressed = jax.ShapeDtypeStruct((pattern.count, *state.shape), state.dtype)
+        types = jax.eval_shape(lambda x: factored(table, x, pattern), compressed)
+        return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), types)
     shape = (len(table.real), size, size, *lanes)
     if size <= SMALL:
         zeros = jnp.zeros(shape, state.dtype)
@@ -108,8 +143,13 @@ def blank(table: Tableau, state: Array) -> Factors:
     return Triangles(jnp.zeros(shape, dtype), jnp.zeros((*shape[:2], *lanes), jnp.int32))
 
 
-def factored(table: Tableau, matrix: Array) -> Factors:
-    """The factors for a matrix h J, `[n, n, *lanes]`; not finite where there are none."""
+def factored(table: Tableau, matrix: Array, pattern: Pattern | None) -> Factors:
+    """The factors for a matrix h J, `[n, n, *lanes]`, or by the seeds of its pattern
+    `[colors, n, *lanes]`; not finite where there are none."""
+    if pattern is not None and pattern.is_band:
+        return _bands(table, matrix, pattern)
+    if pattern is not None:
+        matrix = pattern.whole(matrix)
     size = matrix.shape[0]
     if size <= SMALL:
         return _inverses(table, matrix)
@@ -120,6 +160,19 @@ def factored(table: Tableau, matrix: Array) -> Factors:
     return Triangles(
         jnp.moveaxis(factors, (-3, -2, -1), (0, 1, 2)), jnp.moveaxis(pivots, (-2, -1), (0, 1))
     )
+
+
+def _bands(table: Tableau, compressed: Array, pattern: Pattern) -> Bands:
+    """The factors of a band from its products by the seeds, in the order of the pattern."""
+    band = pattern.band(compressed)
+    ones = jnp.zeros_like(band).at[:, pattern.lower].set(1)
+
+    def one(a: float, b: float) -> BandFactors:
+        rows = Pair(a * ones - band, -b * ones)
+        return part(lambda rows: bands.factor(rows, pattern.lower), rows)
+
+    numbers = zip(table.real.tolist(), table.imaginary.tolist(), strict=True)
+    return Bands([one(*pair) for pair in numbers], pattern)
 
 
 def _inverses(table: Tableau, matrix: Array) -> Inverses:

@@ -48,7 +48,7 @@ class Memory(eqx.Module):
     rows: Float[Array, "stages state *lanes"]
     size: Float[Array, "*lanes"]
     error: Float[Array, "*lanes"]
-    jacobian: Float[Array, "state state *lanes"]
+    jacobian: Float[Array, "rows state *lanes"]
     current: Bool[Array, "*lanes"]
     worn: Bool[Array, "*lanes"]
     factors: Factors
@@ -107,14 +107,16 @@ class Radau(StepMethod):
         no = jnp.zeros(zero.shape, bool)
         slope = system.field(point.time, point.state)
         step = first_size(system, point, slope, control, reach, self.stages + 1)
+        pattern = system.pattern
+        rows = system.size if pattern is None else pattern.count
         memory = Memory(
             rows=jnp.zeros((self.stages, *state.shape), state.dtype),
             size=zero,
             error=zero + 1,
-            jacobian=jnp.zeros((system.size, *state.shape), state.dtype),
+            jacobian=jnp.zeros((rows, *state.shape), state.dtype),
             current=no,
             worn=~no,
-            factors=blank(self.table, state),
+            factors=blank(self.table, state, pattern),
             factored=zero,
             gain=zero + 1,
             refused=~no,
@@ -200,12 +202,15 @@ class Radau(StepMethod):
 
         matrix = _renewed(renews, jacobian, known.jacobian)
         changes = renews | (offset != known.factored)
-        factors = _renewed(changes, lambda: factored(self.table, offset * matrix), known.factors)
+
+        def factors() -> Factors:
+            return factored(self.table, offset * matrix, system.pattern)
+
         return dataclasses.replace(
             known,
             jacobian=matrix,
             current=known.current | renews,
-            factors=factors,
+            factors=_renewed(changes, factors, known.factors),
             factored=offset,
         )
 
