@@ -63,11 +63,20 @@ class Pattern:
 
         Row i has the entries from column i - lower to i + upper, 0 where there is no such column.
         """
-        entries = compressed[self.colors[self.columns], self.rows]
         place = np.argsort(self.order)
         row, column = place[self.rows], place[self.columns]
+        return self._spread(compressed, row, column - row + self.lower)
+
+    def transposed_band(self, compressed: Array) -> Array:
+        """The transpose in its order, likewise, with `upper` diagonals below the main one."""
+        place = np.argsort(self.order)
+        row, column = place[self.columns], place[self.rows]
+        return self._spread(compressed, row, column - row + self.upper)
+
+    def _spread(self, compressed: Array, row: np.ndarray, column: np.ndarray) -> Array:
+        entries = compressed[self.colors[self.columns], self.rows]
         shape = (self.size, self.lower + 1 + self.upper, *compressed.shape[2:])
-        return jnp.zeros(shape, compressed.dtype).at[row, column - row + self.lower].set(entries)
+        return jnp.zeros(shape, compressed.dtype).at[row, column].set(entries)
 
     @property
     def seeds(self) -> np.ndarray:

@@ -149,6 +149,44 @@ def test_a_relaxation_oscillator_of_a_large_number():
     np.testing.assert_allclose(run.output[-1], expected, rtol=1e-6)
 
 
+def chain(speeds, count=40):
+    """Two substances on a line, which spread and react: a band of two diagonals on each side."""
+
+    def spread(u, edge):
+        left, right = jnp.full(1, edge), jnp.full(1, edge)
+        line = jnp.concatenate([left, u, right])
+        return line[2:] - 2 * u + line[:-2]
+
+    def field(y):
+        u, v = jnp.split(y, 2)
+        react = u * u * v
+        return jnp.concatenate(
+            [
+                1.0 + react - 4 * u + speeds[0] * spread(u, 1.0),
+                3 * u - react + speeds[1] * spread(v, 3.0),
+            ]
+        )
+
+    x = np.arange(1, count + 1) / (count + 1)
+    return ode(field, jnp.concatenate([1 + jnp.sin(2 * np.pi * x), jnp.full(count, 3.0)]))
+
+
+@pytest.mark.slow
+def test_a_banded_system_and_its_derivatives_are_those_of_a_dense_one():
+    speeds = jnp.array([200.0, 300.0])
+
+    def end(speeds, method, **options):
+        calculus = ag.Real(method=method, max_steps=1023, **options)
+        return jnp.sum(ag.simulate(chain(speeds), [0.0, 0.5], calculus=calculus).output[-1] ** 2)
+
+    radau = jax.jit(jax.value_and_grad(lambda s: end(s, ag.Radau(), rtol=1e-8, atol=1e-8)))
+    found, slopes = radau(speeds)
+    exact = jax.jit(jax.value_and_grad(lambda s: end(s, ag.Dopri8(), rtol=1e-9, atol=1e-9)))
+    expected, expected_slopes = exact(speeds)
+    np.testing.assert_allclose(found, expected, rtol=1e-7)
+    np.testing.assert_allclose(slopes, expected_slopes, rtol=1e-5)
+
+
 def test_failures_are_statuses_that_come_soon():
     calculus = ag.Real(method=ag.Radau(3), rtol=1e-6, atol=1e-9)
     edge = ode(lambda y: -jnp.sqrt(y) - 1.0, jnp.ones(1))  # no real slope below 0

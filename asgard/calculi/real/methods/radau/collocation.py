@@ -51,9 +51,10 @@ class _Equations:
     jacobian: Callable[..., Array]  # (z, stages, *constants) -> h J in the middle of the step
     pattern: Pattern | None
 
-    def factors(self, z: Array, stages: Stages, constants: Any) -> Factors:
+    def factors(self, z: Array, stages: Stages, constants: Any, adjoint: bool = False) -> Factors:
         """The factors of the Jacobian in the middle of the step."""
-        return factored(self.table, self.jacobian(z, stages, *constants), self.pattern)
+        matrix = self.jacobian(z, stages, *constants)
+        return factored(self.table, matrix, self.pattern, adjoint)
 
 
 def collocate(system: System, table: Tableau, stages: Stages) -> Array:
@@ -117,7 +118,7 @@ def _differentiate(equations: _Equations, primals: Any, tangents: Any) -> tuple[
     _, right = jax.jvp(at_fixed, (stages, field), tuple(tangents[:2]))
     _, push = jax.linearize(lambda z: equations.slopes(z, stages, *field), z)
     known = lax.stop_gradient((z, stages, jacobian))
-    factors = equations.factors(*known)
+    factors = equations.factors(*known, adjoint=True)
 
     def product(v: Array) -> Array:
         return combine(table.slopes, v) - push(v)

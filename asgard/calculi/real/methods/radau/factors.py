@@ -104,13 +104,18 @@ def _by_triangles(factors: Array, pivots: Array, right: Array, transposed: bool)
 
 
 class Bands(Factors):
-    """The triangular factors of bands, one for each system, in the order of the pattern."""
+    """The triangular factors of bands, one for each system, in the order of the pattern.
+
+    `adjoints` are those of the conjugate transposes, where they are asked for.
+    """
 
     systems: list[BandFactors]
+    adjoints: list[BandFactors]
     pattern: Pattern = eqx.field(static=True)
 
     def solve(self, real: Array, imaginary: Array, transposed: bool) -> tuple[Array, Array]:
-        systems = zip(self.systems, real, imaginary, strict=True)
+        factors = self.adjoints if transposed else self.systems
+        systems = zip(factors, real, imaginary, strict=True)
         pairs = [self._solve(*system) for system in systems]
         return jnp.stack([x.real for x in pairs]), jnp.stack([x.imaginary for x in pairs])
 
@@ -143,11 +148,16 @@ def blank(table: Tableau, state: Array, pattern: Pattern | None) -> Factors:
     return Triangles(jnp.zeros(shape, dtype), jnp.zeros((*shape[:2], *lanes), jnp.int32))
 
 
-def factored(table: Tableau, matrix: Array, pattern: Pattern | None) -> Factors:
+def factored(
+    table: Tableau, matrix: Array, pattern: Pattern | None, adjoint: bool = False
+) -> Factors:
     """The factors for a matrix h J, `[n, n, *lanes]`, or by the seeds of its pattern
-    `[colors, n, *lanes]`; not finite where there are none."""
+    `[colors, n, *lanes]`; not finite where there are none.
+
+    If `adjoint`, they solve the transposed systems too.
+    """
     if pattern is not None and pattern.is_band:
-        return _bands(table, matrix, pattern)
+        return _bands(table, matrix, pattern, adjoint)
     if pattern is not None:
         matrix = pattern.whole(matrix)
     size = matrix.shape[0]
@@ -162,17 +172,23 @@ def factored(table: Tableau, matrix: Array, pattern: Pattern | None) -> Factors:
     )
 
 
-def _bands(table: Tableau, compressed: Array, pattern: Pattern) -> Bands:
+def _bands(table: Tableau, compressed: Array, pattern: Pattern, adjoint: bool) -> Bands:
     """The factors of a band from its products by the seeds, in the order of the pattern."""
-    band = pattern.band(compressed)
-    ones = jnp.zeros_like(band).at[:, pattern.lower].set(1)
+    numbers = list(zip(table.real.tolist(), table.imaginary.tolist(), strict=True))
 
-    def one(a: float, b: float) -> BandFactors:
-        rows = Pair(a * ones - band, -b * ones)
-        return part(lambda rows: bands.factor(rows, pattern.lower), rows)
+    def systems(band: Array, lower: int, sign: int) -> list[BandFactors]:
+        ones = jnp.zeros_like(band).at[:, lower].set(1)
 
-    numbers = zip(table.real.tolist(), table.imaginary.tolist(), strict=True)
-    return Bands([one(*pair) for pair in numbers], pattern)
+        def one(a: float, b: float) -> BandFactors:
+            rows = Pair(a * ones - band, sign * b * ones)
+            return part(lambda rows: bands.factor(rows, lower), rows)
+
+        return [one(*pair) for pair in numbers]
+
+    whole = systems(pattern.band(compressed), pattern.lower, -1)
+    if not adjoint:
+        return Bands(whole, [], pattern)
+    return Bands(whole, systems(pattern.transposed_band(compressed), pattern.upper, 1), pattern)
 
 
 def _inverses(table: Tableau, matrix: Array) -> Inverses:
