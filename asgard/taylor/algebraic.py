@@ -190,7 +190,21 @@ def _piece(members: Sequence[Piece], loop: Algebraic, options: FixedPoint) -> Pi
         return [*found, facts.turns, facts.residual, failed]
 
     outs = (*unknowns, *others, *loop.facts)
-    return Piece((*ins, *loop.guesses), outs, run, members=tuple(members))
+    return Piece((*ins, *loop.guesses), outs, run, members=tuple(members), turn=body)
+
+
+def opened(piece: Piece, loop: Algebraic) -> Piece:
+    """The piece of a loop with its unknowns as inputs: it takes one turn around the loop, and what
+    this makes of the unknowns goes to wires `("turned", unknown)`."""
+    count = len(loop.unknowns)
+    ins = (*piece.ins[: len(piece.ins) - count], *loop.unknowns)
+    others = piece.outs[count : len(piece.outs) - len(loop.facts)]
+    return Piece(ins, (*map(turned, loop.unknowns), *others), piece.turn)
+
+
+def turned(unknown: Wire) -> Wire:
+    """The wire of an unknown after one turn around its loop."""
+    return ("turned", unknown)
 
 
 def _settled_types(

@@ -19,7 +19,8 @@ class Piece:
     `fn` takes and returns flat sequences of arrays where the piece is pointwise (`sign` 0). `sign`
     is +1 for a register along `dim` and -1 for a deregister; `initial` is the wire of a register's
     value at the centre, None for zero. `atom` is what errors name, where the piece is an atom's;
-    `members` are the pieces of a loop where it is one of these.
+    `members` are the pieces of a loop where it is one of these, and `turn` is one turn around the
+    loop: from what it reads and its unknowns to its unknowns and its other wires.
     """
 
     ins: tuple[Wire, ...]
@@ -30,6 +31,7 @@ class Piece:
     initial: Wire | None = None
     atom: Any = None
     members: tuple["Piece", ...] = ()
+    turn: Callable[..., Sequence[Array]] | None = None
 
     def delay(self, dim: str) -> int:
         """The delay that the piece adds to a cycle along `dim`."""

@@ -72,7 +72,8 @@ def integrate(
     **Returns:** the run, and whether it ran as a kernel.
     """
     avals = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in (begin.time, begin.state)]
-    traced = {name: _traced(getattr(system, name), avals) for name in method.reads}
+    reads = (*method.reads, *(() if system.solve is None else ("solve",)))
+    traced = {name: _traced(getattr(system, name), avals) for name in reads}
     programs = {name: program for name, (program, _) in traced.items()}
     constants = {name: values for name, (_, values) in traced.items()}
     if begin.memory is None:
@@ -86,6 +87,7 @@ def integrate(
         size=system.size,
         checks=_checks(programs["field"]),
         pattern=system.pattern,
+        algebraic=system.algebraic,
         degree=method.degree(begin.state.dtype),
         max_steps=max_steps,
         rows=paths.rows_of(max_steps) if storage.dense else 0,

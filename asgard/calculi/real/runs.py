@@ -94,6 +94,7 @@ class Problem:
     size: int
     checks: int
     pattern: Pattern | None
+    algebraic: int
     degree: int
     max_steps: int
     rows: int
@@ -148,6 +149,8 @@ def system_of(
         one_by_one=size > 0 or any(one.name == "dot_general" for one in field.equations),
         in_turn=_length(field) > LONG,
         pattern=problem.pattern,
+        algebraic=problem.algebraic,
+        solve=calls.get("solve"),
     )
 
 

@@ -5,7 +5,7 @@ import functools
 import itertools
 import math
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -23,9 +23,9 @@ from ...jaxprs.apart import MANY, apart
 from ...jaxprs.program import trace
 from ...jaxprs.sparsity import Pattern, dependence, pattern_of
 from ...status import Status
-from ...taylor.algebraic import Algebraic
+from ...taylor.algebraic import Algebraic, opened, turned
 from ...taylor.evaluate import evaluate
-from ...taylor.net import Frame, Value, Wire, at_zero, promote, whole_of
+from ...taylor.net import Frame, Piece, Value, Wire, at_zero, promote, whole_of
 from ...taylor.network import coordinate_wire, initial_wire
 from ...taylor.streams import coordinate
 from ..convergence import Solves, judge
@@ -138,6 +138,11 @@ class Simulation:
         if state is not None:
             pause = self._checked(state, control)
             point, again = resume(self.method, self._system, self.ts, pause, control)
+        if self._solves_loops:
+            solved = jax.lax.stop_gradient(self._solved(point.time, point.state))
+            is_state = jnp.arange(len(solved)) < self._size
+            state = jnp.where(again | is_state, point.state, solved)
+            point = dataclasses.replace(point, state=state)
         run, is_kernel = integral.integrate(
             self.method, self._system, self.ts, point, again, control, storage
         )
@@ -156,14 +161,27 @@ class Simulation:
     @property
     def _system(self) -> System:
         """What the method asks of the circuit."""
-        reads = self.method.reads
+        reads, loops = self.method.reads, self._solves_loops
+        algebraic = self._algebraic if loops else 0
         return System(
-            field=self._field,
+            field=self._balance if loops else self._field,
             expand=self._expand if "expand" in reads else None,
             jacobian=self._jacobian if "jacobian" in reads else None,
-            size=self._size,
+            size=self._size + algebraic,
             pattern=self._pattern if "jacobian" in reads else None,
+            algebraic=algebraic,
+            solve=self._solved if loops and self.stops else None,
         )
+
+    @property
+    def _solves_loops(self) -> bool:
+        """Whether steps solve for the unknowns of the loops that the state depends on."""
+        return self.method.solves_loops and bool(self.warm)
+
+    @property
+    def _algebraic(self) -> int:
+        """How many numbers the unknowns of these loops are."""
+        return sum(self._layout(loop).size for loop in self.warm)
 
     def at(self, times: Array, path: Path | None, rows: Array, reached: Array) -> tuple[Array, ...]:
         """The outputs at any times of a run, from its path of so many rows; NaN outside of it."""
@@ -233,46 +251,90 @@ class Simulation:
         loops, in the place of their guesses."""
         unknowns = [wire for loop in self.warm for wire in loop.unknowns]
         values = self._evaluate(t, y, 0, [*dict.fromkeys(self.registers.values()), *unknowns])
-        flat = []
+        flat = self._rates(values)
+        flat += [self._packed(loop, values, loop.unknowns) for loop in self.warm]
+        return jnp.concatenate(flat, dtype=self.dtype)
+
+    def _rates(self, values: Mapping[Wire, Value]) -> list[Array]:
+        """What goes into the registers, in flat pieces."""
         whole = whole_of([values[source] for source in self.registers.values()])
         if whole is not None and all(whole.aval.shape[1:] == s for s, _ in self._kinds):
-            flat.append(self._at_zero(whole, ()).reshape(-1))
-        else:
-            for register, source in self.registers.items():
-                array = self._at_zero(values[source], self.cut.rest[register])
-                flat.append(jnp.broadcast_to(array, self.cut.state_shape(register)).reshape(-1))
-        flat += [
-            self._layout(loop).pack([self._at_zero(values[wire], ()) for wire in loop.unknowns])
+            return [self._at_zero(whole, ()).reshape(-1)]
+        flat = []
+        for register, source in self.registers.items():
+            array = self._at_zero(values[source], self.cut.rest[register])
+            flat.append(jnp.broadcast_to(array, self.cut.state_shape(register)).reshape(-1))
+        return flat
+
+    def _packed(
+        self, loop: Algebraic, values: Mapping[Wire, Value], wires: Sequence[Wire]
+    ) -> Array:
+        """The values of wires that are alike to a loop's unknowns, in one vector."""
+        return self._layout(loop).pack([self._at_zero(values[wire], ()) for wire in wires])
+
+    def _solved(self, t: Array, y: Array) -> Array:
+        """The state with the unknowns of loops solved for."""
+        return jnp.concatenate([y[: self._size], self._field(t, y)[self._size :]])
+
+    def _balance(self, t: Array, y: Array) -> Array:
+        """The derivative of the state; and by how much one turn around each loop moves its
+        unknowns, which are the last entries of y."""
+        size = self._size
+        known = self._known_at(t, self._split(y), 0)
+        known |= {
+            wire: known[guess]
             for loop in self.warm
-        ]
+            for wire, guess in zip(loop.unknowns, loop.guesses, strict=True)
+        }
+        wanted = [turned(wire) for loop in self.warm for wire in loop.unknowns]
+        wanted = [*dict.fromkeys(self.registers.values()), *wanted]
+        frame = self._frame(0)
+        types = {turned(w): frame.avals[w] for loop in self.warm for w in loop.unknowns}
+        frame = dataclasses.replace(frame, avals={**frame.avals, **types})
+        values = evaluate(self._opened, known, [w for w in wanted if w not in known], frame)
+        values = {**known, **values}
+        flat = self._rates(values)
+        start = size
+        for loop in self.warm:
+            found = self._packed(loop, values, [turned(wire) for wire in loop.unknowns])
+            flat.append(found - y[start : start + found.shape[0]])
+            start += found.shape[0]
         return jnp.concatenate(flat, dtype=self.dtype)
+
+    @functools.cached_property
+    def _opened(self) -> list[Piece]:
+        """The net's pieces, with the loops that the state depends on opened."""
+        pieces = list(self.cut.net.pieces)
+        for loop in self.warm:
+            index = next(i for i, piece in enumerate(pieces) if loop.turns in piece.outs)
+            pieces[index] = opened(pieces[index], loop)
+        return pieces
 
     def _jacobian(self, t: Array, y: Array) -> Array:
         """The derivatives of the field along the state, as a `System` gives them."""
-        size = self._size
-        guesses, pattern = y[size:], self._pattern
-
-        def field(x: Array) -> Array:
-            return self._field(t, jnp.concatenate([x, guesses]))[:size]
-
+        pattern, size = self._pattern, len(y) if self._solves_loops else self._size
         if pattern is None:
-            return jacobian(field, y[:size])
-        _, push = jax.linearize(field, y[:size])
+            return jacobian(self._reduced(t, y), y[:size])
+        _, push = jax.linearize(self._reduced(t, y), y[:size])
         return jax.vmap(push)(pattern.seeds.astype(y.dtype))
+
+    def _reduced(self, t: Array, y: Array) -> Callable[[Array], Array]:
+        """The field as a function of all entries of the state that are no guesses."""
+        if self._solves_loops:
+            return lambda x: self._balance(t, x)
+        size = self._size
+        return lambda x: self._field(t, jnp.concatenate([x, y[size:]]))[:size]
 
     @functools.cached_property
     def _pattern(self) -> Pattern | None:
         """Where the Jacobian may differ from zero, if few derivatives give all of it."""
-        size = self._size
+        begin = self._begin()
+        size = len(begin.state) if self._solves_loops else self._size
         if not SMALL < size <= LARGEST_PATTERN:
             return None
-        begin = self._begin()
-        guesses = begin.state[size:]
-
-        def field(y: Array) -> tuple[Array]:
-            return (self._field(begin.time, jnp.concatenate([y, guesses]))[:size],)
-
-        program = trace(field, jax.ShapeDtypeStruct((size,), begin.state.dtype))
+        field = self._reduced(begin.time, begin.state)
+        type_ = jax.ShapeDtypeStruct((size,), begin.state.dtype)
+        program = trace(lambda y: (field(y),), type_)
         pattern = pattern_of(dependence(program, program.inputs[0]))
         return pattern if 4 * pattern.count <= size else None
 
@@ -432,6 +494,11 @@ class Simulation:
         relative = jnp.full(self._size, RTOL * dtype.eps, dtype.dtype)
         relative = by_entry("rtol", rtol, held, relative)
         absolute = by_entry("atol", atol, held, self._least(relative))
+        if self._solves_loops:
+            # Unknowns of loops are found as exactly as the tightest of the states.
+            count = self._algebraic
+            relative = jnp.append(relative, jnp.full(count, jnp.min(relative)))
+            absolute = jnp.append(absolute, jnp.full(count, dtype.tiny))
         return StepControl(relative, absolute, longest, self._breakpoints())
 
     def _least(self, rtol: Array) -> Array:

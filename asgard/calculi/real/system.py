@@ -31,6 +31,10 @@ class System:
     others are guesses: f does not depend on them, and gives what they should have been. A Taylor
     step is checked at `checks` points, `one_by_one` or all at once. `in_turn` says that f is long:
     what evaluates it many times is a loop, or compiles long.
+
+    If the last entries of the state, `algebraic` of them, are unknowns of loops, then f is 0 there
+    where the loops are solved, and `solve(t, y)` gives y with these entries solved for. It is None
+    where they stay so along a run.
     """
 
     field: Callable[[Array, Array], Array]
@@ -41,6 +45,13 @@ class System:
     one_by_one: bool = False
     in_turn: bool = False
     pattern: Pattern | None = None
+    algebraic: int = 0
+    solve: Callable[[Array, Array], Array] | None = None
+
+    @property
+    def differential(self) -> int:
+        """How many entries of the state have a derivative."""
+        return self.size - self.algebraic
 
 
 class StepControl(eqx.Module):

@@ -92,6 +92,8 @@ class StepMethod(eqx.Module):
     reads: ClassVar[tuple[str, ...]] = ("field",)
     # The one of these that `curve` calls, through which derivatives flow.
     derived: ClassVar[str] = "field"
+    # Whether it solves for the unknowns of loops itself, so that f need not.
+    solves_loops: ClassVar[bool] = False
 
     @abc.abstractmethod
     def degree(self, dtype: Any) -> int:

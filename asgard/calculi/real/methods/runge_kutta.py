@@ -321,7 +321,8 @@ def first_size(
 
     An entry that starts at zero has no scale of its own, and is measured by what it moves by.
     """
-    values, speeds = sizes_of(system, point.state), sizes_of(system, slope)
+    count = system.differential
+    values, speeds = lax.abs(point.state[:count]), lax.abs(slope[:count])
     infinite = jnp.full_like(values, jnp.inf)
     lasts = jnp.where((values > 0) & (speeds > 0), values / speeds, infinite)
     first = 0.01 * lax.reduce_min(lasts, (0,)).astype(point.time.dtype)
@@ -330,8 +331,8 @@ def first_size(
     direction = jnp.sign(reach.latest - point.time)
     ahead = point.state + direction * first * slope
     bend = system.field(point.time + direction * first, _with_guesses(system, ahead, slope))
-    bend = sizes_of(system, bend - slope)
-    scale = control.atol + control.rtol * lax.max(values, first * speeds)
+    bend = lax.abs((bend - slope)[:count])
+    scale = control.atol[:count] + control.rtol[:count] * lax.max(values, first * speeds)
     scale += jnp.finfo(scale.dtype).tiny
     second = lax.reduce_max(bend / scale, (0,)) / first
     second = jnp.maximum(second, lax.reduce_max(jnp.where(values > 0, speeds / scale, 0), (0,)))

@@ -19,7 +19,7 @@ from jaxtyping import Array
 from .....jaxprs.sparsity import Pattern
 from ...system import System
 from .factors import Factors, factored
-from .stages import Stages, combine, correction, rounding
+from .stages import Stages, correction, rounding
 from .tableau import Tableau
 
 # Turns after which stages, or linear systems, are given up.
@@ -54,7 +54,7 @@ class _Equations:
     def factors(self, z: Array, stages: Stages, constants: Any, adjoint: bool = False) -> Factors:
         """The factors of the Jacobian in the middle of the step."""
         matrix = self.jacobian(z, stages, *constants)
-        return factored(self.table, matrix, self.pattern, adjoint)
+        return factored(self.table, matrix, stages.differential, self.pattern, adjoint)
 
 
 def collocate(system: System, table: Tableau, stages: Stages) -> Array:
@@ -90,7 +90,7 @@ def _solved(equations: _Equations, stages: Stages, field: Any, jacobian: Any) ->
             return jax.tree.map(lambda a, b: jnp.where(renews, a, b), new, now.factors)
 
         factors = lax.cond(jnp.any(renews), renewed, lambda: now.factors)
-        residual = equations.slopes(now.z, stages, *field) - combine(table.slopes, now.z)
+        residual = equations.slopes(now.z, stages, *field) - stages.rates(table, now.z)
         step = correction(table, factors, residual)
         noise = rounding(factors, jnp.max(jnp.abs(stages.state[None] + now.z), axis=0))
         moved, ratio, done = _measured(step, noise, now.moved)
@@ -121,7 +121,7 @@ def _differentiate(equations: _Equations, primals: Any, tangents: Any) -> tuple[
     factors = equations.factors(*known, adjoint=True)
 
     def product(v: Array) -> Array:
-        return combine(table.slopes, v) - push(v)
+        return stages.rates(table, v) - push(v)
 
     def solve(transposed: bool) -> Callable[..., Array]:
         return lambda product, right: _linear_solve(table, factors, product, right, transposed)

@@ -49,11 +49,13 @@ class Factors(eqx.Module):
 
 
 class Inverses(Factors):
-    """The inverses, by parts. `eigenvalue` is the real one."""
+    """The inverses, by parts. `eigenvalue` is the real one; the first `differential` entries of a
+    state have a derivative."""
 
     real: Float[Array, "systems n n *lanes"]
     imaginary: Float[Array, "systems n n *lanes"]
     eigenvalue: float = eqx.field(static=True)
+    differential: int = eqx.field(static=True)
 
     def solve(self, real: Array, imaginary: Array, transposed: bool) -> tuple[Array, Array]:
         a, b = self.real, self.imaginary
@@ -70,7 +72,8 @@ class Inverses(Factors):
         matrix = self.real[0]
         rows = lax.broadcasted_iota(jnp.int32, matrix.shape, 0)
         columns = lax.broadcasted_iota(jnp.int32, matrix.shape, 1)
-        matrix = jnp.abs(self.eigenvalue * matrix - (rows == columns).astype(matrix.dtype))
+        matrix = jnp.where(columns < self.differential, self.eigenvalue * matrix, 0)
+        matrix = jnp.abs(matrix - (rows == columns).astype(matrix.dtype))
         if transposed:
             return lax.reduce_sum(matrix * values[:, None], (0,))
         return lax.reduce_sum(matrix * values[None], (1,))
@@ -133,38 +136,45 @@ class Bands(Factors):
         return jnp.broadcast_to(jnp.max(values, axis=0), values.shape)
 
 
-def blank(table: Tableau, state: Array, pattern: Pattern | None) -> Factors:
+def blank(table: Tableau, state: Array, differential: int, pattern: Pattern | None) -> Factors:
     """Factors of nothing yet, of the types of those for a state `[n, *lanes]`."""
     size, lanes = state.shape[0], state.shape[1:]
     if pattern is not None:
         compressed = jax.ShapeDtypeStruct((pattern.count, *state.shape), state.dtype)
-        types = jax.eval_shape(lambda x: factored(table, x, pattern), compressed)
+        types = jax.eval_shape(lambda x: factored(table, x, differential, pattern), compressed)
         return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), types)
     shape = (len(table.real), size, size, *lanes)
     if size <= SMALL:
         zeros = jnp.zeros(shape, state.dtype)
-        return Inverses(zeros, zeros, float(table.real[0]))
+        return Inverses(zeros, zeros, float(table.real[0]), differential)
     dtype = jnp.result_type(state.dtype, jnp.complex64)
     return Triangles(jnp.zeros(shape, dtype), jnp.zeros((*shape[:2], *lanes), jnp.int32))
 
 
 def factored(
-    table: Tableau, matrix: Array, pattern: Pattern | None, adjoint: bool = False
+    table: Tableau,
+    matrix: Array,
+    differential: int,
+    pattern: Pattern | None,
+    adjoint: bool = False,
 ) -> Factors:
     """The factors for a matrix h J, `[n, n, *lanes]`, or by the seeds of its pattern
-    `[colors, n, *lanes]`; not finite where there are none.
+    `[colors, n, *lanes]`; not finite where there are none. The first `differential` entries of a
+    state have a derivative: others have a 0 in the place of I.
 
     If `adjoint`, they solve the transposed systems too.
     """
     if pattern is not None and pattern.is_band:
-        return _bands(table, matrix, pattern, adjoint)
+        return _bands(table, matrix, differential, pattern, adjoint)
     if pattern is not None:
         matrix = pattern.whole(matrix)
     size = matrix.shape[0]
     if size <= SMALL:
-        return _inverses(table, matrix)
+        return _inverses(table, matrix, differential)
     dtype = jnp.result_type(matrix.dtype, jnp.complex64)
-    numbers = (table.real - 1j * table.imaginary)[:, None, None] * np.eye(size)
+    numbers = (table.real - 1j * table.imaginary)[:, None, None] * np.diag(
+        np.arange(size) < differential
+    )
     whole = numbers.astype(dtype) - jnp.moveaxis(matrix, (0, 1), (-2, -1))[..., None, :, :]
     factors, pivots = linalg.lu_factor(whole)
     return Triangles(
@@ -172,12 +182,16 @@ def factored(
     )
 
 
-def _bands(table: Tableau, compressed: Array, pattern: Pattern, adjoint: bool) -> Bands:
+def _bands(
+    table: Tableau, compressed: Array, differential: int, pattern: Pattern, adjoint: bool
+) -> Bands:
     """The factors of a band from its products by the seeds, in the order of the pattern."""
     numbers = list(zip(table.real.tolist(), table.imaginary.tolist(), strict=True))
 
     def systems(band: Array, lower: int, sign: int) -> list[BandFactors]:
-        ones = jnp.zeros_like(band).at[:, lower].set(1)
+        unit = (pattern.order < differential).astype(band.dtype)
+        unit = unit.reshape(-1, *(1,) * (band.ndim - 2))
+        ones = jnp.zeros_like(band).at[:, lower].set(unit)
 
         def one(a: float, b: float) -> BandFactors:
             rows = Pair(a * ones - band, sign * b * ones)
@@ -191,7 +205,7 @@ def _bands(table: Tableau, compressed: Array, pattern: Pattern, adjoint: bool) -
     return Bands(whole, systems(pattern.transposed_band(compressed), pattern.upper, 1), pattern)
 
 
-def _inverses(table: Tableau, matrix: Array) -> Inverses:
+def _inverses(table: Tableau, matrix: Array, differential: int) -> Inverses:
     """By Gauss-Jordan elimination of (matrix, unit matrix), real and imaginary parts."""
     size = matrix.shape[0]
     shape = (len(table.real), size, size, *matrix.shape[2:])
@@ -201,12 +215,13 @@ def _inverses(table: Tableau, matrix: Array) -> Inverses:
     rows = lax.broadcasted_iota(jnp.int32, shape, 1)
     columns = lax.broadcasted_iota(jnp.int32, shape, 2)
     unit = (rows == columns).astype(matrix.dtype)
+    mass = jnp.where(rows < differential, unit, 0)
     start = (
-        lax.concatenate([real * unit - matrix[None], unit], 2),
-        lax.concatenate([imaginary * unit, 0 * unit], 2),
+        lax.concatenate([real * mass - matrix[None], unit], 2),
+        lax.concatenate([imaginary * mass, 0 * unit], 2),
     )
     real, imaginary = lax.fori_loop(0, size, _clear, start)
-    return Inverses(real[:, :, size:], imaginary[:, :, size:], float(table.real[0]))
+    return Inverses(real[:, :, size:], imaginary[:, :, size:], float(table.real[0]), differential)
 
 
 def _clear(index: Array, table: tuple[Array, Array]) -> tuple[Array, Array]:

@@ -19,7 +19,7 @@ from ..runge_kutta import first_size, past
 from .collocation import collocate
 from .factors import Factors, blank, factored
 from .newton import Scale, Search, search
-from .stages import Stages, combine, rounding, stages_of
+from .stages import Stages, combine, differential, rounding, stages_of
 from .tableau import NODES, Tableau, tableau
 
 # By how much a step may shrink or grow, and how much smaller it is than what the error allows.
@@ -61,7 +61,8 @@ class Radau(StepMethod):
     """Implicit Runge-Kutta steps of the Radau IIA family, for stiff systems.
 
     They are L-stable: what decays fast does not bound their size. Each step solves for all its
-    stages at once by Newton's method, with the Jacobian of the whole system.
+    stages at once by Newton's method, with the Jacobian of the whole system. Loops that no register
+    cuts are part of these equations, and are not solved anew at each evaluation.
 
     **Arguments:** `stages`: 3, 5 or 7, for the orders 5, 9 and 13.
 
@@ -79,6 +80,7 @@ class Radau(StepMethod):
     stages: Any = eqx.field(static=True, default=5)
 
     reads: ClassVar[tuple[str, ...]] = ("field", "jacobian")
+    solves_loops: ClassVar[bool] = True
     derived: ClassVar[str] = "field"
 
     def __check_init__(self):
@@ -116,7 +118,7 @@ class Radau(StepMethod):
             jacobian=jnp.zeros((rows, *state.shape), state.dtype),
             current=no,
             worn=~no,
-            factors=blank(self.table, state, pattern),
+            factors=blank(self.table, state, system.differential, pattern),
             factored=zero,
             gain=zero + 1,
             refused=~no,
@@ -127,6 +129,10 @@ class Radau(StepMethod):
         self, system: System, point: Point, reach: Reach, direction: Array, control: StepControl
     ) -> Attempt:
         table, known = self.table, point.memory
+        if system.solve is not None:
+            # Loops may have other solutions past a breakpoint.
+            solved = system.solve(point.time, point.state)
+            point = dataclasses.replace(point, state=solved)
         proposed = jnp.minimum(point.step, control.max_step)
         end = past(reach)
         # No sliver is left for one more step.
@@ -204,7 +210,7 @@ class Radau(StepMethod):
         changes = renews | (offset != known.factored)
 
         def factors() -> Factors:
-            return factored(self.table, offset * matrix, system.pattern)
+            return factored(self.table, offset * matrix, system.differential, system.pattern)
 
         return dataclasses.replace(
             known,
@@ -231,16 +237,21 @@ class Radau(StepMethod):
         filtered once more (8.20). In between it is that of the polynomial: where a system is stiff,
         steps could be so long that only their ends are right.
         """
-        missing = combine(self.table.first_slope[None], found.z)[0]
+        count = stages.differential
+        missing = differential(combine(self.table.first_slope[None], found.z)[0], count, 0)
         unit = scale.tolerance(found.z) + NOISE * scale.rounding
         unit += jnp.finfo(unit.dtype).tiny
 
+        def worst(error: Array) -> Array:
+            # The error of an unknown of a loop is that of the states on which it depends.
+            return lax.reduce_max((lax.abs(error) / unit)[:count], (0,))
+
         def filtered(slope: Array) -> tuple[Array, Array]:
             error = known.factors.solve_real(stages.offset * slope - missing)
-            return error, lax.reduce_max(lax.abs(error) / unit, (0,))
+            return error, worst(error)
 
         highest = combine(self.table.powers[-1:], found.z)[0]
-        between = self.table.between * lax.reduce_max(lax.abs(highest) / unit, (0,))
+        between = self.table.between * worst(highest)
         shift, error = filtered(slope)
         again = known.refused & found.converged & (error >= 1)
 

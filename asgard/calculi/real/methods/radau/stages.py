@@ -2,7 +2,8 @@
 
 The unknowns are z, `[stages, state, *lanes]`: by how much the state at each stage differs from that
 at the step's start. With the tableau's matrix D they solve D z = h f(t + c h, y + z). Guesses, the
-last entries of a state, are no unknowns.
+last entries of a state, are no unknowns. Where a state holds unknowns of loops, after its first
+`differential` entries, these have no derivative: there f = 0 is solved.
 """
 
 import equinox as eqx
@@ -27,6 +28,7 @@ class Stages(eqx.Module):
     state: Float[Array, "state *lanes"]
     guesses: Float[Array, "guesses *lanes"]
     offset: Float[Array, "*lanes"]
+    differential: int = eqx.field(static=True)
 
     def slopes(self, system: System, z: Array) -> Array:
         """h f at all stages."""
@@ -39,7 +41,11 @@ class Stages(eqx.Module):
 
     def residual(self, system: System, table: Tableau, z: Array) -> Array:
         """h f - D z."""
-        return self.slopes(system, z) - combine(table.slopes, z)
+        return self.slopes(system, z) - self.rates(table, z)
+
+    def rates(self, table: Tableau, z: Array) -> Array:
+        """D z, 0 for unknowns of loops."""
+        return combine(table.slopes, differential(z, self.differential, 1))
 
     def whole(self, index: int, z: Array) -> tuple[Array, Array]:
         """The time and the state, with guesses, at one stage."""
@@ -54,7 +60,16 @@ def stages_of(
     times = time + nodes * offset
     beyond = (times - latest) * offset > 0
     times = jnp.where(beyond, times + lax.stop_gradient(latest - times), times)
-    return Stages(times, state[: system.size], state[system.size :], offset)
+    count = system.differential
+    return Stages(times, state[: system.size], state[system.size :], offset, count)
+
+
+def differential(values: Array, count: int, axis: int) -> Array:
+    """The values of entries that have a derivative, the first ones along an axis; 0 for others."""
+    if count == values.shape[axis]:
+        return values
+    numbers = lax.broadcasted_iota(jnp.int32, values.shape, axis)
+    return jnp.where(numbers < count, values, 0)
 
 
 def field_at(system: System, times: Array, states: Array) -> Array:
