@@ -225,6 +225,10 @@ def test_the_default_follows_the_tolerance_and_the_equation():
     assert chosen(smooth, rtol={"register": jnp.array([1e-3, 1e-6])}) == 7
     assert chosen(ode(lambda y: -jnp.abs(y), jnp.ones(2)), rtol=1e-3) == 20
     assert chosen(ode(lambda y: -y, jnp.ones(65))) == 7
+    # A product by a small matrix is no reason for lower orders; one by a large matrix is.
+    assert chosen(ode(lambda y: -jnp.eye(2) @ y, jnp.ones(2))) == 20
+    wide = jnp.ones((2, 2000)) / 2000
+    assert chosen(ode(lambda y: -wide @ (wide.T @ y), jnp.ones(2))) == 7
     assert chosen(ode(lambda y: -y, jnp.ones(2, jnp.float32)), rtol=1e-6) == 9
     # A tolerance that is traced is not known when the method is chosen.
     traced = jax.jit(lambda rtol: ag.simulate(smooth, [0.0, 0.1], calculus=ag.Real(rtol=rtol)))

@@ -20,6 +20,10 @@ from .taylor import Taylor
 LOOSE, MIDDLE = 1e-4, 1e-11
 # States of more numbers take longer to expand than to evaluate as often as `Dopri8` does.
 LARGE = 64
+# At tight tolerances a product by a matrix of no more numbers is no reason to leave `Taylor`. The
+# outer solar system sums pulls by matrices of 810: it takes 12,013 Taylor steps and 258 ms for
+# 10,000 years; 65,536 steps of `Dopri8`, in 373 ms, do not get there.
+LARGE_MATRIX = 2048
 # A resolution of more than this is coarse: that of float32.
 COARSE = 1e-10
 
@@ -43,7 +47,8 @@ def chosen(tolerance: str, field: Program, size: int, dtype: Any) -> StepMethod:
     has, and `dtype` theirs.
     """
     names = [equation.name for equation in field.equations]
-    large = size > LARGE or "dot_general" in names
+    factor = _largest_factor(field)
+    large = size > LARGE or factor > 0
     if not large and not all(traits(name).smooth for name in names):
         # A Taylor step finds where the equation branches; embedded errors step over it.
         return Taylor()
@@ -52,4 +57,12 @@ def chosen(tolerance: str, field: Program, size: int, dtype: Any) -> StepMethod:
         return Tsit5() if tolerance == "loose" or large else Taylor()
     if tolerance == "loose":
         return Tsit5()
-    return Dopri8() if tolerance == "middle" or large else Taylor()
+    heavy = size > LARGE or factor > LARGE_MATRIX
+    return Dopri8() if tolerance == "middle" or heavy else Taylor()
+
+
+def _largest_factor(field: Program) -> int:
+    """How many numbers the largest factor of a product of matrices has; 0 without products."""
+    products = (one for one in field.equations if one.name == "dot_general")
+    sizes = (field.avals[number].size for one in products for number in one.ins)
+    return max(sizes, default=0)
