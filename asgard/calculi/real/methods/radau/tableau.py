@@ -80,8 +80,8 @@ def tableau(stages: int) -> Tableau:
         first_slope=derivatives[0],
         powers=_powers(nodes),
         between=_between(nodes),
-        real=values.real,
-        imaginary=values.imag,
+        real=np.real(values),
+        imaginary=np.imag(values),
         to_systems=_by_system(np.linalg.inv(_columns(vectors)).T).T,
         to_stages=_by_system(_columns(vectors)),
     )
@@ -121,10 +121,10 @@ def _eigen(slopes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Vectors are scaled so that their last entries are 1: the state at the step's end is their sum.
     """
     values, vectors = np.linalg.eig(slopes)
-    order = np.argsort(np.abs(values.imag))
-    chosen = [index for index in order if index == order[0] or values[index].imag > 0]
+    order = np.argsort(np.abs(np.imag(values)))
+    chosen = [index for index in order if index == order[0] or np.imag(values[index]) > 0]
     values = values[chosen]
-    values[0] = values[0].real
+    values[0] = np.real(values[0])
     return values, vectors[:, chosen] / vectors[-1, chosen]
 
 
@@ -135,9 +135,9 @@ def _columns(vectors: np.ndarray) -> np.ndarray:
     If slopes v = (a + b i) v, then slopes T = T B with blocks [[a, b], [-b, a]] in B. The unknowns
     x and y of such a block are x + i y in the complex system with the number a - b i.
     """
-    parts = [vectors[:, 0].real]
+    parts = [np.real(vectors[:, 0])]
     for vector in vectors[:, 1:].T:
-        parts += [vector.real, vector.imag]
+        parts += [np.real(vector), np.imag(vector)]
     return np.stack(parts, axis=1)
 
 
