@@ -35,10 +35,10 @@ class Real(Calculus):
 
     - `method`: how a step is made: `ag.Taylor`, `ag.Tsit5`, `ag.Dopri8`, or one of your own. By
       default the run chooses when it is traced, by the tightest number of `rtol`, where that is
-      known, and by the equation: `Tsit5` from 1e-4 on, `Dopri8` from 1e-11 on, `Taylor` below.
-      States of more than 64 numbers, and equations with products by matrices of more than 2,048,
-      never take `Taylor`; small systems without products that branch always do, since a Taylor step
-      finds where.
+      known, and by the equation: `Dopri8` from 1e-11 on, `Taylor` below. States of more than 64
+      numbers, and equations with products of matrices, take `Tsit5` from 1e-4 on and `Dopri8`
+      below, of small matrices `Taylor` at the default tolerance. Small systems without products
+      that branch always take `Taylor`, whose steps find where.
     - `order`: short for `method=Taylor(order)`: the order of Taylor steps, 2 or more; by default 20
       in float64, 9 in float32. Under `compile`, the order of the series (also one for each
       dimension, by name; that along time is the order of the steps).

@@ -42,6 +42,7 @@ from .retake import replay, retake
 from .runs import Arguments, Problem, Run, Storage
 from .sweep import Sweep
 from .system import CHECKS, SMOOTH_CHECKS, Point, StepControl, System
+from .tolerances import RTOL, TRACE
 
 _CODES = (OUT_OF_STEPS, NONFINITE, NO_STEP, NEWTON, STIFF)
 _FAILURES = (
@@ -76,6 +77,7 @@ def integrate(
     traced = {name: _traced(getattr(system, name), avals) for name in reads}
     programs = {name: program for name, (program, _) in traced.items()}
     constants = {name: values for name, (_, values) in traced.items()}
+    control = _of_one_step(control, method.share)
     if begin.memory is None:
         begin = dataclasses.replace(begin, memory=blank_memory(method, system, begin, ts, control))
     arguments = Arguments(ts, begin, jnp.asarray(again), control, constants)
@@ -97,6 +99,14 @@ def integrate(
     call = Integral(problem)
     *results, is_kernel = bind(call, flat)
     return call.run_of(flat, (False,) * len(flat), results), is_kernel
+
+
+def _of_one_step(control: StepControl, share: float) -> StepControl:
+    """Tolerances of which a step may use a share; those at rounding stay as they are."""
+    least = RTOL * jnp.finfo(control.rtol.dtype).eps
+    rtol = jnp.maximum(share * control.rtol, jnp.minimum(control.rtol, least))
+    atol = jnp.maximum(share * control.atol, jnp.minimum(control.atol, TRACE))
+    return dataclasses.replace(control, rtol=rtol, atol=atol)
 
 
 def _traced(fn: Any, avals: Sequence[Any]) -> tuple[Program, list[Array]]:

@@ -55,10 +55,10 @@ def chosen(tolerance: str, field: Program, size: int, dtype: Any) -> StepMethod:
     if jnp.finfo(dtype).eps > COARSE:
         # Few digits are left for a high order to win, and its large weights cost some of them.
         return Tsit5() if tolerance == "loose" or large else Taylor()
-    if tolerance == "loose":
+    if tolerance == "loose" and large:
         return Tsit5()
     heavy = size > LARGE or factor > LARGE_MATRIX
-    return Dopri8() if tolerance == "middle" or heavy else Taylor()
+    return Dopri8() if tolerance != "tight" or heavy else Taylor()
 
 
 def _largest_factor(field: Program) -> int:

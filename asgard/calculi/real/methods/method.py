@@ -92,6 +92,9 @@ class StepMethod(eqx.Module):
     reads: ClassVar[tuple[str, ...]] = ("field",)
     # The one of these that `curve` calls, through which derivatives flow.
     derived: ClassVar[str] = "field"
+    # What part of the tolerance the error of one step may be. Errors of many steps add up, and what
+    # a system makes of them grows: `tests/calculi/real/test_detest.py` shows by how much.
+    share: ClassVar[float] = 1.0
     # Whether it solves for the unknowns of loops itself, so that f need not.
     solves_loops: ClassVar[bool] = False
 

@@ -302,6 +302,7 @@ class Dopri8(RungeKutta):
     """
 
     tableau: ClassVar[Tableau] = DOPRI8
+    share: ClassVar[float] = 0.125
 
 
 def past(reach: Reach) -> Array:

@@ -46,6 +46,7 @@ class Taylor(StepMethod):
 
     reads: ClassVar[tuple[str, ...]] = ("expand", "field")
     derived: ClassVar[str] = "expand"
+    share: ClassVar[float] = 0.05
 
     def __check_init__(self):
         if self.order is not None:

@@ -1,0 +1,79 @@
+"""DETEST: 25 problems and 30 stiff ones, whose errors must stay near the tolerance."""
+
+import detest
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import asgard as ag
+
+EXPLICIT = {"Taylor": ag.Taylor(), "Dopri8": ag.Dopri8()}
+# At the end of D5, the orbit of eccentricity 0.9, `Tsit5` misses by up to 330 times the tolerance: a
+# step uses all of it, as in other libraries.
+TOLERANCES = (1e-3, 1e-6, 1e-9)
+MOST = 10.0
+
+
+def time(t):
+    return t
+
+
+def errors(problem, method):
+    """The largest error at each tolerance, in its units, and whether all runs are ok."""
+
+    def field(t, y):
+        return jnp.stack([jnp.asarray(rate) + 0 * t for rate in problem.rates(jnp, t, y)])
+
+    register = ag.Register("t", jnp.array(problem.start))
+    circuit = (ag.Function(field, 2) >> register >> ag.Split()).trace()
+
+    @jax.jit
+    def run(tolerance):
+        calculus = ag.Real(method=method, rtol=tolerance, atol=tolerance)
+        found = ag.simulate(
+            circuit, jnp.asarray(problem.times), inputs=(time,), calculus=calculus, throw=False
+        )
+        return found.output, found.status
+
+    scale, found, ok = 1 + np.abs(problem.solution).max(axis=0), [], True
+    for tolerance in TOLERANCES:
+        values, status = run(tolerance)
+        ok &= bool(status == ag.Status.ok)
+        found.append(np.max(np.abs(values - problem.solution) / scale) / tolerance)
+    return found, ok
+
+
+def named(stiff, quick):
+    """The problems, of which only some are quick."""
+    for problem in detest.PROBLEMS:
+        if problem.stiff == stiff:
+            marks = () if problem.name in quick else (pytest.mark.slow,)
+            yield pytest.param(problem, marks=marks, id=problem.name)
+
+
+@pytest.mark.parametrize("problem", named(False, ("D5",)))
+@pytest.mark.parametrize("name", EXPLICIT)
+def test_errors_stay_near_the_tolerance(name, problem):
+    found, ok = errors(problem, EXPLICIT[name])
+    assert ok
+    assert max(found) < MOST
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "problem",
+    [p for p in detest.PROBLEMS if not p.stiff and p.name[0] in "ABC"],
+    ids=lambda p: p.name,
+)
+def test_errors_of_tsit5_stay_near_the_tolerance_where_no_orbit_amplifies_them(problem):
+    found, ok = errors(problem, ag.Tsit5())
+    assert ok
+    assert max(found) < MOST
+
+
+@pytest.mark.parametrize("problem", named(True, ("E5",)))
+def test_errors_of_stiff_problems_stay_near_the_tolerance(problem):
+    found, ok = errors(problem, ag.Radau())
+    assert ok
+    assert max(found) < MOST
