@@ -17,6 +17,8 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 import peers
+import scipy.integrate
+import scipy.sparse
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -56,8 +58,31 @@ class Problem:
         """y(end)."""
         if self.known is not None:
             return np.array(self.known)
-        assert self.rates is not None
+        if self.rates is None:
+            return self._by_scipy()
         return peers.exact(self.rates, self.start, [self.end])[0]
+
+    @property
+    def pattern(self) -> Any:
+        """Where the Jacobian of a banded problem may differ from zero."""
+        assert self.band is not None
+        size, diagonals = len(self.start), range(-self.band, self.band + 1)
+        ones = [np.ones(size - abs(diagonal)) for diagonal in diagonals]
+        return scipy.sparse.diags_array(ones, offsets=list(diagonals), shape=(size, size))
+
+    def _by_scipy(self) -> np.ndarray:
+        """y(end) by SciPy's Radau at a tolerance of 1e-12."""
+        found = scipy.integrate.solve_ivp(
+            self.field_of_floats,
+            (0.0, self.end),
+            self.start,
+            method="Radau",
+            rtol=1e-12,
+            atol=1e-12,
+            t_eval=[self.end],
+            jac_sparsity=self.pattern,
+        )
+        return found.y[:, -1]
 
     def error(self, found: Any) -> float:
         """The largest error of an end, relative to its entry; of explicit problems to the largest.
@@ -259,6 +284,21 @@ def _heat_end() -> np.ndarray:
     parts = 2.0 / (HEAT_POINTS + 1) * (sines @ _heat_start())
     return sines @ (np.exp(decays * HEAT_END) * parts)
 
+
+WIDE = (
+    Problem(
+        "Brusselator, 500 points", _brusselator_start(), 10.0, wide=brusselator, floors=1e-3, band=2
+    ),
+    Problem(
+        "heat, 1,000 points",
+        tuple(_heat_start().tolist()),
+        HEAT_END,
+        wide=heat,
+        known=tuple(_heat_end().tolist()),
+        floors=1e-3,
+        band=1,
+    ),
+)
 
 # Explicit problems.
 

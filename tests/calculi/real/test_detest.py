@@ -9,8 +9,8 @@ import pytest
 import asgard as ag
 
 EXPLICIT = {"Taylor": ag.Taylor(), "Dopri8": ag.Dopri8()}
-# At the end of D5, the orbit of eccentricity 0.9, `Tsit5` misses by up to 330 times the tolerance: a
-# step uses all of it, as in other libraries.
+# At the end of D5, the orbit of eccentricity 0.9, `Tsit5` misses by up to 330 times the tolerance:
+# a step uses all of it, as in other libraries.
 TOLERANCES = (1e-3, 1e-6, 1e-9)
 MOST = 10.0
 
@@ -25,18 +25,22 @@ def errors(problem, method):
     def field(t, y):
         return jnp.stack([jnp.asarray(rate) + 0 * t for rate in problem.rates(jnp, t, y)])
 
+    # Entries of stiff problems are of many sizes: each has its own absolute tolerance.
+    largest = np.abs(problem.solution).max(axis=0)
+    scale = largest if problem.stiff else 1.0 + largest
+    unit = jnp.asarray(largest if problem.stiff else np.ones_like(largest))
     register = ag.Register("t", jnp.array(problem.start))
     circuit = (ag.Function(field, 2) >> register >> ag.Split()).trace()
 
     @jax.jit
     def run(tolerance):
-        calculus = ag.Real(method=method, rtol=tolerance, atol=tolerance)
+        calculus = ag.Real(method=method, rtol=tolerance, atol=tolerance * unit)
         found = ag.simulate(
             circuit, jnp.asarray(problem.times), inputs=(time,), calculus=calculus, throw=False
         )
         return found.output, found.status
 
-    scale, found, ok = 1 + np.abs(problem.solution).max(axis=0), [], True
+    found, ok = [], True
     for tolerance in TOLERANCES:
         values, status = run(tolerance)
         ok &= bool(status == ag.Status.ok)
@@ -46,10 +50,11 @@ def errors(problem, method):
 
 def named(stiff, quick):
     """The problems, of which only some are quick."""
-    for problem in detest.PROBLEMS:
-        if problem.stiff == stiff:
-            marks = () if problem.name in quick else (pytest.mark.slow,)
-            yield pytest.param(problem, marks=marks, id=problem.name)
+    return [
+        pytest.param(one, marks=() if one.name in quick else (pytest.mark.slow,), id=one.name)
+        for one in detest.PROBLEMS
+        if one.stiff == stiff
+    ]
 
 
 @pytest.mark.parametrize("problem", named(False, ("D5",)))
@@ -63,7 +68,7 @@ def test_errors_stay_near_the_tolerance(name, problem):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "problem",
-    [p for p in detest.PROBLEMS if not p.stiff and p.name[0] in "ABC"],
+    [p for p in detest.PROBLEMS if not p.stiff and p.name[0] in "AC"],
     ids=lambda p: p.name,
 )
 def test_errors_of_tsit5_stay_near_the_tolerance_where_no_orbit_amplifies_them(problem):

@@ -71,7 +71,7 @@ def test_rounding_that_cancels_between_entries_refuses_no_step():
 @pytest.mark.parametrize("order", [4, 12])
 def test_an_oscillator_takes_no_short_steps_where_it_passes_zero(order):
     circuit = ode(lambda y: jnp.stack([y[1], -y[0]]), jnp.array([1.0, 0.0]))
-    calculus = ag.Real(order=order, rtol=1e-4, dense=True, max_steps=511)
+    calculus = ag.Real(order=order, rtol=1e-4, dense=True, max_steps=1023)
     dense = ag.simulate(circuit, [0.0, 20.0], calculus=calculus).dense
     sizes = np.asarray(dense.path.taken)[3 : int(dense.rows) - 1]
     assert np.max(sizes) < 2.5 * np.min(sizes)
