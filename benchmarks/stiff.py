@@ -89,7 +89,8 @@ def in_scipy(problem: Problem, method: str) -> Run:
             t_eval=[problem.end],
             **options,
         )
-        return found.y[:, -1] if found.y.size else np.full(len(problem.start), np.nan)
+        ends = np.asarray(found.y)  # of a run that failed it is an empty list
+        return ends[:, -1] if ends.size else np.full(len(problem.start), np.nan)
 
     return run
 

@@ -124,7 +124,7 @@ def take_step(
     wall = next_breakpoint(point.time, direction, control)
     after = _end(point, offset, attempt.begin, attempt.change, attempt.clipped, wall, direction)
     after = dataclasses.replace(after, step=attempt.step, memory=attempt.memory)
-    return Step(attempt, Stretch(offset, method.unit(offset), reach.latest), after)
+    return Step(attempt, _stretch(method, offset, reach), after)
 
 
 def stretch_of(
@@ -138,7 +138,14 @@ def stretch_of(
     """A step that was taken from a point."""
     reach = reach_of(point, last, direction, control)
     offset = reach.offset(lax.stop_gradient(taken.size), taken.clipped, direction)
-    return Stretch(offset, lax.stop_gradient(method.unit(offset)), lax.stop_gradient(reach.latest))
+    return _stretch(method, offset, reach)
+
+
+def _stretch(method: StepMethod, offset: Array, reach: Reach) -> Stretch:
+    """A step to an offset. Of a run that ends where it begins that is 0, and no unit."""
+    unit = lax.stop_gradient(method.unit(offset))
+    unit = jnp.where(unit == 0, jnp.ones_like(unit), unit)
+    return Stretch(offset, unit, lax.stop_gradient(reach.latest))
 
 
 def advance(

@@ -77,7 +77,7 @@ def integrate(
     traced = {name: _traced(getattr(system, name), avals) for name in reads}
     programs = {name: program for name, (program, _) in traced.items()}
     constants = {name: values for name, (_, values) in traced.items()}
-    control = _of_one_step(control, method.share)
+    control = _of_one_step(control, method.share(method.degree(begin.state.dtype)))
     if begin.memory is None:
         begin = dataclasses.replace(begin, memory=blank_memory(method, system, begin, ts, control))
     arguments = Arguments(ts, begin, jnp.asarray(again), control, constants)

@@ -193,6 +193,13 @@ def test_loops_without_registers_are_solved_as_the_run_goes(name):
     np.testing.assert_allclose(run["z"], expected, atol=100 * TOLERANCE)
 
 
+def test_a_run_that_ends_where_it_begins(name):
+    for time in (0.0, 5.0):
+        run = ag.simulate(oscillator(), [time], calculus=options(name))
+        assert run.status == ag.Status.ok
+        np.testing.assert_array_equal([output[0] for output in run.outputs], [1.0, 0.0])
+
+
 def test_a_blow_up_is_a_status(name):
     blow_up = (ag.Power(2) >> ag.Register("t", 1.0) >> ag.Split()).trace()
     run = ag.simulate(blow_up, [0.0, 0.5, 2.0], calculus=options(name), throw=False)

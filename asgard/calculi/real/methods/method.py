@@ -92,15 +92,20 @@ class StepMethod(eqx.Module):
     reads: ClassVar[tuple[str, ...]] = ("field",)
     # The one of these that `curve` calls, through which derivatives flow.
     derived: ClassVar[str] = "field"
-    # What part of the tolerance the error of one step may be. Errors of many steps add up, and what
-    # a system makes of them grows: `tests/calculi/real/test_detest.py` shows by how much.
-    share: ClassVar[float] = 1.0
     # Whether it solves for the unknowns of loops itself, so that f need not.
     solves_loops: ClassVar[bool] = False
 
     @abc.abstractmethod
     def degree(self, dtype: Any) -> int:
         """The degree of a step's polynomial, for states of a dtype."""
+
+    def share(self, degree: int) -> float:
+        """What part of the tolerance the error of one step may be, by the polynomial's degree.
+
+        Errors of many steps add up, and a system may amplify them: `test_detest.py` shows by how
+        much.
+        """
+        return 1.0
 
     @abc.abstractmethod
     def start(self, system: System, point: Point, control: StepControl, reach: Reach) -> Point:

@@ -105,8 +105,10 @@ class RungeKutta(StepMethod):
         slopes, _ = self._in_turn(system, time, state, [], self._count, stretch)
         dense = _beside(self.tableau.dense, slopes)
         rows = lax.reduce_sum(dense * slopes[:, None], (0,))
-        # The unit is a constant; the polynomial is one in powers of the offset.
-        ratio = stretch.unit / stretch.offset
+        # The unit is a constant; the polynomial is one in powers of the offset. Both are 0 where
+        # there is no step.
+        offset = jnp.where(stretch.offset == 0, 1, stretch.offset)
+        ratio = jnp.where(stretch.offset == 0, 1, stretch.unit / offset)
         factors = jnp.stack([stretch.offset * ratio**k for k in range(1, len(rows) + 1)])
         rows = jax.vmap(lambda row: _with_guesses(system, row, jnp.zeros_like(row)))(rows)
         begin = _with_guesses(system, state, slopes[0])
@@ -302,7 +304,9 @@ class Dopri8(RungeKutta):
     """
 
     tableau: ClassVar[Tableau] = DOPRI8
-    share: ClassVar[float] = 0.125
+
+    def share(self, degree: int) -> float:
+        return 0.125
 
 
 def past(reach: Reach) -> Array:
