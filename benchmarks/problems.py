@@ -66,9 +66,8 @@ class Problem:
     def pattern(self) -> Any:
         """Where the Jacobian of a banded problem may differ from zero."""
         assert self.band is not None
-        size, diagonals = len(self.start), range(-self.band, self.band + 1)
-        ones = [np.ones(size - abs(diagonal)) for diagonal in diagonals]
-        return scipy.sparse.diags_array(ones, offsets=list(diagonals), shape=(size, size))
+        row, column = np.indices((len(self.start), len(self.start)))
+        return scipy.sparse.csr_array((np.abs(row - column) <= self.band).astype(float))
 
     def _by_scipy(self) -> np.ndarray:
         """y(end) by SciPy's Radau at a tolerance of 1e-12."""
