@@ -228,11 +228,8 @@ def run(
         more = covered < count
         row = jnp.where(attempt.bounded, run.bounded + 1, 0)
         bounded = jnp.where(good, row, run.bounded)
-        ahead = jnp.abs(ts[-1] - step.after.time) / attempt.size
-        left = problem.max_steps - steps
-        stiff = (bounded >= STIFF_STEPS) & (ahead > left)
-        ends = jnp.where(stiff, STIFF, OUT_OF_STEPS)
-        status = jnp.where(good & more & (stiff | (left <= 0)), ends, status).astype(jnp.int32)
+        end = _out_of_steps(step, bounded, problem.max_steps - steps, ts)
+        status = jnp.where(good & more & (end != OK), end, status).astype(jnp.int32)
         # A refused step is tried again from the same point. A run that ends stays at its last step.
         refused = active & ~attempt.accepted & (status == OK)
         tried = dataclasses.replace(run.point, step=attempt.step, memory=attempt.memory)
@@ -255,6 +252,16 @@ def run(
     begun = with_room(blank(problem, ts, _started(problem, system, begin, ts, control)), room)
     first = jnp.broadcast_to(arguments.again, lanes)
     return lax.while_loop(lambda carry: jnp.any(unfinished(carry[0])), body, (begun, first))[0]
+
+
+def _out_of_steps(step: Step, bounded: Array, left: Array, ts: Array) -> Array:
+    """How a run ends after a step that leaves so many: `OK` where it goes on.
+
+    A stiff one ends as soon as it could not get to its end by steps like this one.
+    """
+    ahead = jnp.abs(ts[-1] - step.after.time) / step.attempt.size
+    stiff = (bounded >= STIFF_STEPS) & (ahead > left)
+    return jnp.where(stiff, STIFF, jnp.where(left <= 0, OUT_OF_STEPS, OK))
 
 
 def _where(chosen: Array, one: Any, other: Any) -> Any:
