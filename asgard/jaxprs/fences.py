@@ -16,6 +16,11 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Complex, Float
 
+from .program import Program, trace
+
+# Operations that end in a product.
+PRODUCTS = ("mul", "integer_pow", "square")
+
 
 def computed_once(fn: Callable[[], Any], types: Any, always: Bool[Array, ""]) -> Any:
     """fn(), which XLA does not compute again in each operation that reads it.
@@ -82,3 +87,28 @@ def hidden(values: Sequence[Array]) -> list[Array]:
     knows. The barrier outlasts the passes that would put constants there.
     """
     return lax.optimization_barrier(list(values))
+
+
+def with_rounded_products(program: Program) -> Program:
+    """The program, with each product rounded before something is added to it.
+
+    XLA's CPU backend joins a product and a sum to one operation with one rounding. Then the
+    differences a - b and b - a of two products no longer cancel, and reactions that keep a sum lose
+    it where large rates are nearly equal. Measured: Robertson's reactions to 1e11 by `Radau(5)` at
+    1e-11 take 1,244 steps, with an error of 1e-14; without the fence 20,491 steps, and 8e-10.
+
+    A zero is added to each product: that sum is the product, rounded, and can be joined to it. XLA
+    must not know the zero, so it is made from the first input: a time, a scalar that is finite.
+    """
+
+    def run(*inputs: Array) -> list[Array]:
+        zero = jnp.where(inputs[0] < jnp.inf, -0.0, jnp.nan)
+        values = {**program.constants, **dict(zip(program.inputs, inputs, strict=True))}
+        for equation in program.equations:
+            found = equation.bind(*(values[number] for number in equation.ins))
+            if equation.name in PRODUCTS and jnp.issubdtype(found[0].dtype, jnp.inexact):
+                found = [found[0] + zero.astype(found[0].dtype)]
+            values.update(zip(equation.outs, found, strict=True))
+        return [values[number] for number in program.outputs]
+
+    return trace(run, *(program.avals[number] for number in program.inputs))

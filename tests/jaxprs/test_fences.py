@@ -9,6 +9,7 @@ import numpy as np
 from jax import lax
 
 from asgard.jaxprs import fences
+from asgard.jaxprs.program import trace
 
 X = jnp.linspace(0.1, 0.9, 64)
 
@@ -87,3 +88,24 @@ def test_a_barrier_hides_constants_and_is_gone_when_xla_fuses():
     # What the barrier hides would be folded: the tangent of an array that is known.
     assert count("tan", lambda: read(np.asarray(X))) == 3
     assert count("tan", lambda: [jnp.tan(np.asarray(X))]) == 0
+
+
+def test_products_are_rounded_before_they_are_added_to():
+    def difference(t, x):
+        return (0.04 * x[0] - 1e4 * x[1],)
+
+    avals = [jax.ShapeDtypeStruct((), float), jax.ShapeDtypeStruct((2, 64), float)]
+    program = trace(difference, *avals)
+
+    def run(program, x):
+        values = {**program.constants, **dict(zip(program.inputs, (0.0 * x[0, 0], x), strict=True))}
+        for one in program.equations:
+            found = one.bind(*(values[number] for number in one.ins))
+            values.update(zip(one.outs, found, strict=True))
+        return values[program.outputs[0]]
+
+    x = jnp.stack([X, 4e-6 * X * (1 + 1e-9 * X)])
+    rounded = 0.04 * np.asarray(x[0]) - 1e4 * np.asarray(x[1])
+    fenced = fences.with_rounded_products(program)
+    assert np.any(jax.jit(lambda x: run(program, x))(x) != rounded)
+    np.testing.assert_array_equal(jax.jit(lambda x: run(fenced, x))(x), rounded)

@@ -16,6 +16,7 @@ from jax.interpreters import ad
 from jaxtyping import Array, Float
 
 from ...circuits.fields import LARGEST_COUNT
+from ...jaxprs.fences import with_rounded_products
 from ...jaxprs.kernel import LARGEST_SUM
 from ...jaxprs.lane_call import (
     Avals,
@@ -76,6 +77,9 @@ def integrate(
     reads = (*method.reads, *(() if system.solve is None else ("solve",)))
     traced = {name: _traced(getattr(system, name), avals) for name in reads}
     programs = {name: program for name, (program, _) in traced.items()}
+    if "jacobian" in method.reads:
+        # Newton's method finds the stages as exactly as the field is known.
+        programs["field"] = with_rounded_products(programs["field"])
     constants = {name: values for name, (_, values) in traced.items()}
     control = _of_one_step(control, method.share(method.degree(begin.state.dtype)))
     if begin.memory is None:

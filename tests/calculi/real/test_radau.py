@@ -114,11 +114,11 @@ def _robertson(rates, rtol):
 
 
 def test_robertson_over_eleven_decades():
-    for rtol in (1e-4, 1e-6, 1e-9):
+    for rtol in (1e-4, 1e-6, 1e-9, 1e-11):
         end, status, stats = _robertson(RATES, rtol)
         assert status == ag.Status.ok
-        np.testing.assert_allclose(end, ROBERTSON, rtol=10 * max(rtol, 1e-8))
-        assert stats["steps"] < 1000
+        np.testing.assert_allclose(end, ROBERTSON, rtol=10 * rtol)
+        assert stats["steps"] < 2000
         assert stats["kernel"]
 
 
