@@ -44,7 +44,7 @@ def test_derivatives_to_parameters_initial_values_and_times(derivative):
 
 def last_of_lorenz(start):
     circuit = ag.update(lorenz(), {"register.initial": start})
-    calculus = ag.Real(order=16, rtol=1e-15, max_steps=30)
+    calculus = ag.Real(order=16, rtol=1e-15, max_steps=40)
     return ag.simulate(circuit, jnp.linspace(0, 0.4, 40), calculus=calculus).output[-1]
 
 

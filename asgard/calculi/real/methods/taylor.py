@@ -32,6 +32,8 @@ CROSSING = 1 / 256
 LASTING = 256.0
 # The first step where the series gives none, as under a polynomial solution.
 FIRST = 1 / 64
+# Terms of lower orders do not tell stiffness from accuracy.
+TELLING = 8
 # How much smaller than expected an early term of a step is where stability bounds the step.
 UNEVEN = 0.1
 
@@ -134,13 +136,12 @@ def _is_bounded(
     the solution is smooth and its terms fall faster, until those of a perturbation by rounding take
     over: it decays fast, so its terms grow. Compared is the term at a quarter of the order.
     """
-    quarter = max(2, (coefficients.shape[0] - 1) // 4)
+    order = coefficients.shape[0] - 1
+    if order < TELLING:
+        return lax.full(size.shape, False)
+    quarter = order // 4
     term = sizes_of(system, coefficients[quarter]) * size.astype(scales.dtype) ** quarter
-    # The tolerance to the power quarter / order, or less.
-    expected = jnp.sqrt(control.rtol)
-    if coefficients.shape[0] > 8:
-        expected = jnp.sqrt(expected)
-    even = scales * expected + control.atol
+    even = scales * jnp.sqrt(jnp.sqrt(control.rtol)) + control.atol
     return lax.reduce_and(term < UNEVEN * even, (0,))
 
 
