@@ -25,11 +25,10 @@ SIZES = ((64, 256), (128, 64))  # width of the layers, batch
 TOLERANCES = (1e-3, 1e-5)
 
 
-class Network(ag.Atom):
+class Slope(eqx.Module):
     """The slope by a network, of one state or of a batch of them."""
 
     network: Any
-    n_in = n_out = 1
 
     def __call__(self, y):
         return self.network(y) if y.ndim == 1 else jax.vmap(self.network)(y)
@@ -40,7 +39,8 @@ def ours(starts: jax.Array, tolerance: float, in_wire: bool) -> Callable[[Any], 
     calculus = ag.Real(method=ag.Tsit5(), rtol=tolerance, atol=tolerance, max_steps=MAX_STEPS)
 
     def run(network: Any, start: jax.Array) -> jax.Array:
-        circuit = (Network(network) >> ag.Register("t", start) >> ag.Split()).trace()
+        slope = ag.Function(Slope(network), 1)
+        circuit = (slope >> ag.Register("t", start) >> ag.Split()).trace()
         return ag.simulate(circuit, TIMES, calculus=calculus, throw=False).output
 
     if in_wire:
