@@ -60,10 +60,14 @@ def in_diffrax(
 
 
 def in_heyoka(
-    rates: Rates, size: int, tolerance: float, end: float
+    rates: Rates, size: int, tolerance: float, end: float, compact: bool = False
 ) -> Callable[[np.ndarray], tuple[np.ndarray, int]]:
-    """y(0) to y(end) by heyoka's scalar integrator, and the number of steps."""
-    integrator = hy.taylor_adaptive(_equations(rates, size), [1.0] * size, tol=tolerance)
+    """y(0) to y(end) by heyoka's scalar integrator, and the number of steps.
+
+    `compact` is for large systems, whose code would take minutes to compile.
+    """
+    equations = _equations(rates, size)
+    integrator = hy.taylor_adaptive(equations, [1.0] * size, tol=tolerance, compact_mode=compact)
 
     def run(start: np.ndarray) -> tuple[np.ndarray, int]:
         integrator.time = 0.0
