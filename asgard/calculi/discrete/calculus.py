@@ -8,8 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
-from jaxtyping import Array, Float, Inexact, Int, Shaped
+from jaxtyping import Array, Bool, Float, Inexact, Int, Shaped
 
 from ...circuits.atoms.registers import Delay, Deregister, Register, Substitution
 from ...circuits.circuit import Circuit
@@ -20,6 +19,7 @@ from ...errors import CircuitError, DegreeError
 from ...fixed_points.options import FixedPoint, check_fixed_point
 from ...jaxprs.concrete import is_concrete
 from ...jaxprs.meshes import without_mesh
+from ...jaxprs.recursion import recur
 from ...jaxprs.settings import default_promotion
 from ...taylor.net import Wire
 from ...taylor.network import Meanings, deregister, register
@@ -29,6 +29,7 @@ from ..meanings import FOR_SERIES, noise
 from ..pointwise import Contents, Pointwise, Row
 from ..trajectory import Trajectory
 from .lookahead import Lookahead, ahead
+from .parallel import contents_of_all
 
 MEANINGS: Meanings = {
     Register: register,
@@ -52,8 +53,13 @@ class Discrete(Calculus):
     - `noise`: "off" runs a circuit with noise by its drift alone; "error" refuses.
     - `span`: `ts[-1] - ts[0]`, a count; needed only where `ts` is traced.
     - `fixed_point`: how loops that no register cuts are solved, at every sample.
+    - `parallel`: whether the run is an associative scan, `log2(samples)` passes over all samples.
+      The values are the same up to rounding. It is for long sequences on accelerators, for circuits
+      that are linear in what their registers hold and have no loops without registers. On a CPU
+      the plain scan is faster.
 
-    **Raises:** `CircuitError` for options out of range.
+    **Raises:** `CircuitError` for options out of range; with `parallel`, for circuits that are not
+    linear.
 
     ```python
     growth = (ag.Register("n", 1.0) >> ag.Split()).trace()
@@ -65,6 +71,7 @@ class Discrete(Calculus):
     noise: str = eqx.field(static=True, default="error")
     span: int | None = eqx.field(static=True, default=None)
     fixed_point: FixedPoint = eqx.field(default_factory=FixedPoint)
+    parallel: bool = eqx.field(static=True, default=False)
     gapless = True
 
     def __check_init__(self):
@@ -103,22 +110,19 @@ class Discrete(Calculus):
         sequence = Sequence(self, circuit, ts, inputs, dim)
         count = self.span + 1
         start = sequence.begin(first) if state is None else sequence.checked(state)
-        given = sequence.given(first, count)
-        body = {wire: samples[:-1] for wire, samples in given.items()}
-        end, rows = sequence.run(start, self.span, body)
         # The last sample is read, and not yet summed: the run goes on from there.
-        last = {wire: samples[-1] for wire, samples in given.items()}
-        row = sequence.pointwise.outputs(sequence.time(end.number), end.contents, end.guesses, last)
-        rows = jax.tree.map(lambda rows, row: jnp.concatenate([rows, row[None]]), rows, row)
+        _, end, rows, kernel = sequence.run(start, count, sequence.given(first, count))
         rows, status, stats = rows.judged(ts[0] + jnp.arange(count, dtype=ts.dtype))
-        numbers = jnp.round(ts).astype(jnp.int32) - first
-        outputs, names = jax.tree.map(lambda rows: rows[numbers], (rows.outputs, rows.names))
+        outputs, names = rows.outputs, rows.names
+        if ts.shape[0] < count:
+            numbers = jnp.round(ts).astype(jnp.int32) - first
+            outputs, names = jax.tree.map(lambda rows: rows[numbers], (outputs, names))
         return Trajectory(
             ts=ts,
             outputs=outputs,
             names=names,
             status=status,
-            stats=stats,
+            stats={**stats, "kernel": kernel},
             state=dataclasses.replace(end, last=ts[-1]),
             loops=sequence.cut.loop_names,
             wires=sequence.cut.output_names,
@@ -150,6 +154,7 @@ class Sequence:
         self, discrete: Discrete, circuit: Circuit, ts: Array, inputs: Any, dim: str | None
     ):
         self.sums = discrete.register == "sum"
+        self.parallel = discrete.parallel
         self.samples: dict[int, Samples] = {}
         constants = []
         for index, source in enumerate(inputs):
@@ -187,18 +192,54 @@ class Sequence:
 
     def run(
         self, start: Samplewise, count: int, given: Mapping[Wire, Array]
-    ) -> tuple[Samplewise, Row]:
-        """So many samples: the state after them, and a row for each."""
+    ) -> tuple[Samplewise, Samplewise, Row, Bool[Array, ""]]:
+        """So many samples: the state after them and before the last, a row for each, and whether
+        they ran as a kernel."""
+        if self.parallel:
+            return *self._run_in_parallel(start, count, given), jnp.zeros((), bool)
         wires = list(given)
 
-        def step(state: Samplewise, samples: list[Array]) -> tuple[Samplewise, Row]:
+        def step(states: tuple[Samplewise, Samplewise], samples: list[Array]) -> Any:
+            state, _ = states
             given, now = dict(zip(wires, samples, strict=True)), self.time(state.number)
             feeds, row = self.pointwise.sample(now, state.contents, state.guesses, given)
             number = state.number + 1
             contents = self._after(state.contents, feeds.values)
-            return Samplewise(contents, feeds.guesses, number, self.time(number)), row
+            return (Samplewise(contents, feeds.guesses, number, self.time(number)), state), row
 
-        return lax.scan(step, start, list(given.values()), length=count)
+        ((end, before), rows), kernel = recur(step, (start, start), list(given.values()), count)
+        return end, before, rows, kernel
+
+    def _run_in_parallel(
+        self, start: Samplewise, count: int, given: Mapping[Wire, Array]
+    ) -> tuple[Samplewise, Samplewise, Row]:
+        """The same by an associative scan."""
+        if self.cut.net.loops:
+            raise CircuitError(
+                f"Discrete(parallel=True): {self.cut.loop_names[0]} is a loop that no register "
+                "cuts, which is solved sample by sample"
+            )
+        wires, numbers = list(given), start.number + jnp.arange(count, dtype=jnp.int32)
+
+        def sample(contents: Contents, row: tuple[Array, list[Array]]) -> tuple[Contents, Row]:
+            number, samples = row
+            values = dict(zip(wires, samples, strict=True))
+            feeds, found = self.pointwise.sample(self.time(number), contents, (), values)
+            return self._after(contents, feeds.values), found
+
+        rows = (numbers, list(given.values()))
+        contents = contents_of_all(
+            lambda contents, row: sample(contents, row)[0],
+            *(start.contents, rows, self.pointwise.wire_names),
+        )
+        found = jax.vmap(sample)(jax.tree.map(lambda x: x[:-1], contents), rows)[1]
+
+        def state(index: int) -> Samplewise:
+            number = start.number + index
+            held = jax.tree.map(lambda x: x[index], contents)
+            return Samplewise(held, (), number, self.time(number))
+
+        return state(count), state(count - 1), found
 
     def time(self, number: Array) -> Array:
         """A sample's number as the coordinate."""
@@ -255,5 +296,5 @@ def _compiled(
             "run the whole sequence by simulate, or take x - delay(x), the backward difference"
         )
     given: dict[Wire, Array] = dict(zip(sequence.cut.graph.inputs, inputs, strict=True))
-    end, rows = sequence.run(start, len(inputs[0]), given)
+    end, _, rows, _ = sequence.run(start, len(inputs[0]), given)
     return rows.outputs[0] if len(rows.outputs) == 1 else rows.outputs, end

@@ -184,6 +184,72 @@ def test_a_kalman_filter_is_its_recursion():
         np.testing.assert_allclose(covariances[number], covariance, rtol=1e-12, atol=1e-14)
 
 
+def test_small_circuits_run_as_kernels():
+    section_of_two = section(*scipy.signal.butter(2, 0.3))
+    inputs = (ag.Samples(RANDOM.normal(size=9)),)
+    run = ag.simulate(section_of_two, range(9), inputs=inputs, calculus=DISCRETE)
+    assert run.stats["kernel"]
+    sorting = (ag.Function(jnp.sort, 1) >> ag.Delay("n", [2.0, 1.0]) >> ag.Split()).trace()
+    assert not ag.simulate(sorting, range(9), calculus=DISCRETE).stats["kernel"]
+
+
+PARALLEL = ag.Discrete(parallel=True)
+
+
+def test_linear_circuits_run_as_an_associative_scan():
+    filtering = section(*scipy.signal.butter(2, 0.3))
+    samples = jnp.asarray(RANDOM.normal(size=43))
+
+    def chunks(calculus, samples):
+        run = ag.compile(filtering, calculus)
+        first, state = run((samples[:1],), None)
+        rest, state = run((samples[1:],), state)
+        return jnp.concatenate([first, rest]), state
+
+    @jax.jit
+    def both(samples):
+        return [
+            (
+                chunks(calculus, samples),
+                jax.grad(lambda x, c=calculus: chunks(c, x)[0][-1])(samples),
+            )
+            for calculus in (PARALLEL, DISCRETE)
+        ]
+
+    ours, expected = both(samples)
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-13), ours, expected)
+
+
+def test_an_associative_scan_runs_coefficients_that_change_and_complex_numbers():
+    turn = ag.Function(lambda u, n, z: z * jnp.exp(1j * n / 7) + u, 3, 1)
+    wires = ag.Id() @ ag.Coordinate("n") @ ag.Id()
+    circuit = (wires >> turn >> ag.Delay("n", 1.0 + 0j) >> ag.Split()).trace()
+    inputs = (ag.Samples(RANDOM.normal(size=40) + 0j),)
+    ts = [3, 4, 20, 39]
+    ours, expected = (
+        ag.simulate(circuit, ts, inputs=inputs, calculus=calculus)
+        for calculus in (PARALLEL, DISCRETE)
+    )
+    np.testing.assert_allclose(ours.output, expected.output, atol=1e-12)
+    np.testing.assert_allclose(ours.state.contents, expected.state.contents, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("fn", "said"),
+    [(jnp.sin, "linear"), (jnp.abs, "linear"), (lambda x: x * x, "linear"), (jnp.floor, "linear")],
+)
+def test_what_is_not_linear_is_refused_by_an_associative_scan(fn, said):
+    circuit = (ag.Function(fn, 1) >> ag.Delay("n", 1.0) >> ag.Split()).trace()
+    with pytest.raises(ag.CircuitError, match=said):
+        ag.simulate(circuit, range(5), calculus=PARALLEL)
+
+
+def test_loops_without_registers_are_refused_by_an_associative_scan():
+    feedback = ((ag.Id() @ ag.Scalar(-0.5)) >> ag.Add() >> ag.Split()).trace()
+    with pytest.raises(ag.CircuitError, match="no register"):
+        ag.compile(feedback, PARALLEL)(([3.0],), None)
+
+
 def test_a_recurrent_network_learns_through_its_scan():
     def cell(u, h):
         return jnp.tanh(0.5 * u + 0.8 * h)
