@@ -80,6 +80,7 @@ from .runs import statistics
 from .runs.ensembles import Ensemble, ensemble
 from .runs.series import series
 from .runs.simulation import compile, simulate
+from .runs.vector_field import vector_field
 from .status import Status
 
 _NAMESPACES = ("statistics", "taylor")

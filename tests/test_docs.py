@@ -2,9 +2,11 @@
 
 import ast
 import contextlib
+import importlib.util
 import io
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers import slow
@@ -35,7 +37,20 @@ def promised(statement: ast.stmt, block: str) -> str:
 
 # The longest pages show what other quick tests hold.
 LONG = ("simulate.md", "fit.md", "stochastic.md", "taylor.md", "circuits.md")
-RUN = [slow(page) if page.name in LONG else page for page in PAGES]
+# What pages need beyond the extra `test`.
+NEEDS = {"other_solvers.md": ("diffrax", "probdiffeq")}
+
+
+def run_of(page: Path) -> Any:
+    """The page as a case: of the slow tier if it is long, skipped where it lacks a library."""
+    missing = [name for name in NEEDS.get(page.name, ()) if importlib.util.find_spec(name) is None]
+    if missing:
+        reason = f"needs {' and '.join(missing)}, of the extra `bench`"
+        return pytest.param(page, marks=pytest.mark.skip(reason=reason))
+    return slow(page) if page.name in LONG else page
+
+
+RUN = [run_of(page) for page in PAGES]
 
 
 @pytest.mark.parametrize("page", RUN, ids=lambda page: page.name)

@@ -9,7 +9,6 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import equinox as eqx
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
@@ -19,12 +18,13 @@ from ..circuits.terms import brief
 from ..status import Status
 from ..taylor.algebraic import Algebraic
 from ..taylor.evaluate import evaluate
-from ..taylor.net import Frame, Piece, Value, Wire, at_zero, promote
-from ..taylor.network import coordinate_wire
+from ..taylor.net import Frame, Piece, Value, Wire, at_zero, at_zero_along, promote
+from ..taylor.network import coordinate_wire, initial_wire
 from ..taylor.streams import coordinate
 from .convergence import Solves, judge
 from .cut import Cut
 from .rows import finite, only
+from .trajectory import Outputs
 
 Contents = tuple[Array, ...]
 Guesses = tuple[Array, ...]
@@ -44,7 +44,7 @@ class Feeds:
     solves: Solves | None
 
 
-class Row(eqx.Module):
+class Row(Outputs):
     """The output wires and the named ones at one time, coefficient axes last; and how the loops
     were solved. With a leading axis, those at many times."""
 
@@ -109,8 +109,11 @@ class Pointwise:
         self.driving = cut.loops_behind(self.read)
         self.warm = list(cut.net.loops) if sampled else self.driving
         self.extended = extended or Extended(cut.net.pieces, cut.net.avals, {})
-        others = {dim: order for dim, order in cut.orders.items() if dim != cut.dim}
-        self.frame = Frame(tuple(others), others, self.extended.avals)
+        # A derivative along time is read off series along time, to order 0. Without one, every wire
+        # carries a plain value at each time, and no atom needs a series rule.
+        self.is_series = any(piece.delay(cut.dim) < 0 for piece in self.extended.pieces)
+        orders = {d: order for d, order in cut.orders.items() if self.is_series or d != cut.dim}
+        self.frame = Frame(tuple(orders), orders, self.extended.avals)
         dtypes = [cut.net.avals[node.outs[0]].dtype for node in self.states]
         # Time runs in the precision of the state.
         self.dtype = jnp.result_type(*dtypes) if dtypes else time_dtype
@@ -215,14 +218,20 @@ class Pointwise:
         known = {**self.cut.known, coordinate_wire(self.cut.dim): Value(t)}
         known |= {wire: Value(t + later) for wire, later in self.extended.times.items()}
         for dim in self.frame.dims:
+            if dim == self.cut.dim:  # time keeps its slope, which derivatives of it read
+                known[coordinate_wire(dim)] = coordinate(dim, t, 1)
+                continue
             center = self.cut.centers[dim].astype(t.dtype)
             known[coordinate_wire(dim)] = coordinate(dim, center, self.cut.orders[dim])
         starts = [wire for loop in self.warm for wire in loop.guesses]
         known |= {wire: Value(array) for wire, array in zip(starts, guesses, strict=True)}
         known |= {wire: Value(array) for wire, array in given.items()}
         for node, array in zip(self.states, contents, strict=True):
-            known[node.outs[0]] = Value(array, self.cut.rest[node.outs[0]])
-        return evaluate(self.extended.pieces, known, list(dict.fromkeys(wanted)), self.frame)
+            (out,) = node.outs
+            held = initial_wire(out) if self.is_series else out
+            known[held] = Value(array, self.cut.rest[out])
+        values = evaluate(self.extended.pieces, known, list(dict.fromkeys(wanted)), self.frame)
+        return {wire: at_zero_along(value, self.cut.dim) for wire, value in values.items()}
 
 
 def _holds(piece: Piece, dim: str) -> bool:

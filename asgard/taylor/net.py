@@ -102,6 +102,15 @@ def at_zero(value: Value) -> Array:
     return value.array[(0,) * len(value.dims)]
 
 
+def at_zero_along(value: Value, dim: str) -> Value:
+    """A value at order 0 along one dimension."""
+    if dim not in value.dims:
+        return value
+    axis = value.dims.index(dim)
+    array = lax.index_in_dim(value.array, 0, axis, keepdims=False)
+    return Value(array, value.dims[:axis] + value.dims[axis + 1 :])
+
+
 def promote(value: Value, dims: tuple[str, ...], frame: Frame) -> Value:
     """The same function with a coefficient axis for each of `dims`; new coefficients are zero."""
     assert set(value.dims) <= set(dims), (value.dims, dims)

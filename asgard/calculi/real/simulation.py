@@ -25,7 +25,7 @@ from ...jaxprs.sparsity import Pattern, dependence, pattern_of
 from ...status import Status
 from ...taylor.algebraic import Algebraic, opened, turned
 from ...taylor.evaluate import evaluate
-from ...taylor.net import Frame, Piece, Value, Wire, at_zero, promote, whole_of
+from ...taylor.net import Frame, Piece, Value, Wire, at_zero, at_zero_along, promote, whole_of
 from ...taylor.network import coordinate_wire, initial_wire
 from ...taylor.streams import coordinate
 from ..convergence import Solves, judge
@@ -379,11 +379,7 @@ class Simulation:
 
     def _at_zero(self, value: Value, rest: tuple[str, ...]) -> Array:
         """The value at order 0 along time, with a coefficient axis for each of `rest`."""
-        if self.cut.dim in value.dims:
-            axis = value.dims.index(self.cut.dim)
-            dims = tuple(dim for dim in value.dims if dim != self.cut.dim)
-            value = Value(jax.lax.index_in_dim(value.array, 0, axis, keepdims=False), dims)
-        return promote(value, rest, self._frame(0)).array
+        return promote(at_zero_along(value, self.cut.dim), rest, self._frame(0)).array
 
     def _frame(self, order: int) -> Frame:
         return Frame(

@@ -53,7 +53,7 @@ def held_by(circuit: Circuit, cut: Cut, registers: Iterable[Wire], named: bool) 
         own = jax.tree.leaves(atoms[register])
         names = [name for name, wire in cut.named.items() if named and wire == register]
         names += [
-            name.removesuffix(".initial")
+            name.removesuffix(".coefficients").removesuffix(".initial")
             for name, leaf in known.items()
             if any(leaf is initial for initial in own)
         ]
