@@ -9,7 +9,7 @@ from .calculi.real.calculus import Real
 from .calculi.real.methods.method import StepMethod
 from .calculi.real.methods.radau.method import Radau
 from .calculi.real.methods.runge_kutta import Dopri8, RungeKutta, Tsit5
-from .calculi.real.methods.tableaus import Tableau
+from .calculi.real.methods.tableau import Tableau
 from .calculi.real.methods.taylor import Taylor
 from .calculi.steady import Steady
 from .calculi.stochastic.calculus import Stochastic

@@ -109,17 +109,23 @@ class Trajectory(Outputs):
         where = ""
         if lanes.ndim:
             where = f" in {int(jnp.sum(lanes))} of {lanes.size} runs"
-        elif known and "reached" in self.stats:
+        elif known and {"reached", "steps"} <= self.stats.keys():
             reached, steps = float(self.stats["reached"]), int(self.stats["steps"])
             where = f" at t = {reached:.6g}, after {steps} steps"
-        if name == "not_converged" and known:
-            loop, iterations = int(self.stats["loop"]), int(self.stats["iterations"])
-            where += ", " + missed(self.loops[loop], iterations, float(self.stats["residual"]))
+        if name == "not_converged" and known and {"iterations", "residual"} <= self.stats.keys():
+            loop = self._named(self.loops, "loop") or "a loop"
+            iterations = int(self.stats["iterations"])
+            where += ", " + missed(loop, iterations, float(self.stats["residual"]))
         if name == "times":
             where = where if lanes.ndim else ""
         if name != "nonfinite":
             return f"{name}{where}: {message(name)}"
-        if self.wires and known:
-            where += f", in {self.wires[int(self.stats['wire'])]}"
+        wire = self._named(self.wires, "wire") if known else ""
+        where += f", in {wire}" if wire else ""
         more = f"; or try {self.advice}" if self.advice else ""
         return f"{name}{where}: {message(name)}{more}"
+
+    def _named(self, names: tuple[str, ...], number: str) -> str:
+        """Of some names the one whose number is in the stats; empty where a calculus gave none."""
+        index = int(self.stats.get(number, len(names)))
+        return names[index] if index < len(names) else ""

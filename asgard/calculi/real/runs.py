@@ -19,7 +19,7 @@ from ...jaxprs.program import Program
 from ...jaxprs.sparsity import Pattern
 from . import path as paths
 from .adaptive import Step, at_number, reach_of, take_step
-from .methods.method import OK, OUT_OF_STEPS, STIFF, StepMethod
+from .methods.method import MOST_REFUSED, NO_STEP, OK, OUT_OF_STEPS, STIFF, StepMethod
 from .system import Point, StepControl, System, polynomial_at
 
 # A field of more equations is evaluated in a loop.
@@ -208,10 +208,11 @@ def run(
     def unfinished(run: Run) -> Array:
         return (run.count < count) & (run.status == OK)
 
-    def body(carry: tuple[Run, Array]) -> tuple[Run, Array]:
-        run, first = carry
+    def body(carry: tuple[Run, Array, Array]) -> tuple[Run, Array, Array]:
+        run, first, in_a_row = carry
         active = unfinished(run)
         step = take_step(problem.method, system, run.point, ts[-1], direction, control)
+        step = _given_up(step, in_a_row)
         attempt = step.attempt
         status = jnp.where(active, attempt.status, run.status)
         good = active & attempt.accepted
@@ -247,11 +248,20 @@ def run(
             bounded,
             path,
         )
-        return after, first & ~good
+        return after, first & ~good, jnp.where(good, 0, in_a_row + 1)
 
     begun = with_room(blank(problem, ts, _started(problem, system, begin, ts, control)), room)
     first = jnp.broadcast_to(arguments.again, lanes)
-    return lax.while_loop(lambda carry: jnp.any(unfinished(carry[0])), body, (begun, first))[0]
+    carry = begun, first, jnp.zeros(lanes, jnp.int32)
+    return lax.while_loop(lambda carry: jnp.any(unfinished(carry[0])), body, carry)[0]
+
+
+def _given_up(step: Step, in_a_row: Array) -> Step:
+    """The try of a step, failed where it is refused after too many others in a row."""
+    attempt = step.attempt
+    endless = ~attempt.accepted & (attempt.status == OK) & (in_a_row >= MOST_REFUSED)
+    attempt = dataclasses.replace(attempt, status=jnp.where(endless, NO_STEP, attempt.status))
+    return dataclasses.replace(step, attempt=attempt)
 
 
 def _out_of_steps(step: Step, bounded: Array, left: Array, ts: Array) -> Array:

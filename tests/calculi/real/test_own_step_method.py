@@ -9,13 +9,14 @@ import numpy as np
 from systems import oscillator
 
 import asgard as ag
-from asgard.calculi.real.methods.method import OK, Attempt
+from asgard.calculi.real.methods.method import MOST_REFUSED, OK, Attempt
 
 
 class Classical(ag.StepMethod):
     """Steps of one size, with a cubic through the values and slopes at both ends."""
 
     size: float = eqx.field(static=True)
+    accepts: bool = eqx.field(static=True, default=True)
     reads: ClassVar[tuple[str, ...]] = ("field",)
 
     def degree(self, dtype):
@@ -32,9 +33,9 @@ class Classical(ag.StepMethod):
             clipped=clipped,
             begin=point.state,
             change=change,
-            accepted=jnp.ones(size.shape, bool),
+            accepted=jnp.full(size.shape, self.accepts),
             status=jnp.full(size.shape, OK, jnp.int32),
-            rejected=jnp.zeros(size.shape, jnp.int32),
+            rejected=jnp.full(size.shape, not self.accepts, jnp.int32),
             bounded=jnp.zeros(size.shape, bool),
             step=size,
             memory=(),
@@ -80,3 +81,11 @@ def test_a_method_of_your_own_runs_saves_batches_and_differentiates():
     dense = ag.Real(method=Classical(0.05), max_steps=127, dense=True)
     x, _ = ag.simulate(oscillator(), ts, calculus=dense).evaluate([0.33, 1.97])
     np.testing.assert_allclose(x, np.cos([0.33, 1.97]), atol=1e-5)
+
+
+def test_a_method_that_refuses_one_step_for_ever_ends():
+    never = ag.Real(method=Classical(0.05, accepts=False))
+    run = ag.simulate(oscillator(), [0.0, 1.0], calculus=never, throw=False)
+    assert run.status == ag.Status.step_size
+    assert run.stats["steps"] == 0
+    assert run.stats["rejected"] == MOST_REFUSED + 1

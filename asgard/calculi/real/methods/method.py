@@ -13,6 +13,10 @@ from jaxtyping import Array, Bool, Float, Inexact, Int
 
 from ..system import Point, StepControl, System
 
+# A run ends with `NO_STEP` once it has refused so many sizes in a row. A step that shrinks by a
+# tenth comes from 1e25 to below the resolution of time at 1 in fewer.
+MOST_REFUSED = 1000
+
 # How a run stands, in numbers.
 OK, OUT_OF_STEPS, NONFINITE, NO_STEP, NEWTON, STIFF = range(6)
 
@@ -61,7 +65,8 @@ class Attempt(eqx.Module):
     - `begin`, `change`: the state at the point, with what guesses should have been there, and what
       it changes by over the step.
     - `accepted`: the step is good. If it is not and `status` is `OK`, the run tries again from
-      `step` and `memory`.
+      `step` and `memory`: a refused step must propose a smaller one, and the next attempt take it.
+      After 1000 refusals in a row the run ends with the status `step_size`.
     - `rejected`: how many sizes this attempt refused.
     - `bounded`: stability and not accuracy bounds the size, as in stiff systems.
     - `step`, `memory`: those of the next point, or of this one if the step is not accepted.

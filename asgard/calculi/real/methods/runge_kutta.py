@@ -16,10 +16,12 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Inexact
 
+from ....errors import CircuitError
 from ....jaxprs.fences import computed_once
 from ..system import Point, StepControl, System, sizes_of
 from .method import NO_STEP, NONFINITE, OK, Attempt, Reach, StepMethod, Stretch
-from .tableaus import DOPRI8, TSIT5, Row, Tableau
+from .tableau import Row, Tableau
+from .tableaus import DOPRI8, TSIT5
 
 # By how much a step may grow or shrink, and how much smaller it is than what the error allows.
 GROWTH, SHRINKING, SAFETY = 10.0, 0.2, 0.9
@@ -45,6 +47,13 @@ class RungeKutta(StepMethod):
         tableau: ClassVar[Tableau]
     else:
         tableau: eqx.AbstractClassVar[Tableau]
+
+    def __check_init__(self):
+        name = type(self).__name__
+        if not isinstance(self.tableau, Tableau):
+            raise CircuitError(f"{name}: tableau must be a Tableau, not {self.tableau!r:.60}")
+        if any(field.name == "tableau" for field in dataclasses.fields(self)):
+            raise CircuitError(f"{name}: tableau is no field: declare it as ClassVar[ag.Tableau]")
 
     def degree(self, dtype: Any) -> int:
         return len(self.tableau.dense[0])
@@ -185,7 +194,7 @@ class RungeKutta(StepMethod):
 
     def _combined(self, row: Row, slopes: Sequence[Array]) -> Array:
         terms = [slope * weight for weight, slope in zip(row, slopes, strict=False) if weight]
-        total = terms[0]
+        total = terms[0] if terms else jnp.zeros_like(slopes[0])
         for term in terms[1:]:
             total = total + term
         return total

@@ -1,33 +1,6 @@
-"""Tableaus of explicit Runge-Kutta methods: their coefficients, errors and dense outputs."""
+"""The tableaus of `Tsit5` and `Dopri8`."""
 
-import dataclasses
-
-Row = tuple[float, ...]
-
-
-@dataclasses.dataclass(frozen=True)
-class Tableau:
-    """An explicit Runge-Kutta method whose last stage is the slope at the step's end.
-
-    - `order`: that of the solution; `error_order` that of the step's error estimate.
-    - `times`: where in the step the stages are, as parts of it; first those of the step, then those
-      that only the dense output needs.
-    - `stages`: row i weights the slopes before stage i + 1. The last row gives the solution.
-    - `more`: the same for the stages that only the dense output needs.
-    - `errors`: the weights of the slopes in each error estimate.
-    - `dense`: the step's polynomial. Entry k of row i is the weight of slope i in the coefficient
-      of power k + 1.
-    - `stability`: up to which h |λ| the method is stable, for negative λ.
-    """
-
-    order: int
-    times: Row
-    stages: tuple[Row, ...]
-    errors: tuple[Row, ...]
-    dense: tuple[Row, ...]
-    stability: float
-    more: tuple[Row, ...] = ()
-
+from .tableau import Tableau
 
 # fmt: off
 # Tsitouras, *Runge-Kutta pairs of order 5(4) satisfying only the first column simplifying
