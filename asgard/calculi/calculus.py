@@ -6,10 +6,12 @@ from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array
 
 from ..circuits.circuit import Circuit
 from ..errors import CircuitError
+from ..status import Status
 from .trajectory import Trajectory
 
 
@@ -58,13 +60,36 @@ class Calculus(eqx.Module):
 
 def check_types(state: Any, like: Any, *fields: str) -> None:
     """Raises `CircuitError` where a state is not of the type of another one, or holds arrays of
-    other shapes and dtypes in some fields."""
+    other shapes and dtypes: in some fields, or anywhere if none is named."""
 
     def types(state: Any) -> list[Any]:
-        kept = jax.tree.leaves([getattr(state, name) for name in fields])
-        return [(part.shape, part.dtype) for part in kept]
+        parts = [getattr(state, name) for name in fields] if fields else state
+        return [(part.shape, part.dtype) for part in jax.tree.leaves(parts)]
 
     if type(state) is not type(like) or types(state) != types(like):
         raise CircuitError(
             f"state must be the state of an earlier run of this circuit, not {state!r:.60}"
+        )
+
+
+def check_trajectory(calculus: Calculus, circuit: Circuit, ts: Array, found: Any) -> None:
+    """Raises `CircuitError` where what `simulate` returned is no trajectory of a circuit."""
+    owner, times = f"{type(calculus).__name__}.simulate", ts.shape[0]
+    if not isinstance(found, Trajectory):
+        raise CircuitError(f"{owner} must return a Trajectory, not {type(found).__name__}")
+    if not isinstance(found.outputs, tuple) or len(found.outputs) != circuit.n_out:
+        raise CircuitError(
+            f"{owner}: outputs must be a tuple of {circuit.n_out}, one array for each output wire, "
+            f"not {found.outputs!r:.60}"
+        )
+    rows = {f"output {index}": output for index, output in enumerate(found.outputs)}
+    for name, row in {**rows, **found.names}.items():
+        if jnp.shape(row)[:1] != (times,):
+            raise CircuitError(
+                f"{owner}: {name} must have a row for each of the {times} times, but its shape is "
+                f"{jnp.shape(row)}"
+            )
+    if not isinstance(found.status, Status):
+        raise CircuitError(
+            f"{owner}: status must be a Status, such as ag.Status.ok, not {found.status!r:.60}"
         )

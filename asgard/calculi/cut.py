@@ -17,8 +17,8 @@ from ..circuits.loops import check_loops
 from ..circuits.samples import Samples
 from ..circuits.stream import Stream
 from ..circuits.terms import brief
-from ..errors import DimensionError, LoopError
-from ..fixed_points.options import FixedPoint
+from ..errors import CircuitError, DimensionError, LoopError
+from ..fixed_points.options import FixedPoint, check_fixed_point
 from ..taylor.algebraic import Algebraic
 from ..taylor.evaluate import needed
 from ..taylor.net import Frame, Piece, Value, Wire, at_zero, promote, wire_dims
@@ -42,6 +42,7 @@ Orders = Mapping[str, int]
 class Cut:
     """A circuit whose state atoms along time are cut, with its inputs connected.
 
+    - `calculus`: the name that errors give.
     - `graph`, `nodes`: the wiring graph, and those of its nodes that outputs and names depend on.
     - `named`: the wires that one `Var` names, by name.
     - `dim`: the dimension that is time. `orders` has the order along every dimension of the run,
@@ -52,6 +53,7 @@ class Cut:
     - `stops`: the times at which samples begin and end, `[samples]` for each input that has some.
     """
 
+    calculus: str
     graph: Graph
     nodes: tuple[Node, ...]
     named: dict[str, int]
@@ -92,6 +94,7 @@ class Cut:
 
         **Raises:** `CircuitError` or one of its kind where the calculus cannot run the circuit.
         """
+        check_fixed_point(calculus, fixed_point)
         graph = flatten(circuit)
         dim = time_dimension(graph, dim)
         # A name that several wires bear names none of them.
@@ -102,6 +105,7 @@ class Cut:
             connected.connect(wire, source)
         found = _orders(graph, nodes, dim, connected.known, orders or {}, calculus)
         _check(nodes, found, dim, calculus)
+        _check_meanings(nodes, dim, meanings, calculus)
         first = {wire: at_zero(value) for wire, value in connected.known.items()}
         first |= {coordinate_wire(d): time if d == dim else jnp.zeros_like(time) for d in found}
         tables = {**dict.fromkeys((*found, *graph.dims), REAL), dim: meanings}
@@ -109,7 +113,8 @@ class Cut:
         known = {w: fitted(v, found) for w, v in {**connected.known, **net.initials}.items()}
         about, known = _centers(nodes, inputs, found, dim, known)
         rest = _rest(net, known, dim, tuple(found))
-        return cls(graph, nodes, named, dim, found, about, net, known, rest, tuple(connected.stops))
+        stops = tuple(connected.stops)
+        return cls(calculus, graph, nodes, named, dim, found, about, net, known, rest, stops)
 
     @property
     def shown(self) -> tuple[Wire, ...]:
@@ -257,6 +262,26 @@ def _check(nodes: Sequence[Node], orders: Orders, dim: str, calculus: str) -> No
             f"along {dim} a loop takes as many derivatives as it integrates, or more, so {dim} "
             "cannot be the run's time: choose another by dim="
         )
+
+
+def _check_meanings(nodes: Sequence[Node], dim: str, meanings: Meanings, calculus: str) -> None:
+    """Raises where a table gives a state atom along time no meaning, or one that is none."""
+    for node in nodes:
+        atom = node.atom
+        if not isinstance(atom, State) or atom.dim != dim:
+            continue
+        kind = next((kind for kind in type(atom).__mro__ if kind in meanings), None)
+        if kind is None:
+            raise CircuitError(
+                f"{brief(atom)} has no meaning under {calculus}, whose table has no entry for "
+                f"{type(atom).__name__}",
+                atoms=[atom],
+            )
+        if not callable(meanings[kind]) and not isinstance(meanings[kind], str):
+            raise CircuitError(
+                f"{calculus}: the meaning of {kind.__name__} must be a function of its node or the "
+                f"text of an error, not {meanings[kind]!r}"
+            )
 
 
 def _centers(

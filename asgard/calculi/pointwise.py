@@ -9,12 +9,14 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
 from ..circuits.graph import Node
 from ..circuits.terms import brief
+from ..errors import CircuitError
 from ..status import Status
 from ..taylor.algebraic import Algebraic
 from ..taylor.evaluate import evaluate
@@ -51,6 +53,14 @@ class Row(Outputs):
     outputs: tuple[Array, ...]
     names: dict[str, Array]
     solves: Solves | None
+
+    def behind(self, turns: Array, residual: Array, converged: Array) -> "Row":
+        """The row with one more solve, on which all of it depends: its number is 0, before those
+        of the loops. The arguments are the facts of `fixed_point`."""
+        first = Solves(turns[None], residual[None], ~converged[None])
+        solves = [first] if self.solves is None else [first, self.solves]
+        joined = jax.tree.map(lambda *parts: jnp.concatenate(parts), *solves)
+        return Row(self.outputs, self.names, joined)
 
     def judged(self, times: Array) -> tuple["Row", Status, dict[str, Array]]:
         """The rows at some times as far as they are good, NaN from there on; the status and the
@@ -114,6 +124,7 @@ class Pointwise:
         self.is_series = any(piece.delay(cut.dim) < 0 for piece in self.extended.pieces)
         orders = {d: order for d, order in cut.orders.items() if self.is_series or d != cut.dim}
         self.frame = Frame(tuple(orders), orders, self.extended.avals)
+        self.shapes = [cut.state_shape(node.outs[0]) for node in self.states]
         dtypes = [cut.net.avals[node.outs[0]].dtype for node in self.states]
         # Time runs in the precision of the state.
         self.dtype = jnp.result_type(*dtypes) if dtypes else time_dtype
@@ -215,6 +226,7 @@ class Pointwise:
         given: Mapping[Any, Array],
     ) -> dict[Wire, Value]:
         """The values of the wanted wires at one time."""
+        self._check(contents, guesses)
         known = {**self.cut.known, coordinate_wire(self.cut.dim): Value(t)}
         known |= {wire: Value(t + later) for wire, later in self.extended.times.items()}
         for dim in self.frame.dims:
@@ -232,6 +244,24 @@ class Pointwise:
             known[held] = Value(array, self.cut.rest[out])
         values = evaluate(self.extended.pieces, known, list(dict.fromkeys(wanted)), self.frame)
         return {wire: at_zero_along(value, self.cut.dim) for wire, value in values.items()}
+
+    def _check(self, contents: Any, guesses: Any) -> None:
+        """Raises `CircuitError` for contents that are not like `begin()`, or guesses that are not
+        like `start()`."""
+        shapes = [jnp.shape(x) for x in contents] if isinstance(contents, tuple | list) else None
+        if shapes != self.shapes:
+            held = ", ".join(map(_kind, self.states)) or "nothing"
+            found = f"shapes {shapes}" if shapes is not None else type(contents).__name__
+            raise CircuitError(
+                f"{self.cut.calculus}: contents must be a tuple of arrays of shapes {self.shapes}, "
+                f"for {held}, as begin() gives, not {found}"
+            )
+        count = sum(len(loop.guesses) for loop in self.warm)
+        if not isinstance(guesses, tuple | list) or len(guesses) != count:
+            raise CircuitError(
+                f"{self.cut.calculus}: guesses must be {count} arrays in a tuple, as start() "
+                f"gives, not {guesses!r:.60}"
+            )
 
 
 def _holds(piece: Piece, dim: str) -> bool:

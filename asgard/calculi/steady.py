@@ -11,15 +11,14 @@ from jaxtyping import Array, Float, Inexact
 from ..circuits.atoms.registers import Delay, Deregister, Register, Substitution
 from ..circuits.circuit import Circuit
 from ..circuits.fields import check_choice
-from ..fixed_points.implicit import fixed_point
+from ..fixed_points.implicit import Facts, fixed_point
 from ..fixed_points.options import FixedPoint, check_fixed_point
 from ..taylor.net import Piece
 from ..taylor.network import Meanings, register
 from .calculus import Calculus, check_types
-from .convergence import Solves
 from .cut import Cut
 from .meanings import FOR_SERIES, noise
-from .pointwise import Contents, Guesses, Pointwise, Row
+from .pointwise import Contents, Guesses, Pointwise
 from .trajectory import Trajectory
 
 MEANINGS: Meanings = {
@@ -86,11 +85,9 @@ class Steady(Calculus):
             start = state
 
         def at(start: Solution, t: Array) -> Any:
-            contents, solves = self._solve(pointwise, t, start)
+            contents, facts = self._solve(pointwise, t, start)
             row = pointwise.outputs(t, contents, start.guesses, {})
-            facts = [solves] if row.solves is None else [solves, row.solves]
-            solves = jax.tree.map(lambda *parts: jnp.concatenate(parts), *facts)
-            return start.moved(contents), Row(row.outputs, row.names, solves)
+            return start.moved(contents), row.behind(*facts)
 
         end, rows = lax.scan(at, start, ts.astype(pointwise.time_dtype))
         row, status, stats = rows.judged(ts)
@@ -105,11 +102,11 @@ class Steady(Calculus):
             wires=cut.output_names,
         )
 
-    def _solve(self, pointwise: Pointwise, t: Array, start: "Solution") -> tuple[Contents, Solves]:
+    def _solve(self, pointwise: Pointwise, t: Array, start: "Solution") -> tuple[Contents, Facts]:
         """The contents at which nothing goes into the registers, and how that was solved."""
 
         if not start.contents:
-            return (), Solves(jnp.zeros(1, jnp.int32), jnp.zeros(1), jnp.zeros(1, bool))
+            return (), Facts(jnp.int32(0), jnp.zeros(()), jnp.array(True))
 
         def inputs(t: Array, *contents: Array) -> Contents:
             return pointwise.feeds(t, contents, start.guesses).values
@@ -120,10 +117,8 @@ class Steady(Calculus):
             parts = zip(contents, scales, inputs(t, *contents), strict=True)
             return [content + scale * source for content, scale, source in parts]
 
-        found, (turns, residual, converged) = fixed_point(
-            moved, (t,), start.contents, self.fixed_point
-        )
-        return tuple(found), Solves(turns[None], residual[None], ~converged[None])
+        found, facts = fixed_point(moved, (t,), start.contents, self.fixed_point)
+        return tuple(found), facts
 
 
 class Solution(eqx.Module):

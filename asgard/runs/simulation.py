@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from ..calculi.calculus import Calculus
+from ..calculi.calculus import Calculus, check_trajectory
 from ..calculi.real.calculus import Real
 from ..calculi.trajectory import Trajectory
 from ..circuits.circuit import Circuit
@@ -147,9 +147,7 @@ def _run(
     dim: str | None,
 ) -> Trajectory:
     found = calculus.simulate(circuit, ts, sources, dim, state)
-    if not isinstance(found, Trajectory):
-        name, kind = type(calculus).__name__, type(found).__name__
-        raise CircuitError(f"{name}.simulate must return a Trajectory, not {kind}")
+    check_trajectory(calculus, circuit, ts, found)
     return found
 
 

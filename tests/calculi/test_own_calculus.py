@@ -77,7 +77,7 @@ def test_a_circuit_without_rest_has_a_status():
 def test_an_atom_without_a_meaning_is_refused_by_name():
     atoms = {
         "deregister.t.: nothing changes at rest": ag.Deregister("t"),
-        "stochastic_register.t, W. has no value": ag.StochasticRegister("t", "W"),
+        "stochastic_register.t, W. has no meaning under Rest": ag.StochasticRegister("t", "W"),
     }
     for message, atom in atoms.items():
         with pytest.raises(ag.CircuitError, match=message):
@@ -90,15 +90,3 @@ def test_a_calculus_that_draws_nothing_refuses_a_key_and_has_no_compiled_form():
             ag.simulate(circuit(8.0, 2.0), [0.0], calculus=Rest(), **given)
     with pytest.raises(ag.CircuitError, match="compile has no meaning under Rest"):
         ag.compile(circuit(8.0, 2.0), Rest())
-
-
-class Lost(ag.Calculus):
-    """A calculus that returns no trajectory."""
-
-    def simulate(self, circuit: Any, ts: Any, inputs: Any, dim: Any, state: Any) -> Any:
-        return ts
-
-
-def test_a_calculus_that_returns_no_trajectory_is_refused_by_name():
-    with pytest.raises(ag.CircuitError, match=r"Lost\.simulate must return a Trajectory"):
-        ag.simulate(ag.Const(1.0), [0.0], calculus=Lost())
