@@ -19,8 +19,10 @@ from jaxtyping import Array
 
 from ...circuits.terms import brief
 from ...errors import CircuitError
+from ..convergence import Solves
 from ..pointwise import Contents
-from .sde import After, Equation, Increments, Stage, added, scaled
+from .change import Change
+from .sde import After, Equation, Increments, Stage
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,9 +70,10 @@ class StochasticMethod(eqx.Module):
         """One step.
 
         **Arguments:** `start` is the equation at the start: `start.drift(h)`, `start.diffusion(dW)`
-        and `start.change(h, dW)`, the sum of both, are changes of the contents, and
-        `start.plus(*changes)` the contents with changes added; `start.at(t, contents)` is the
-        equation elsewhere, and `start.t` the time. `h` is the length of the step.
+        and `start.change(h, dW)`, the sum of both, are `Change`s of the contents, which add up and
+        take factors, and `start.plus(*changes)` the contents with changes added;
+        `start.at(t, contents)` is the equation elsewhere, and `start.t` the time. `h` is the length
+        of the step.
 
         **Returns:** `start.after(contents, *stages)`, the contents at the end, with all other
         stages that the step read.
@@ -103,13 +106,13 @@ class Milstein(StochasticMethod):
     def step(self, start: Stage, h: Array, noise: Noise) -> After:
         equation = start.equation
 
-        def along(increment: Increments) -> Contents:
+        def along(increment: Increments) -> Change:
             """The derivative of the diffusion along itself."""
 
-            def diffusion(contents: Contents) -> Contents:
+            def diffusion(contents: Contents) -> Change:
                 return start.at(start.t, contents).diffusion(increment)
 
-            slope = diffusion(start.contents)
+            slope = diffusion(start.contents).parts
             return jax.jvp(diffusion, (start.contents,), (slope,))[1]
 
         change = start.change(h, noise.increment)
@@ -119,13 +122,13 @@ class Milstein(StochasticMethod):
             (increment,) = noise.increment.values()
             unit = jax.tree.map(jnp.ones_like, noise.increment)
             factor = (increment.reshape(()) ** 2 - h.astype(increment.dtype)) / 2
-            return start.after(start.plus(change, scaled(factor, along(unit))))
+            return start.after(start.plus(change, factor * along(unit)))
         vector, by_source = ravel_pytree(noise.increment)
         basis = jnp.eye(equation.size, dtype=vector.dtype)
         own = jax.vmap(lambda one: along(by_source(one)))(basis)
         own = jax.tree.map(lambda parts: jnp.sum(parts, axis=0), own)
         both = along(noise.increment)
-        return start.after(start.plus(change, scaled(0.5, both), scaled(-0.5 * h, own)))
+        return start.after(start.plus(change, 0.5 * both, (-0.5 * h) * own))
 
 
 class Heun(StochasticMethod):
@@ -139,7 +142,7 @@ class Heun(StochasticMethod):
     def step(self, start: Stage, h: Array, noise: Noise) -> After:
         change = start.change(h, noise.increment)
         end = start.at(start.t + h, start.plus(change))
-        mean = scaled(0.5, added(change, end.change(h, noise.increment)))
+        mean = 0.5 * (change + end.change(h, noise.increment))
         return start.after(start.plus(mean), end)
 
 
@@ -188,27 +191,27 @@ class Weak2(StochasticMethod):
     def step(self, start: Stage, h: Array, noise: Noise) -> After:
         equation, drift = start.equation, start.drift(h)
         end = start.at(start.t + h, start.plus(drift, start.diffusion(noise.increment)))
-        total = start.plus(scaled(0.5, added(drift, end.drift(h))))
+        total = start.plus(0.5 * (drift + end.drift(h)))
         if not equation.size:
             return start.after(total, end)
         w, by_source = ravel_pytree(noise.increment)
         h = h.astype(w.dtype)
         pairs = w * w[:, None] + _antisymmetric(noise.signs, w) * h
 
-        def of_source(j: Array) -> After:
+        def of_source(j: Array) -> tuple[Change, Solves | None]:
             return _of_source(start, drift, h, w, pairs, j, by_source)
 
-        each = jax.vmap(of_source)(jnp.arange(len(w)))
-        solves = jax.tree.map(lambda facts: jnp.max(facts, axis=0), each.solves)
-        changes = jax.tree.map(lambda parts: jnp.sum(parts, axis=0), each.contents)
-        worst = jax.tree.map(jnp.maximum, start.after(total, end).solves, solves)
-        return After(added(total, changes), worst)
+        each, solved = jax.vmap(of_source)(jnp.arange(len(w)))
+        solves = jax.tree.map(lambda facts: jnp.max(facts, axis=0), solved)
+        change = jax.tree.map(lambda parts: jnp.sum(parts, axis=0), each)
+        worst = jax.tree.map(jnp.maximum, start.solves(end), solves)
+        return After(jax.tree.map(jnp.add, total, change.parts), worst)
 
 
 def _of_source(
-    start: Stage, drift: Contents, h: Array, w: Array, pairs: Array, j: Array, by_source: Any
-) -> After:
-    """The change of the contents by source j in `Weak2`, in place of contents.
+    start: Stage, drift: Change, h: Array, w: Array, pairs: Array, j: Array, by_source: Any
+) -> tuple[Change, Solves | None]:
+    """The change of the contents by source j in `Weak2`, and how loops were solved for it.
 
     `w` are the increments, `[size]`, which `by_source` makes a dictionary, and `pairs` what stands
     for their double integrals, `[size, size]`.
@@ -217,24 +220,22 @@ def _of_source(
     unit = (jnp.arange(w.shape[0]) == j).astype(w.dtype)
     column = start.diffusion(by_source(unit * root))
     later = start.t + h.astype(start.t.dtype)
-    up, down = (start.at(later, start.plus(drift, scaled(s, column))) for s in (1, -1))
+    up, down = (start.at(later, start.plus(drift, s * column)) for s in (1, -1))
     own = (w[j] ** 2 - h) / root
-    changes = [
-        up.diffusion(by_source(unit * (w[j] + own) / 4)),
-        down.diffusion(by_source(unit * (w[j] - own) / 4)),
-        start.diffusion(by_source(unit * w[j] / 2)),
-    ]
+    change = (
+        up.diffusion(by_source(unit * (w[j] + own) / 4))
+        + down.diffusion(by_source(unit * (w[j] - own) / 4))
+        + start.diffusion(by_source(unit * w[j] / 2))
+    )
     if len(w) == 1:
-        return start.after(added(*changes), up, down)
+        return change, start.solves(up, down)
     # What moving along column j does to the other columns.
-    above, below = (start.at(start.t, start.plus(scaled(s, column))) for s in (1, -1))
+    above, below = (start.at(start.t, start.plus(s * column)) for s in (1, -1))
     others, mixed = w * (1 - unit), pairs[j] * (1 - unit) / root
-    changes += [
-        above.diffusion(by_source((others + mixed) / 4)),
-        below.diffusion(by_source((others - mixed) / 4)),
-        start.diffusion(by_source(-others / 2)),
-    ]
-    return start.after(added(*changes), up, down, above, below)
+    change += above.diffusion(by_source((others + mixed) / 4))
+    change += below.diffusion(by_source((others - mixed) / 4))
+    change += start.diffusion(by_source(-others / 2))
+    return change, start.solves(up, down, above, below)
 
 
 # The short forms of methods.

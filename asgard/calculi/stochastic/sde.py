@@ -20,6 +20,7 @@ from ...circuits.terms import brief
 from ...errors import CircuitError
 from ..convergence import Solves, worst
 from ..pointwise import Contents, Feeds, Guesses, Pointwise
+from .change import Change
 from .correlation import Correlation
 from .jumps import Jumps
 from .noise import Source
@@ -98,25 +99,30 @@ class Stage:
     contents: Contents
     feeds: Feeds
 
-    def drift(self, length: Any) -> Contents:
+    def drift(self, length: Any) -> Change:
         """The drifts times a length of time; 0 for other state atoms."""
-        return self._changes(length, None)
+        return self._change(length, None)
 
-    def diffusion(self, increments: Increments) -> Contents:
+    def diffusion(self, increments: Increments) -> Change:
         """The diffusions times increments of the independent sources; 0 for other state atoms."""
-        _check(increments)
-        return self._changes(None, increments)
+        self._check_increments(increments)
+        return self._change(None, increments)
 
-    def change(self, length: Any, increments: Increments) -> Contents:
+    def change(self, length: Any, increments: Increments) -> Change:
         """The sum of both."""
-        _check(increments)
-        return self._changes(length, increments)
+        self._check_increments(increments)
+        return self._change(length, increments)
 
-    def plus(self, *changes: Contents) -> Contents:
+    def plus(self, *changes: Change) -> Contents:
         """The contents with some changes added."""
         for change in changes:
-            self._check_contents("plus", change)
-        return added(self.contents, *changes)
+            if not isinstance(change, Change) or not self._is_like_contents(change.parts):
+                raise CircuitError(
+                    "plus of a stochastic step takes changes of the shapes of start.contents, as "
+                    f"start.drift(h) gives them, not {change!r:.80}"
+                )
+        parts = (change.parts for change in changes)
+        return jax.tree.map(lambda *parts: sum(parts[1:], parts[0]), self.contents, *parts)
 
     def at(self, t: Array, contents: Contents) -> "Stage":
         """The equation at another time and state."""
@@ -125,18 +131,40 @@ class Stage:
 
     def after(self, contents: Contents, *stages: "Stage") -> After:
         """The end of the step that starts at this stage; `stages` are the others that it read."""
-        return After(contents, worst(self.feeds.solves, *(s.feeds.solves for s in stages)))
+        self._check_contents("after", contents)
+        return After(contents, self.solves(*stages))
+
+    def solves(self, *stages: "Stage") -> Solves | None:
+        """How loops were solved at this stage and at others."""
+        return worst(self.feeds.solves, *(stage.feeds.solves for stage in stages))
+
+    def _is_like_contents(self, given: Any) -> bool:
+        shapes = [part.shape for part in self.contents]
+        return isinstance(given, tuple | list) and [jnp.shape(part) for part in given] == shapes
 
     def _check_contents(self, name: str, given: Any) -> None:
         """Raises `CircuitError` where a method hands over something else than contents."""
-        shapes = [part.shape for part in self.contents]
-        if not isinstance(given, tuple | list) or [jnp.shape(part) for part in given] != shapes:
+        if not self._is_like_contents(given):
             raise CircuitError(
-                f"{name} of a stochastic step takes arrays of the shapes of start.contents, one "
-                f"for each register, as start.drift(h) gives them, not {given!r:.80}"
+                f"{name} of a stochastic step takes contents, as start.plus(...) gives them, not "
+                f"{given!r:.80}"
             )
 
-    def _changes(self, length: Any, independent: Increments | None) -> Contents:
+    def _check_increments(self, increments: Any) -> None:
+        """Raises `CircuitError` where a method gives no increments by source."""
+        names = [source.name for source in self.equation.sources]
+        if not isinstance(increments, Mapping):
+            raise CircuitError(
+                "a diffusion takes increments by source, such as noise.increment, not "
+                f"{increments!r}; noise.integral is there for methods with needs_integral = True"
+            )
+        if set(increments) != set(names):
+            raise CircuitError(
+                f"a diffusion takes one increment for each source, which are {', '.join(names)}, "
+                f"not for {', '.join(map(str, increments)) or 'none'}"
+            )
+
+    def _change(self, length: Any, independent: Increments | None) -> Change:
         factor, increments = self.equation.factor, independent
         if increments is not None and factor is not None:
             increments = self.equation.correlation.mixed(factor, increments)
@@ -148,26 +176,7 @@ class Stage:
                 found.append(value * increments[node.atom.noise].astype(value.dtype))
             else:
                 found.append(jnp.zeros_like(value))
-        return tuple(found)
-
-
-def _check(increments: Any) -> None:
-    """Raises `CircuitError` where a method gives no increments by source."""
-    if not isinstance(increments, Mapping):
-        raise CircuitError(
-            "a diffusion takes increments by source, such as noise.increment, not "
-            f"{increments!r}; noise.integral is there for methods with needs_integral = True"
-        )
-
-
-def added(contents: Contents, *changes: Contents) -> Contents:
-    """The sum of contents, part by part."""
-    return jax.tree.map(lambda *parts: sum(parts[1:], parts[0]), contents, *changes)
-
-
-def scaled(factor: Any, contents: Contents) -> Contents:
-    """Contents times a number."""
-    return jax.tree.map(lambda part: part * jnp.asarray(factor).astype(part.dtype), contents)
+        return Change(tuple(found))
 
 
 def _shapes(

@@ -39,6 +39,32 @@ class Greedy(ag.StochasticMethod):
         return start.after(start.plus(start.diffusion(noise.integral)))
 
 
+class Late(ag.StochasticMethod):
+    """Ends at a change of the contents, not at contents."""
+
+    def step(self, start, h, noise):
+        return start.after(start.change(h, noise.increment))
+
+
+class Stray(ag.StochasticMethod):
+    """Gives the increment of a source that the circuit has not."""
+
+    def step(self, start, h, noise):
+        return start.after(start.plus(start.diffusion({"V": h})))
+
+
+class Platen(ag.StochasticMethod):
+    """Platen's step of strong order 1 without derivatives (KP 11.1.3), by changes' arithmetic."""
+
+    def step(self, start, h, noise):
+        (w,) = noise.increment.values()
+        root = jnp.sqrt(h)
+        up = start.at(start.t, start.plus(start.drift(h), start.diffusion({"W": root})))
+        own = {"W": (w * w - h) / (2 * root)}
+        moved = start.change(h, noise.increment) + (up.diffusion(own) - start.diffusion(own))
+        return start.after(start.plus(np.float64(2.0) * (moved * 0.5)), up)
+
+
 def end(method):
     """dx = mu x dt + sigma x dW from 1, after one step."""
     calculus = ag.Stochastic(steps=1, method=method, noise={"W": [INCREMENT]})
@@ -50,6 +76,12 @@ def test_a_method_from_outside_with_a_number_of_its_own_has_its_gradient():
     moved = MU * STEP + SIGMA * INCREMENT
     np.testing.assert_allclose(value, 1 + moved + 0.25 * MU * STEP * moved, rtol=1e-14)
     np.testing.assert_allclose(slope, MU * STEP * moved, rtol=1e-14)
+
+
+def test_changes_add_up_and_take_factors():
+    square = (INCREMENT**2 - STEP) / (2 * STEP**0.5)
+    more = SIGMA * (MU * STEP + SIGMA * STEP**0.5) * square
+    np.testing.assert_allclose(end(Platen()), 1 + MU * STEP + SIGMA * INCREMENT + more, rtol=1e-14)
 
 
 def test_strings_are_short_forms_of_classes():
@@ -72,6 +104,8 @@ def test_strings_are_short_forms_of_classes():
     ("wrong", "message"),
     [
         (lambda: end(Bare()), r"Bare: step must return start\.after"),
+        (lambda: end(Late()), r"after of a stochastic step takes contents, as start\.plus"),
+        (lambda: end(Stray()), "one increment for each source, which are W, not for V"),
         (lambda: end(Greedy()), r"noise.integral is there .* needs_integral = True"),
         (lambda: ag.Stochastic(steps=1, method=ag.Euler), "an object such as Milstein"),
         (
