@@ -333,7 +333,8 @@ def first_size(
 ) -> Array:
     """A size for the first step, `[*lanes]` (Hairer, Nørsett and Wanner, section II.4).
 
-    An entry that starts at zero has no scale of its own, and is measured by what it moves by.
+    An entry that starts at zero has no scale of its own, and is measured by what it moves by. One
+    that starts near zero makes the size at which the slope is probed small, but not the step.
     """
     count = system.differential
     values, speeds = lax.abs(point.state[:count]), lax.abs(slope[:count])
@@ -351,7 +352,9 @@ def first_size(
     second = lax.reduce_max(bend / scale, (0,)) / first
     second = jnp.maximum(second, lax.reduce_max(jnp.where(values > 0, speeds / scale, 0), (0,)))
     size = jnp.where(second > 0, (0.01 / second) ** (1 / order), 100 * first)
-    size = jnp.minimum(jnp.where(jnp.isfinite(size), size, first), 100 * first)
+    slowest = lax.reduce_max(jnp.where(jnp.isfinite(lasts), lasts, 0), (0,))
+    most = lax.max(100 * first, slowest.astype(first.dtype))
+    size = jnp.minimum(jnp.where(jnp.isfinite(size), size, first), most)
     return jnp.minimum(size, longest).astype(point.time.dtype)
 
 
