@@ -14,20 +14,27 @@ from jaxtyping import Array, Float, Inexact
 from .methods.defect import DEFECT, NOISE
 from .methods.method import Attempt, Reach, StepMethod, Stretch
 from .path import Taken
-from .system import Point, StepControl, System, polynomial_at, sizes_of
+from .polynomial import polynomial_at, value_at
+from .system import Point, StepControl, System, sizes_of
 
 
 class Pause(eqx.Module):
     """Where a run stands: what it takes to go on as if it had not stopped.
 
-    `point` is the start of the last step, `coefficients` are that step's polynomial in powers of
-    (t - start) / `unit`, and `last` is the time to which the run came, within the step.
+    `point` is the start of the last step, `coefficients` are that step's polynomial in
+    (t - start) / `unit` with a `centre`, and `last` is the time to which the run came, within the
+    step.
     """
 
     point: Point
     coefficients: Inexact[Array, "orders state"]
     unit: Float[Array, ""]
+    centre: Float[Array, ""]
     last: Float[Array, ""]
+
+    def at(self, offset: Array) -> Array:
+        """The state at an offset from the start of the last step."""
+        return value_at(self.coefficients, offset / self.unit, self.centre)
 
 
 class Step(eqx.Module):
@@ -51,7 +58,7 @@ def ends(pause: Pause, direction: Array) -> tuple[Array, Array]:
     """
     point = pause.point
     offset = 16 * direction * jnp.finfo(point.time.dtype).eps * jnp.abs(point.time)
-    after = polynomial_at(pause.coefficients, offset / pause.unit)
+    after = pause.at(offset)
     return (
         jnp.stack([point.time, point.time + offset]),
         jnp.stack([point.state, jnp.where(jnp.isfinite(after), after, point.state)]),
@@ -69,14 +76,14 @@ def resume(
     """
     point = pause.point
     offset = pause.last - point.time - point.late
-    old = polynomial_at(pause.coefficients, offset / pause.unit) + point.remainder
+    old = pause.at(offset) + point.remainder
     afresh = start(pause.last, old)
     if point.memory is None:
         return afresh, jnp.zeros((), bool)
     direction = jnp.where(ts[-1] < ts[0], -1.0, 1.0).astype(ts.dtype)
     stretch = Stretch(pause.unit, pause.unit, point.time + point.late + pause.unit)
     curve = method.curve(system, point.time, point.state, stretch)
-    new = polynomial_at(curve, offset / pause.unit) + point.remainder
+    new = value_at(curve, offset / pause.unit, method.centre) + point.remainder
     scale = sizes_of(system, jnp.maximum(jnp.abs(old), jnp.abs(point.state)))
     allowed = DEFECT * (control.atol + control.rtol * scale)
     allowed += NOISE * jnp.finfo(ts.dtype).eps * jnp.max(scale)
@@ -149,6 +156,7 @@ def _stretch(method: StepMethod, offset: Array, reach: Reach) -> Stretch:
 
 
 def advance(
+    method: StepMethod,
     coefficients: Array,
     point: Point,
     stretch: Stretch,
@@ -158,7 +166,7 @@ def advance(
 ) -> Point:
     """The point at the end of a step that was taken, from its polynomial."""
     part = stretch.offset / stretch.unit
-    change = polynomial_at(coefficients[1:], part) * part
+    change = polynomial_at(coefficients[1:], part - method.centre) * part
     wall = next_breakpoint(point.time, direction, control)
     after = _end(point, stretch.offset, coefficients[0], change, clipped, wall, direction)
     return dataclasses.replace(after, step=jnp.abs(stretch.offset))

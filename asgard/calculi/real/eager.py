@@ -27,7 +27,6 @@ from ..rows import only
 from ..trajectory import Trajectory
 from .adaptive import Pause, start
 from .options import Options
-from .system import polynomial_at
 from .tolerances import RTOL, TRACE, by_entry, held_by
 
 MEANINGS: Meanings = {
@@ -111,7 +110,8 @@ class _Integration:
         outputs, names = only(jnp.arange(count) < good, (outputs, names))
         last = jnp.asarray(reached, self.pointwise.time_dtype)
         flat = jnp.concatenate([jnp.asarray(y), *map(jnp.ravel, self.guesses)])
-        pause = Pause(start(last, flat), flat[None], jnp.ones_like(last), last)
+        unit, centre = jnp.ones_like(last), jnp.zeros_like(last)
+        pause = Pause(start(last, flat), flat[None], unit, centre, last)
         loops = self.pointwise.cut.loop_names
         return Trajectory(
             ts=ts,
@@ -191,4 +191,4 @@ class _Integration:
                 f"state must be the state of a trajectory of this circuit, not {state!r:.60}"
             )
         offset = state.last - state.point.time - state.point.late
-        return np.asarray(polynomial_at(state.coefficients, offset)[:size])
+        return np.asarray(state.at(offset)[:size])

@@ -19,8 +19,9 @@ from . import runs
 from .adaptive import advance, at_number, stretch_of
 from .methods.method import StepMethod, Stretch
 from .path import Path, Taken
+from .polynomial import value_at
 from .runs import Arguments, Problem, Run
-from .system import Point, StepControl, System, polynomial_at
+from .system import Point, StepControl, System
 
 # How many saved times one turn of the bounded loop reads off a step's polynomial.
 SAVES = 16
@@ -46,7 +47,7 @@ def retake_step(
     """A step that was taken from a point."""
     stretch = stretch_of(method, point, taken, last, direction, control)
     coefficients = method.curve(system, point.time, point.state, stretch)
-    end = advance(coefficients, point, stretch, taken.clipped, direction, control)
+    end = advance(method, coefficients, point, stretch, taken.clipped, direction, control)
     return Retaken(stretch, coefficients, end)
 
 
@@ -77,7 +78,7 @@ def retake(
         end, unit = step.end, jnp.where(active, step.stretch.unit, run.unit)
         coefficients = jnp.where(active, step.coefficients, run.coefficients)
         run = dataclasses.replace(run, coefficients=coefficients, unit=unit)
-        saved, covered = runs.save(run, end.time, ts, active, write)
+        saved, covered = runs.save(method, run, end.time, ts, active, write)
         kept = run.path
         if kept is not None:
             kept = paths.add_point(kept, run.point, run.steps, active, write)
@@ -123,7 +124,7 @@ def replay(problem: Problem, arguments: Arguments, path: Path, taken: Array) -> 
         passed = direction * (times - point.time) >= 0  # not beside a breakpoint at a start
         offsets = jnp.where(covered & passed, times - point.time - point.late, 0)
         parts = offsets / step.stretch.unit
-        values = coefficients[0] + jax.vmap(lambda s: polynomial_at(coefficients[1:], s) * s)(parts)
+        values = jax.vmap(lambda part: value_at(coefficients, part, method.centre))(parts)
         # Reverse mode takes each row to be written once: what is not covered goes past the last.
         rows = jnp.where(covered, places, count + jnp.arange(width, dtype=places.dtype))
         number = run.count + jnp.sum(covered, dtype=run.count.dtype)

@@ -20,7 +20,8 @@ from ...jaxprs.sparsity import Pattern
 from . import path as paths
 from .adaptive import Step, at_number, reach_of, take_step
 from .methods.method import MOST_REFUSED, NO_STEP, OK, OUT_OF_STEPS, STIFF, StepMethod
-from .system import Point, StepControl, System, polynomial_at
+from .polynomial import value_at
+from .system import Point, StepControl, System
 
 # A field of more equations is evaluated in a loop.
 LONG = 100
@@ -217,7 +218,7 @@ def run(
         status = jnp.where(active, attempt.status, run.status)
         good = active & attempt.accepted
         run = _with_polynomial(problem.method, system, run, step, ts, active)
-        saved, covered = save(run, step.after.time, ts, good, write)
+        saved, covered = save(problem.method, run, step.after.time, ts, good, write)
         path = run.path
         if path is not None:
             number = jnp.where(first, 0, run.steps + earlier)
@@ -314,6 +315,7 @@ def _covers(number: Array, end: Array, ts: Array) -> Array:
 
 
 def save(
+    method: StepMethod,
     run: Run,
     end: Array,
     ts: Array,
@@ -334,7 +336,7 @@ def save(
         passed = direction * (time - run.point.time) >= 0  # not beside a breakpoint at a start
         offset = jnp.where(covered & passed, time - run.point.time - run.point.late, 0)
         part = offset / run.unit
-        value = run.coefficients[0] + polynomial_at(run.coefficients[1:], part) * part
+        value = value_at(run.coefficients, part, method.centre)
         return write(saved, jnp.where(covered, number, count), value), number + covered
 
     start = run.saved, run.count

@@ -41,8 +41,9 @@ from .methods.method import StepMethod
 from .methods.taylor import Taylor
 from .options import Options
 from .path import Path, Taken
+from .polynomial import value_at
 from .runs import Run, Storage
-from .system import Point, StepControl, System, polynomial_at
+from .system import Point, StepControl, System
 from .tolerances import RTOL, TRACE, by_entry, held_by
 
 # Jacobians of fewer numbers are formed whole; of more, the pattern itself would fill the memory.
@@ -106,7 +107,8 @@ class Simulation:
             point, coefficients = start(self.ts[-1], states[0]), jnp.zeros((1, 0), self.dtype)
             unit = jnp.ones_like(point.time)
         last = jnp.where(found == count, self.ts[-1], point.time)
-        pause = Pause(point, coefficients, unit, last)
+        centre = jnp.asarray(self.method.centre, unit.dtype)
+        pause = Pause(point, coefficients, unit, centre, last)
         dense = (path, again + counts["steps"], last) if storage.dense else None
         times, loops = self.ts, self.cut.loop_names
         counts |= {"reached": last, "kernel": is_kernel}
@@ -203,7 +205,7 @@ class Simulation:
             stretch = stretch_of(self.method, point, taken, self.ts[-1], direction, control)
             curve = self.method.curve(self._system, point.time, point.state, stretch)
             offset = time - point.time - point.late
-            return self._wires(time, polynomial_at(curve, offset / stretch.unit))
+            return self._wires(time, value_at(curve, offset / stretch.unit, self.method.centre))
 
         return only(inside & (rows > 0), jax.vmap(one)(times)).apart()
 
@@ -474,8 +476,8 @@ class Simulation:
             point.step.astype(time),
             jax.lax.stop_gradient(as_known(point.memory, memory)) if known else None,
         )
-        unit, last = state.unit.astype(time), state.last.astype(time)
-        return Pause(point, state.coefficients.astype(dtype), unit, last)
+        unit, centre, last = (x.astype(time) for x in (state.unit, state.centre, state.last))
+        return Pause(point, state.coefficients.astype(dtype), unit, centre, last)
 
     def control(self) -> StepControl:
         """Tolerances by entry, and the bounds of steps."""

@@ -29,9 +29,10 @@ from . import runs
 from .adaptive import at_number, index_of_next, stretch_of
 from .methods.method import Stretch
 from .path import Path, Taken
+from .polynomial import orders
 from .retake import retake_step
 from .runs import Arguments, Problem, Run
-from .system import Point, orders
+from .system import Point
 
 # The fields of a point that carry derivatives.
 POINT = ("time", "late", "state", "remainder", "step")
@@ -197,15 +198,16 @@ class Sweep:
 
             s = size, or w - t - l where the breakpoint w clips it
             c = curve(t, y, s, θ), where c₀ = y
-            y⁺ = Σ cₖ xᵏ + r,  x = s / u,  t⁺ = t + l + s
-            vⱼ = Σ cₖ xⱼᵏ,  xⱼ = sⱼ / u,  sⱼ = τⱼ - t - l, for each saved time τⱼ in the step
+            y⁺ = Σ cₖ pₖ(x) + r,  x = s / u,  t⁺ = t + l + s
+            vⱼ = Σ cₖ pₖ(xⱼ),  xⱼ = sⱼ / u,  sⱼ = τⱼ - t - l, for each saved time τⱼ in the step
 
-        with the unit u of the polynomial, a constant. Its transpose takes the cotangents ȳ⁺ and t̄⁺
-        of the end and v̄ⱼ of the saved states to
+        with p₀ = 1, pₖ(x) = x (x - m)ᵏ⁻¹, and the unit u and the centre m of the polynomial, which
+        are constants. Its transpose takes the cotangents ȳ⁺ and t̄⁺ of the end and v̄ⱼ of the saved
+        states to
 
-            c̄ₖ = xᵏ ȳ⁺ + Σⱼ xⱼᵏ v̄ⱼ
+            c̄ₖ = pₖ(x) ȳ⁺ + Σⱼ pₖ(xⱼ) v̄ⱼ
             (t̄, ȳ, s̃, θ̄) = curveᵀ(c̄), to which c̄₀ adds itself to ȳ, and not through curve
-            s̄ = s̃ + Σ k cₖ xᵏ⁻¹ ȳ⁺ / u where clipped, else 0;  s̄ⱼ = Σ k cₖ xⱼᵏ⁻¹ v̄ⱼ / u
+            s̄ = s̃ + Σ cₖ pₖ'(x) ȳ⁺ / u where clipped, else 0;  s̄ⱼ = Σ cₖ pₖ'(xⱼ) v̄ⱼ / u
             r̄ = ȳ⁺,  τ̄ⱼ = s̄ⱼ
             l̄ = t̄⁺ - s̄ - Σ s̄ⱼ, and t̄ grows by as much; where clipped t̄⁺ goes to w̄ = t̄⁺ + s̄ instead.
         """
@@ -236,10 +238,10 @@ class Sweep:
         )
         ts, stops = found.ts, found.breakpoints
         if self.timed:
-            across = _along(coefficients, pushed) / unit + pulled.offset
+            across = self._along(coefficients, pushed) / unit + pulled.offset
             across = jnp.where(step.clipped, across, 0)
             shift = jnp.where(step.clipped, 0, end.time) - across
-            shift -= _along(coefficients, moved) / unit
+            shift -= self._along(coefficients, moved) / unit
             earlier = dataclasses.replace(
                 earlier, time=earlier.time + shift, late=earlier.late + shift
             )
@@ -306,7 +308,7 @@ class Sweep:
             ts, number = carry
             here, offset, value, passed = self._covered(step, number)
             unit = step.stretch.unit
-            along = _along(coefficients, _curve(self.problem, offset / unit, value)) / unit
+            along = self._along(coefficients, _curve(self.problem, offset / unit, value)) / unit
             slope = jnp.where(passed, along, 0)
             row = jnp.maximum(number, 0)
             kept = jnp.where(here, slope, at_number(ts, row))
@@ -352,6 +354,22 @@ class Sweep:
         changing = flagged(self.wanted, constants[method.derived])
         coefficients, back = jax.vjp(run, time, state, offset, changing)
         return _Pulled(coefficients, *back(jnp.where(step.active, curve, 0)))
+
+    def _along(self, coefficients: Array, curve: Array) -> Array:
+        """The cotangent of the part, where `curve` is the coefficients'.
+
+        With v = x - m, pₖ' = vᵏ⁻¹ + (k - 1) pₖ₋₁ and vᵏ = pₖ - m vᵏ⁻¹.
+        """
+        centre = self.problem.method.centre
+        if centre:
+            power, rows = curve[0], []
+            for k in range(1, len(coefficients)):
+                rows.append(power + (k - 1) * curve[k - 1])
+                power = curve[k] - centre * power
+            slopes = coefficients[1:] * jnp.stack(rows)
+        else:
+            slopes = (orders(coefficients) * coefficients)[1:] * curve[:-1]
+        return jnp.sum(jnp.real(slopes), axis=(0, 1))
 
     def _with_path(self, found: Cotangents, path: Path, step: Array, active: Array) -> Cotangents:
         """With the cotangents of the path's row, if a step has one."""
@@ -406,20 +424,15 @@ def transposed(problem: Problem, wanted: Sequence[bool], timed: bool) -> Program
     return trace(pull, *avals, curve)
 
 
-def _curve(problem: Problem, offset: Array, cotangent: Array) -> Array:
-    """The coefficients' cotangent from that of the polynomial's value at an offset."""
+def _curve(problem: Problem, part: Array, cotangent: Array) -> Array:
+    """The coefficients' cotangent from that of the polynomial's value at a part of its unit."""
 
     def power(carry: Array, _: None) -> tuple[Array, Array]:
-        return carry * offset, carry
+        return carry * (part - problem.method.centre), carry
 
-    _, powers = lax.scan(power, jnp.ones_like(offset), length=problem.degree + 1)
+    _, powers = lax.scan(power, part, length=problem.degree)
+    powers = jnp.concatenate([jnp.ones_like(part)[None], powers])
     return powers[:, None].astype(cotangent.dtype) * cotangent
-
-
-def _along(coefficients: Array, curve: Array) -> Array:
-    """The offset's cotangent, where `curve` is the coefficients'."""
-    slopes = (orders(coefficients) * coefficients)[1:] * curve[:-1]
-    return jnp.sum(jnp.real(slopes), axis=(0, 1))
 
 
 def _row(rows: Array, row: Array) -> Array:

@@ -8,8 +8,6 @@ from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
-import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Inexact
 
@@ -92,27 +90,3 @@ def sizes_of(system: System, values: Array, axis: int = 0) -> Array:
     if values.shape[axis] > system.size:
         values = lax.slice_in_dim(values, 0, system.size, axis=axis)
     return lax.abs(values)
-
-
-def polynomial_at(coefficients: Array, offset: Array) -> Array:
-    """The sum of coefficients[k] offset^k; the offset is broadcast against a coefficient."""
-    # Plain lax operations: this is traced many times, and jnp's indexing takes most of that time.
-    # Each row keeps its axis to the end: XLA moves a reshape over one operation in a pass over the
-    # whole program, so one in each term costs as many passes as there are terms.
-    order, *shape = jnp.broadcast_shapes(coefficients.shape, offset.shape)
-    if coefficients.shape[1:] != tuple(shape):
-        coefficients = lax.broadcast_in_dim(coefficients, (order, *shape), range(coefficients.ndim))
-    *rows, value = lax.split(coefficients, (1,) * order)
-    factor = lax.convert_element_type(offset, coefficients.dtype)
-    places = range(value.ndim - factor.ndim, value.ndim)
-    factor = lax.broadcast_in_dim(factor, value.shape, places)
-    while rows:
-        value = lax.add(lax.mul(value, factor), rows.pop())
-    return lax.squeeze(value, (0,))
-
-
-def orders(coefficients: Array) -> np.ndarray:
-    """The order of each coefficient, beside it."""
-    dtype = jnp.finfo(coefficients.dtype).dtype
-    orders = np.arange(coefficients.shape[0], dtype=dtype)
-    return orders.reshape((-1,) + (1,) * (coefficients.ndim - 1))

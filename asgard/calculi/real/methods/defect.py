@@ -18,7 +18,8 @@ from jax import lax
 from jaxtyping import Array
 
 from ....jaxprs.fences import computed_once
-from ..system import Point, StepControl, System, any_of, orders, polynomial_at, sizes_of
+from ..polynomial import orders, polynomial_at
+from ..system import Point, StepControl, System, any_of, sizes_of
 
 # How many sizes a step may refuse before the run fails.
 REJECTIONS = 64

@@ -89,9 +89,12 @@ class Attempt(eqx.Module):
 class StepMethod(eqx.Module):
     """How a step is made. A method of your own is a subclass, as `Tsit5` is.
 
-    The polynomial of a step is in powers of (t - start) / unit, where start is the time of the
-    step's point.
+    The polynomial of a step is c₀ + s (c₁ + c₂ v + c₃ v² + ...), where s = (t - start) / unit and
+    v = s - centre. The start is the time of the step's point. With the centre 0 these are the
+    powers of s.
     """
+
+    centre: ClassVar[float] = 0.0
 
     # The programs of the system that it asks for: "field", "expand", "jacobian".
     reads: ClassVar[tuple[str, ...]] = ("field",)

@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, Inexact
 
 from ....errors import CircuitError
 from ....jaxprs.fences import computed_once
+from ..polynomial import centred, rescaled
 from ..system import Point, StepControl, System, sizes_of
 from .method import NO_STEP, NONFINITE, OK, Attempt, Reach, StepMethod, Stretch
 from .tableau import Row, Tableau
@@ -48,6 +49,8 @@ class RungeKutta(StepMethod):
     else:
         tableau: eqx.AbstractClassVar[Tableau]
 
+    centre: ClassVar[float] = 0.5
+
     def __check_init__(self):
         name = type(self).__name__
         if not isinstance(self.tableau, Tableau):
@@ -57,6 +60,11 @@ class RungeKutta(StepMethod):
 
     def degree(self, dtype: Any) -> int:
         return len(self.tableau.dense[0])
+
+    @property
+    def _dense(self) -> np.ndarray:
+        """The weights of the slopes in the rows of a polynomial, `[stages, degree]`."""
+        return centred(np.array(self.tableau.dense).T, self.centre).T
 
     def start(self, system: System, point: Point, control: StepControl, reach: Reach) -> Point:
         slope = system.field(point.time, point.state)
@@ -112,16 +120,16 @@ class RungeKutta(StepMethod):
     def curve(self, system: System, time: Array, state: Array, stretch: Stretch) -> Array:
         # A loop over the stages: what is written out has derivatives that are many times as long.
         slopes, _ = self._in_turn(system, time, state, [], self._count, stretch)
-        dense = _beside(self.tableau.dense, slopes)
-        rows = lax.reduce_sum(dense * slopes[:, None], (0,))
+        dense = _beside(self._dense, slopes)
+        rows = lax.reduce_sum(dense * slopes[:, None], (0,)) * stretch.offset
         # The unit is a constant; the polynomial is one in powers of the offset. Both are 0 where
         # there is no step.
         offset = jnp.where(stretch.offset == 0, 1, stretch.offset)
         ratio = jnp.where(stretch.offset == 0, 1, stretch.unit / offset)
-        factors = jnp.stack([stretch.offset * ratio**k for k in range(1, len(rows) + 1)])
+        rows = rescaled(rows, ratio, self.centre)
         rows = jax.vmap(lambda row: _with_guesses(system, row, jnp.zeros_like(row)))(rows)
         begin = _with_guesses(system, state, slopes[0])
-        return jnp.concatenate([begin[None], rows * factors[:, None]])
+        return jnp.concatenate([begin[None], rows])
 
     def _stages(
         self, system: System, time: Array, state: Array, slope: Array, stretch: Stretch
@@ -218,7 +226,7 @@ class RungeKutta(StepMethod):
             stage = state + self._moved(row, slopes, stretch)
             stage = _with_guesses(system, stage, slopes[-1])
             slopes.append(system.field(_time(time, part, stretch), stage))
-        columns = zip(*self.tableau.dense, strict=True)
+        columns = zip(*self._dense.tolist(), strict=True)
         powers = [self._combined(column, slopes) * stretch.offset for column in columns]
         powers = [_with_guesses(system, power, jnp.zeros_like(power)) for power in powers]
         return jnp.stack([begin, *powers])

@@ -18,7 +18,8 @@ from jaxtyping import Array
 from ....circuits.fields import check_count
 from ....errors import CircuitError
 from ....jaxprs.fences import computed_once
-from ..system import Point, StepControl, System, polynomial_at, sizes_of
+from ..polynomial import polynomial_at
+from ..system import Point, StepControl, System, sizes_of
 from .defect import largest_size
 from .method import NO_STEP, NONFINITE, OK, Attempt, Reach, StepMethod, Stretch
 

@@ -13,6 +13,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from .....errors import CircuitError
+from ...polynomial import rescaled
 from ...system import Point, StepControl, System
 from ..method import NEWTON, NO_STEP, NONFINITE, OK, Attempt, Reach, StepMethod, Stretch
 from ..runge_kutta import first_size, past
@@ -20,7 +21,7 @@ from .collocation import collocate
 from .factors import Factors, blank, factored
 from .newton import Scale, Search, search
 from .stages import Stages, combine, differential, rounding, stages_of
-from .tableau import NODES, Tableau, tableau
+from .tableau import CENTRE, NODES, Tableau, tableau
 
 # By how much a step may shrink or grow, and how much smaller it is than what the error allows.
 LEAST, MOST, SAFETY = 0.2, 8.0, 0.9
@@ -82,6 +83,7 @@ class Radau(StepMethod):
     reads: ClassVar[tuple[str, ...]] = ("field", "jacobian")
     solves_loops: ClassVar[bool] = True
     derived: ClassVar[str] = "field"
+    centre: ClassVar[float] = CENTRE
 
     def __check_init__(self):
         if type(self.stages) is not int or self.stages not in NODES:
@@ -187,12 +189,12 @@ class Radau(StepMethod):
         # there is no step.
         offset = jnp.where(stretch.offset == 0, 1, stretch.offset)
         ratio = jnp.where(stretch.offset == 0, 1, stretch.unit / offset)
-        powers = jnp.stack([ratio**k for k in range(self.stages + 1)])
-        return self._polynomial(begin, z) * powers[:, None]
+        found = self._polynomial(begin, z)
+        return lax.concatenate([found[:1], rescaled(found[1:], ratio, self.centre)], 0)
 
     def _polynomial(self, begin: Array, z: Array) -> Array:
         """The coefficients from those of order 0, with guesses, and the stages."""
-        rows = combine(self.table.powers, z)
+        rows = combine(self.table.centred, z)
         nothing = jnp.zeros((len(rows), len(begin) - rows.shape[1], *rows.shape[2:]), rows.dtype)
         return lax.concatenate([begin[None], lax.concatenate([rows, nothing], 1)], 0)
 

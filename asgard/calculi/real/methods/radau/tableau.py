@@ -9,6 +9,9 @@ import functools
 
 import numpy as np
 
+# The middle of a step, about which its polynomial is written.
+CENTRE = 0.5
+
 # The zeros of P_s(2c - 1) - P_{s-1}(2c - 1), with the Legendre polynomials P.
 NODES: dict[int, tuple[float, ...]] = {
     3: (0.15505102572168219018, 0.64494897427831780982, 1.0),
@@ -41,7 +44,8 @@ class Tableau:
     - `slopes`: u'(c) = slopes z, `[stages, stages]`: the inverse of the matrix A.
     - `weights`: A itself.
     - `first_slope`: u'(0) = first_slope z, `[stages]`.
-    - `powers`: the coefficients of x, x², ... in u are powers z, `[stages, stages]`.
+    - `powers`: the coefficients of x, x², ... in u are powers z, `[stages, stages]`; `centred` has
+      those of x, x v, x v², ... with v = x - `CENTRE`.
     - `between`: how much larger the error of u between the nodes is, at most, than the one of
       order s + 1 in the next coefficient: the largest |x (x - c₁) ... (x - c_s)|.
     - `real`, `imaginary`: a and b of the eigenvalues a - b i of slopes, `[systems]`: first the real
@@ -55,6 +59,7 @@ class Tableau:
     weights: np.ndarray
     first_slope: np.ndarray
     powers: np.ndarray
+    centred: np.ndarray
     between: float
     real: np.ndarray
     imaginary: np.ndarray
@@ -78,7 +83,8 @@ def tableau(stages: int) -> Tableau:
         slopes=slopes,
         weights=np.linalg.inv(slopes),
         first_slope=derivatives[0],
-        powers=_powers(nodes),
+        powers=_powers(nodes, 0.0),
+        centred=_powers(nodes, CENTRE),
         between=_between(nodes),
         real=np.real(values),
         imaginary=np.imag(values),
@@ -99,13 +105,14 @@ def _differentiation(points: np.ndarray) -> np.ndarray:
     return matrix
 
 
-def _powers(nodes: np.ndarray) -> np.ndarray:
-    """The coefficients of x, x², ... of polynomials that are 0 at 0, from the values at nodes."""
+def _powers(nodes: np.ndarray, centre: float) -> np.ndarray:
+    """The coefficients of x, x v, x v², ... of polynomials that are 0 at 0, from the values at
+    nodes; v = x - centre."""
     columns = []
     for index, node in enumerate(nodes):
         others = np.delete(nodes, index)
-        # All terms of one coefficient have one sign: no digits are lost.
-        columns.append(np.poly(others)[::-1] / (node * np.prod(node - others)))
+        # About 0 all terms of one coefficient have one sign: no digits are lost.
+        columns.append(np.poly(others - centre)[::-1] / (node * np.prod(node - others)))
     return np.stack(columns, axis=1)
 
 

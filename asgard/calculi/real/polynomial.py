@@ -1,0 +1,72 @@
+"""The polynomial of a step: c₀ + s (c₁ + c₂ v + c₃ v² + ...), where v = s - centre.
+
+s is the time from the step's start in a unit. With the centre 0 these are the powers of s.
+Everything here may have lanes: one more axis at the end.
+"""
+
+import math
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array
+
+
+def polynomial_at(coefficients: Array, offset: Array) -> Array:
+    """The sum of coefficients[k] offset^k; the offset is broadcast against a coefficient."""
+    # Plain lax operations: this is traced many times, and jnp's indexing takes most of that time.
+    # Each row keeps its axis to the end: XLA moves a reshape over one operation in a pass over the
+    # whole program, so one in each term costs as many passes as there are terms.
+    order, *shape = jnp.broadcast_shapes(coefficients.shape, offset.shape)
+    if coefficients.shape[1:] != tuple(shape):
+        coefficients = lax.broadcast_in_dim(coefficients, (order, *shape), range(coefficients.ndim))
+    *rows, value = lax.split(coefficients, (1,) * order)
+    factor = lax.convert_element_type(offset, coefficients.dtype)
+    places = range(value.ndim - factor.ndim, value.ndim)
+    factor = lax.broadcast_in_dim(factor, value.shape, places)
+    while rows:
+        value = lax.add(lax.mul(value, factor), rows.pop())
+    return lax.squeeze(value, (0,))
+
+
+def value_at(coefficients: Array, part: Array, centre: Any) -> Array:
+    """The value of a step's polynomial at a part s of its unit.
+
+    That is c₀ + s (c₁ + c₂ v + c₃ v² + ...) with v = s - centre. A centre in the middle of the step
+    keeps the digits that powers of s lose: in float32 an oscillator's saved values were off by 1e-4
+    under a method of 7 stages.
+    """
+    return coefficients[0] + polynomial_at(coefficients[1:], part - centre) * part
+
+
+def rescaled(rows: Array, ratio: Array, centre: float) -> Array:
+    """The rows of a polynomial from order 1 on, in another unit that is `ratio` times as long.
+
+    In place of s q(s - centre) it is r s q(r s - centre) with the ratio r; the argument of q is
+    r v + (r - 1) centre with v = s - centre.
+    """
+    shift, found = (ratio - 1) * centre, rows[-1:]
+    for row in rows[-2::-1]:
+        nothing = jnp.zeros_like(row)[None]
+        by_v = jnp.concatenate([nothing, found]) * ratio
+        by_one = jnp.concatenate([found, nothing]) * shift
+        found = (by_v + by_one).at[0].add(row)
+    return found * ratio
+
+
+def centred(powers: np.ndarray, centre: float) -> np.ndarray:
+    """Coefficients of s, s², ..., along axis 0, as those of s, s v, s v², ...; v = s - centre."""
+    degree = len(powers)
+    shifts = [
+        [math.comb(k, j) * centre ** (k - j) if k >= j else 0.0 for k in range(degree)]
+        for j in range(degree)
+    ]
+    return np.tensordot(np.array(shifts), powers, 1)
+
+
+def orders(coefficients: Array) -> np.ndarray:
+    """The order of each coefficient, beside it."""
+    dtype = jnp.finfo(coefficients.dtype).dtype
+    orders = np.arange(coefficients.shape[0], dtype=dtype)
+    return orders.reshape((-1,) + (1,) * (coefficients.ndim - 1))
