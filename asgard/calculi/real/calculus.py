@@ -33,12 +33,12 @@ class Real(Calculus):
 
     **Arguments:**
 
-    - `method`: how a step is made: `ag.Taylor`, `ag.Tsit5`, `ag.Dopri8`, or one of your own. By
-      default the run chooses when it is traced, by the tightest number of `rtol`, where that is
-      known, and by the equation: `Dopri8` from 1e-11 on, `Taylor` below. States of more than 64
-      numbers, and equations with products of matrices, take `Tsit5` from 1e-4 on and `Dopri8`
-      below, of small matrices `Taylor` at the default tolerance. Small systems without products
-      that branch always take `Taylor`, whose steps find where.
+    - `method`: how a step is made: `ag.Taylor`, `ag.Tsit5`, `ag.Dopri8`, `ag.Radau` for stiff
+      systems, or one of your own. By default the run chooses when it is traced, by the tightest
+      number of `rtol`, where that is known, and by the equation: `Dopri8` from 1e-11 on, `Taylor`
+      below. States of more than 64 numbers, and equations with products of matrices, take `Tsit5`
+      from 1e-4 on and `Dopri8` below, of small matrices `Taylor` at the default tolerance. Small
+      systems without products that branch always take `Taylor`, whose steps find where.
     - `order`: short for `method=Taylor(order)`: the order of Taylor steps, 2 or more; by default 20
       in float64, 9 in float32. Under `compile`, the order of the series (also one for each
       dimension, by name; that along time is the order of the steps).
@@ -173,7 +173,7 @@ def _checked_method(method: Any, order: Any) -> StepMethod | None:
         raise CircuitError(
             f"Real: method must be a method of stepping such as Tsit5(), not {method!r}"
         )
-    if isinstance(order, int):
+    if order is not None:
         raise CircuitError("Real: order is that of Taylor steps: give Taylor(order) as the method")
     return method
 

@@ -15,7 +15,7 @@ from .path import Path
 class Dense(eqx.Module):
     """A run by the points where its steps started.
 
-    A time is evaluated by the Taylor series of the step that covers it, expanded anew: that keeps
+    A time is evaluated by the polynomial of the step that covers it, which is made anew: that keeps
     a step's memory at one state, and outputs are exact functions of it.
 
     `simulation` gives the run's `Simulation` of what it was run with, `arguments`.

@@ -92,6 +92,7 @@ def integrate(
         programs=programs,
         size=system.size,
         checks=_checks(programs["field"]),
+        branches=_branches(programs["field"]),
         pattern=system.pattern,
         algebraic=system.algebraic,
         degree=method.degree(begin.state.dtype),
@@ -147,11 +148,15 @@ def _with_constants_as_inputs(program: Program) -> tuple[Program, list[Array]]:
     return dataclasses.replace(program, inputs=inputs, constants=rest), values
 
 
+def _branches(field: Program) -> bool:
+    """Whether a field may jump or have kinks."""
+    return any(not traits(equation.name).smooth for equation in field.equations)
+
+
 def _checks(field: Program) -> int:
     """At which points of a step a field is checked."""
     names_time = any(field.inputs[0] in equation.ins for equation in field.equations)
-    branches = any(not traits(equation.name).smooth for equation in field.equations)
-    return CHECKS if names_time or branches else SMOOTH_CHECKS
+    return CHECKS if names_time or _branches(field) else SMOOTH_CHECKS
 
 
 class Integral(LaneCall):

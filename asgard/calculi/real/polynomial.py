@@ -37,6 +37,8 @@ def value_at(coefficients: Array, part: Array, centre: Any) -> Array:
     keeps the digits that powers of s lose: in float32 an oscillator's saved values were off by 1e-4
     under a method of 7 stages.
     """
+    if len(coefficients) == 1:
+        return coefficients[0]
     return coefficients[0] + polynomial_at(coefficients[1:], part - centre) * part
 
 

@@ -94,6 +94,7 @@ class Problem:
     programs: dict[str, Program]
     size: int
     checks: int
+    branches: bool
     pattern: Pattern | None
     algebraic: int
     degree: int
@@ -152,6 +153,7 @@ def system_of(
         pattern=problem.pattern,
         algebraic=problem.algebraic,
         solve=calls.get("solve"),
+        branches=problem.branches,
     )
 
 

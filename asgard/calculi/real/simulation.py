@@ -38,6 +38,7 @@ from . import integral
 from .adaptive import Pause, beside, ends, resume, start, stretch_of
 from .methods.choice import chosen
 from .methods.method import StepMethod
+from .methods.radau.factors import SMALL
 from .methods.taylor import Taylor
 from .options import Options
 from .path import Path, Taken
@@ -47,7 +48,7 @@ from .system import Point, StepControl, System
 from .tolerances import RTOL, TRACE, by_entry, held_by
 
 # Jacobians of fewer numbers are formed whole; of more, the pattern itself would fill the memory.
-SMALL, LARGEST_PATTERN = 32, 8192
+LARGEST_PATTERN = 8192
 
 
 class Simulation:
@@ -98,6 +99,7 @@ class Simulation:
             smallest = jnp.where(run.steps > 0, run.smallest, 0)
             counts = {"steps": run.steps, "rejected": run.rejected, "smallest_step": smallest}
             point, coefficients, unit = run.point, run.coefficients, run.unit
+            centre = jnp.full_like(unit, self.method.centre)
         else:
             states, found = jnp.zeros((count, 0), self.dtype), jnp.asarray(count)
             status = Status.ok
@@ -105,9 +107,8 @@ class Simulation:
             zero = jnp.zeros((), jnp.int32)
             counts = {"steps": zero, "rejected": zero, "smallest_step": zero.astype(self.ts.dtype)}
             point, coefficients = start(self.ts[-1], states[0]), jnp.zeros((1, 0), self.dtype)
-            unit = jnp.ones_like(point.time)
+            unit, centre = jnp.ones_like(point.time), jnp.zeros_like(point.time)
         last = jnp.where(found == count, self.ts[-1], point.time)
-        centre = jnp.asarray(self.method.centre, unit.dtype)
         pause = Pause(point, coefficients, unit, centre, last)
         dense = (path, again + counts["steps"], last) if storage.dense else None
         times, loops = self.ts, self.cut.loop_names

@@ -28,7 +28,8 @@ class System:
     where the method of stepping asks for none. The state is the first `size` entries of y. The
     others are guesses: f does not depend on them, and gives what they should have been. A Taylor
     step is checked at `checks` points, `one_by_one` or all at once. `in_turn` says that f is long:
-    what evaluates it many times is a loop, or compiles long.
+    what evaluates it many times is a loop, or compiles long. `branches` says that f may jump or
+    have kinks.
 
     If the last entries of the state, `algebraic` of them, are unknowns of loops, then f is 0 there
     where the loops are solved, and `solve(t, y)` gives y with these entries solved for. It is None
@@ -45,6 +46,7 @@ class System:
     pattern: Pattern | None = None
     algebraic: int = 0
     solve: Callable[[Array, Array], Array] | None = None
+    branches: bool = True
 
     @property
     def differential(self) -> int:

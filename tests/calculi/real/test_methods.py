@@ -209,11 +209,64 @@ def test_a_blow_up_is_a_status(name):
     assert 0.99 < float(run.stats["reached"]) <= 1.001
 
 
+@pytest.mark.parametrize("name", ["Dopri8", slow("Tsit5"), slow("Radau")])
+def test_a_compiled_run_goes_on_without_compilation(name):
+    circuit = pendulum(DAMPING, START)
+    whole = ag.simulate(circuit, [0.0, 1.5], calculus=options(name))
+    first = ag.simulate(circuit, [0.0, 0.9], calculus=options(name))
+    with jax.disable_jit():
+        rest = ag.simulate(circuit, [0.9, 1.5], calculus=options(name), state=first.state)
+    np.testing.assert_allclose(rest.output[-1], whole.output[-1], rtol=1e-7)
+
+
+@pytest.mark.parametrize(
+    "method", [ag.Radau(7), ag.Dopri8(), slow(ag.Tsit5()), slow(ag.Radau(3)), slow(ag.Radau(5))]
+)
+def test_saved_values_in_float32_are_as_exact_as_the_steps(method):
+    start = jnp.array([0.0, 1.0], jnp.float32)
+    circuit = ode(lambda y: jnp.stack([y[1], -y[0]]), start)
+    ts = jnp.linspace(0.0, 3.0, 41, dtype=jnp.float32)
+    found = ag.simulate(circuit, ts, calculus=ag.Real(method=method, rtol=1e-6, atol=1e-6)).output
+    np.testing.assert_allclose(found[:, 0], np.sin(ts.astype(float)), atol=4e-6)
+
+
+JUMPING = ["Dopri8", "Radau"]
+
+
+@pytest.mark.parametrize("name", JUMPING)
+def test_a_jump_of_the_slope_is_not_stepped_over(name):
+    """y' jumps from -0.1 to -1 where y falls below a threshold."""
+
+    def run(threshold):
+        circuit = ode(lambda y: jnp.where(y > threshold, -0.1, -1.0), jnp.ones(()))
+        calculus = ag.Real(method=METHODS[name], rtol=1e-6, atol=1e-6)
+        end = 10 * (1 - threshold) + 0.5
+        return ag.simulate(circuit, jnp.stack([0.0, end]), calculus=calculus).output[-1]
+
+    thresholds = jnp.linspace(0.9, 0.96, 101)
+    found = jax.jit(jax.vmap(run))(thresholds)
+    np.testing.assert_allclose(found, thresholds - 0.5, atol=1e-5)
+
+
+def test_slow_systems_and_poles_are_not_stiff():
+    taylor = ag.Real(rtol=1e-8, atol=1e-10)
+    constant = ode(lambda y: 0 * y + 1e-3, jnp.ones(()))
+    run = ag.simulate(constant, [0.0, 1e13], calculus=taylor)
+    np.testing.assert_allclose(run.output[-1], 1 + 1e10, rtol=1e-7)
+    bounded = ag.Real(max_step=0.1, max_steps=100)
+    run = ag.simulate(pendulum(0.0, START), [0.0, 1e5], calculus=bounded, throw=False)
+    assert run.status == ag.Status.max_steps
+    pole = ode(lambda y: y * y, jnp.ones(()))
+    loose = ag.Real(method=ag.Tsit5(), rtol=1e-4)
+    assert ag.simulate(pole, [0.0, 2.0], calculus=loose, throw=False).status == ag.Status.step_size
+
+
 def test_wrong_methods_are_refused():
     for given, message in {
         "a string": ({"method": "tsit5"}, "method of stepping"),
         "a class": ({"method": ag.Tsit5}, "method of stepping"),
         "an order too": ({"method": ag.Tsit5(), "order": 4}, "Taylor"),
+        "an order by name": ({"method": ag.Tsit5(), "order": {"t": 4}}, "Taylor"),
     }.values():
         with pytest.raises(ag.CircuitError, match=message):
             ag.Real(**given)

@@ -83,7 +83,7 @@ class Taylor(StepMethod):
         values = sizes_of(system, coefficients[0])
         before = lax.select(point.step > 0, point.step, lax.full_like(point.step, FIRST))
         scales = lax.max(values, _movement(system, coefficients, before))
-        proposed = _propose(system, coefficients, scales, point, before, control)
+        proposed, by_series = _propose(system, coefficients, scales, point, before, control)
         size, clipped = reach.clip(proposed)
         size, rejected, accepted = largest_size(
             *(system, coefficients, values, point, reach.remaining, size, direction, control)
@@ -106,7 +106,9 @@ class Taylor(StepMethod):
             accepted=status == OK,
             status=status,
             rejected=rejected,
-            bounded=_is_bounded(system, coefficients, scales, size, control) & (size == proposed),
+            bounded=_is_bounded(system, coefficients, scales, size, control)
+            & by_series
+            & (size == proposed),
             step=_grown(point, size, proposed, rejected),
             memory=(),
             stages=coefficients,
@@ -165,8 +167,9 @@ def _propose(
     point: Point,
     before: Array,
     control: StepControl,
-) -> Array:
-    """The size that the decay of the coefficients allows, by at most `GROWTH` over the last.
+) -> tuple[Array, Array]:
+    """The size that the decay of the coefficients allows, by at most `GROWTH` over the last; and
+    whether it is the coefficients that bound it.
 
     It is about the largest h, and no larger, with |c_k| h^k <= atol + rtol max(|c0|, |c1| T) in
     each entry, for the last two k. T is the time that the slope c1 lasts, between h and `LASTING`
@@ -190,8 +193,10 @@ def _propose(
     size += lax.min(shorter, lax.full_like(size, 0)) / (lowest - 1)
     size = lax.exp(size).astype(point.time.dtype)
     limit = lax.select(point.step > 0, GROWTH * point.step, size)
-    size = jnp.minimum(lax.min(size, limit), control.max_step)
-    return lax.select(lax.is_finite(size), size, lax.full_like(size, FIRST))
+    longest = jnp.minimum(limit, control.max_step)
+    by_series = (size < longest) | ((point.step == 0) & (size < control.max_step))
+    size = lax.min(size, longest)
+    return lax.select(lax.is_finite(size), size, lax.full_like(size, FIRST)), by_series
 
 
 def _movement(system: System, coefficients: Array, step: Array) -> Array:

@@ -151,6 +151,9 @@ class Radau(StepMethod):
         )
         guess = _extrapolated(table, known, size)
         gain = lax.pow(known.gain, jnp.full_like(known.gain, 0.8))
+        if system.branches:
+            # What converged at once before a branch need not after it: two turns tell.
+            gain = jnp.ones_like(gain)
         found = search(system, table, stages, known.factors, scale, guess, gain, self.turns)
         error = self._error(system, point, stages, known, scale, found, slope[: system.size])
         accepted = found.converged & (error < 1)
@@ -236,8 +239,9 @@ class Radau(StepMethod):
 
         At the end it is by how much the polynomial's slope at the start misses the field, filtered
         by the real system (section IV.8, equation 8.19). After a refused step a large error is
-        filtered once more (8.20). In between it is that of the polynomial: where a system is stiff,
-        steps could be so long that only their ends are right.
+        filtered once more (8.20), if the field does not branch: past a jump the field would tell
+        nothing of the step before it. In between it is that of the polynomial: where a system is
+        stiff, steps could be so long that only their ends are right.
         """
         count = stages.differential
         missing = differential(combine(self.table.first_slope[None], found.z)[0], count, 0)
@@ -255,6 +259,8 @@ class Radau(StepMethod):
         highest = combine(self.table.powers[-1:], found.z)[0]
         between = self.table.between * worst(highest)
         shift, error = filtered(slope)
+        if system.branches:
+            return lax.max(error, between)
         again = known.refused & found.converged & (error >= 1)
 
         def once_more() -> Array:
