@@ -89,6 +89,30 @@ CALLS = {
         lambda: series_by(rules.Rewrite(lambda u, v: u)),
         "function is called with operand 1: missing a required argument: 'v'",
     ),
+    "a rule of another shape": (
+        lambda: series_by(rules.Derivative(lambda u, f: jnp.ones(3))),
+        "the rule of 'wrong_rule': function result 1 must be float64[], not float64[3]",
+    ),
+    "a rule of whole numbers": (
+        lambda: series_by(rules.Recurrence(identity, lambda n, operands, series: [jnp.int32(1)])),
+        "the rule of 'wrong_rule': step result 1 must be float64[], not int32[]",
+    ),
+    "a rule of nothing": (
+        lambda: series_by(rules.Recurrence(identity, lambda n, operands, series: [None])),
+        "the rule of 'wrong_rule': step result 1 must be float64[], not None",
+    ),
+    "a rule that starts with another shape": (
+        lambda: series_by(rules.Recurrence(lambda u: [jnp.ones(3)], lambda n, u, f: f)),
+        "the rule of 'wrong_rule': start result 1 must be float64[], not float64[3]",
+    ),
+    "an operand that is no tuple": (
+        lambda: rules.Linear(0),
+        "Linear: operands must be a tuple of indices, as (0,), not 0",
+    ),
+    "an operand that is none": (
+        lambda: series_by(rules.Linear((3,))),
+        "the rule of 'wrong_rule': Linear names the operand of index 3, but the primitive has 1",
+    ),
     "a rule of two results": (
         lambda: series_by(rules.Rewrite(lambda u: (u, u))),
         "function must return 1 array, not 2",

@@ -56,17 +56,37 @@ class Instruction:
 
 
 def check_results(
-    equation: Equation, role: str, results: Any, count: int, more: bool = False
+    equation: Equation, role: str, results: Any, types: Sequence[Any], more: bool = False
 ) -> None:
-    """Raises `CircuitError` where a rule's function does not return `count` arrays, or more."""
-    if not isinstance(results, tuple | list):
-        problem = f"in a tuple or list, not {results!r:.60}"
-    elif len(results) < count or (len(results) > count and not more):
-        problem = f"not {len(results)}"
-    else:
-        return
+    """Raises `CircuitError` where a rule's function does not return arrays of these types, None for
+    any type, or more of them."""
+    count = len(types)
     number = f"{count} array{'s'[: count != 1]}{' or more' if more else ''}"
-    raise CircuitError(f"the rule of {equation.name!r}: {role} must return {number}, {problem}")
+    if not isinstance(results, tuple | list):
+        problem = f"must return {number}, in a tuple or list, not {results!r:.60}"
+    elif len(results) < count or (len(results) > count and not more):
+        problem = f"must return {number}, not {len(results)}"
+    else:
+        pairs = zip(results, types, strict=False)
+        wrong = (i for i, (one, aval) in enumerate(pairs, start=1) if not _is_of_type(one, aval))
+        index = next(wrong, None)
+        if index is None:
+            return
+        found, aval = results[index - 1], types[index - 1]
+        problem = f"result {index} must be {_type(aval)}, not {_type(found)}"
+    raise CircuitError(f"the rule of {equation.name!r}: {role} {problem}")
+
+
+def _is_of_type(value: Any, aval: Any) -> bool:
+    if aval is None or not hasattr(value, "dtype"):
+        return aval is None
+    return value.shape == aval.shape and value.dtype == aval.dtype
+
+
+def _type(value: Any) -> str:
+    if not hasattr(value, "dtype"):
+        return f"{value!r:.60}"
+    return f"{value.dtype}[{','.join(map(str, value.shape))}]"
 
 
 class Instructions:
@@ -127,7 +147,7 @@ class Instructions:
             self.all.append(Instruction(equation))
         elif isinstance(found, Rewrite):
             outs = self._inline(found.function, equation.ins)
-            check_results(equation, "function", outs, len(equation.outs))
+            self._check_function(equation, outs)
             self._same.update(zip(equation.outs, outs, strict=True))
         elif isinstance(found, Derivative):
             self._add_integral(equation, found)
@@ -141,15 +161,21 @@ class Instructions:
         if equation.key is not None:
             self._found[equation.key] = equation.outs
         slopes = self._inline(derivative.function, (equation.ins[-1], *equation.outs))
-        check_results(equation, "function", slopes, len(equation.outs))
+        self._check_function(equation, slopes)
         instruction = Instruction(equation, integral(equation), equation.outs, slopes=slopes)
         self.all.insert(index, instruction)
+
+    def _check_function(self, equation: Equation, found: Sequence[int]) -> None:
+        """Raises where the values that a rule's function gave are not of the outputs' types."""
+        types = [self.avals[number] for number in equation.outs]
+        check_results(equation, "function", [self.avals[number] for number in found], types)
 
     def _add_rule(self, equation: Equation, rule: Rule) -> None:
         more: list[int] = []
         if rule.extra:
             results = jax.eval_shape(rule.start, *(self.avals[number] for number in equation.ins))
-            check_results(equation, "start", results, len(equation.outs) + rule.held, more=True)
+            types = [*(self.avals[number] for number in equation.outs), *(None,) * rule.held]
+            check_results(equation, "start", results, types, more=True)
             more = [self._new(aval) for aval in results[len(equation.outs) :]]
         flags = rule.outputs or (True,) * len(equation.outs)
         auxiliary = tuple(more[: len(more) - rule.held])

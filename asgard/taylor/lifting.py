@@ -131,7 +131,8 @@ class Lifted:
             operands = [operand(number, need) for number, need in instruction.reads]
             before = [series[number] for number in instruction.remembers]
             after = instruction.rule.step(n, operands, before)
-            check_results(instruction.equation, "step", after, len(instruction.outs))
+            types = [self.avals[number] for number in instruction.outs]
+            check_results(instruction.equation, "step", after, types)
             for number, coefficient in zip(instruction.outs, after, strict=True):
                 cuts_it = number in self._step_cuts
                 cut_off = cut_in_step(n, coefficient) if cuts_it else coefficient

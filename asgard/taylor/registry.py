@@ -36,8 +36,21 @@ class Linear(Kind):
     operands: tuple[int, ...] | None = None
     otherwise: Kind | None = None
 
+    def __post_init__(self):
+        given = self.operands
+        if given is None or (isinstance(given, tuple) and all(isinstance(i, int) for i in given)):
+            return
+        raise CircuitError(f"Linear: operands must be a tuple of indices, as (0,), not {given!r}")
+
     def meaning(self, application: Application) -> "Meaning | None":
         every = range(len(application.carried))
+        beyond = set(self.operands or ()).difference(every)
+        if beyond:
+            count, name = len(every), application.equation.name
+            raise CircuitError(
+                f"the rule of {name!r}: Linear names the operand of index {min(beyond)}, but the "
+                f"primitive has {count} operand{'s'[: count != 1]}; indices count from 0"
+            )
         selected = every if self.operands is None else self.operands
         if application.series_operands <= set(selected):
             return linear(application, selected)
