@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Inexact
 
+from .methods.checked import attempt_of, curve_of
 from .methods.defect import DEFECT, NOISE
 from .methods.method import Attempt, Reach, StepMethod, Stretch
 from .path import Taken
@@ -82,7 +83,7 @@ def resume(
         return afresh, jnp.zeros((), bool)
     direction = jnp.where(ts[-1] < ts[0], -1.0, 1.0).astype(ts.dtype)
     stretch = Stretch(pause.unit, pause.unit, point.time + point.late + pause.unit)
-    curve = method.curve(system, point.time, point.state, stretch)
+    curve = curve_of(method, system, point.time, point.state, stretch)
     new = value_at(curve, offset / pause.unit, method.centre) + point.remainder
     scale = sizes_of(system, jnp.maximum(jnp.abs(old), jnp.abs(point.state)))
     allowed = DEFECT * (control.atol + control.rtol * scale)
@@ -126,7 +127,7 @@ def take_step(
 ) -> Step:
     """One try of a step from a point towards the time `last`, in `direction` 1 or -1."""
     reach = reach_of(point, last, direction, control)
-    attempt = method.attempt(system, point, reach, direction, control)
+    attempt = attempt_of(method, system, point, reach, direction, control)
     offset = reach.offset(attempt.size, attempt.clipped, direction)
     wall = next_breakpoint(point.time, direction, control)
     after = _end(point, offset, attempt.begin, attempt.change, attempt.clipped, wall, direction)

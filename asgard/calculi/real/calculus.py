@@ -17,6 +17,7 @@ from ..calculus import Calculus
 from ..trajectory import Trajectory
 from . import eager
 from .dense import Dense
+from .methods.checked import check_method
 from .methods.choice import looseness
 from .methods.method import StepMethod
 from .path import CHECKPOINTS
@@ -173,6 +174,7 @@ def _checked_method(method: Any, order: Any) -> StepMethod | None:
         raise CircuitError(
             f"Real: method must be a method of stepping such as Tsit5(), not {method!r}"
         )
+    check_method(method)
     if order is not None:
         raise CircuitError("Real: order is that of Taylor steps: give Taylor(order) as the method")
     return method

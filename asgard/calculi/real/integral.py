@@ -37,6 +37,7 @@ from ...status import Status
 from . import path as paths
 from . import runs
 from .adaptive import reach_of
+from .methods.checked import degree_of, start_of
 from .methods.method import NEWTON, NO_STEP, NONFINITE, OUT_OF_STEPS, STIFF, StepMethod
 from .path import Path
 from .retake import replay, retake
@@ -81,7 +82,7 @@ def integrate(
         # Newton's method finds the stages as exactly as the field is known.
         programs["field"] = with_rounded_products(programs["field"])
     constants = {name: values for name, (_, values) in traced.items()}
-    control = _of_one_step(control, method.share(method.degree(begin.state.dtype)))
+    control = _of_one_step(control, method.share(degree_of(method, begin.state.dtype)))
     if begin.memory is None:
         begin = dataclasses.replace(begin, memory=blank_memory(method, system, begin, ts, control))
     arguments = Arguments(ts, begin, jnp.asarray(again), control, constants)
@@ -95,7 +96,7 @@ def integrate(
         branches=_branches(programs["field"]),
         pattern=system.pattern,
         algebraic=system.algebraic,
-        degree=method.degree(begin.state.dtype),
+        degree=degree_of(method, begin.state.dtype),
         max_steps=max_steps,
         rows=paths.rows_of(max_steps) if storage.dense else 0,
         checkpoints=storage.checkpoints,
@@ -126,7 +127,7 @@ def blank_memory(
 
     def begun(begin: Point) -> Any:
         reach = reach_of(begin, ts[-1], runs.direction_of(ts), control)
-        return method.start(system, begin, control, reach).memory
+        return start_of(method, system, begin, control, reach).memory
 
     return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(begun, begin))
 

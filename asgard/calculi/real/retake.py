@@ -17,6 +17,7 @@ from ...jaxprs.bounded_loop import bounded_while
 from . import path as paths
 from . import runs
 from .adaptive import advance, at_number, stretch_of
+from .methods.checked import curve_of
 from .methods.method import StepMethod, Stretch
 from .path import Path, Taken
 from .polynomial import value_at
@@ -46,7 +47,7 @@ def retake_step(
 ) -> Retaken:
     """A step that was taken from a point."""
     stretch = stretch_of(method, point, taken, last, direction, control)
-    coefficients = method.curve(system, point.time, point.state, stretch)
+    coefficients = curve_of(method, system, point.time, point.state, stretch)
     end = advance(method, coefficients, point, stretch, taken.clipped, direction, control)
     return Retaken(stretch, coefficients, end)
 

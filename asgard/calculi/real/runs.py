@@ -19,6 +19,7 @@ from ...jaxprs.program import Program
 from ...jaxprs.sparsity import Pattern
 from . import path as paths
 from .adaptive import Step, at_number, reach_of, take_step
+from .methods.checked import polynomial_of, start_of
 from .methods.method import MOST_REFUSED, NO_STEP, OK, OUT_OF_STEPS, STIFF, StepMethod
 from .polynomial import value_at
 from .system import Point, StepControl, System
@@ -288,7 +289,7 @@ def _started(
     """The point at which a run begins, with what its method remembers; unchanged where it has
     taken a step."""
     reach = reach_of(begin, ts[-1], direction_of(ts), control)
-    fresh = problem.method.start(system, begin, control, reach)
+    fresh = start_of(problem.method, system, begin, control, reach)
     return _where(begin.step == 0, fresh, begin)
 
 
@@ -302,7 +303,7 @@ def _with_polynomial(
     read = active & (saves | (attempt.status != OK))
 
     def found() -> Array:
-        polynomial = method.polynomial(system, run.point, attempt, step.stretch)
+        polynomial = polynomial_of(method, system, run.point, attempt, step.stretch)
         return jnp.where(read, polynomial, run.coefficients)
 
     coefficients = lax.cond(jnp.any(read), found, lambda: run.coefficients)

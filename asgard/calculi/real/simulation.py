@@ -36,6 +36,7 @@ from ..rows import only
 from ..trajectory import Trajectory
 from . import integral
 from .adaptive import Pause, beside, ends, resume, start, stretch_of
+from .methods.checked import curve_of, degree_of
 from .methods.choice import chosen
 from .methods.method import StepMethod
 from .methods.radau.factors import SMALL
@@ -204,7 +205,7 @@ class Simulation:
             point = dataclasses.replace(point, late=path.late[row])
             taken = Taken.unpacked(path.taken[row])
             stretch = stretch_of(self.method, point, taken, self.ts[-1], direction, control)
-            curve = self.method.curve(self._system, point.time, point.state, stretch)
+            curve = curve_of(self.method, self._system, point.time, point.state, stretch)
             offset = time - point.time - point.late
             return self._wires(time, value_at(curve, offset / stretch.unit, self.method.centre))
 
@@ -219,7 +220,7 @@ class Simulation:
 
     def _expand(self, t: Array, y: Array) -> Array:
         """The Taylor coefficients of the state about (t, y)."""
-        order = self.method.degree(self.dtype)
+        order = degree_of(self.method, self.dtype)
         working = orders_read(self.cut.nodes, {self.cut.dim: order})[self.cut.dim]
         unknowns = [wire for loop in self.warm for wire in loop.unknowns]
         values = self._evaluate(t, y, working, [*self.registers, *unknowns])
@@ -467,7 +468,9 @@ class Simulation:
         point = state.point
         memory = integral.blank_memory(self.method, self._system, self._begin(), self.ts, control)
         shapes = (jax.tree.map(jnp.shape, tree) for tree in (point.memory, memory))
-        known = operator.eq(*shapes) and len(state.coefficients) == self.method.degree(dtype) + 1
+        known = (
+            operator.eq(*shapes) and len(state.coefficients) == degree_of(self.method, dtype) + 1
+        )
         as_known = functools.partial(jax.tree.map, lambda x, like: x.astype(like.dtype))
         point = Point(
             point.time.astype(time),

@@ -27,6 +27,7 @@ from ...jaxprs.program import Program, trace
 from . import path as paths
 from . import runs
 from .adaptive import at_number, index_of_next, stretch_of
+from .methods.checked import curve_of
 from .methods.method import Stretch
 from .path import Path, Taken
 from .polynomial import orders
@@ -349,7 +350,7 @@ class Sweep:
             moved = merge(self.wanted, changing, constants[method.derived])
             given = {**constants, method.derived: moved}
             system = runs.system_of(self.problem, given, self.laned.constants, self.size)
-            return method.curve(system, time, state, Stretch(offset, unit, step.stretch.latest))
+            return curve_of(method, system, time, state, Stretch(offset, unit, step.stretch.latest))
 
         changing = flagged(self.wanted, constants[method.derived])
         coefficients, back = jax.vjp(run, time, state, offset, changing)
@@ -411,7 +412,7 @@ def transposed(problem: Problem, wanted: Sequence[bool], timed: bool) -> Program
             values = iter(rest)
             given = {name: [next(values) for _ in avals] for name, avals in constants.items()}
             system = runs.system_of(problem, given, still, 0)
-            return method.curve(system, time, state, Stretch(offset, unit, latest))
+            return curve_of(method, system, time, state, Stretch(offset, unit, latest))
 
         coefficients, back = jax.vjp(run, *flagged(moving, known))
         found = iter(back(cotangent))

@@ -1,11 +1,13 @@
 """A method of steps from outside the package: that of Runge and Kutta, by fixed steps."""
 
+import dataclasses
 from typing import ClassVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from systems import oscillator
 
 import asgard as ag
@@ -89,3 +91,44 @@ def test_a_method_that_refuses_one_step_for_ever_ends():
     assert run.status == ag.Status.step_size
     assert run.stats["steps"] == 0
     assert run.stats["rejected"] == MOST_REFUSED + 1
+
+
+CLASSICAL = Classical(0.05)
+
+
+def attempt(**change):
+    """The method with other fields of its attempts."""
+
+    def changed(self, *arguments):
+        return dataclasses.replace(CLASSICAL.attempt(*arguments), **change)
+
+    return {"attempt": changed}
+
+
+WRONG = [
+    ({"reads": ("feild",)}, 'reads must be a tuple with "field", of "field", "expand", "jacobian"'),
+    ({"derived": "jacobian"}, r"derived must be one of reads, \('field',\), not 'jacobian'"),
+    ({"degree": lambda self, dtype: 3.0}, "degree must return an integer of at least 1, not 3.0"),
+    ({"start": lambda self, *_: None}, "start must return a point, .* not None"),
+    ({"start": lambda self, system, point, *_: point}, "start must give the point a memory"),
+    ({"attempt": lambda self, *_: (1, 2)}, r"attempt must return an Attempt, not \(1, 2\)"),
+    (attempt(change=jnp.ones(3)), r"attempt: change must be f64\[2\], not f64\[3\]"),
+    (attempt(accepted=True), r"attempt: accepted must be bool\[\], not True"),
+    (
+        attempt(memory=jnp.ones(2)),
+        r"attempt: memory must be like that of start, \(\), not f64\[2\]",
+    ),
+    ({"degree": lambda self, dtype: 4}, r"polynomial must be f64\[5,2\], not f64\[4,2\]"),
+    ({"polynomial": lambda self, *_: None}, r"polynomial must be f64\[4,2\], not None"),
+]
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(("change", "message"), WRONG)
+def test_what_a_method_returns_is_checked(change, message):
+    names = ("degree", "start", "attempt", "unit", "polynomial", "curve")
+    functions = {name: Classical.__dict__[name] for name in (*names, "_stages", "_cubic")}
+    numbers = {"size": 0.05, "accepts": True}
+    method = type("Mine", (ag.StepMethod,), functions | numbers | change)()
+    with pytest.raises(ag.CircuitError, match=f"^Mine: {message}"):
+        ag.simulate(oscillator(), [0.0, 1.0], calculus=ag.Real(method=method))
