@@ -34,6 +34,10 @@ class Status(eqx.Enumeration):
         "the system is stiff here: explicit steps are bounded by stability and not by accuracy; "
         "use Real(method=ag.Radau())"
     )
+    switches = (
+        "what depends on time alone switches more than 4,096 times in this run, or takes more than "
+        "16,384 windows to search for them: make shorter runs, each from the state of the last"
+    )
     times = (
         "the times, which were traced when the run was compiled, are not strictly monotone: sort "
         "them, and take each once"

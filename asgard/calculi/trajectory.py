@@ -13,7 +13,16 @@ from ..jaxprs.concrete import is_concrete
 from ..status import Status, message
 
 # The names of all ways to fail.
-_FAILURES = ("times", "max_steps", "nonfinite", "step_size", "newton", "stiff", "not_converged")
+_FAILURES = (
+    "times",
+    "switches",
+    "max_steps",
+    "nonfinite",
+    "step_size",
+    "newton",
+    "stiff",
+    "not_converged",
+)
 
 
 class Outputs(eqx.Module):

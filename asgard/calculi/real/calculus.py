@@ -140,9 +140,7 @@ class Real(Calculus):
         simulation = Simulation(circuit, self, ts, inputs, dim)
         checkpoints = CHECKPOINTS if self.adjoint == "bounded" else None
         trajectory = simulation.trajectory(
-            state,
-            simulation.control(),
-            Storage(self.max_steps, self.dense, checkpoints),
+            state, simulation.switches(state), Storage(self.max_steps, self.dense, checkpoints)
         )
         if not self.dense:
             return trajectory

@@ -76,7 +76,7 @@ def integrate(
     """
     avals = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in (begin.time, begin.state)]
     reads = (*method.reads, *(() if system.solve is None else ("solve",)))
-    traced = {name: _traced(getattr(system, name), avals) for name in reads}
+    traced = {name: traced_program(getattr(system, name), avals) for name in reads}
     programs = {name: program for name, (program, _) in traced.items()}
     if "jacobian" in method.reads:
         # Newton's method finds the stages as exactly as the field is known.
@@ -115,7 +115,7 @@ def _of_one_step(control: StepControl, share: float) -> StepControl:
     return dataclasses.replace(control, rtol=rtol, atol=atol)
 
 
-def _traced(fn: Any, avals: Sequence[Any]) -> tuple[Program, list[Array]]:
+def traced_program(fn: Any, avals: Sequence[Any]) -> tuple[Program, list[Array]]:
     """A function of time and state as a program, and the values that it closes over."""
     return _with_constants_as_inputs(trace(lambda t, y: (fn(t, y),), *avals))
 

@@ -45,6 +45,7 @@ from .options import Options
 from .path import Path, Taken
 from .polynomial import value_at
 from .runs import Run, Storage
+from .switches import Guards, Switches
 from .system import Point, StepControl, System
 from .tolerances import RTOL, TRACE, by_entry, held_by
 
@@ -90,9 +91,9 @@ class Simulation:
         # Time runs in the precision of the state.
         self.ts = ts.astype(jnp.finfo(self.dtype).dtype)
 
-    def trajectory(self, state: Any, control: StepControl, storage: Storage) -> Trajectory:
+    def trajectory(self, state: Any, switches: Switches | None, storage: Storage) -> Trajectory:
         """Runs from the state of an earlier trajectory, or None; gives the outputs at `ts`."""
-        count = self.ts.shape[0]
+        count, control = self.ts.shape[0], self.control(switches)
         if self.registers:
             run, again, is_kernel = self._run(state, control, storage)
             path = run.path
@@ -110,6 +111,11 @@ class Simulation:
             point, coefficients = start(self.ts[-1], states[0]), jnp.zeros((1, 0), self.dtype)
             unit, centre = jnp.ones_like(point.time), jnp.zeros_like(point.time)
         last = jnp.where(found == count, self.ts[-1], point.time)
+        if switches is not None:
+            known = jnp.sum(self._direction() * (self.ts - switches.known) <= 0)
+            last = jnp.where(known < found, switches.known, last)
+            status = Status.where(known < found, Status.switches, status)
+            found = jnp.minimum(found, known)
         pause = Pause(point, coefficients, unit, centre, last)
         dense = (path, again + counts["steps"], last) if storage.dense else None
         times, loops = self.ts, self.cut.loop_names
@@ -135,6 +141,20 @@ class Simulation:
             dense=dense,
             loops=loops,
         )
+
+    def switches(self, state: Any) -> Switches | None:
+        """When what depends on time alone switches, in a run that goes on from a state."""
+        time = coordinate_wire(self.cut.dim)
+        if not self.registers or not any(time in piece.reads for piece in self.cut.net.pieces):
+            return None
+        begin = self._begin()
+        avals = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in (begin.time, begin.state)]
+        program, constants = integral.traced_program(self._field, avals)
+        guards = Guards.of(program)
+        if guards is None:
+            return None
+        start = self.ts[0] if state is None else state.point.time.astype(self.ts.dtype)
+        return guards.between(start, self.ts[-1], constants)
 
     def _run(self, state: Any, control: StepControl, storage: Storage) -> tuple[Run, Array, Array]:
         """The run; whether an earlier run counted its first step; whether it was a kernel."""
@@ -195,7 +215,7 @@ class Simulation:
         if path is None:
             empty = jnp.zeros((len(times), 0))
             return only(inside, jax.vmap(self._wires)(times, empty)).apart()
-        control = self.control()
+        control = self.control(self.switches(None))
         starts = jnp.where(jnp.arange(path.time.shape[0]) < rows, direction * path.time, jnp.inf)
 
         def one(time: Array) -> _Wires:
@@ -450,7 +470,7 @@ class Simulation:
         if not self.stops:
             return first
         direction = self._direction()
-        at_start = jnp.any(self._breakpoints() == first)
+        at_start = jnp.any(self._breakpoints(None) == first)
         return jnp.where(at_start, beside(first, direction), first)
 
     def _direction(self) -> Array:
@@ -483,14 +503,15 @@ class Simulation:
         unit, centre, last = (x.astype(time) for x in (state.unit, state.centre, state.last))
         return Pause(point, state.coefficients.astype(dtype), unit, centre, last)
 
-    def control(self) -> StepControl:
-        """Tolerances by entry, and the bounds of steps."""
+    def control(self, switches: Switches | None) -> StepControl:
+        """Tolerances by entry, and the bounds of steps, which end at switches."""
+        stops = self._breakpoints(switches)
         rtol, atol, max_step = self.real.rtol, self.real.atol, self.real.max_step
         dtype, time = jnp.finfo(self.dtype), self.ts.dtype
         longest = jnp.asarray(jnp.inf if max_step is None else max_step, time)
         nothing = jnp.zeros(0, dtype.dtype)
         if not self.registers:
-            return StepControl(nothing, nothing, longest, self._breakpoints())
+            return StepControl(nothing, nothing, longest, stops)
         by_name = isinstance(rtol, dict) or isinstance(atol, dict)
         held = held_by(self.circuit, self.cut, self.registers, by_name)
         relative = jnp.full(self._size, RTOL * dtype.eps, dtype.dtype)
@@ -501,7 +522,7 @@ class Simulation:
             count = self._algebraic
             relative = jnp.append(relative, jnp.full(count, jnp.min(relative)))
             absolute = jnp.append(absolute, jnp.full(count, dtype.tiny))
-        return StepControl(relative, absolute, longest, self._breakpoints())
+        return StepControl(relative, absolute, longest, stops)
 
     def _least(self, rtol: Array) -> Array:
         """The default `atol`, `[state]`: it drops nothing that the state holds at the start.
@@ -515,9 +536,12 @@ class Simulation:
         told = jnp.maximum(TRACE, rtol * dtype.eps * jnp.max(initial, initial=0))
         return jnp.where(initial > 0, dtype.tiny, told).astype(dtype.dtype)
 
-    def _breakpoints(self) -> Array:
-        """The times that no step passes, in order: those asked for, and those of samples."""
+    def _breakpoints(self, switches: Switches | None) -> Array:
+        """The times that no step passes, in order: those asked for, those of samples, and those at
+        which what depends on time alone switches."""
         stops = [stop.astype(self.ts.dtype) for stop in self.stops]
+        if switches is not None:
+            stops.append(switches.times)
         return jnp.sort(jnp.concatenate(stops)) if stops else jnp.zeros(0, self.ts.dtype)
 
 
