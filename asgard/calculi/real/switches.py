@@ -100,9 +100,13 @@ class Guards:
         return cls(field, needed, tuple(guards))
 
     def values(self, time: Array, constants: Sequence[Array]) -> Array:
-        """The switching functions at a time, one number for each entry of a guard."""
+        """The switching functions at a time, one number for each entry of a guard.
+
+        `constants` are those of the program that they read.
+        """
         values = {**self.program.constants, self.program.inputs[0]: time}
-        values.update(zip(self.program.inputs[2:], constants, strict=True))
+        numbers = [self.program.inputs[2 + index] for index in self.reads]
+        values.update(zip(numbers, constants, strict=True))
         for equation in self.steps:
             operands = [values[number] for number in equation.ins]
             values.update(zip(equation.outs, equation.bind(*operands), strict=True))
@@ -112,6 +116,13 @@ class Guards:
         """On which side of its switches each function is, as whole numbers."""
         whole, shift = self._kinds
         return jnp.where(whole, jnp.floor(values + shift), jnp.where(values < 0, -1.0, 0.0))
+
+    @property
+    def reads(self) -> list[int]:
+        """Which constants of the program the guards depend on."""
+        read = {number for equation in self.steps for number in equation.ins}
+        read |= {number for guard in self.guards for number in (guard.a, guard.b)}
+        return [i for i, number in enumerate(self.program.inputs[2:]) if number in read]
 
     @property
     def _kinds(self) -> tuple[np.ndarray, np.ndarray]:
@@ -125,7 +136,7 @@ class Guards:
         return whole, np.repeat([guard.shift for guard in self.guards], sizes)
 
     def between(self, start: Array, end: Array, constants: Sequence[Array]) -> Switches:
-        """The switches after a start and before an end.
+        """The switches after a start and before an end, by the constants of the program.
 
         They move with the constants: φ(t, c) = 0 gives φₜ ṫ + φ_c ċ = 0.
         """
@@ -152,7 +163,7 @@ class Guards:
             numbers = np.zeros(guards.shape, jax.dtypes.float0)
             return (times, guards, known), (moved, numbers, jnp.zeros_like(known))
 
-        return Switches(*found(start, end, list(constants)))
+        return Switches(*found(start, end, [constants[index] for index in self.reads]))
 
     def _search(self, start: Array, end: Array, constants: list[Array]) -> Switches:
         direction = jnp.sign(end - start)
@@ -327,7 +338,8 @@ def _needed(steps: Sequence[Equation], guards: Sequence[Guard]) -> tuple[Equatio
 def _have_series(field: Program, steps: tuple[Equation, ...], guards: Sequence[Guard]) -> bool:
     """Whether the switching functions can be expanded."""
     found = Guards(field, steps, tuple(guards))
-    types = [field.avals[number] for number in (field.inputs[0], *field.inputs[2:])]
+    numbers = [field.inputs[0], *(field.inputs[2 + index] for index in found.reads)]
+    types = [field.avals[number] for number in numbers]
     try:
         jax.eval_shape(lambda time, *rest: found._series(time, list(rest)), *types)
     except CircuitError:
