@@ -189,6 +189,27 @@ def test_a_banded_system_and_its_derivatives_are_those_of_a_dense_one():
     np.testing.assert_allclose(slopes, expected_slopes, rtol=1e-5)
 
 
+def test_an_equation_that_closes_over_indices_has_derivatives():
+    """y' = d (y[i + 1] - y[i]) by `lax.map` over an array of indices."""
+    indices = jnp.arange(3)
+
+    def field(y, d):
+        padded = jnp.pad(y, (0, 1))
+        return d * jax.lax.map(lambda i: padded[i + 1] - padded[i], indices)
+
+    def end(d, method):
+        circuit = ode(lambda y: field(y, d), jnp.array([1.0, 2.0, 4.0]))
+        calculus = ag.Real(method=method, rtol=1e-9, atol=1e-11)
+        return ag.simulate(circuit, [0.0, 0.5], calculus=calculus).output[-1]
+
+    @jax.jit
+    def slopes(d):
+        return [jax.jacfwd(end)(d, method) for method in (ag.Radau(), ag.Dopri8())]
+
+    found, expected = slopes(1.3)
+    np.testing.assert_allclose(found, expected, rtol=1e-7)
+
+
 def test_failures_are_statuses_that_come_soon():
     calculus = ag.Real(method=ag.Radau(3), rtol=1e-6, atol=1e-9)
     edge = ode(lambda y: -jnp.sqrt(y) - 1.0, jnp.ones(1))  # no real slope below 0

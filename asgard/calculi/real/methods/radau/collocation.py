@@ -14,6 +14,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 from jaxtyping import Array
 
 from .....jaxprs.sparsity import Pattern
@@ -72,10 +73,26 @@ def collocate(system: System, table: Tableau, stages: Stages) -> Array:
         assert system.jacobian is not None
         return stages.offset * system.jacobian(*stages.whole(middle, z))
 
-    slopes, field_constants = jax.closure_convert(slopes, z, stages)
-    jacobian, jacobian_constants = jax.closure_convert(jacobian, z, stages)
+    slopes, field_constants = _converted(slopes, z, stages)
+    jacobian, jacobian_constants = _converted(jacobian, z, stages)
     equations = _Equations(table, slopes, jacobian, system.pattern)
     return _solved(equations, stages, field_constants, jacobian_constants)
+
+
+def _converted(fn: Callable[..., Array], *operands: Any) -> tuple[Callable[..., Array], list[Any]]:
+    """A function that takes what it closes over as further operands, and the values of these.
+
+    `jax.closure_convert` leaves whole numbers inside, such as indices that an equation closes over.
+    """
+    closed = jax.make_jaxpr(fn)(*operands)
+
+    def run(*values: Any) -> Array:
+        count = len(operands)
+        constants = [jnp.asarray(value) for value in values[count:]]
+        leaves = jax.tree.leaves(values[:count])
+        return jaxpr_as_fun(ClosedJaxpr(closed.jaxpr, constants))(*leaves)[0]
+
+    return run, list(map(jnp.asarray, closed.consts))
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
