@@ -26,9 +26,9 @@ class Status(eqx.Enumeration):
         "too small for the dtype)"
     )
     newton = (
-        "the stages of an implicit step were not found at any size: the solution may become infinite "
-        "or end here, or the Jacobian may be singular; check the initial values, and the algebraic "
-        "loops"
+        "the stages of an implicit step were not found at any size: the solution may become "
+        "infinite or end here, or the Jacobian may be singular; check the initial values, and the "
+        "algebraic loops"
     )
     stiff = (
         "the system is stiff here: explicit steps are bounded by stability and not by accuracy; "
