@@ -2,9 +2,9 @@
 
 Ours is a circuit of one vector wire, by each method of steps: Taylor at the default order and at an
 order that goes with the tolerance, Dopri8, Tsit5 and Radau of 5 stages. diffrax runs Tsit5 and
-Dopri8, heyoka its scalar integrator, whose order goes with the tolerance too. All save the end only,
-and are compiled before they are timed. Errors are relative to the largest number of the end, against
-heyoka in 200 bits. A run of more than 200,000 steps is left out.
+Dopri8, heyoka its scalar integrator, whose order goes with the tolerance too. All save the end
+only, and are compiled before they are timed. Errors are relative to the largest number of the end,
+against heyoka in 200 bits. A run of more than 200,000 steps is left out.
 
 ```bash
 python benchmarks/work_precision.py  # writes work_precision.png beside itself
