@@ -234,7 +234,8 @@ def draw(measured: dict[str, dict[str, list[Point]]]) -> None:
         panel.set(title=name, xlabel="relative error at the end", ylabel="seconds")
         panel.invert_xaxis()
         panel.grid(alpha=0.3)
-    panels.flat[0].legend()
+    entries = panels.flat[0].get_legend_handles_labels()
+    figure.legend(*entries, loc="outside lower center", ncols=4)
     figure.savefig(PICTURE, dpi=120)
 
 
