@@ -24,6 +24,11 @@ STEP = jnp.array([[1.0, 0.1], [0.0, 1.0]])
 LOOK = jnp.array([[1.0, 0.0]])
 
 
+def low_pass(**options: Any) -> Any:
+    """The filter: numerator and denominator, or sections."""
+    return scipy.signal.butter(ORDER, CUT, **options)
+
+
 class Transposed(ag.Atom):
     """A filter in transposed direct form II: from a sample and its memory to both."""
 
@@ -128,8 +133,8 @@ def compare(name: str, circuit: ag.Circuit, samples: Array, peers: dict[str, Any
 
 def values() -> None:
     """Ours against SciPy and against a scan by hand."""
-    numerator, denominator = scipy.signal.butter(ORDER, CUT)
-    sections = scipy.signal.butter(ORDER, CUT, output="sos")
+    numerator, denominator = low_pass()
+    sections = low_pass(output="sos")
     samples = jnp.asarray(SAMPLES)
     by_hand, cascade = filter_by_hand(numerator, denominator), cascade_by_hand(sections)
     kalman = jax.jit(kalman_by_hand)
@@ -173,7 +178,7 @@ def pair(name: str, ours: Any, by_hand: Any, samples: Array) -> list[str]:
 
 def transformed() -> None:
     """Gradients of the mean square by 10⁵ samples, and batches of 32 sequences."""
-    sections = scipy.signal.butter(ORDER, CUT, output="sos")
+    sections = low_pass(output="sos")
     scalars = ag.Composition(*(section(row[:3], row[3:]) for row in sections))
     samples = jnp.asarray(SAMPLES[:96_000])
     rows = []
