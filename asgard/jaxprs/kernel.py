@@ -9,7 +9,7 @@ attributes below. Measured on the Lorenz system with jaxlib 0.10.2: 1.5 times fa
 import functools
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -25,7 +25,7 @@ from .convolution import by_loops
 from .fences import hidden
 from .hoisting import EXPANSIONS, computes_constants, hoisted
 from .primitives import Kernel, traits
-from .program import from_jaxpr, inner_jaxprs, live
+from .program import all_equations, from_jaxpr, live
 
 # The newest jaxlib with which kernels were tested. With a later one they are off by default.
 NEWEST_TESTED = (0, 12)
@@ -99,10 +99,10 @@ def as_kernel(fn: Callable[..., Sequence[Any]], *arguments: Any) -> tuple[list[A
     """
     types = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in arguments]
     closed = jax.make_jaxpr(fn)(*types)
-    searches = any(one.primitive.name in EXPANSIONS for one in _equations(closed.jaxpr))
+    searches = any(one.primitive.name in EXPANSIONS for one in all_equations(closed.jaxpr))
     if searches or computes_constants(closed.jaxpr):
         closed = jax.make_jaxpr(hoisted(from_jaxpr(closed)))(*types)
-    equations = list(_equations(closed.jaxpr))
+    equations = list(all_equations(closed.jaxpr))
     count = sum(traits(equation.primitive.name).computes for equation in equations)
     if count > (LONGEST_WITH_LOOPS if searches else LONGEST) or not all(map(_fits, equations)):
         # A result that is a constant would be a NumPy array.
@@ -172,14 +172,6 @@ def _is_matrix_by_vector(equation: Any) -> bool:
     (_, (batch, _)) = equation.params["dimension_numbers"]
     ranks = sorted(atom.aval.ndim for atom in equation.invars)
     return not batch and ranks in ([1, 1], [1, 2])
-
-
-def _equations(jaxpr: Any) -> Iterator[Any]:
-    """The equations that a jaxpr needs, with those of all jaxprs that it holds."""
-    for equation in live(jaxpr):
-        yield equation
-        for inner in inner_jaxprs(equation):
-            yield from _equations(inner)
 
 
 def _lower_as_call(context: Any, *operands: Any, jaxpr: ClosedJaxpr) -> Any:

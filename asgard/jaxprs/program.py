@@ -5,7 +5,7 @@ dropped. So a program is a plain sequence, and what transforms it reads one equa
 """
 
 import dataclasses
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -124,6 +124,14 @@ def inner_jaxprs(eqn: Any) -> list[Any]:
             if hasattr(jaxpr, "eqns"):
                 found.append(jaxpr)
     return found
+
+
+def all_equations(jaxpr: Any) -> Iterator[Any]:
+    """The equations that a jaxpr needs, with those of all jaxprs that it holds."""
+    for equation in live(jaxpr):
+        yield equation
+        for inner in inner_jaxprs(equation):
+            yield from all_equations(inner)
 
 
 class _Builder:

@@ -20,7 +20,7 @@ from .hoisting import EXPANSIONS
 from .lane_call import Avals, Flags, LinearCall, bind, flagged, in_lanes, inexact, merge
 from .lanes import run_in_lanes
 from .primitives import Kernel, traits
-from .program import from_jaxpr, inner_jaxprs, live
+from .program import all_equations, from_jaxpr
 
 # A short body stands in a kernel's loop so many times, which lets the values of one row stay in
 # registers until the next: a filter in scalars takes 7 ns a sample in place of 12.
@@ -62,21 +62,11 @@ def _qualifies(closed: ClosedJaxpr) -> bool:
         return False
     program = small_algebra.expanded(from_jaxpr(closed))
     names = {equation.name for equation in program.equations}
-    with_own_rules = {one.primitive.name for one in _all_equations(closed.jaxpr)}
+    with_own_rules = {one.primitive.name for one in all_equations(closed.jaxpr)}
     return not any("custom_vjp" in name for name in with_own_rules) and all(
         name in EXPANSIONS or name == "dot_general" or traits(name).kernel is not Kernel.NEVER
         for name in names
     )
-
-
-def _all_equations(jaxpr: Any) -> list[Any]:
-    """The equations of a jaxpr and of those that it holds."""
-    found = []
-    for equation in live(jaxpr):
-        found.append(equation)
-        for inner in inner_jaxprs(equation):
-            found += _all_equations(inner)
-    return found
 
 
 def _with_constants_first(closed: ClosedJaxpr) -> ClosedJaxpr:

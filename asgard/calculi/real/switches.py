@@ -28,6 +28,7 @@ from ...jaxprs.kernel import part
 from ...jaxprs.program import Equation, Program
 from ...taylor.expansion import expand
 from .adaptive import beside
+from .polynomial import orders, polynomial_at
 
 # How many switches a run may have, and how many windows the search may take.
 MOST, WINDOWS = 4096, 4 * 4096
@@ -195,7 +196,8 @@ class Guards:
         series = self._series(now.time, constants)
         begin = series[0]
         read = lax.map(lambda time: self.values(time, constants), times)
-        expected, slopes = _polynomials(series, offsets)
+        expected = polynomial_at(series[:, None], offsets[:, None])
+        slopes = polynomial_at((series * orders(series))[1:, None], offsets[:, None])
         flipped = self.sides(read) != self.sides(begin)[None]
         changed = jnp.any(flipped, axis=1)
         turns = self._turns(begin, series, expected, slopes, offsets, now.time, constants)
@@ -249,9 +251,7 @@ class Guards:
         places = jnp.concatenate([jnp.zeros_like(offsets[:1]), offsets[:-1]])
         part = jnp.where(earlier != slopes, earlier / (earlier - slopes), 0)
         where = places[:, None] + part * (offsets - places)[:, None]
-        value = series[-1]
-        for row in series[-2::-1]:
-            value = value * where + row
+        value = polynomial_at(series[:, None], where)
         across = (earlier * slopes < 0) & (self.sides(value) != self.sides(begin)[None])
         # Of several the first.
         size = jnp.where(across, jnp.abs(where), jnp.inf)
@@ -345,17 +345,6 @@ def _have_series(field: Program, steps: tuple[Equation, ...], guards: Sequence[G
     except CircuitError:
         return False
     return True
-
-
-def _polynomials(series: Array, offsets: Array) -> tuple[Array, Array]:
-    """Polynomials at offsets, and their slopes, `[points, guards]`."""
-    at = offsets[:, None]
-    value = jnp.zeros((len(offsets), series.shape[1]), series.dtype) + series[-1]
-    slope = jnp.zeros_like(value)
-    for row in series[-2::-1]:
-        slope = slope * at + value
-        value = value * at + row
-    return value, slope
 
 
 def _first(flags: Array) -> Array:
