@@ -38,7 +38,7 @@ class LoopError(CircuitError):
 
 
 class ParseError(CircuitError):
-    """A circuit text that cannot be read. `expected` lists what is allowed there."""
+    """A text that cannot be read, of a circuit or of equations. `expected` lists what is allowed there."""
 
     def __init__(
         self,
@@ -61,6 +61,14 @@ class ParseError(CircuitError):
         if self.expected:
             message += f" (expected {' or '.join(self.expected)})"
         return located(message, self.text, self.line or 1, self.column or 1)
+
+
+class EquationError(CircuitError):
+    """Equations that can be read but say no system.
+
+    A name is undefined or ambiguous, there are too many equations or too few, an unknown cannot be
+    isolated, or the index is above 1. `line` and `column` are those of the text at fault.
+    """
 
 
 class SimulationError(RuntimeError):

@@ -18,7 +18,8 @@ from ..circuits.fields import check_count, check_name
 from ..circuits.terms import Assembly
 from ..errors import CircuitError, ParseError
 from .keywords import KEYWORDS, WORDS, Keyword, series
-from .syntax import read, shorten
+from .places import shorten
+from .syntax import read
 
 # Longer integers are larger than any count that fits into memory.
 _MOST_DIGITS = 18

@@ -8,6 +8,7 @@ import lark
 
 from ..errors import ParseError
 from .keywords import KEYWORDS, WORDS
+from .places import line_and_column, shorten
 
 
 def read(text: str) -> lark.Tree:
@@ -19,11 +20,6 @@ def read(text: str) -> lark.Tree:
         return _parser().parse(text)
     except lark.UnexpectedInput as error:
         raise _syntax_error(text, error) from None
-
-
-def shorten(text: str, length: int = 40) -> str:
-    """A text quoted for a message, cut to `length` characters."""
-    return repr(str(text) if len(text) <= length else text[: length - 3] + "...")
 
 
 @functools.cache
@@ -57,10 +53,11 @@ def _syntax_error(text: str, error: lark.UnexpectedInput) -> ParseError:
         keyword = KEYWORDS.get(word.lower())
         if keyword is not None and keyword.kind(index) is None:
             message += f"; {keyword.usage(word)}"
+    line, column = line_and_column(text, offset)
     return ParseError(
         message,
-        line=text.count("\n", 0, offset) + 1,
-        column=offset - text.rfind("\n", 0, offset),
+        line=line,
+        column=column,
         expected=_expected(text[:offset], accepted, call),
         text=text,
     )
