@@ -63,6 +63,7 @@ from .errors import (
     CircuitError,
     DegreeError,
     DimensionError,
+    EquationError,
     FitError,
     IdentifiabilityWarning,
     LoopError,
@@ -75,6 +76,7 @@ from .fitting.many import FitEnsemble, fit_ensemble
 from .fitting.result import Fit, FitStatus
 from .fitting.sensitivity import Uncertainty, sensitivities, uncertainty
 from .fixed_points.options import FixedPoint
+from .language.equations.equations import equations
 from .language.parse import parse
 from .runs import statistics
 from .runs.ensembles import Ensemble, ensemble

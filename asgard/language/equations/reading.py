@@ -37,18 +37,20 @@ def read(text: str) -> tree.System:
 
     Raises `ParseError` for a text that cannot be read.
     """
-    return tree.System(tuple(_read(text, "start")))
+    return tree.System(tuple(_read(Source(text), "start")))
 
 
-def read_expression(text: str) -> tree.Expression:
-    """The tree of one expression, in the notation of equations."""
-    return _read(text, "expression")
+def read_expression(text: str, argument: str = "") -> tree.Expression:
+    """The tree of one expression, in the notation of equations.
+
+    `argument` is that of a function which the text is, for errors.
+    """
+    return _read(Source(text, argument), "expression")
 
 
-def _read(text: str, start: str) -> Any:
-    source = Source(text)
+def _read(source: Source, start: str) -> Any:
     try:
-        found = _parser().parse(text, start=start)
+        found = _parser().parse(source.text, start=start)
     except lark.UnexpectedInput as error:
         raise _syntax_error(source, error) from None
     except _Unreadable as error:

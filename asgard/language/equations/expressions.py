@@ -1,0 +1,472 @@
+"""Expressions, each held once: what is written alike is one node, so it becomes one wire.
+
+A `Pool` holds nodes in a list, parts before what is made of them. So whatever walks expressions is a
+loop over ascending numbers, however deep they are. The pool's methods build nodes and fold numbers,
+flatten sums and products and collect terms that are alike.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from .elementary import FUNCTIONS
+
+
+@dataclasses.dataclass(frozen=True)
+class Number:
+    value: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Parameter:
+    name: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Input:
+    name: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Coordinate:
+    dim: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Variable:
+    """An unknown, or a derivative of it: `orders` has (dimension, order), sorted, orders above 0."""
+
+    name: str
+    orders: tuple[tuple[str, int], ...] = ()
+
+    def order(self, dim: str | None) -> int:
+        """How often it is differentiated along a dimension."""
+        return dict(self.orders).get(dim or "", 0)
+
+    def along(self, dim: str, by: int = 1) -> "Variable":
+        """The derivative along a dimension; the variable it is the derivative of, with `by=-1`."""
+        orders = {**dict(self.orders), dim: self.order(dim) + by}
+        return Variable(self.name, tuple(sorted((d, n) for d, n in orders.items() if n)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Differential:
+    """dx, dt or dW, while a stochastic equation is read."""
+
+    name: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Start:
+    """An initial value, by the name that it was given under."""
+
+    name: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Polynomial:
+    """A polynomial in coordinates as an initial value.
+
+    `exponents` has for each of `parts`, its coefficients, one exponent for each of `dims`.
+    """
+
+    parts: tuple[int, ...]
+    dims: tuple[str, ...]
+    exponents: tuple[tuple[int, ...], ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Sum:
+    parts: tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Product:
+    """A number, if there is one, stands first."""
+
+    parts: tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Power:
+    parts: tuple[int, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class Apply:
+    """A function of the table in `elementary`."""
+
+    function: str
+    parts: tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Integral:
+    """The integral along `dim`; against a noise, if one is named.
+
+    `owner` is the unknown whose stochastic equation it stands in, if any: its initial value is that
+    of the unknown.
+    """
+
+    parts: tuple[int]
+    dim: str
+    noise: str | None = None
+    owner: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Delay:
+    """The unit delay along `dim`."""
+
+    parts: tuple[int]
+    dim: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Derivative:
+    """The derivative of what is no unknown, along `dim`."""
+
+    parts: tuple[int]
+    dim: str
+
+
+Leaf = Number | Parameter | Start | Input | Coordinate | Variable | Differential
+# What follows from its body at other points: an unknown in there cannot be isolated.
+Opaque = Integral | Delay | Derivative
+Node = Leaf | Polynomial | Sum | Product | Power | Apply | Opaque
+
+
+# A polynomial: the factor of each product of coordinates to their powers.
+Monomials = dict[tuple[tuple[str, int], ...], int]
+
+
+def parts(node: Node) -> tuple[int, ...]:
+    """The numbers of the nodes that a node is made of."""
+    return () if isinstance(node, Leaf) else node.parts
+
+
+class Pool:
+    """Nodes by number."""
+
+    def __init__(self):
+        self.nodes: list[Node] = []
+        self._numbers: dict[Node, int] = {}
+        # Whether a node is made of numbers, parameters and initial values only.
+        self.constant: list[bool] = []
+
+    def __getitem__(self, index: int) -> Node:
+        return self.nodes[index]
+
+    def add(self, node: Node) -> int:
+        """The number of a node, as it stands."""
+        found = self._numbers.get(node)
+        if found is None:
+            found = self._numbers[node] = len(self.nodes)
+            self.nodes.append(node)
+            if isinstance(node, Leaf):
+                self.constant.append(isinstance(node, Number | Parameter | Start))
+            else:
+                opaque = isinstance(node, Opaque)
+                self.constant.append(not opaque and all(self.constant[p] for p in node.parts))
+        return found
+
+    def number(self, value: float) -> int:
+        return self.add(Number(float(value)))
+
+    def value(self, index: int) -> float | None:
+        """The number that a node is, None where it is none."""
+        node = self.nodes[index]
+        return node.value if isinstance(node, Number) else None
+
+    def sum(self, terms: Iterable[int]) -> int:
+        """The sum, with nested sums flat and terms that are alike collected."""
+        total = 0.0
+        factors: dict[int, float] = {}
+        for term in terms:
+            node = self.nodes[term]
+            for part in node.parts if isinstance(node, Sum) else (term,):
+                factor, rest = self.factored(part)
+                if rest is None:
+                    total += factor
+                else:
+                    factors[rest] = factors.get(rest, 0.0) + factor
+        found = [
+            rest if factor == 1 else self.product((self.number(factor), rest))
+            for rest, factor in factors.items()
+            if factor
+        ]
+        if total or not found:
+            found.append(self.number(total))
+        return found[0] if len(found) == 1 else self.add(Sum(tuple(found)))
+
+    def factored(self, term: int) -> tuple[float, int | None]:
+        """A term as a number times the rest, which is None for a number."""
+        node = self.nodes[term]
+        if isinstance(node, Number):
+            return node.value, None
+        if isinstance(node, Product):
+            value = self.value(node.parts[0])
+            if value is not None:
+                rest = node.parts[1:]
+                return value, rest[0] if len(rest) == 1 else self.add(Product(rest))
+        return 1.0, term
+
+    def product(self, factors: Iterable[int]) -> int:
+        """The product, with nested products flat and numbers multiplied."""
+        number = 1.0
+        found: list[int] = []
+        for factor in factors:
+            node = self.nodes[factor]
+            for part in node.parts if isinstance(node, Product) else (factor,):
+                value = self.value(part)
+                if value is None:
+                    found.append(part)
+                else:
+                    number *= value
+        if number == 0 or not found:
+            return self.number(number)
+        if number != 1:
+            found.insert(0, self.number(number))
+        return found[0] if len(found) == 1 else self.add(Product(tuple(found)))
+
+    def negative(self, index: int) -> int:
+        """-x, term by term where x is a sum."""
+        node = self.nodes[index]
+        minus = self.number(-1.0)
+        if isinstance(node, Sum):
+            return self.sum([self.product((minus, part)) for part in node.parts])
+        return self.product((minus, index))
+
+    def difference(self, left: int, right: int) -> int:
+        return self.sum((left, self.negative(right)))
+
+    def power(self, base: int, exponent: int) -> int:
+        """base^exponent. The reciprocal of a product is one of its factors each."""
+        number, power = self.value(base), self.value(exponent)
+        if power == 1:
+            return base
+        if power == 0:
+            return self.number(1.0)
+        if number is not None and power is not None:
+            try:
+                folded = number**power
+            except (OverflowError, ZeroDivisionError):
+                folded = math.nan
+            if isinstance(folded, float) and math.isfinite(folded):
+                return self.number(folded)
+        node = self.nodes[base]
+        if power == -1 and isinstance(node, Product):
+            return self.product([self.power(part, exponent) for part in node.parts])
+        if power == -1 and isinstance(node, Power) and self.value(node.parts[1]) == -1:
+            return node.parts[0]
+        return self.add(Power((base, exponent)))
+
+    def reciprocal(self, index: int) -> int:
+        return self.power(index, self.number(-1.0))
+
+    def apply(self, function: str, *arguments: int) -> int:
+        return self.add(Apply(function, arguments))
+
+    def inverse(self, function: str) -> Callable[["Pool", int], int] | None:
+        """The inverse of a function, None where it may have several."""
+        return FUNCTIONS[function].inverse
+
+    def choice(self, condition: int, then: int, otherwise: int) -> int:
+        """`then` where the condition holds: a comparison, or a number other than 0."""
+        node = self.nodes[condition]
+        relation, left, right = "!=", condition, self.number(0.0)
+        if isinstance(node, Apply) and node.function in RELATIONS:
+            relation, (left, right) = node.function, node.parts
+        return self.apply(f"if{relation}", left, right, then, otherwise)
+
+    def derivative(self, index: int, dim: str) -> int:
+        """The derivative along a dimension, by no rule but those of leaves and integrals."""
+        node = self.nodes[index]
+        if self.constant[index]:
+            return self.number(0.0)
+        if isinstance(node, Coordinate):
+            return self.number(float(node.dim == dim))
+        if isinstance(node, Variable):
+            return self.add(node.along(dim))
+        if isinstance(node, Integral) and node.dim == dim and node.noise is None:
+            return node.parts[0]
+        return self.add(Derivative((index,), dim))
+
+    def polynomial(self, root: int) -> int | None:
+        """A polynomial in coordinates, None where an expression is none."""
+        found: dict[int, Monomials | None] = {}
+        for index in self.reach([root]):
+            node = self.nodes[index]
+            if self.constant[index]:
+                found[index] = {(): index}
+            elif isinstance(node, Coordinate):
+                found[index] = {((node.dim, 1),): self.number(1.0)}
+            else:
+                forms = [found[part] for part in parts(node)]
+                exponent = self.value(node.parts[1]) if isinstance(node, Power) else None
+                if any(form is None for form in forms):
+                    found[index] = None
+                elif isinstance(node, Sum):
+                    found[index] = self._added([form for form in forms if form is not None])
+                elif isinstance(node, Product):
+                    found[index] = self._multiplied([form for form in forms if form is not None])
+                elif exponent in range(2, 100):
+                    found[index] = self._multiplied([forms[0] or {}] * int(exponent or 0))
+                else:
+                    found[index] = None
+        terms = found[root]
+        if terms is None:
+            return None
+        dims = tuple(dict.fromkeys(dim for monomial in terms for dim, _ in monomial))
+        exponents = tuple(tuple(dict(one).get(dim, 0) for dim in dims) for one in terms)
+        return self.add(Polynomial(tuple(terms.values()), dims, exponents))
+
+    def _added(self, forms: list["Monomials"]) -> "Monomials":
+        terms: dict[Any, list[int]] = {}
+        for form in forms:
+            for monomial, factor in form.items():
+                terms.setdefault(monomial, []).append(factor)
+        return {monomial: self.sum(factors) for monomial, factors in terms.items()}
+
+    def _multiplied(self, forms: list["Monomials"]) -> "Monomials":
+        product: Monomials = {(): self.number(1.0)}
+        for form in forms:
+            terms: list[Monomials] = []
+            for one, factor in product.items():
+                for other, by in form.items():
+                    orders = dict(one)
+                    for dim, order in other:
+                        orders[dim] = orders.get(dim, 0) + order
+                    terms.append({tuple(sorted(orders.items())): self.product((factor, by))})
+            product = self._added(terms)
+        return product
+
+    def reach(self, roots: Iterable[int], into: Callable[[Node], bool] | None = None) -> list[int]:
+        """The nodes that these are made of, and they, ascending; parts of those `into` alone."""
+        found: set[int] = set()
+        pending = list(roots)
+        while pending:
+            index = pending.pop()
+            if index not in found:
+                found.add(index)
+                node = self.nodes[index]
+                if into is None or into(node):
+                    pending.extend(parts(node))
+        return sorted(found)
+
+    def made(self, node: Node, new: tuple[int, ...]) -> int:
+        """A node of the same kind, made of other parts."""
+        match node:
+            case Sum():
+                return self.sum(new)
+            case Product():
+                return self.product(new)
+            case Power():
+                return self.power(*new)
+            case Derivative(_, dim):
+                return self.derivative(new[0], dim)
+        return self.add(node if isinstance(node, Leaf) else dataclasses.replace(node, parts=new))
+
+    def rebuilt(self, roots: Iterable[int], change: Callable[[int, Node], int | None]) -> Any:
+        """A map from nodes to those with some replaced.
+
+        `change` takes the number and node that stand after their parts were replaced, and returns
+        the number to stand there, None for no change.
+        """
+        found: dict[int, int] = {}
+        for index in self.reach(roots):
+            node = self.nodes[index]
+            new = index
+            if not isinstance(node, Leaf):
+                after = tuple(found[part] for part in node.parts)
+                new = index if after == node.parts else self.made(node, after)
+            changed = change(new, self.nodes[new])
+            found[index] = new if changed is None else changed
+        return found
+
+    def total_derivative(self, root: int, dim: str) -> int:
+        """The derivative along a dimension by the chain rule."""
+        found: dict[int, int] = {}
+        for index in self.reach([root], into=lambda node: not isinstance(node, Opaque)):
+            node = self.nodes[index]
+            if isinstance(node, Sum | Product | Power | Apply) and not self.constant[index]:
+                found[index] = self._chained(node, [found[part] for part in node.parts])
+            else:
+                found[index] = self.derivative(index, dim)
+        return found[root]
+
+    def _chained(self, node: Sum | Product | Power | Apply, slopes: list[int]) -> int:
+        """The derivative of a node from those of its parts."""
+        if isinstance(node, Sum):
+            return self.sum(slopes)
+        if isinstance(node, Product):
+            return self.sum(
+                self.product([*node.parts[:place], slope, *node.parts[place + 1 :]])
+                for place, slope in enumerate(slopes)
+            )
+        if isinstance(node, Power):
+            base, exponent = node.parts
+            less = self.sum((exponent, self.number(-1.0)))
+            by_base = self.product((exponent, self.power(base, less), slopes[0]))
+            if self.value(slopes[1]) == 0:
+                return by_base
+            by_exponent = (self.add(node), self.apply("log", base), slopes[1])
+            return self.sum((by_base, self.product(by_exponent)))
+        terms = []
+        for place, slope in enumerate(slopes):
+            if self.value(slope) != 0:
+                partial = FUNCTIONS[node.function].partial(self, node.parts, place)
+                terms.append(self.product((partial, slope)))
+        return self.sum(terms)
+
+    def linear(
+        self, root: int, symbols: Iterable[int], into: Callable[[Node], bool] | None = None
+    ) -> tuple[Mapping[int, int], int] | None:
+        """The factors of symbols and the rest, where a node is linear in symbols; None else.
+
+        `into` says in the parts of which nodes symbols are looked for.
+        """
+        marked = set(symbols)
+        zero = self.number(0.0)
+        found: dict[int, tuple[dict[int, int], int] | None] = {}
+        for index in self.reach([root], into):
+            node = self.nodes[index]
+            inside = parts(node) if into is None or into(node) else ()
+            if index in marked:
+                found[index] = ({index: self.number(1.0)}, zero)
+                continue
+            forms = [found[part] for part in inside]
+            if all(form is not None and not form[0] for form in forms):
+                found[index] = ({}, index)
+            elif any(form is None for form in forms):
+                found[index] = None
+            elif isinstance(node, Sum):
+                found[index] = self._linear_sum([form for form in forms if form])
+            elif isinstance(node, Product):
+                found[index] = self._linear_product(node.parts, [form for form in forms if form])
+            else:
+                found[index] = None
+        return found[root]
+
+    def _linear_sum(self, forms: list[tuple[dict[int, int], int]]) -> tuple[dict[int, int], int]:
+        factors: dict[int, list[int]] = {}
+        for slopes, _ in forms:
+            for symbol, factor in slopes.items():
+                factors.setdefault(symbol, []).append(factor)
+        rest = self.sum(rest for _, rest in forms)
+        return {symbol: self.sum(terms) for symbol, terms in factors.items()}, rest
+
+    def _linear_product(
+        self, factors: tuple[int, ...], forms: list[tuple[dict[int, int], int]]
+    ) -> tuple[dict[int, int], int] | None:
+        holding = [place for place, (slopes, _) in enumerate(forms) if slopes]
+        if len(holding) > 1:
+            return None
+        others = [factor for place, factor in enumerate(factors) if place != holding[0]]
+        slopes, rest = forms[holding[0]]
+        multiplied = {symbol: self.product((*others, slope)) for symbol, slope in slopes.items()}
+        return multiplied, self.product((*others, rest))
+
+
+RELATIONS = ("<", "<=", ">", ">=", "==", "!=")

@@ -1,0 +1,341 @@
+"""What each name of a system stands for: by what is said, or else by its use.
+
+Said are parameters, inputs and noises. By use, a name that something is differentiated or
+integrated along is a dimension; `g(x) = ...` and `system g(x) -> y { ... }` define functions and
+sub-systems; `d` before the name of a noise makes a differential. What is left are unknowns.
+"""
+
+import dataclasses
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from ...errors import EquationError
+from ..places import Source
+from . import tree
+from .elementary import FUNCTIONS
+
+# Operators: how many arguments each takes, at least and at most.
+OPERATORS = {
+    "diff": (2, 3),
+    "int": (2, 2),
+    "delay": (1, 2),
+    "if": (3, 3),
+    "apply": (1, 64),
+    "sde": (3, 4),
+    "reset": (3, 3),
+}
+RESERVED = {*OPERATORS, *(name for name, function in FUNCTIONS.items() if function.listed)}
+_ADVICE = "give it in parameters={...} or inputs=(...), or add an equation that determines it"
+
+
+@dataclasses.dataclass(frozen=True)
+class Names:
+    """What names stand for.
+
+    - `parameters`, `inputs`, `noises`: as they were said; `noises` also has those found by use.
+    - `dims`: the dimensions. `time` is the one that delays, noises and differentials are along.
+    - `functions`: the equations `g(x) = ...` by name. `systems`: the sub-systems by name.
+    """
+
+    source: Source
+    parameters: frozenset[str]
+    inputs: frozenset[str]
+    noises: frozenset[str]
+    dims: frozenset[str]
+    leading: tuple[str, ...]
+    functions: Mapping[str, tree.Equation]
+    systems: Mapping[str, tree.Definition]
+
+    def time(self, place: int) -> str:
+        """The dimension of delays and noises."""
+        for candidates in (self.leading, tuple(sorted(self.dims))):
+            if "t" in candidates:
+                return "t"
+            if len(candidates) == 1:
+                return candidates[0]
+            if candidates:
+                raise self.source.error(
+                    place,
+                    f"{' and '.join(candidates)} are dimensions, and it is not clear which of them "
+                    "is time: name that one t",
+                )
+        raise AssertionError("equations with a delay or a noise have a dimension")
+
+    def differentials(self, equation: tree.Equation) -> dict[str, int] | None:
+        """Of dx = a*dt + b*dW the names x, t and W with their places; None of other equations."""
+        found = differentials(equation, self.parameters | self.inputs)
+        return found if found.keys() & (self.dims | self.noises) else None
+
+    def unknown_function(self, name: str, place: int) -> EquationError:
+        """The error for a call of what is no function."""
+        known = [*RESERVED, *self.functions, *self.systems]
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = (
+            f"did you mean {near[0]}?"
+            if near
+            else f"a function is defined by an equation {name}(x) = ..., and a product needs a *"
+        )
+        return self.source.error(place, f"unknown function {name}; {hint}")
+
+    def undefined(self, name: str, source: Source, place: int) -> EquationError:
+        """The error for a name that nothing defines."""
+        hint = _ADVICE
+        if name in self.noises:
+            hint = f"{name} is a noise, so write d{name} or int(..., {name})"
+        elif name[0] == "d" and name[1:] in self.noises | self.dims | {"t"}:
+            hint = (
+                f"differentials are those of an equation dx = ...*dt + ...*dW, whose noises "
+                f"noise=(...) may say; {_ADVICE}"
+            )
+        return source.error(place, f"undefined name {name}: {hint}")
+
+
+def names_of(
+    system: tree.System,
+    source: Source,
+    parameters: Iterable[str],
+    inputs: Iterable[str],
+    noises: Iterable[str],
+    dims: Iterable[str],
+) -> Names:
+    """What the names of a system stand for.
+
+    `dims` are dimensions that are known to be some: those of streams in initial values.
+
+    Raises `EquationError` for names that are used as two things, or that may be either of two.
+    """
+    said = frozenset(parameters), frozenset(inputs), frozenset(noises)
+    statements = tuple(_all(system.statements))
+    finder = _Finder(source, *said, set(dims))
+    functions, systems = finder.definitions(statements)
+    finder.dimensions(statements)
+    leading = finder.leading(statements)
+    noise = finder.noise(statements)
+    names = Names(
+        source,
+        said[0],
+        said[1],
+        said[2] | noise,
+        frozenset(finder.dims),
+        leading,
+        {
+            name: equation
+            for name, equation in functions.items()
+            # f(t) = ... with a dimension t says the values of an unknown f.
+            if not finder.is_unknown(equation)
+        },
+        systems,
+    )
+    finder.check_conflicts(names, statements)
+    return names
+
+
+def _all(statements: Iterable[tree.Statement]) -> Iterator[tree.Statement]:
+    """All statements, also those of sub-systems, which stand after their sub-system."""
+    for statement in statements:
+        yield statement
+        if isinstance(statement, tree.Definition):
+            yield from _all(statement.statements)
+
+
+def walk(*roots: Any) -> Iterator[tuple[Any, frozenset[str]]]:
+    """All nodes of expressions, each with the names that abstractions around it bind."""
+    pending: list[tuple[Any, frozenset[str]]] = [(root, frozenset()) for root in reversed(roots)]
+    while pending:
+        node, bound = pending.pop()
+        yield node, bound
+        if isinstance(node, tree.Abstraction):
+            bound = bound | set(node.names)
+        pending.extend((part, bound) for part in reversed(tree.children(node)))
+
+
+def sides(statement: tree.Statement) -> tuple[tree.Expression, ...]:
+    """The expressions of a statement itself."""
+    if isinstance(statement, tree.Equation):
+        return (statement.left, statement.right)
+    return (statement,) if isinstance(statement, tree.Call) else ()
+
+
+def differentials(equation: tree.Equation, said: frozenset[str]) -> dict[str, int]:
+    """The names that start with d and are not said, without the d, and where each stands first."""
+    found: dict[str, int] = {}
+    for node, bound in walk(equation.left, equation.right):
+        if isinstance(node, tree.Name) and node.name not in bound and len(node.name) > 1:
+            if node.name[0] == "d" and node.name not in said:
+                found.setdefault(node.name[1:], node.place)
+    return found
+
+
+@dataclasses.dataclass
+class _Finder:
+    source: Source
+    parameters: frozenset[str]
+    inputs: frozenset[str]
+    noises: frozenset[str]
+    dims: set[str]
+
+    def definitions(
+        self, statements: Iterable[tree.Statement]
+    ) -> tuple[dict[str, tree.Equation], dict[str, tree.Definition]]:
+        functions: dict[str, tree.Equation] = {}
+        systems: dict[str, tree.Definition] = {}
+        for statement in statements:
+            if isinstance(statement, tree.Definition):
+                name, place = statement.name, statement.place
+                self.define(name, place, name in functions or name in systems)
+                systems[name] = statement
+            elif isinstance(statement, tree.Equation) and is_function(statement):
+                name, place = statement.left.function, statement.left.place  # pyright: ignore
+                self.define(name, place, name in functions or name in systems)
+                functions[name] = statement
+        return functions, systems
+
+    def define(self, name: str, place: int, twice: bool) -> None:
+        if name in RESERVED:
+            raise self.source.error(place, f"{name} is a function already: choose another name")
+        if name in self.parameters | self.inputs | self.noises:
+            raise self.source.error(place, f"{name} is said to be no function: choose another name")
+        if twice:
+            raise self.source.error(place, f"{name} is defined twice")
+
+    def dimensions(self, statements: Iterable[tree.Statement]) -> None:
+        """Finds the dimensions. What is integrated along may also be a noise."""
+        integrals: dict[str, int] = {}
+        for statement in statements:
+            for node, bound in walk(*sides(statement)):
+                if not isinstance(node, tree.Call) or node.function not in ("diff", "int"):
+                    continue
+                if len(node.arguments) < 2:
+                    continue  # an error of its own, later
+                along = node.arguments[1]
+                if not isinstance(along, tree.Name) or along.name in bound:
+                    raise self.source.error(
+                        along.place,
+                        f"{node.function} is along a dimension, which is a name: "
+                        f"{node.function}(..., t)",
+                    )
+                if node.function == "diff":
+                    self.dims.add(along.name)
+                elif along.name not in self.noises:
+                    integrals.setdefault(along.name, along.place)
+        for statement in statements:
+            if isinstance(statement, tree.Equation) and "t" in self.differentials(statement):
+                self.dims.add("t")
+        if "t" in integrals or len(integrals) == 1:
+            self.dims.add("t" if "t" in integrals else next(iter(integrals)))
+        for name, place in integrals.items():
+            if name not in self.dims:
+                raise self.source.error(
+                    place,
+                    f"{name} may be a noise or a dimension: say noise=({name!r},), or "
+                    f"differentiate along {name} somewhere",
+                )
+        if not self.dims:
+            calls = {
+                node.function
+                for statement in statements
+                for node, _ in walk(*sides(statement))
+                if isinstance(node, tree.Call)
+            }
+            self.dims |= {"n"} if "delay" in calls else set()
+            self.dims |= {"t"} if self.noises or calls & {"sde", "reset"} else set()
+
+    def leading(self, statements: Iterable[tree.Statement]) -> tuple[str, ...]:
+        """The dimensions that unknowns evolve along: of derivatives that are a left side."""
+        found: dict[str, None] = {}
+        for statement in statements:
+            if not isinstance(statement, tree.Equation):
+                continue
+            for node, _ in walk(statement.left):
+                if isinstance(node, tree.Call) and node.function == "diff":
+                    along = node.arguments[1:2]
+                    found.update((name.name, None) for name in along if isinstance(name, tree.Name))
+        return tuple(found)
+
+    def differentials(self, equation: tree.Equation) -> dict[str, int]:
+        return differentials(equation, self.parameters | self.inputs)
+
+    def noise(self, statements: Iterable[tree.Statement]) -> frozenset[str]:
+        """The noises that no one said: those of dx = ... + b*dW, and W of sde(...).
+
+        None where noises are said.
+        """
+        if self.noises:
+            return frozenset()
+        zero = tree.Number(0.0)
+        found: set[str] = set()
+        unknown: set[str] = set()
+        for statement in statements:
+            if isinstance(statement, tree.Equation):
+                unknown |= self.differentials(tree.Equation(statement.left, zero)).keys()
+                if self.differentials(statement).keys() & self.dims:
+                    found |= self.differentials(tree.Equation(zero, statement.right)).keys()
+            elif isinstance(statement, tree.Call) and statement.function == "sde":
+                found.add("W")
+        return frozenset(found - self.dims - unknown)
+
+    def is_unknown(self, equation: tree.Equation) -> bool:
+        """Whether an equation f(t) = ... is about the unknown f."""
+        arguments = equation.left.arguments  # pyright: ignore
+        return len(arguments) == 1 and arguments[0].name in self.dims
+
+    def check_conflicts(self, names: Names, statements: Iterable[tree.Statement]) -> None:
+        """Raises for a name that is used as two things."""
+        kinds = {
+            "a parameter": names.parameters,
+            "an input": names.inputs,
+            "a noise": names.noises,
+            "a dimension": names.dims,
+            "a function": names.functions.keys(),
+            "a sub-system": names.systems.keys(),
+        }
+        for name in set().union(*kinds.values()):
+            found = [kind for kind, members in kinds.items() if name in members]
+            if len(found) > 1 or name in RESERVED:
+                found = found if len(found) > 1 else ["a function", *found]
+                raise self.source.error(
+                    _place_of(name, statements),
+                    f"{name} is {' and '.join(found)}: rename one of them",
+                )
+        taken = names.dims | names.noises | names.functions.keys() | names.systems.keys()
+        for statement in statements:
+            if isinstance(statement, tree.Equation):
+                left = unknown_of(statement.left)
+                if left is not None and left.name in taken | names.parameters | names.inputs:
+                    (kind,) = (kind for kind, members in kinds.items() if left.name in members)
+                    raise self.source.error(
+                        left.place,
+                        f"{left.name} is {kind}, so no equation determines it: rename one of them",
+                    )
+
+
+def is_function(statement: tree.Equation) -> bool:
+    """Whether an equation has the form g(x) = ...."""
+    left = statement.left
+    return (
+        isinstance(left, tree.Call)
+        and left.function not in RESERVED
+        and bool(left.arguments)
+        and all(isinstance(argument, tree.Name) for argument in left.arguments)
+    )
+
+
+def unknown_of(left: tree.Expression) -> tree.Name | None:
+    """The unknown that a left side x, diff(x, t) or diff(diff(x, t), t) is about."""
+    while isinstance(left, tree.Call) and left.function == "diff" and left.arguments:
+        left = left.arguments[0]  # pyright: ignore
+    return left if isinstance(left, tree.Name) else None
+
+
+def _place_of(name: str, statements: Iterable[tree.Statement]) -> int:
+    """Where a name stands first."""
+    for statement in statements:
+        if isinstance(statement, tree.Definition) and statement.name == name:
+            return statement.place
+        for node, _ in walk(*sides(statement)):
+            if isinstance(node, tree.Name | tree.Parameter) and node.name == name:
+                return node.place
+            if isinstance(node, tree.Call) and node.function == name:
+                return node.place
+    return 0

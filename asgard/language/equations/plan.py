@@ -1,0 +1,333 @@
+"""From solved unknowns to atoms and the wires between them.
+
+A wire has the number of the expression that it carries. What is made of numbers and parameters
+alone is no wire: it is a number of the atom that reads it, and is computed when the circuit is.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from ...circuits.assembly import Wired, assemble
+from ...circuits.atoms.arithmetic import Add, Const, Divide, Multiplication, Scalar
+from ...circuits.atoms.arithmetic import Power as PowerAtom
+from ...circuits.atoms.functions import Function
+from ...circuits.atoms.registers import Coordinate as CoordinateAtom
+from ...circuits.atoms.registers import Delay as DelayAtom
+from ...circuits.atoms.registers import Deregister, Register, StochasticRegister
+from ...circuits.circuit import Atom, Circuit
+from ...circuits.stream import Stream
+from ...errors import CircuitError
+from .elementary import FUNCTIONS
+from .expressions import (
+    Apply,
+    Coordinate,
+    Delay,
+    Derivative,
+    Input,
+    Integral,
+    Node,
+    Number,
+    Parameter,
+    Polynomial,
+    Pool,
+    Power,
+    Product,
+    Start,
+    Sum,
+    Variable,
+    parts,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Numbered:
+    """An atom whose last argument is a number: `kind(*arguments, number)`."""
+
+    kind: type
+    arguments: tuple[Any, ...]
+    number: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """An atom with the wires it reads and the one it drives."""
+
+    atom: Atom | Numbered
+    reads: tuple[int, ...]
+    drives: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Constant:
+    """An expression of numbers and parameters, and its number."""
+
+    index: int
+    node: Node
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """All of a circuit but its numbers. Plans are equal where their steps are.
+
+    `constants` are in the order to compute them in. `names` are wires by name.
+    """
+
+    constants: tuple[Constant, ...]
+    steps: tuple[Step, ...]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    names: tuple[tuple[str, int], ...]
+
+    @functools.cached_property
+    def _key(self) -> int:
+        # Atoms of numbers have no hash of their own.
+        wires = tuple((step.reads, step.drives) for step in self.steps)
+        return hash((self.constants, wires, self.inputs, self.outputs, self.names))
+
+    def __hash__(self) -> int:
+        return self._key
+
+    def circuit(self, parameters: Mapping[str, Any], initial: Mapping[str, Any]) -> Circuit:
+        """The circuit for some numbers."""
+        values = computed(self.constants, parameters, initial)
+        nodes = []
+        for step in self.steps:
+            atom = step.atom
+            if isinstance(atom, Numbered):
+                atom = atom.kind(*atom.arguments, values[atom.number])
+            nodes.append(Wired(atom, step.reads, (step.drives,)))
+        return assemble(nodes, self.inputs, self.outputs, dict(self.names))
+
+
+def computed(
+    constants: Iterable[Constant], parameters: Mapping[str, Any], initial: Mapping[str, Any]
+) -> dict[int, Any]:
+    """The values of expressions of numbers, parameters and initial values."""
+    values: dict[int, Any] = {}
+    for constant in constants:
+        node = constant.node
+        inner = [values[part] for part in parts(node)]
+        match node:
+            case Number(value):
+                found = value
+            case Parameter(name):
+                found = parameters[name]
+            case Start(name):
+                found = initial[name]
+            case Sum():
+                found = functools.reduce(lambda one, other: one + other, inner)
+            case Product():
+                found = functools.reduce(lambda one, other: one * other, inner)
+            case Power():
+                found = jnp.power(*inner)
+            case Apply(function):
+                found = FUNCTIONS[function].atom()(*inner)
+            case Polynomial(_, dims, exponents):
+                found = _stream(inner, dims, exponents)
+            case _:
+                raise AssertionError(node)
+        values[constant.index] = found
+    return values
+
+
+def _stream(
+    factors: Sequence[Any], dims: tuple[str, ...], exponents: Sequence[tuple[int, ...]]
+) -> Any:
+    """A polynomial as a stream."""
+    by_exponents = dict(zip(exponents, factors, strict=True))
+    shape = tuple(max(orders) + 1 for orders in zip(*exponents, strict=True))
+    entries = [by_exponents.get(index, 0.0) for index in np.ndindex(*shape)]
+    return Stream(jnp.stack([jnp.asarray(entry) for entry in entries]).reshape(shape), dims)
+
+
+@dataclasses.dataclass
+class Planner:
+    """Makes the steps of a system.
+
+    - `along`: what each unknown evolves along. `order`: its highest derivative, which is solved for.
+    - `solutions`: what this derivative is, by the variable's number.
+    - `starts`: the initial values of state wires: a constant by the number of the wire.
+    - `text`: what a message calls the equations.
+    """
+
+    pool: Pool
+    along: Mapping[str, str | None]
+    order: Mapping[str, int]
+    solutions: dict[int, int]
+    starts: dict[int, int]
+
+    def __post_init__(self):
+        self.steps: dict[int, Step] = {}
+        self.constants: set[int] = set()
+        self.pending: list[int] = []
+
+    def plan(self, inputs: Sequence[str], outputs: Sequence[int], names: Mapping[str, int]) -> Plan:
+        """The plan for these output wires and wires by name."""
+        self._start_integrals()
+        wires = tuple(self.pool.add(Input(name)) for name in inputs)
+        ends = tuple(self.wire(output) for output in outputs)
+        named = tuple((name, self.wire(index)) for name, index in names.items())
+        while self.pending:
+            index = self.pending.pop()
+            if index not in self.steps and index not in wires:
+                self.steps[index] = self._step(index)
+        found = self.pool.reach(self.constants)
+        return Plan(
+            tuple(Constant(index, self.pool[index]) for index in found),
+            tuple(self.steps[index] for index in sorted(self.steps)),
+            wires,
+            ends,
+            named,
+        )
+
+    def wire(self, index: int) -> int:
+        """The wire of an expression, which will have a step."""
+        passed = set()
+        while index in self.solutions:
+            if index in passed:
+                raise Circular(tuple(passed))
+            passed.add(index)
+            index = self.solutions[index]
+        self.pending.append(index)
+        return index
+
+    def number(self, index: int) -> int:
+        """A constant that an atom holds."""
+        self.constants.add(index)
+        return index
+
+    def _start_integrals(self) -> None:
+        """Lets x0 + int(a, t) start at x0, where no one else reads the integral."""
+        pool = self.pool
+        readers: dict[int, int] = {}
+        for index in pool.reach(self.solutions.values()):
+            for part in parts(pool[index]):
+                readers[part] = readers.get(part, 0) + 1
+        for variable, solution in self.solutions.items():
+            node = pool[solution]
+            if not isinstance(node, Sum):
+                continue
+            fixed = [part for part in node.parts if pool.constant[part]]
+            integrals = [
+                part
+                for part in node.parts
+                if isinstance(pool[part], Integral)
+                and part not in self.starts
+                and readers[part] == 1
+            ]
+            if fixed and integrals:
+                self.starts[integrals[0]] = pool.sum(fixed)
+                moving = [part for part in node.parts if not pool.constant[part]]
+                self.solutions[variable] = pool.sum(moving)
+
+    def _step(self, index: int) -> Step:
+        if self.pool.constant[index]:
+            return Step(Numbered(Const, (), self.number(index)), (), index)
+        node = self.pool[index]
+        match node:
+            case Coordinate(dim):
+                return self._of(CoordinateAtom(dim), (), index)
+            case Variable():
+                return self._variable(node, index)
+            case Sum():
+                return self._sum(node, index)
+            case Product():
+                return self._product(node, index)
+            case Power():
+                return self._power(node, index)
+            case Apply(function, arguments):
+                return self._of(FUNCTIONS[function].atom(), arguments, index)
+            case Integral((body,), dim, None):
+                return self._state(Register, (dim,), body, index)
+            case Integral((body,), dim, noise):
+                return self._state(StochasticRegister, (dim, noise), body, index)
+            case Delay((body,), dim):
+                return self._state(DelayAtom, (dim,), body, index)
+            case Derivative((body,), dim):
+                return self._of(Deregister(dim), (body,), index)
+        raise AssertionError(node)
+
+    def _of(self, atom: Atom, reads: Iterable[int], index: int) -> Step:
+        return Step(atom, tuple(self.wire(part) for part in reads), index)
+
+    def _state(self, kind: type, arguments: tuple[str | None, ...], body: int, index: int) -> Step:
+        start = self.starts.get(index, self.pool.number(0.0))
+        return Step(Numbered(kind, arguments, self.number(start)), (self.wire(body),), index)
+
+    def _variable(self, node: Variable, index: int) -> Step:
+        """A derivative below the one that is solved for is a register, any other a deregister."""
+        dim = self.along[node.name]
+        across = [other for other, _ in node.orders if other != dim]
+        if across or node.order(dim) > self.order[node.name]:
+            along = across[0] if across else str(dim)
+            below = self.pool.add(node.along(along, by=-1))
+            return self._of(Deregister(along), (below,), index)
+        return self._state(Register, (dim,), self.pool.add(node.along(str(dim))), index)
+
+    def _sum(self, node: Sum, index: int) -> Step:
+        pool = self.pool
+        fixed = [part for part in node.parts if pool.constant[part]]
+        moving = [part for part in node.parts if not pool.constant[part]]
+        reads = [*moving, pool.sum(fixed)] if fixed else moving
+        return self._of(Add(len(reads)), reads, index)
+
+    def _product(self, node: Product, index: int) -> Step:
+        pool = self.pool
+        fixed = [part for part in node.parts if pool.constant[part]]
+        moving = [part for part in node.parts if not pool.constant[part]]
+        if fixed:
+            factor, body = pool.product(fixed), pool.product(moving)
+            return Step(Numbered(Scalar, (), self.number(factor)), (self.wire(body),), index)
+        under = [pool[part].parts[0] for part in moving if self._divides(part)]  # pyright: ignore
+        over = [part for part in moving if not self._divides(part)]
+        if under and over:
+            return self._of(Divide(), (pool.product(over), pool.product(under)), index)
+        if under:
+            return self._of(PowerAtom(-1), (pool.product(under),), index)
+        return self._of(Multiplication(len(over)), over, index)
+
+    def _divides(self, index: int) -> bool:
+        node = self.pool[index]
+        return isinstance(node, Power) and self.pool.value(node.parts[1]) == -1
+
+    def _power(self, node: Power, index: int) -> Step:
+        base, exponent = node.parts
+        value = self.pool.value(exponent)
+        if value is not None and value == int(value) and abs(value) < 2**31:
+            return self._of(PowerAtom(int(value)), (base,), index)
+        if self.pool.constant[exponent]:
+            atom = Numbered(PowerAtom, (), self.number(exponent))
+            return Step(atom, (self.wire(base),), index)
+        return self._of(Function(jnp.power, 2), (base, exponent), index)
+
+
+class Circular(Exception):
+    """Unknowns that are equal to one another and to nothing else."""
+
+    def __init__(self, variables: tuple[int, ...]):
+        super().__init__()
+        self.variables = variables
+
+
+def check_streams(plan: Plan, parameters: Mapping[str, Any]) -> None:
+    """Raises `CircuitError` where a parameter that is a stream is no initial value as it stands."""
+    streams = {name for name, value in parameters.items() if isinstance(value, Stream)}
+    if not streams:
+        return
+    at = {c.index: c.node.name for c in plan.constants if isinstance(c.node, Parameter)}
+    held = {index for index, name in at.items() if name in streams}
+    wrong = [part for c in plan.constants for part in parts(c.node) if part in held]
+    for step in plan.steps:
+        atom = step.atom
+        if isinstance(atom, Numbered) and atom.number in held and atom.kind is not Register:
+            wrong.append(atom.number)
+    for index in wrong:
+        raise CircuitError(
+            f"parameters: {at[index]} is a Stream, which stands only for an initial value: "
+            f"u = {at[index]} + int(..., t)"
+        )
