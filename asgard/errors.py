@@ -38,7 +38,10 @@ class LoopError(CircuitError):
 
 
 class ParseError(CircuitError):
-    """A text that cannot be read, of a circuit or of equations. `expected` lists what is allowed there."""
+    """A text, of a circuit or of equations, that cannot be read.
+
+    `expected` lists what is allowed there.
+    """
 
     def __init__(
         self,

@@ -130,7 +130,11 @@ class Block(Part):
         def circuit(self):
             return (ag.Scalar(-self.rate) >> ag.Register("t", 1.0) >> ag.Split()).trace()
     ```
+
+    `by_name` are fields that are dictionaries and do not show in the names of their numbers.
     """
+
+    by_name: ClassVar[tuple[str, ...]] = ()
 
     @abc.abstractmethod
     def circuit(self) -> Circuit:

@@ -1,13 +1,11 @@
 """The numbers of a circuit by readable names."""
 
-import dataclasses
 import difflib
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.tree_util import DictKey, GetAttrKey, KeyPath, SequenceKey
@@ -20,7 +18,6 @@ from .constraints import constraints, is_constraint
 
 # How many names a message lists.
 _MOST_NAMES = 10
-_UNNAMED = "asgard: numbers by name"
 
 
 def parameters(circuit: Circuit) -> dict[str, Array]:
@@ -114,25 +111,15 @@ def _paths(part: Circuit) -> Iterator[str]:
             is_constraint(node) or (isinstance(node, Circuit) and node is not part)
         ),
     )[0]
-    unnamed = _unnamed(part)
+    by_name = part.by_name if isinstance(part, Block) else ()
     for path, leaf in inside:
-        shown = _path_text(path[1:] if path[:1] and path[0] in unnamed else path)
+        first = path[0].name if path and isinstance(path[0], GetAttrKey) else None
+        shown = _path_text(path[1:] if first in by_name else path)
         if isinstance(leaf, Circuit):
             for name in _names(leaf):
                 yield f"{shown}.{name}"
         else:
             yield shown
-
-
-def numbers_by_name() -> Any:
-    """A field of a block that is a dictionary: its numbers have their names there, and no more."""
-    return eqx.field(metadata={_UNNAMED: True})
-
-
-def _unnamed(part: Circuit) -> tuple[GetAttrKey, ...]:
-    """The fields of a part that do not show in names."""
-    fields = dataclasses.fields(part)
-    return tuple(GetAttrKey(field.name) for field in fields if field.metadata.get(_UNNAMED))
 
 
 def _path_text(path: KeyPath) -> str:

@@ -34,7 +34,9 @@ class Source:
     def syntax_error(self, place: int, message: str, expected: tuple[str, ...] = ()) -> ParseError:
         """The error of a text that cannot be read."""
         line, column = self.position(place)
-        return ParseError(self._from(message), line=line, column=column, expected=expected, text=self.text)
+        return ParseError(
+            self._from(message), line=line, column=column, expected=expected, text=self.text
+        )
 
     def position(self, place: int) -> tuple[int, int]:
         """The line and the column of a place, both counted from 1."""

@@ -5,7 +5,6 @@ from typing import Any
 import equinox as eqx
 
 from ...circuits.circuit import Block, Circuit
-from ...circuits.parameters import numbers_by_name
 from . import tree
 from .plan import Plan
 
@@ -16,7 +15,8 @@ class Equations(Block):
     `str(block.system)` is the text of the equations.
     """
 
-    numbers: dict[str, Any] = numbers_by_name()
+    by_name = ("numbers",)
+    numbers: dict[str, Any]
     initial: dict[str, Any]
     plan: Plan = eqx.field(static=True)
     system: tree.System = eqx.field(static=True)

@@ -19,10 +19,10 @@ class Elementary:
     """A function of `arity` arguments.
 
     - `atom` makes the atom that computes it.
-    - `slope` takes the pool of expressions and the arguments, and gives the derivative with respect
-      to each argument. None where it is 0.
-    - `inverse` takes the pool and y, and gives the only x with f(x) = y: not a number where there is
-      none. None where there may be several.
+    - `slope` takes the pool of expressions and the arguments, and gives the derivative by each
+      argument. None where it is 0.
+    - `inverse` takes the pool and y, and gives the only x with f(x) = y: not a number where there
+      is none. None where there may be several.
     - `listed`: whether texts may use it.
     """
 
@@ -88,6 +88,11 @@ def _sigmoid_slope(pool: Any, x: int) -> tuple[int]:
 def _erf_slope(pool: Any, x: int) -> tuple[int]:
     bell = pool.apply("exp", pool.negative(_square(pool, x)))
     return (pool.product((pool.number(2.0 / math.sqrt(math.pi)), bell)),)
+
+
+def _erfinv_slope(pool: Any, x: int) -> tuple[int]:
+    bell = pool.apply("exp", _square(pool, pool.apply("erfinv", x)))
+    return (pool.product((pool.number(math.sqrt(math.pi) / 2), bell)),)
 
 
 def _larger(relation: str) -> Any:
@@ -158,7 +163,7 @@ FUNCTIONS: dict[str, Elementary] = {
         listed=False,
     ),
     "erf": Elementary(1, functions.Erf, _erf_slope, _applied("erfinv")),
-    "erfinv": Elementary(1, _function(erfinv), listed=False),
+    "erfinv": Elementary(1, _function(erfinv), _erfinv_slope, _applied("erf"), listed=False),
     "abs": Elementary(1, functions.Abs, _abs_slope),
     "maximum": Elementary(2, functions.Maximum, _larger(">=")),
     "minimum": Elementary(2, functions.Minimum, _larger("<=")),

@@ -18,14 +18,14 @@ from .isolating import isolated
 from .names import names_of
 from .plan import Circular, Planner, check_streams
 from .reading import read, read_expression
-from .structure import Solved, System
+from .structure import System
 
 
 def equations(
     text: str,
     *,
-    parameters: Mapping[str, Any] = {},  # noqa: B006
-    initial: Mapping[str, Any] = {},  # noqa: B006
+    parameters: Mapping[str, Any] = {},
+    initial: Mapping[str, Any] = {},
     inputs: Sequence[str] = (),
     noise: Sequence[str] = (),
     outputs: Sequence[str] | None = None,
@@ -49,8 +49,8 @@ def equations(
     - `outputs`: what the output wires are: names or expressions. All unknowns by default, in the
       order in which the text names them.
 
-    **Returns:** a block. Its numbers have the names of the parameters, and `initial.x`; unknowns are
-    wires by name: `trajectory["x"]`. Blocks of one text share a compilation.
+    **Returns:** a block. Its numbers have the names of the parameters, and `initial.x`; unknowns
+    are wires by name: `trajectory["x"]`. Blocks of one text share a compilation.
 
     **Raises:** `ParseError` for a text that cannot be read and `EquationError` for equations that
     say no system, both with line and column. `CircuitError` for wrong arguments.
@@ -129,7 +129,11 @@ class _Said:
         for name in parameters:
             check_name("parameters", "parameter", name)
         numbers = {key: value for key, value in initial.items() if not isinstance(value, str)}
-        texts = {key: _shown("initial", value) for key, value in initial.items() if isinstance(value, str)}
+        texts = {
+            key: _shown("initial", value)
+            for key, value in initial.items()
+            if isinstance(value, str)
+        }
         return cls(
             {name: _number(f"parameters: {name}", value) for name, value in parameters.items()},
             {key: _number(f"initial: {key}", value) for key, value in numbers.items()},

@@ -23,7 +23,7 @@ from .expressions import (
     Pool,
     Variable,
 )
-from .names import OPERATORS, Names, is_function, sides, walk
+from .names import OPERATORS, Names, head, sides, walk
 
 # How deep functions may be expanded in one another, and how much work all of them may be.
 _DEEPEST = 2000
@@ -78,7 +78,7 @@ class Instance:
 
 Value = int | Closure | Instance
 # An evaluation asks for the values of parts by yielding them with their scopes.
-Evaluation = Generator[tuple[tree.Expression, Scope], Value, Value]
+Evaluation = Generator[tuple[Any, Scope], Any, Value]
 
 
 class Expander:
@@ -169,19 +169,21 @@ class Expander:
                 self._equation(statement, scope)
 
     def _equation(self, equation: tree.Equation, scope: Scope) -> None:
-        if is_function(equation) and equation.left.function in self.names.functions:  # pyright: ignore
+        function = head(equation)
+        if function is not None and function.name in self.names.functions:
             if scope.systems:
                 raise self.error(equation.place, "a function is defined outside of sub-systems")
             return
         left, right = equation.left, equation.right
-        instance = self._named.get((scope.prefix, left.name)) if _is_name(left) else None
+        name = left.name if isinstance(left, tree.Name) else ""
+        instance = self._named.get((scope.prefix, name))
         if instance is not None and isinstance(right, tree.Call):
             self._connect(right, instance, scope)
-            if len(instance.outputs) > 1:
+            if len(instance.outputs) != 1:
                 return
             # A sub-system of one output is that output too.
-            variable = self._variable(Scope({}, scope.prefix), left.name, left.place)  # pyright: ignore
-            inner = self.pool.add(Variable(instance.prefix + instance.outputs[0]))
+            variable = self._variable(Scope({}, scope.prefix), name, left.place)
+            inner = self._as_number(instance, left)
             self._relate(variable, inner, equation)
             return
         found = self.names.differentials(equation)
@@ -198,17 +200,22 @@ class Expander:
     def _sde(self, call: tree.Call, scope: Scope) -> None:
         """sde(drift, diffusion, x) or sde(drift, diffusion, x, W)."""
         self._check_count(call)
-        drift, diffusion, unknown, *noise = call.arguments
+        drift, diffusion, unknown = call.arguments[:3]
         if not isinstance(unknown, tree.Name):
             raise self.error(unknown.place, "sde(drift, diffusion, x) is about an unknown x")
-        if noise and not (_is_name(noise[0]) and noise[0].name in self.names.noises):  # pyright: ignore
-            raise self.error(noise[0].place, "the last of four is a noise: say noise=(...)")
-        names = sorted(self.names.noises) or ["W"]
-        if not noise and len(names) > 1:
-            raise self.error(call.place, f"which noise? Write sde(drift, diffusion, x, {names[0]})")
+        noises = sorted(self.names.noises)
+        if len(call.arguments) > 3:
+            named = call.arguments[3]
+            if not isinstance(named, tree.Name) or named.name not in noises:
+                raise self.error(named.place, "the last of four is a noise: say noise=(...)")
+            noises = [named.name]
+        if len(noises) > 1:
+            raise self.error(
+                call.place, f"which noise? Write sde(drift, diffusion, x, {noises[0]})"
+            )
         factors = {
             self.names.time(call.place): self._number(drift, scope),
-            (noise[0].name if noise else names[0]): self._number(diffusion, scope),  # pyright: ignore
+            noises[0]: self._number(diffusion, scope),
         }
         self._integrate(unknown.name, factors, call, scope)
 
@@ -287,10 +294,11 @@ class Expander:
         if isinstance(value, Instance):
             if len(value.outputs) == 1:
                 return self.pool.add(Variable(value.prefix + value.outputs[0]))
-            wires = " or ".join(value.outputs)
+            wires = " or ".join(f"p.{output}" for output in value.outputs)
             raise self.error(
                 expression.place,
-                f"{value.name} has several outputs: add .{value.outputs[0]} ({wires})",
+                f"{value.name} has several outputs: give it a name, p = {value.name}(...), and "
+                f"take {wires}",
             )
         return value
 
@@ -366,9 +374,8 @@ class Expander:
         if name in names.dims:
             return self.pool.add(Coordinate(name))
         if name in names.functions:
-            equation: Any = names.functions[name]
-            arguments = tuple(argument.name for argument in equation.left.arguments)
-            return Closure(arguments, equation.right, Scope({}), name)
+            function = names.functions[name]
+            return Closure(function.head.arguments, function.body, Scope({}), name)
         if name in names.noises:
             raise names.undefined(name, self.source, node.place)
         if name in names.systems or name in FUNCTIONS or name in OPERATORS:
@@ -438,7 +445,8 @@ class Expander:
 
     def _operator(self, node: tree.Call, scope: Scope) -> Evaluation:
         self._check_count(node)
-        pool, arguments = self.pool, node.arguments
+        pool = self.pool
+        arguments: tuple[Any, ...] = node.arguments
         if node.function == "sde" or node.function == "reset":
             raise self.error(node.place, f"{node.function} is a statement of its own, no term")
         if node.function == "apply":
@@ -451,10 +459,10 @@ class Expander:
             return pool.choice(body, then, otherwise)
         if node.function == "diff":
             for _ in range(self._order(node)):
-                body = pool.derivative(body, arguments[1].name)  # pyright: ignore
+                body = pool.derivative(body, arguments[1].name)
             return body
         if node.function == "int":
-            along = arguments[1].name  # pyright: ignore
+            along = arguments[1].name
             if along not in self.names.noises:
                 return pool.add(Integral((body,), along))
             return pool.add(Integral((body,), self.names.time(node.place), along))
@@ -570,7 +578,8 @@ class Expander:
 
     def _at_time(self, node: tree.Call, scope: Scope) -> Evaluation:
         """x(t), which is x, and x(t - tau)."""
-        name, arguments = node.function, node.arguments
+        name = node.function
+        arguments: tuple[Any, ...] = node.arguments
         instance = (scope.prefix, name) in self._named
         others = self.names.parameters | self.names.dims | self.names.noises
         if len(arguments) != 1 or instance or name in others:
@@ -591,10 +600,6 @@ class Expander:
             )
         return self._delayed(node.place)
         yield  # makes this an evaluation, though it asks for no part
-
-
-def _is_name(node: Any) -> bool:
-    return isinstance(node, tree.Name)
 
 
 def _plain(values: list[Value]) -> bool:

@@ -1,8 +1,8 @@
 """Expressions, each held once: what is written alike is one node, so it becomes one wire.
 
-A `Pool` holds nodes in a list, parts before what is made of them. So whatever walks expressions is a
-loop over ascending numbers, however deep they are. The pool's methods build nodes and fold numbers,
-flatten sums and products and collect terms that are alike.
+A `Pool` holds nodes in a list, parts before what is made of them. So whatever walks expressions is
+a loop over ascending numbers, however deep they are. The pool's methods build nodes and fold
+numbers, flatten sums and products and collect terms that are alike.
 """
 
 import dataclasses
@@ -35,7 +35,10 @@ class Coordinate:
 
 @dataclasses.dataclass(frozen=True)
 class Variable:
-    """An unknown, or a derivative of it: `orders` has (dimension, order), sorted, orders above 0."""
+    """An unknown, or a derivative of it.
+
+    `orders` has each dimension and the order along it, sorted, where that is above 0.
+    """
 
     name: str
     orders: tuple[tuple[str, int], ...] = ()

@@ -1,13 +1,13 @@
 """Solving a relation for an unknown.
 
-Terms that are linear in it are collected, and functions with one inverse are undone. What is left is
-an algebraic loop: z = cos(z*y) as it is written, and 0 = f(z) as z = z - f(z), whose fixed point
+Terms that are linear in it are collected, and functions with one inverse are undone. What is left
+is an algebraic loop: z = cos(z*y) as it is written, and 0 = f(z) as z = z - f(z), whose fixed point
 Newton's method finds as the zero of f.
 """
 
 from ...errors import EquationError
 from ..places import Source
-from .expressions import Apply, Number, Pool, Power, Product, Sum
+from .expressions import Apply, Number, Pool, Power, Product, Sum, parts
 from .structure import Solved, isolable
 
 
@@ -37,7 +37,12 @@ def isolated(pool: Pool, solved: Solved, source: Source) -> int:
     for side, other in ((left, right), (right, left)):
         if side == unknown:
             return other
-    return pool.difference(unknown, pool.difference(left, right))
+    # Either sign has the fixed point: the one with fewer terms.
+    loops = [
+        pool.difference(unknown, pool.difference(*sides))
+        for sides in ((right, left), (left, right))
+    ]
+    return min(loops, key=lambda loop: len(parts(pool[loop])))
 
 
 def _lost(solved: Solved, source: Source) -> EquationError:

@@ -35,7 +35,8 @@ class Names:
 
     - `parameters`, `inputs`, `noises`: as they were said; `noises` also has those found by use.
     - `dims`: the dimensions. `time` is the one that delays, noises and differentials are along.
-    - `functions`: the equations `g(x) = ...` by name. `systems`: the sub-systems by name.
+    - `leading`: the dimensions of derivatives that are left sides.
+    - `functions`: those that equations `g(x) = ...` define. `systems`: the sub-systems by name.
     """
 
     source: Source
@@ -44,7 +45,7 @@ class Names:
     noises: frozenset[str]
     dims: frozenset[str]
     leading: tuple[str, ...]
-    functions: Mapping[str, tree.Equation]
+    functions: Mapping[str, "Function"]
     systems: Mapping[str, tree.Definition]
 
     def time(self, place: int) -> str:
@@ -108,8 +109,8 @@ def names_of(
     said = frozenset(parameters), frozenset(inputs), frozenset(noises)
     statements = tuple(_all(system.statements))
     finder = _Finder(source, *said, set(dims))
-    functions, systems = finder.definitions(statements)
     finder.dimensions(statements)
+    functions, systems = finder.definitions(statements)
     leading = finder.leading(statements)
     noise = finder.noise(statements)
     names = Names(
@@ -119,12 +120,7 @@ def names_of(
         said[2] | noise,
         frozenset(finder.dims),
         leading,
-        {
-            name: equation
-            for name, equation in functions.items()
-            # f(t) = ... with a dimension t says the values of an unknown f.
-            if not finder.is_unknown(equation)
-        },
+        functions,
         systems,
     )
     finder.check_conflicts(names, statements)
@@ -161,9 +157,9 @@ def differentials(equation: tree.Equation, said: frozenset[str]) -> dict[str, in
     """The names that start with d and are not said, without the d, and where each stands first."""
     found: dict[str, int] = {}
     for node, bound in walk(equation.left, equation.right):
-        if isinstance(node, tree.Name) and node.name not in bound and len(node.name) > 1:
-            if node.name[0] == "d" and node.name not in said:
-                found.setdefault(node.name[1:], node.place)
+        free = isinstance(node, tree.Name) and node.name not in bound | said
+        if free and node.name[0] == "d" and len(node.name) > 1:
+            found.setdefault(node.name[1:], node.place)
     return found
 
 
@@ -177,18 +173,23 @@ class _Finder:
 
     def definitions(
         self, statements: Iterable[tree.Statement]
-    ) -> tuple[dict[str, tree.Equation], dict[str, tree.Definition]]:
-        functions: dict[str, tree.Equation] = {}
+    ) -> tuple[dict[str, "Function"], dict[str, tree.Definition]]:
+        functions: dict[str, Function] = {}
         systems: dict[str, tree.Definition] = {}
         for statement in statements:
             if isinstance(statement, tree.Definition):
                 name, place = statement.name, statement.place
                 self.define(name, place, name in functions or name in systems)
                 systems[name] = statement
-            elif isinstance(statement, tree.Equation) and is_function(statement):
-                name, place = statement.left.function, statement.left.place  # pyright: ignore
-                self.define(name, place, name in functions or name in systems)
-                functions[name] = statement
+            elif isinstance(statement, tree.Equation):
+                found = head(statement)
+                # f(t) = ... with a dimension t says the values of an unknown f.
+                if found is None or (len(found.arguments) == 1 and self.dims & {*found.arguments}):
+                    continue
+                self.define(
+                    found.name, found.place, found.name in functions or found.name in systems
+                )
+                functions[found.name] = Function(found, statement.right)
         return functions, systems
 
     def define(self, name: str, place: int, twice: bool) -> None:
@@ -275,11 +276,6 @@ class _Finder:
                 found.add("W")
         return frozenset(found - self.dims - unknown)
 
-    def is_unknown(self, equation: tree.Equation) -> bool:
-        """Whether an equation f(t) = ... is about the unknown f."""
-        arguments = equation.left.arguments  # pyright: ignore
-        return len(arguments) == 1 and arguments[0].name in self.dims
-
     def check_conflicts(self, names: Names, statements: Iterable[tree.Statement]) -> None:
         """Raises for a name that is used as two things."""
         kinds = {
@@ -310,22 +306,40 @@ class _Finder:
                     )
 
 
-def is_function(statement: tree.Equation) -> bool:
-    """Whether an equation has the form g(x) = ...."""
+@dataclasses.dataclass(frozen=True)
+class Function:
+    """The function that an equation g(x) = body defines."""
+
+    head: "Head"
+    body: tree.Expression
+
+
+@dataclasses.dataclass(frozen=True)
+class Head:
+    """The left side g(x, y) of an equation that defines a function."""
+
+    name: str
+    arguments: tuple[str, ...]
+    place: int
+
+
+def head(statement: tree.Equation) -> Head | None:
+    """The head of an equation g(x) = ..., None of others."""
     left = statement.left
-    return (
-        isinstance(left, tree.Call)
-        and left.function not in RESERVED
-        and bool(left.arguments)
-        and all(isinstance(argument, tree.Name) for argument in left.arguments)
-    )
+    if not isinstance(left, tree.Call) or left.function in RESERVED or not left.arguments:
+        return None
+    names = [argument.name for argument in left.arguments if isinstance(argument, tree.Name)]
+    if len(names) < len(left.arguments):
+        return None
+    return Head(left.function, tuple(names), left.place)
 
 
 def unknown_of(left: tree.Expression) -> tree.Name | None:
     """The unknown that a left side x, diff(x, t) or diff(diff(x, t), t) is about."""
-    while isinstance(left, tree.Call) and left.function == "diff" and left.arguments:
-        left = left.arguments[0]  # pyright: ignore
-    return left if isinstance(left, tree.Name) else None
+    inner: Any = left
+    while isinstance(inner, tree.Call) and inner.function == "diff" and inner.arguments:
+        inner = inner.arguments[0]
+    return inner if isinstance(inner, tree.Name) else None
 
 
 def _place_of(name: str, statements: Iterable[tree.Statement]) -> int:

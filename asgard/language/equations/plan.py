@@ -149,10 +149,9 @@ def _stream(
 class Planner:
     """Makes the steps of a system.
 
-    - `along`: what each unknown evolves along. `order`: its highest derivative, which is solved for.
+    - `along`: what each unknown evolves along. `order`: that of its derivative that is solved for.
     - `solutions`: what this derivative is, by the variable's number.
     - `starts`: the initial values of state wires: a constant by the number of the wire.
-    - `text`: what a message calls the equations.
     """
 
     pool: Pool

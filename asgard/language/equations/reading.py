@@ -142,7 +142,8 @@ class _Builder(lark.Transformer):
     def sum(self, first: Any, *parts: Any) -> tree.Sum:
         terms = [first]
         for sign, part in zip(parts[::2], parts[1::2], strict=True):
-            terms.append(tree.Negative(part, place=_at(sign)) if sign == "-" else part)
+            subtracted = str(sign) == "-"
+            terms.append(tree.Negative(part, place=_at(sign)) if subtracted else part)
         return tree.Sum(tuple(terms), place=first.place)
 
     def product(self, first: Any, *parts: Any) -> Any:
@@ -216,7 +217,7 @@ def _syntax_error(source: Source, error: lark.UnexpectedInput) -> ParseError:
         message = "the line ends too early"
     else:
         message = f"unexpected {shorten(token or text[place])}"
-        message += _advice(text, place, token)
+        message += _advice(text, place, accepted)
     opened = _opened(text[:place])
     if opened is not None and token is not None:
         line, column = source.position(opened)
@@ -227,15 +228,15 @@ def _syntax_error(source: Source, error: lark.UnexpectedInput) -> ParseError:
     return source.syntax_error(place, message, shown)
 
 
-def _advice(text: str, place: int, token: lark.Token | None) -> str:
+def _advice(text: str, place: int, accepted: set[str]) -> str:
     """What may have been meant, where that is known."""
-    before = text[:place].rstrip()[-1:]
-    letter = text[place : place + 1]
-    if letter == "*" and before == "*":
+    before, after = text[:place], text[place : place + 1]
+    beside = before.rstrip(" \t")[-1:]
+    if after == "*" and beside == "*":
         return ": a power is x^2"
-    if token is not None and token.type in ("NAME", "LPAR", "NUMBER") and before.isalnum():
+    if "TIMES" in accepted and (beside.isalnum() or beside == ")") and after.isalnum():
         return ": a product is 2*x"
-    if token is not None and token.type in ("EQUAL", "COMPARISON"):
+    if after == "=" or (after and after in "<>!"):
         return ": a line has one '=' or one comparison; a line that begins with - goes on"
     return ""
 

@@ -9,6 +9,7 @@ index is the largest c, and 1 more where some d is 0.
 
 import collections
 import dataclasses
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -81,9 +82,39 @@ class System:
         `others` are expressions beside the relations.
         """
         system = cls(source, names, pool, list(relations), places, list(others))
+        system._propagate()
         system._find_dimensions()
         system._differentiate()
         return system
+
+    def _propagate(self) -> None:
+        """Puts unknowns that are constants, such as k in k = 2*a, where they stand."""
+        pool = self.pool
+        claims = collections.Counter(relation.left for relation in self.relations)
+        known: dict[str, int] = {}
+
+        def change(_: int, node: Node) -> int | None:
+            if not isinstance(node, Variable) or node.name not in known:
+                return None
+            return pool.number(0.0) if node.orders else known[node.name]
+
+        count = -1
+        while count < len(known):
+            count = len(known)
+            for index, relation in enumerate(self.relations):
+                left, right = relation.left, relation.right
+                node = pool[left]
+                name = node.name if isinstance(node, Variable) and not node.orders else None
+                own = name is not None and claims[left] == 1
+                new = pool.rebuilt([right] if own else [left, right], change)
+                left = left if own else new[left]
+                self.relations[index] = dataclasses.replace(relation, left=left, right=new[right])
+                if name is not None and own and pool.constant[new[right]]:
+                    known[name] = new[right]
+            if not known:
+                return
+        new = pool.rebuilt(self.others, change)
+        self.others = [new[other] for other in self.others]
 
     def _find_dimensions(self) -> None:
         """Finds the dimension that each unknown evolves along.
@@ -232,6 +263,21 @@ class System:
                     "Differentiate the equation, or write one for "
                     f"{inside[0]} itself",
                 )
+        seen = set().union(*anywhere)
+        lost = [name for name in rest if name not in seen]
+        if lost:
+            name = lost[0]
+            return self.source.error(
+                self.places[name], f"{_shown(name)} drops out of the equations: its terms cancel"
+            )
+        inner = [name for name in rest if "." in name]
+        if inner:
+            name = inner[0]
+            return self.source.error(
+                self.places[name],
+                f"nothing in the sub-system determines {_shown(name)}: add an equation there, or "
+                "make it one of its inputs",
+            )
         unclaimed = [name for name in rest if name not in claims]
         # Relations with no unknown alone on the left may be meant for any of their unknowns.
         if all(claim is not None for claim in claims) and unclaimed:
@@ -243,9 +289,9 @@ class System:
         more = f" and {len(rest) - _LISTED} more" if len(rest) > _LISTED else ""
         return self.source.error(
             self.places[name],
-            f"too few equations: nothing determines {listed}{more}. There are "
-            f"{len(self.relations)} equations for {len(self.places)} unknowns; what is no unknown "
-            "is said in parameters={...} or inputs=(...)",
+            f"too few equations: nothing determines {listed}{more}. Add "
+            f"{len(rest)} equation{'s'[: len(rest) != 1]}; what is no unknown is said in "
+            "parameters={...} or inputs=(...)",
         )
 
     def _too_many(
@@ -269,9 +315,8 @@ class System:
                 f"too many equations: {_quoted(relation)} has no unknown that it could determine",
             )
         others = [self.relations[other] for other in rows if other != row]
-        lines = " and ".join(
-            f"line {self.source.position(other.place)[0]}" for other in others[:_LISTED]
-        )
+        numbers = [self.source.position(other.place)[0] for other in others[:_LISTED]]
+        lines = f"line{'s'[: len(numbers) != 1]} {' and '.join(map(str, numbers))}"
         unknowns = ", ".join(map(_shown, list(names)[:_LISTED]))
         dots = ", ..." if len(names) > _LISTED else ""
         return self.source.error(
@@ -338,9 +383,10 @@ class System:
             key=lambda row: self.relations[row].place,
         )
         more = " and more" if len(listed) > _LISTED else ""
+        what = f"the equations have index {index}" if index > 1 else "the equations tie states"
         return self.source.error(
             self.relations[first].place,
-            f"the equations have index {index}: to find the highest derivatives, differentiate "
+            f"{what}: to find the highest derivatives, differentiate "
             f"{', '.join(listed[:_LISTED])}{more}. Put what that gives in the equations' place; "
             "initial values have to satisfy the equations themselves",
         )
@@ -353,8 +399,8 @@ def isolable(node: Node) -> bool:
 
 
 def _shown(name: str) -> str:
-    """An unknown as messages show it: that of a sub-system in an expression has a number."""
-    return name
+    """An unknown as messages show it: a sub-system in an expression has a number as its name."""
+    return re.sub(r"\[[0-9]+\]", "(...)", name)
 
 
 def _quoted(relation: Relation) -> str:
