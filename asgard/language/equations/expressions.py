@@ -1,8 +1,8 @@
 """Expressions, each held once: what is written alike is one node, so it becomes one wire.
 
 A `Pool` holds nodes in a list, parts before what is made of them. So whatever walks expressions is
-a loop over ascending numbers, however deep they are. The pool's methods build nodes and fold
-numbers, flatten sums and products and collect terms that are alike.
+a loop over ascending numbers, however deep they are. The pool's methods build nodes, fold numbers
+and collect terms that are alike.
 """
 
 import dataclasses
@@ -183,17 +183,15 @@ class Pool:
         return node.value if isinstance(node, Number) else None
 
     def sum(self, terms: Iterable[int]) -> int:
-        """The sum, with nested sums flat and terms that are alike collected."""
+        """The sum, with terms that are alike collected. Sums in it stay: they may be shared."""
         total = 0.0
         factors: dict[int, float] = {}
         for term in terms:
-            node = self.nodes[term]
-            for part in node.parts if isinstance(node, Sum) else (term,):
-                factor, rest = self.factored(part)
-                if rest is None:
-                    total += factor
-                else:
-                    factors[rest] = factors.get(rest, 0.0) + factor
+            factor, rest = self.factored(term)
+            if rest is None:
+                total += factor
+            else:
+                factors[rest] = factors.get(rest, 0.0) + factor
         found = [
             rest if factor == 1 else self.product((self.number(factor), rest))
             for rest, factor in factors.items()
@@ -216,17 +214,14 @@ class Pool:
         return 1.0, term
 
     def product(self, factors: Iterable[int]) -> int:
-        """The product, with nested products flat and numbers multiplied."""
+        """The product, with numbers multiplied. Products in it stay: they may be shared."""
         number = 1.0
         found: list[int] = []
         for factor in factors:
-            node = self.nodes[factor]
-            for part in node.parts if isinstance(node, Product) else (factor,):
-                value = self.value(part)
-                if value is None:
-                    found.append(part)
-                else:
-                    number *= value
+            value, rest = self.factored(factor)
+            number *= value
+            if rest is not None:
+                found.append(rest)
         if number == 0 or not found:
             return self.number(number)
         if number != 1:
@@ -234,15 +229,16 @@ class Pool:
         return found[0] if len(found) == 1 else self.add(Product(tuple(found)))
 
     def negative(self, index: int) -> int:
-        """-x, term by term where x is a sum."""
-        node = self.nodes[index]
-        minus = self.number(-1.0)
-        if isinstance(node, Sum):
-            return self.sum([self.product((minus, part)) for part in node.parts])
-        return self.product((minus, index))
+        return self.product((self.number(-1.0), index))
 
     def difference(self, left: int, right: int) -> int:
-        return self.sum((left, self.negative(right)))
+        """left - right, as one sum where these are sums."""
+        return self.sum((*self.terms(left), *map(self.negative, self.terms(right))))
+
+    def terms(self, index: int) -> tuple[int, ...]:
+        """The terms of a sum; what is none is its only term."""
+        node = self.nodes[index]
+        return node.parts if isinstance(node, Sum) else (index,)
 
     def power(self, base: int, exponent: int) -> int:
         """base^exponent. The reciprocal of a product is one of its factors each."""

@@ -7,7 +7,7 @@ Newton's method finds as the zero of f.
 
 from ...errors import EquationError
 from ..places import Source
-from .expressions import Apply, Number, Pool, Power, Product, Sum, parts
+from .expressions import Apply, Pool, Power, Product, Sum, parts
 from .structure import Solved, isolable
 
 
@@ -63,12 +63,7 @@ def _linear(pool: Pool, root: int, unknown: int) -> tuple[int, int] | None:
 
 
 def _quotient(pool: Pool, over: int, under: int) -> int:
-    """over / under, term by term where `under` is a number."""
-    factor = pool.reciprocal(under)
-    node = pool[over]
-    if isinstance(pool[factor], Number) and isinstance(node, Sum):
-        return pool.sum([pool.product((factor, part)) for part in node.parts])
-    return pool.product((over, factor))
+    return pool.product((over, pool.reciprocal(under)))
 
 
 def _undone(pool: Pool, side: int, value: int, unknown: int) -> int | None:

@@ -35,7 +35,7 @@ class Names:
 
     - `parameters`, `inputs`, `noises`: as they were said; `noises` also has those found by use.
     - `dims`: the dimensions. `time` is the one that delays, noises and differentials are along.
-    - `leading`: the dimensions of derivatives that are left sides.
+    - `leading`: the dimensions of integrals, and of derivatives that are left sides.
     - `functions`: those that equations `g(x) = ...` define. `systems`: the sub-systems by name.
     """
 
@@ -243,15 +243,17 @@ class _Finder:
             self.dims |= {"t"} if self.noises or calls & {"sde", "reset"} else set()
 
     def leading(self, statements: Iterable[tree.Statement]) -> tuple[str, ...]:
-        """The dimensions that unknowns evolve along: of derivatives that are a left side."""
+        """The dimensions that unknowns evolve along: of integrals, and of derivatives that are a
+        left side."""
         found: dict[str, None] = {}
         for statement in statements:
-            if not isinstance(statement, tree.Equation):
-                continue
-            for node, _ in walk(statement.left):
-                if isinstance(node, tree.Call) and node.function == "diff":
-                    along = node.arguments[1:2]
-                    found.update((name.name, None) for name in along if isinstance(name, tree.Name))
+            for node, _ in walk(*sides(statement)):
+                if isinstance(node, tree.Call) and node.function == "int":
+                    found.update((name, None) for name in _along(node) if name in self.dims)
+            if isinstance(statement, tree.Equation):
+                for node, _ in walk(statement.left):
+                    if isinstance(node, tree.Call) and node.function == "diff":
+                        found.update((name, None) for name in _along(node))
         return tuple(found)
 
     def differentials(self, equation: tree.Equation) -> dict[str, int]:
@@ -340,6 +342,11 @@ def unknown_of(left: tree.Expression) -> tree.Name | None:
     while isinstance(inner, tree.Call) and inner.function == "diff" and inner.arguments:
         inner = inner.arguments[0]
     return inner if isinstance(inner, tree.Name) else None
+
+
+def _along(call: tree.Call) -> list[str]:
+    """The second argument of diff and int, if it is a name."""
+    return [name.name for name in call.arguments[1:2] if isinstance(name, tree.Name)]
 
 
 def _place_of(name: str, statements: Iterable[tree.Statement]) -> int:

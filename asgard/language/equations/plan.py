@@ -6,6 +6,7 @@ alone is no wire: it is a number of the atom that reads it, and is computed when
 
 import dataclasses
 import functools
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -164,9 +165,11 @@ class Planner:
         self.steps: dict[int, Step] = {}
         self.constants: set[int] = set()
         self.pending: list[int] = []
+        self.readers: Counter[int] = Counter()
 
     def plan(self, inputs: Sequence[str], outputs: Sequence[int], names: Mapping[str, int]) -> Plan:
         """The plan for these output wires and wires by name."""
+        self._count_readers([*outputs, *names.values()])
         self._start_integrals()
         wires = tuple(self.pool.add(Input(name)) for name in inputs)
         ends = tuple(self.wire(output) for output in outputs)
@@ -200,29 +203,99 @@ class Planner:
         self.constants.add(index)
         return index
 
-    def _start_integrals(self) -> None:
-        """Lets x0 + int(a, t) start at x0, where no one else reads the integral."""
+    def _count_readers(self, ends: Iterable[int]) -> None:
+        """Counts who reads each expression: others, unknowns that are solved for, and `ends`."""
         pool = self.pool
-        readers: dict[int, int] = {}
-        for index in pool.reach(self.solutions.values()):
-            for part in parts(pool[index]):
-                readers[part] = readers.get(part, 0) + 1
+        self.readers = Counter((*ends, *self.solutions.values()))
+        for index in pool.reach((*ends, *self.solutions.values())):
+            self.readers.update(parts(pool[index]))
+
+    def _start_integrals(self) -> None:
+        """Lets x0 + int(a, t) and x0 + k*int(a, t) start at x0, where no one else reads the
+        integral."""
+        pool = self.pool
         for variable, solution in self.solutions.items():
-            node = pool[solution]
-            if not isinstance(node, Sum):
-                continue
-            fixed = [part for part in node.parts if pool.constant[part]]
-            integrals = [
-                part
-                for part in node.parts
-                if isinstance(pool[part], Integral)
-                and part not in self.starts
-                and readers[part] == 1
-            ]
-            if fixed and integrals:
-                self.starts[integrals[0]] = pool.sum(fixed)
-                moving = [part for part in node.parts if not pool.constant[part]]
-                self.solutions[variable] = pool.sum(moving)
+            terms = self._spread(solution)
+            fixed = [term for term in terms if pool.constant[term]]
+            moving = [term for term in terms if not pool.constant[term]]
+            for place, term in enumerate(moving):
+                integral = self._own_integral(term) if fixed else None
+                if integral is not None:
+                    self.starts[integral] = pool.sum(fixed)
+                    moving[place] = integral
+                    self.solutions[variable] = pool.sum(moving)
+                    self.readers.update((integral, self.solutions[variable]))
+                    break
+
+    def _own_integral(self, term: int) -> int | None:
+        """A term as an integral that nothing else reads and that has no initial value."""
+        pool = self.pool
+        fixed, moving = self._factors(term)
+        node = pool[moving[0]]
+        if len(moving) > 1 or self.readers[moving[0]] > 1 or not isinstance(node, Integral):
+            return None
+        if moving[0] in self.starts or node.owner is not None:
+            return None
+        body = pool.product((*fixed, *node.parts))
+        return pool.add(dataclasses.replace(node, parts=(body,)))
+
+    def _terms(self, index: int, factor: int | None = None) -> list[int]:
+        """The terms of a sum times a constant, with those of sums that nothing else reads."""
+        pool = self.pool
+        found: list[int] = []
+        pending = [(part, factor) for part in reversed(parts(pool[index]))]
+        while pending:
+            term, by = pending.pop()
+            inner, scale = term, by
+            if not pool.constant[term] and isinstance(pool[term], Product):
+                fixed, moving = self._factors(term)
+                if len(moving) == 1 and self.readers[term] == 1:
+                    inner, scale = moving[0], pool.product([*fixed, *([] if by is None else [by])])
+            if self._spreads(inner, scale):
+                pending += [(part, scale) for part in reversed(parts(pool[inner]))]
+            else:
+                found.append(term if by is None else pool.product((by, term)))
+        return found
+
+    def _spread(self, index: int) -> list[int]:
+        """What an expression is the sum of."""
+        if isinstance(self.pool[index], Sum):
+            return self._terms(index)
+        fixed, moving = self._factors(index)
+        if not fixed or len(moving) != 1:
+            return [index]
+        factor = self.pool.product(fixed)
+        spreads = self._spreads(moving[0], factor)
+        return self._terms(moving[0], factor) if spreads else [index]
+
+    def _spreads(self, index: int, factor: int | None) -> bool:
+        """Whether the terms of a sum, each times a constant, are no more nodes than the sum is."""
+        pool = self.pool
+        node = pool[index]
+        if not isinstance(node, Sum) or self.readers[index] != 1 or pool.constant[index]:
+            return False
+        if factor is None or pool.value(factor) == 1:
+            return True
+        scaled = [part for part in node.parts if self._factors(part)[0]]
+        return len(node.parts) <= len(scaled) + 2
+
+    def _factors(self, index: int) -> tuple[list[int], list[int]]:
+        """The factors of a product that are constants, and the others: with those of products in
+        it that nothing else reads."""
+        pool = self.pool
+        fixed: list[int] = []
+        moving: list[int] = []
+        pending = [index]
+        while pending:
+            factor = pending.pop()
+            node = pool[factor]
+            if pool.constant[factor]:
+                fixed.append(factor)
+            elif isinstance(node, Product) and (factor == index or self.readers[factor] == 1):
+                pending += reversed(node.parts)
+            else:
+                moving.append(factor)
+        return fixed, moving
 
     def _step(self, index: int) -> Step:
         if self.pool.constant[index]:
@@ -234,9 +307,9 @@ class Planner:
             case Variable():
                 return self._variable(node, index)
             case Sum():
-                return self._sum(node, index)
+                return self._sum(self._terms(index), index)
             case Product():
-                return self._product(node, index)
+                return self._product(index)
             case Power():
                 return self._power(node, index)
             case Apply(function, arguments):
@@ -268,17 +341,19 @@ class Planner:
             return self._of(Deregister(along), (below,), index)
         return self._state(Register, (dim,), self.pool.add(node.along(str(dim))), index)
 
-    def _sum(self, node: Sum, index: int) -> Step:
+    def _sum(self, terms: Sequence[int], index: int) -> Step:
         pool = self.pool
-        fixed = [part for part in node.parts if pool.constant[part]]
-        moving = [part for part in node.parts if not pool.constant[part]]
+        fixed = [term for term in terms if pool.constant[term]]
+        moving = [term for term in terms if not pool.constant[term]]
         reads = [*moving, pool.sum(fixed)] if fixed else moving
         return self._of(Add(len(reads)), reads, index)
 
-    def _product(self, node: Product, index: int) -> Step:
+    def _product(self, index: int) -> Step:
         pool = self.pool
-        fixed = [part for part in node.parts if pool.constant[part]]
-        moving = [part for part in node.parts if not pool.constant[part]]
+        terms = self._spread(index)
+        if len(terms) > 1:
+            return self._sum(terms, index)
+        fixed, moving = self._factors(index)
         if fixed:
             factor, body = pool.product(fixed), pool.product(moving)
             return Step(Numbered(Scalar, (), self.number(factor)), (self.wire(body),), index)

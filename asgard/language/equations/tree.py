@@ -153,7 +153,10 @@ class Equation:
     place: int = _place()
 
     def __str__(self) -> str:
-        return f"{expression_text(self.left, _SUM)} = {expression_text(self.right)}"
+        left = expression_text(self.left, _SUM)
+        # A line that begins with a minus would go on the one before.
+        left = f"({left})" if left.startswith("-") else left
+        return f"{left} = {expression_text(self.right)}"
 
 
 @dataclasses.dataclass(frozen=True)
