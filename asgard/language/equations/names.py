@@ -84,7 +84,7 @@ class Names:
         hint = _ADVICE
         if name in self.noises:
             hint = f"{name} is a noise, so write d{name} or int(..., {name})"
-        elif name[0] == "d" and name[1:] in self.noises | self.dims | {"t"}:
+        elif name[0] == "d" and (name[1:2].isupper() or name[1:] in {*self.dims, *self.noises}):
             hint = (
                 f"differentials are those of an equation dx = ...*dt + ...*dW, whose noises "
                 f"noise=(...) may say; {_ADVICE}"

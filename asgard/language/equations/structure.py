@@ -263,13 +263,6 @@ class System:
                     "Differentiate the equation, or write one for "
                     f"{inside[0]} itself",
                 )
-        seen = set().union(*anywhere)
-        lost = [name for name in rest if name not in seen]
-        if lost:
-            name = lost[0]
-            return self.source.error(
-                self.places[name], f"{_shown(name)} drops out of the equations: its terms cancel"
-            )
         inner = [name for name in rest if "." in name]
         if inner:
             name = inner[0]
@@ -277,6 +270,13 @@ class System:
                 self.places[name],
                 f"nothing in the sub-system determines {_shown(name)}: add an equation there, or "
                 "make it one of its inputs",
+            )
+        seen = set().union(*anywhere)
+        lost = [name for name in rest if name not in seen]
+        if lost:
+            name = lost[0]
+            return self.source.error(
+                self.places[name], f"{_shown(name)} drops out of the equations: its terms cancel"
             )
         unclaimed = [name for name in rest if name not in claims]
         # Relations with no unknown alone on the left may be meant for any of their unknowns.

@@ -159,7 +159,7 @@ def test_unknowns_are_isolated_through_functions_with_one_inverse():
         "3*(p + 2*p - 1)/2 - p": (0.5 + 1.5) / 3.5,
         "exp(tanh(q))": math.atanh(math.log(0.5)),
     }
-    lines = [f"{left} = y" + " + 2" * ("+ 2" == left[-3:]) for left in inverses]
+    lines = [f"{left} = y" + " + 2" * left.endswith("+ 2") for left in inverses]
     system = ag.equations("diff(x, t) = 1\n" + "\n".join(lines), inputs=("y",))
     found = run(system, inputs=(0.5,))
     for letter, value in zip("abcdefghijklmnopq", inverses.values(), strict=True):

@@ -1,0 +1,107 @@
+"""What names stand for, and the errors of those that stand for nothing or for two things."""
+
+import pytest
+from wrong import refused
+
+import asgard as ag
+
+pytestmark = pytest.mark.usefixtures("unchecked")
+
+
+def graph_text(text, **said):
+    return str(ag.equations(text, **said).circuit())
+
+
+def test_what_a_name_is_follows_from_its_use():
+    text = graph_text("diff(x, s) = s*x")
+    assert "coordinate(s)" in text
+    assert "register(s)" in text
+    assert "stochastic_register(t, B)" in graph_text("dx = x*dB + x*dt")
+    assert "stochastic_register(s, B)" in graph_text("diff(y, s) = 1\ndx = dB", noise=("B",))
+    assert "delay(n)" in graph_text("x = delay(x) + 1")
+    assert "delay(k)" in graph_text("x = delay(x) + y\ndiff(y, k) = 1")
+    assert "const(3.14159" in graph_text("diff(x, t) = pi")
+
+
+def test_a_parameter_or_input_may_be_named_like_a_differential():
+    assert graph_text("diff(x, t) = dt*x", parameters={"dt": 2.0}).count("scalar(2.0)") == 1
+    assert ag.equations("diff(x, t) = dx*x", inputs=("dx",)).n_in == 1
+    assert graph_text("diff(x, t) = $pi", parameters={"pi": 2.0}).count("const(2.0)") == 1
+
+
+UNDEFINED = {
+    "diff(x, t) = -a*x": (1, 15, "undefined name a: give it in parameters"),
+    "diff(x, t) = -x\ny = x + foo": (2, 9, "undefined name foo"),
+    "y = $a": (1, 5, r"\$a has no value: parameters=\{'a'"),
+    "y = sn(t)": (1, 5, r"unknown function sn; did you mean sin\?"),
+    "y = foo(2)": (1, 5, r"unknown function foo; a function is defined by an equation"),
+    "y = x(2)\nx = 2": (1, 5, "unknown function x"),
+    "x = int(1, t) + b*dW": (1, 19, "undefined name dW: differentials are those of an equation"),
+    "y = sin": (1, 5, r"sin needs its arguments"),
+    "y = p.level": (1, 5, "p is no sub-system"),
+}
+
+
+@pytest.mark.parametrize("text", UNDEFINED)
+def test_undefined_names(text):
+    line, column, message = UNDEFINED[text]
+    refused(text, line, column, message, parameters={"b": 1.0} if "b" in text else {})
+
+
+AMBIGUOUS = {
+    "x = int(1, t) + int(1, W)": (1, 24, r"W may be a noise or a dimension: say noise=\('W',\)"),
+    "diff(x, y) = 1\ny = 2": (2, 1, "y is a dimension, so no equation determines it"),
+    "g(x) = x\ng = 2": (2, 1, "g is a function, so no equation determines it"),
+    "g(x) = x\ng(y) = 2*y": (2, 1, "g is defined twice"),
+    "sin(x) = 2*y\ndiff(sin, t) = 1": (2, 6, "sin needs its arguments"),
+    "diff(u, s) = 1\ndiff(v, r) = 1\nw = delay(w)": (3, 5, "not clear which of them is time"),
+    "0 = diff(u, x) - diff(u, y)": (1, 10, "u is differentiated along x and y: write the deriv"),
+    "y = diff(x, 2)": (1, 13, "diff is along a dimension, which is a name"),
+    "y = apply(abstraction s. int(s, s), 1)": (1, 33, "int is along a dimension"),
+}
+
+
+@pytest.mark.parametrize("text", AMBIGUOUS)
+def test_ambiguous_names(text):
+    line, column, message = AMBIGUOUS[text]
+    refused(text, line, column, message)
+
+
+def test_names_that_are_said_and_used_as_something_else():
+    refused("diff(x, t) = 1", 1, 9, "t is a parameter and a dimension", parameters={"t": 1.0})
+    refused("x = u", 1, 5, "u is a parameter and an input", parameters={"u": 1.0}, inputs=("u",))
+    refused("a = 2", 1, 1, "a is a parameter, so no equation", parameters={"a": 1.0})
+    refused("x = W + int(1, W)", 1, 5, r"W is a noise, so write dW or int\(", noise=("W",))
+    refused("sin = u", 1, 1, "sin needs its arguments", inputs=("u",))
+    refused("y = 2*log", 1, 7, "log is a function and a parameter", parameters={"log": 1.0})
+
+
+ARGUMENTS = [
+    ({"parameters": 3}, "parameters maps names to numbers"),
+    ({"parameters": {"a b": 1.0}}, "a parameter is named by an identifier"),
+    ({"parameters": {"a": None}}, "None is no number"),
+    ({"parameters": {"a": "2"}}, "parameters: a holds '2'"),
+    ({"initial": {"x": object()}}, "initial: x holds"),
+    ({"inputs": "u"}, "inputs are names"),
+    ({"inputs": ("u", "u")}, "inputs: u stands there twice"),
+    ({"noise": ("1",)}, "a noise is named by an identifier"),
+    ({"outputs": "x"}, "outputs are names"),
+    ({"initial": {"x": 1.0, "(x)": 1.0}}, r"'x' and '\(x\)' are the same"),
+]
+
+
+@pytest.mark.parametrize(("said", "message"), ARGUMENTS)
+def test_wrong_arguments(said, message):
+    with pytest.raises(ag.CircuitError, match=message):
+        ag.equations("diff(x, t) = -x", **said)
+
+
+def test_a_text_is_a_string():
+    with pytest.raises(ag.CircuitError, match="equations are a string, not int"):
+        ag.equations(3)
+
+
+def test_a_stream_is_no_factor():
+    stream = ag.Stream([1.0], "x")
+    with pytest.raises(ag.CircuitError, match="k is a Stream, which stands only for an initial"):
+        ag.equations("diff(u, t) = k*diff(u, x)", parameters={"k": stream})
