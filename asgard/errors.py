@@ -1,5 +1,6 @@
 """The errors that a user of the package can cause."""
 
+import linecache
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,9 +9,10 @@ class CircuitError(ValueError):
     """A circuit or an argument is wrong. Raised before anything is compiled.
 
     `atoms` are the atoms at fault, if there are any. An error in a circuit's text has `line` and
-    `column`, which count from 1.
+    `column`, which count from 1; one in a function that says a circuit has `file` and `line`.
     """
 
+    file: str | None = None
     line: int | None = None
     column: int | None = None
 
@@ -22,6 +24,14 @@ class CircuitError(ValueError):
         """The same error, with its place in a circuit's text added to the message."""
         self.line, self.column = line, column
         self.args = (located(str(self), text, line, column),)
+        return self
+
+    def in_code(self, file: str, line: int) -> "CircuitError":
+        """The same error, with the line of the user's code at fault added to the message."""
+        self.file, self.line = file, line
+        code = linecache.getline(file, line).strip()
+        shown = f'\n  File "{file}", line {line}' + (f"\n    {code}" if code else "")
+        self.args = (f"{self}{shown}",)
         return self
 
 

@@ -32,6 +32,7 @@ from ..taylor.network import (
     stream_value,
 )
 from ..taylor.streams import centers, check_coordinates, fitted
+from ..taylor.typed import settled, type_of
 from .meanings import REAL
 
 # Orders by dimension.
@@ -95,7 +96,7 @@ class Cut:
         **Raises:** `CircuitError` or one of its kind where the calculus cannot run the circuit.
         """
         check_fixed_point(calculus, fixed_point)
-        graph = flatten(circuit)
+        graph = flatten(settled(circuit, [_type(source, time) for source in inputs]))
         dim = time_dimension(graph, dim)
         # A name that several wires bear names none of them.
         named = {name: wires[0] for name, wires in graph.names.items() if len(wires) == 1}
@@ -214,6 +215,15 @@ class _Inputs:
             return (total,)
 
         self._of_time(wire, polynomial, coefficients)
+
+
+def _type(source: Any, time: Array) -> jax.ShapeDtypeStruct:
+    """The type of what an input wire carries."""
+    if isinstance(source, Function):
+        return jax.eval_shape(lambda t: call(source, t), time)[0]
+    if isinstance(source, Samples):
+        return jax.ShapeDtypeStruct(source.values.shape[1:], source.values.dtype)
+    return type_of(source)
 
 
 def _precision(nodes: Sequence[Node]) -> list[Any]:

@@ -7,6 +7,7 @@ circuit is a flat pytree, however deep its term is.
 
 import abc
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -16,7 +17,11 @@ import jax
 from ..errors import CircuitError, DegreeError
 from .constraints import Constraint, resolved
 from .fields import as_array, check_count, number_text
-from .terms import ONE_PART, Assembly, Shape, Subterm, Term, fold, text
+from .recording import current
+from .terms import ONE_PART, Assembly, Shape, Subterm, Term, brief, fold, text
+
+# The types of what wires carry; None is one that is not known.
+Types = Sequence[jax.ShapeDtypeStruct | None]
 
 
 class Circuit(eqx.Module):
@@ -51,6 +56,19 @@ class Circuit(eqx.Module):
     def trace(self, wires: int = 1) -> "Trace":
         """Feeds the last `wires` outputs back to the last `wires` inputs."""
         return Trace(self, wires)
+
+    def __call__(self, *wires: Any) -> Any:
+        """The output wires of the circuit for these input wires, in a function under `@ag.circuit`.
+
+        One wire by itself, several as a tuple. Raises `CircuitError` outside of such a function.
+        """
+        recorder = current()
+        if recorder is None:
+            raise CircuitError(
+                f"{brief(self)} is a circuit, which runs by ag.simulate or ag.series; it is called "
+                "on wires, and only in a function under @ag.circuit"
+            )
+        return recorder.apply(self, wires)
 
     def __str__(self) -> str:
         return text(self)
@@ -105,6 +123,11 @@ class Atom(Part):
 
     coordinates: ClassVar[tuple[str, ...]] = ()
 
+    def __init_subclass__(cls, **keywords: Any):
+        super().__init_subclass__(**keywords)
+        if "__call__" in cls.__dict__:
+            cls.__call__ = _recorded(cls.__dict__["__call__"])
+
     def __check_init__(self):
         if isinstance(self.coordinates, str):
             raise CircuitError(
@@ -118,6 +141,19 @@ class Atom(Part):
 
         @abc.abstractmethod
         def __call__(self, *values: Any) -> Any: ...
+
+
+def _recorded(rule: Callable[..., Any]) -> Callable[..., Any]:
+    """A value rule that wires can be handed to, in a function under `@ag.circuit`."""
+
+    @functools.wraps(rule)
+    def call(self: Atom, *values: Any) -> Any:
+        recorder = current()
+        if recorder is None:
+            return rule(self, *values)
+        return recorder.evaluate(self, rule, values)
+
+    return call
 
 
 class Block(Part):
@@ -164,6 +200,27 @@ class Block(Part):
     @property
     def n_out(self) -> int:
         return self._degrees()[1]
+
+
+class TypedBlock(Block):
+    """A block whose wiring depends on the types of what its input wires carry.
+
+    A run knows them all. Where a circuit is only looked at they are None, which stands for what the
+    block takes its inputs for. In a term its numbers are named by `label`, or else its class.
+    """
+
+    label: ClassVar[str] = ""
+
+    @abc.abstractmethod
+    def wiring(self, types: Types) -> Circuit:
+        """The wiring of this block for inputs of some types. There is no typed block in it."""
+
+    @abc.abstractmethod
+    def output_types(self, types: Types) -> Types:
+        """The types of the outputs for inputs of some types."""
+
+    def circuit(self) -> Circuit:
+        return self.wiring((None,) * self.n_in)
 
 
 class _Combined(Circuit):
@@ -236,7 +293,8 @@ def _check_circuits(owner: str, circuits: Sequence[Any], least: int = 2) -> None
             name = circuit.__name__
             raise CircuitError(f"{owner}: {name} is a class of circuits; did you mean {name}()?")
         if not isinstance(circuit, Circuit):
-            raise CircuitError(f"{owner} joins circuits, not {type(circuit).__name__}")
+            hint = "; did you mean to call it?" if callable(circuit) else ""
+            raise CircuitError(f"{owner} joins circuits, not {type(circuit).__name__}{hint}")
 
 
 def circuit_of(term: Subterm) -> Circuit:
@@ -258,13 +316,13 @@ def _render_repr(combinator: str, count: int, values: list[str]) -> str:
 
 def _repr_part(part: Circuit) -> str:
     fields = [
-        f"{field.name}={_repr_value(getattr(part, field.name))}"
+        f"{field.name}={repr_value(getattr(part, field.name))}"
         for field in dataclasses.fields(part)
     ]
     return f"{type(part).__name__}({', '.join(fields)})"
 
 
-def _repr_value(value: Any) -> str:
+def repr_value(value: Any) -> str:
     if eqx.is_array(value):
         return number_text(value)
     if isinstance(value, Circuit | Constraint | str | int | tuple):

@@ -9,6 +9,7 @@ and blocks are replaced by their circuits.
 import dataclasses
 import functools
 from collections.abc import Hashable, Iterable, Sequence
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -18,16 +19,19 @@ from ..errors import CircuitError, LoopError
 from ..jaxprs.concrete import is_concrete
 from .atoms.registers import State
 from .atoms.wiring import Var, Wiring
-from .circuit import Atom, Block, Circuit
+from .circuit import Atom, Block, Circuit, TypedBlock
 from .constraints import resolved
 from .stream import Stream
 
 
 @dataclasses.dataclass(frozen=True)
 class Node:
-    """An atom with the wires it reads and the wires it drives."""
+    """An atom with the wires it reads and the wires it drives.
 
-    atom: Atom
+    `atom` is a typed block where `flatten` was told to leave these whole.
+    """
+
+    atom: Any
     ins: tuple[int, ...]
     outs: tuple[int, ...]
 
@@ -79,12 +83,12 @@ class Graph:
         return tuple(self.nodes[index] for index in sorted(kept))
 
 
-def flatten(circuit: Circuit) -> Graph:
-    """The wiring graph of a circuit.
+def flatten(circuit: Circuit, whole: bool = False) -> Graph:
+    """The wiring graph of a circuit. `whole` leaves each typed block in it as one node.
 
     Raises `LoopError` if an output or node reads a closed loop that holds no node.
     """
-    wires = _Wires()
+    wires = _Wires(whole)
     ins, outs = wires.expand(resolved(circuit))
     return wires.resolve(ins, outs)
 
@@ -92,7 +96,8 @@ def flatten(circuit: Circuit) -> Graph:
 class _Wires:
     """Wires under construction. An input of a node is a wire that is joined to its source later."""
 
-    def __init__(self):
+    def __init__(self, whole: bool):
+        self.whole = whole
         self.count = 0
         self.source: dict[int, int] = {}
         self.nodes: list[Node] = []
@@ -134,9 +139,10 @@ class _Wires:
         return ins, outs
 
     def _part(self, part: Circuit) -> tuple[list[int], list[int]]:
-        if isinstance(part, Block):
+        typed = self.whole and isinstance(part, TypedBlock)
+        if isinstance(part, Block) and not typed:
             return self.expand(resolved(part.circuit()))
-        if not isinstance(part, Atom):
+        if not isinstance(part, Atom) and not typed:
             raise CircuitError(f"a circuit is built of atoms and blocks, not {type(part).__name__}")
         ins = self.fresh(part.n_in)
         if isinstance(part, Wiring):

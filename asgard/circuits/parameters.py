@@ -13,7 +13,7 @@ from jaxtyping import Array
 
 from ..errors import CircuitError
 from .atoms.functions import Function
-from .circuit import Block, Circuit
+from .circuit import Block, Circuit, TypedBlock
 from .constraints import constraints, is_constraint
 
 # How many names a message lists.
@@ -87,13 +87,19 @@ def _names(circuit: Circuit) -> Iterator[str]:
         for path in _paths(circuit):
             yield path.removeprefix(".")
         return
-    labels = [_snake_case(type(part).__name__) for part in circuit.parts]
+    labels = [_label(part) for part in circuit.parts]
     counts, seen = Counter(labels), Counter()
     for part, label in zip(circuit.parts, labels, strict=True):
         name = f"{label}[{seen[label]}]" if counts[label] > 1 else label
         seen[label] += 1
         for path in _paths(part):
             yield name + path
+
+
+def _label(part: Circuit) -> str:
+    """What the numbers of an atom or block are named by."""
+    given = part.label if isinstance(part, TypedBlock) else ""
+    return given or _snake_case(type(part).__name__)
 
 
 def _paths(part: Circuit) -> Iterator[str]:

@@ -5,7 +5,7 @@ dropped. So a program is a plain sequence, and what transforms it reads one equa
 """
 
 import dataclasses
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -61,7 +61,10 @@ class Equation:
         """The results of the primitive for these operands."""
         if self.function is not None:
             return jaxpr_as_fun(self.params[traits(self.primitive.name).calls])(*values)
-        result = self.primitive.bind(*values, **self.params)
+        bound = self.primitive.get_bind_params(self.params)
+        # Functions of custom derivatives come apart from the parameters in some versions of JAX.
+        functions, params = bound if isinstance(bound, tuple) else ((), bound)
+        result = self.primitive.bind(*functions, *values, **params)
         return list(result) if self.primitive.multiple_results else [result]
 
 
@@ -84,9 +87,13 @@ def trace(fn: Callable[..., Any], *avals: jax.ShapeDtypeStruct) -> Program:
     return from_jaxpr(jax.make_jaxpr(fn)(*avals))
 
 
-def from_jaxpr(closed: ClosedJaxpr) -> Program:
-    """The program of a jaxpr, such as a loop's body."""
-    return _Builder().build(closed)
+def from_jaxpr(closed: ClosedJaxpr, inlined: Collection[str] | None = None) -> Program:
+    """The program of a jaxpr, such as a loop's body.
+
+    `inlined` are the primitives whose calls are inlined, all that only call by default. Custom
+    derivatives and checkpoints that are not inlined stay what they are.
+    """
+    return _Builder(inlined).build(closed)
 
 
 def literal_key(value: Any, aval: Any) -> Hashable | None:
@@ -137,7 +144,8 @@ def all_equations(jaxpr: Any) -> Iterator[Any]:
 class _Builder:
     """Numbers the values of a jaxpr and of all it calls."""
 
-    def __init__(self):
+    def __init__(self, inlined: Collection[str] | None):
+        self.inlined = inlined
         self.constants: dict[int, Any] = {}
         self.literals: dict[Hashable, int] = {}
         self.equations: list[Equation] = []
@@ -186,7 +194,9 @@ class _Builder:
         for eqn in jaxpr.eqns:
             _refuse(eqn)
             ins = [read(atom) for atom in eqn.invars]
-            body, ins = _called(eqn, ins)
+            body = None
+            if self.inlined is None or eqn.primitive.name in self.inlined:
+                body, ins = _called(eqn, ins)
             function = _function(body)
             if body is None or function is not None:
                 outs = [self.new(var.aval) for var in eqn.outvars]

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 
-from ..circuits.atoms import arithmetic, functions, registers, wiring
+from ..circuits.atoms import arithmetic, functions, registers, unknown, wiring
 from ..circuits.circuit import Circuit, Composition, Monoidal, Trace
 
 # The kinds of argument, in words.
@@ -84,6 +84,7 @@ KEYWORDS: dict[str, Keyword] = {
         registers.StochasticRegister, ("dimension", "noise"), ("number",)
     ),
     "coordinate": Keyword(registers.Coordinate, ("dimension",)),
+    "unknown": Keyword(unknown.Unknown, (), ("number",)),
     "compose": Keyword(registers.Substitution, ("circuit", "circuit", "dimension")),
     **{
         name.lower(): Keyword(atom)

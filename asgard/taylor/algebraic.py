@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from ..circuits.atoms.unknown import Unknown
 from ..circuits.components import components, edges, in_order
 from ..circuits.loops import through
 from ..errors import CircuitError
@@ -60,11 +61,13 @@ def contract(
         if not component.cyclic:
             result += members
             continue
-        unknowns = feedback(members, [wire for wire in guessed if _drives(members, wire)])
+        own = {p.outs[0]: p.atom.guess for p in members if isinstance(p.atom, Unknown)}
+        first = [*own, *(wire for wire in guessed if _drives(members, wire))]
+        unknowns = feedback(members, first)
         loop = _algebraic(members, unknowns, {loop.name for loop in found})
-        zero = jnp.zeros(())
         for wire, guess in zip(unknowns, loop.guesses, strict=True):
-            starts[guess] = Value(jnp.asarray(guessed.pop(wire, zero)))
+            start = own.get(wire, jnp.zeros(()))
+            starts[guess] = Value(jnp.asarray(guessed.pop(wire, start)))
         found.append(loop)
         result.append(_piece(members, loop, options))
     if guessed:

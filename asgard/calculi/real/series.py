@@ -34,6 +34,7 @@ from ...taylor.streams import (
     coordinate,
     fitted,
 )
+from ...taylor.typed import settled, type_of
 from ..meanings import SERIES
 
 # How fixed points went, by the loops' names.
@@ -89,7 +90,7 @@ def _counts(order: Any) -> int | tuple[tuple[str, int], ...]:
 def _run(
     circuit: Circuit, streams: tuple[Stream, ...], fixed_point: FixedPoint, order: Any, unroll: bool
 ) -> tuple[tuple[Stream, ...], Conditions, Solves]:
-    graph = flatten(circuit)
+    graph = flatten(settled(circuit, [type_of(stream) for stream in streams]))
     orders = _orders(graph, streams, order)
     named = {dim for stream in streams for dim in stream.dims}
     named |= {dim for node in graph.nodes for stream in node.streams for dim in stream.dims}

@@ -156,7 +156,7 @@ class Function(Atom):
         array = [eqx.is_inexact_array(leaf) or is_constraint(leaf) for leaf in leaves]
         self.arrays = tuple(leaf for leaf, is_array in zip(leaves, array, strict=True) if is_array)
         rest = tuple(
-            _HOLE if is_array else _structural(leaf)
+            HOLE if is_array else structural(leaf)
             for leaf, is_array in zip(leaves, array, strict=True)
         )
         try:
@@ -173,7 +173,7 @@ class Function(Atom):
         treedef, rest = self.structure
         arrays = iter(self.arrays)
         return jax.tree.unflatten(
-            treedef, [next(arrays) if leaf is _HOLE else _unwrapped(leaf) for leaf in rest]
+            treedef, [next(arrays) if leaf is HOLE else unwrapped(leaf) for leaf in rest]
         )
 
     def __call__(self, *values: Any) -> Any:
@@ -195,7 +195,7 @@ class _Hole:
         return "array"
 
 
-_HOLE = _Hole()
+HOLE = _Hole()
 
 
 class _Table:
@@ -212,7 +212,8 @@ class _Table:
         return hash(self.key)
 
 
-def _structural(leaf: Any) -> Any:
+def structural(leaf: Any) -> Any:
+    """A leaf that is no number, as what can be compared and hashed."""
     if not eqx.is_array(leaf) and not isinstance(leaf, np.ndarray):
         return leaf
     if not is_concrete(leaf):
@@ -220,5 +221,6 @@ def _structural(leaf: Any) -> Any:
     return _Table(leaf)
 
 
-def _unwrapped(leaf: Any) -> Any:
+def unwrapped(leaf: Any) -> Any:
+    """The leaf of which `structural` made this."""
     return jnp.asarray(leaf.array) if isinstance(leaf, _Table) else leaf
