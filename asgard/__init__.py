@@ -53,6 +53,7 @@ from .circuits.atoms.registers import (
     Substitution,
     TaylorPolynomial,
 )
+from .circuits.atoms.unknown import Unknown
 from .circuits.atoms.wiring import Discard, Id, Permute, Split, Swap, Var
 from .circuits.circuit import Atom, Block, Circuit, Composition, Monoidal, Trace
 from .circuits.constraints import Bounded, Fixed, Positive
@@ -77,6 +78,15 @@ from .fitting.result import Fit, FitStatus
 from .fitting.sensitivity import Uncertainty, sensitivities, uncertainty
 from .fixed_points.options import FixedPoint
 from .language.equations.equations import equations
+from .language.functions.block import circuit
+from .language.functions.states import (
+    delay,
+    jump_register,
+    register,
+    stochastic_register,
+    unknown,
+)
+from .language.functions.systems import ode, recurrence, sde
 from .language.parse import parse
 from .runs import statistics
 from .runs.ensembles import Ensemble, ensemble

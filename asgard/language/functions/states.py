@@ -1,0 +1,66 @@
+"""State atoms in functions under `@ag.circuit`: the output wire now, what goes in later."""
+
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ParamSpec
+
+import jax
+
+from ...circuits.atoms.registers import Delay, JumpRegister, Register, StochasticRegister
+from ...circuits.atoms.unknown import Unknown
+from ...circuits.circuit import Atom
+from ...circuits.recording import current
+from ...errors import CircuitError
+
+P = ParamSpec("P")
+
+if TYPE_CHECKING:
+
+    class Wire(jax.Array):
+        """What a state holds: an array of JAX, whose `input` is what goes into the state."""
+
+        input: Any
+
+else:
+    Wire = jax.Array
+
+
+def _open_form(name: str, atom: Callable[P, Atom]) -> Callable[P, Wire]:
+    """The function that opens a state: it makes the atom, and gives the wire that this drives."""
+
+    def open(*arguments: P.args, **keywords: P.kwargs) -> Wire:
+        recorder = current()
+        if recorder is None:
+            raise CircuitError(
+                f"ag.{name} is the wire of a state in a function under @ag.circuit; elsewhere the "
+                f"circuit is ag.{kind}"
+            )
+        return recorder.open(atom(*arguments, **keywords))
+
+    kind = getattr(atom, "__name__", name)
+    open.__name__ = open.__qualname__ = name
+    open.__doc__ = _DOC.format(name=name, kind=kind)
+    open.__dict__["__signature__"] = inspect.signature(atom)
+    return open
+
+
+_DOC = """What an `ag.{kind}` holds, in a function under `@ag.circuit`.
+
+**Arguments:** those of `ag.{kind}`.
+
+**Returns:** its output wire, an array under a trace of JAX. `wire.input = …` says what goes in,
+once, before or after the wire is used; a tuple where the atom reads several wires.
+
+**Raises:** `CircuitError` outside of such a function, and inside of a loop or branch of JAX in it.
+
+```python
+x = ag.{name}(…)
+x.input = -x
+```
+"""
+
+register = _open_form("register", Register)
+stochastic_register = _open_form("stochastic_register", StochasticRegister)
+jump_register = _open_form("jump_register", JumpRegister)
+delay = _open_form("delay", Delay)
+unknown = _open_form("unknown", Unknown)

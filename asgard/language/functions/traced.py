@@ -1,0 +1,199 @@
+"""A function traced on the types of its wires and numbers, and the circuit that it says."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ...circuits.assembly import Wired, assemble
+from ...circuits.atoms.arithmetic import Const
+from ...circuits.circuit import Circuit
+from ...circuits.fields import check_name
+from ...circuits.recording import recording
+from ...errors import CircuitError
+from ...jaxprs.open_values import end
+from ...jaxprs.program import Program, from_jaxpr
+from ...jaxprs.settings import callers_promotion
+from ...taylor.typed import join, type_of
+from .cutting import depends, excerpts, is_open, known
+from .excerpt import Code, Excerpt, check_constants
+from .places import Place
+from .recorder import Entry, Recorder, as_wire
+
+Type = jax.ShapeDtypeStruct
+# From the numbers and the wires to what the function returns.
+Body = Callable[[Any, Sequence[Any]], Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Node:
+    """A node of the circuit: a circuit without its numbers, and the values that it reads, drives.
+
+    Its numbers are the values `leaves`.
+    """
+
+    structure: Any
+    leaves: tuple[int, ...]
+    reads: tuple[int, ...]
+    drives: tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Traced:
+    """A traced function: its program, cut into `codes`, and the nodes it made.
+
+    `inputs` and `outputs` are the values of its wires, `names` those that have a name.
+    """
+
+    program: Program
+    codes: tuple[Code, ...]
+    nodes: tuple[Node, ...]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    names: dict[str, int]
+    sources: dict[int, int]
+
+    @property
+    def output_types(self) -> list[Type]:
+        """The types of what the outputs carry."""
+        return [self.program.avals[value] for value in self.outputs]
+
+    @functools.cached_property
+    def constant(self) -> tuple[int, ...]:
+        """The values of wires that depend on no source."""
+        fed = (value for node in self.nodes for value in node.reads)
+        return tuple(dict.fromkeys(v for v in (*self.outputs, *fed) if not self.sources[v]))
+
+    def circuit(self, leaves: Sequence[Any]) -> Circuit:
+        """The circuit that the function says for some numbers."""
+        wanted = [*self.constant, *(v for code in self.codes for v in code.numbers)]
+        values = known(self.program, leaves, [*wanted, *(v for n in self.nodes for v in n.leaves)])
+        nodes = []
+        for node in self.nodes:
+            circuit = jax.tree.unflatten(node.structure, [values[v] for v in node.leaves])
+            nodes.append(Wired(circuit, node.reads, node.drives))
+        for code in self.codes:
+            atom = Excerpt(tuple(values[value] for value in code.numbers), code)
+            nodes.append(Wired(atom, code.reads, code.drives))
+        nodes += [Wired(Const(values[value]), (), (value,)) for value in self.constant]
+        return assemble(nodes, self.inputs, self.outputs, self.names)
+
+
+def trace(
+    name: str, body: Body, numbers: Any, types: Sequence[Type], place: Place | None
+) -> Traced:
+    """Traces a function on numbers and wires of some types.
+
+    A state whose feed is wider than its initial content, such as one of complex numbers that starts
+    from a real one, makes the function be traced once more.
+    """
+    widened: dict[int, Type] = {}
+    for _ in range(64):
+        trial = _Trial(name, body, widened, place)
+        closed = jax.make_jaxpr(trial.run)(numbers, list(types))
+        if not trial.wider:
+            return trial.traced(closed, len(jax.tree.leaves(numbers)))
+        widened = {**widened, **trial.wider}
+    raise CircuitError(f"the shape of a state in {name} grows with every turn of its loop")
+
+
+class _Trial:
+    """One trace of a function. `wider` has the states that are fed what is wider than they are."""
+
+    def __init__(self, name: str, body: Body, widened: dict[int, Type], place: Place | None):
+        self.name, self.body, self.widened, self.place = name, body, widened, place
+        self.wider: dict[int, Type] = {}
+        self.names: tuple[str, ...] = ()
+        self.entries: list[Entry] = []
+        self.structures: list[Any] = []
+        self.counts: list[tuple[int, int]] = []  # how many leaves and reads each entry has
+        self.outputs = 0
+
+    def run(self, numbers: Any, wires: Sequence[Any]) -> list[Any]:
+        """What is traced: from numbers and wires to outputs, and for each node leaves and reads."""
+        floats = [x for x in jax.tree.leaves((numbers, wires)) if jnp.issubdtype(x, jnp.inexact)]
+        dtypes = [jnp.finfo(x.dtype).dtype for x in floats]
+        precision = max(dtypes, key=lambda dtype: dtype.itemsize, default=jnp.result_type(float))
+        recorder = Recorder(self.name, precision, self.widened)
+        with recording(recorder), callers_promotion():
+            result = self.body(numbers, wires)
+            recorder.close()
+            outputs = self._outputs(result)
+        found = list(outputs)
+        self.outputs = len(outputs)
+        self.entries = recorder.entries
+        for index, entry in enumerate(recorder.entries):
+            leaves, structure = jax.tree.flatten(entry.circuit)
+            reads = self._reads(index, entry)
+            self.structures.append(structure)
+            self.counts.append((len(leaves), len(reads)))
+            found += [*leaves, *reads]
+        end((numbers, wires, [entry.drives for entry in recorder.entries]))
+        return found
+
+    def _outputs(self, result: Any) -> list[Any]:
+        """The output wires, from what the function returned."""
+        what = f"{self.name} returns"
+        if isinstance(result, dict):
+            self.names = tuple(result)
+            for name in self.names:
+                check_name(f"{what} a dictionary", "wire", name)
+            return [as_wire(value, f"{what}, as {name!r},") for name, value in result.items()]
+        if isinstance(result, tuple | list):
+            return [as_wire(value, what) for value in result]
+        return [as_wire(result, what)]
+
+    def _reads(self, index: int, entry: Entry) -> list[Any]:
+        """What an entry reads; what feeds a state, as the type that the state holds."""
+        if entry.reads is None:
+            raise entry.place.blame(
+                CircuitError(f"{entry.name} is never fed: give it what goes in, as wire.input = …")
+            )
+        if entry.type is None:
+            return list(entry.reads)
+        first, *others = entry.reads
+        wider = join(entry.type, type_of(first))
+        if wider != entry.type:
+            self.wider[index] = wider
+        return [jnp.broadcast_to(first, wider.shape).astype(wider.dtype), *others]
+
+    def traced(self, closed: Any, leaves: int) -> Traced:
+        """The function cut into excerpts."""
+        if closed.effects:
+            raise CircuitError(
+                f"{self.name} has side effects, such as jax.debug.print: a circuit has none"
+            )
+        program = from_jaxpr(closed, inlined=("jit", "pjit"))
+        check_constants(self.name, program.constants.values())
+        sources = depends(program, leaves)
+        nodes = self._nodes(program, sources)
+        inputs, outputs = program.inputs[leaves:], program.outputs[: self.outputs]
+        sinks = [*outputs, *(value for node in nodes for value in node.reads)]
+        codes = excerpts(self.name, program, sources, sinks)
+        names = dict(zip(self.names, outputs, strict=False))
+        return Traced(program, tuple(codes), tuple(nodes), inputs, outputs, names, sources)
+
+    def _nodes(self, program: Program, sources: dict[int, int]) -> list[Node]:
+        """The nodes that the function made, by the values of its program."""
+        values = {e.params["number"]: e.outs[0] for e in program.equations if is_open(e)}
+        rest = iter(program.outputs[self.outputs :])
+        nodes = []
+        for entry, structure, counts in zip(
+            self.entries, self.structures, self.counts, strict=True
+        ):
+            leaves, reads = (tuple(next(rest) for _ in range(count)) for count in counts)
+            if any(sources[value] for value in leaves):
+                raise entry.place.blame(
+                    CircuitError(
+                        f"a number of {entry.name} depends on a wire: initial contents and other "
+                        "numbers of circuits are known before a run"
+                    )
+                )
+            numbers = range(entry.first, entry.first + len(entry.drives))
+            # What nothing reads has no value in the program, and gets a number of its own.
+            drives = tuple(values.get(number, -1 - number) for number in numbers)
+            nodes.append(Node(structure, leaves, reads, drives))
+        return nodes
