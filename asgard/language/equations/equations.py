@@ -82,7 +82,8 @@ def equations(
     ]
     planner = _planner(found, states)
     top = {name: found.pool.add(Variable(name)) for name in expander.places}
-    wires = outside or [top[name] for name in top if "." not in name]
+    shown = [name for name in top if "." not in name] or [n for n in top if "[" not in n]
+    wires = [top[name] for name in shown] if said.outputs is None else outside
     named = _wire_names(top, expander)
     try:
         plan = planner.plan(said.inputs, wires, named)

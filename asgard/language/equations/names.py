@@ -113,6 +113,8 @@ def names_of(
     functions, systems = finder.definitions(statements)
     leading = finder.leading(statements)
     noise = finder.noise(statements)
+    if noise and not finder.dims:
+        finder.dims.add("t")
     names = Names(
         source,
         said[0],
@@ -260,20 +262,31 @@ class _Finder:
         return differentials(equation, self.parameters | self.inputs)
 
     def noise(self, statements: Iterable[tree.Statement]) -> frozenset[str]:
-        """The noises that no one said: those of dx = ... + b*dW, and W of sde(...).
+        """The noises that no one said; none where some are said.
 
-        None where noises are said.
+        They are those of dx = ... + b*dW with a dt, or with an x that is a name elsewhere and a W
+        that is none; and W of sde(...).
         """
         if self.noises:
             return frozenset()
+        used = {
+            node.name
+            for statement in statements
+            for node, _ in walk(*sides(statement))
+            if isinstance(node, tree.Name)
+        }
         zero = tree.Number(0.0)
         found: set[str] = set()
         unknown: set[str] = set()
         for statement in statements:
             if isinstance(statement, tree.Equation):
-                unknown |= self.differentials(tree.Equation(statement.left, zero)).keys()
-                if self.differentials(statement).keys() & self.dims:
-                    found |= self.differentials(tree.Equation(zero, statement.right)).keys()
+                left = self.differentials(tree.Equation(statement.left, zero)).keys()
+                right = self.differentials(tree.Equation(zero, statement.right)).keys()
+                unknown |= left
+                if (left | right) & self.dims:
+                    found |= right
+                elif left & used and isinstance(statement.left, tree.Name):
+                    found |= right - used
             elif isinstance(statement, tree.Call) and statement.function == "sde":
                 found.add("W")
         return frozenset(found - self.dims - unknown)

@@ -17,6 +17,9 @@ def test_what_a_name_is_follows_from_its_use():
     assert "coordinate(s)" in text
     assert "register(s)" in text
     assert "stochastic_register(t, B)" in graph_text("dx = x*dB + x*dt")
+    assert "stochastic_register(t, B)" in graph_text("dx = x*dB")
+    text = graph_text("dx = x*dt + dW\ndy = y*dV", initial={"y": 1.0})
+    assert "stochastic_register(t, V, 1.0)" in text
     assert "stochastic_register(s, B)" in graph_text("diff(y, s) = 1\ndx = dB", noise=("B",))
     assert "delay(n)" in graph_text("x = delay(x) + 1")
     assert "delay(k)" in graph_text("x = delay(x) + y\ndiff(y, k) = 1")
