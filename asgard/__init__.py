@@ -78,6 +78,7 @@ from .fitting.result import Fit, FitStatus
 from .fitting.sensitivity import Uncertainty, sensitivities, uncertainty
 from .fixed_points.options import FixedPoint
 from .language.equations.equations import equations
+from .language.equations.writing import to_equations, to_latex
 from .language.functions.block import circuit
 from .language.functions.states import (
     delay,

@@ -146,6 +146,14 @@ def _stream(
     return Stream(jnp.stack([jnp.asarray(entry) for entry in entries]).reshape(shape), dims)
 
 
+@dataclasses.dataclass(frozen=True)
+class _Start:
+    """Where an integral in a sum starts, and which of the terms are no part of that."""
+
+    value: int
+    others: tuple[int, ...]
+
+
 @dataclasses.dataclass
 class Planner:
     """Makes the steps of a system.
@@ -212,29 +220,49 @@ class Planner:
 
     def _start_integrals(self) -> None:
         """Lets x0 + int(a, t) and x0 + k*int(a, t) start at x0, where no one else reads the
-        integral."""
-        pool = self.pool
+        integral. x0 is made of numbers and parameters, or is a polynomial in other coordinates."""
         for variable, solution in self.solutions.items():
             terms = self._spread(solution)
-            fixed = [term for term in terms if pool.constant[term]]
-            moving = [term for term in terms if not pool.constant[term]]
-            for place, term in enumerate(moving):
-                integral = self._own_integral(term) if fixed else None
-                if integral is not None:
-                    self.starts[integral] = pool.sum(fixed)
-                    moving[place] = integral
-                    self.solutions[variable] = pool.sum(moving)
-                    self.readers.update((integral, self.solutions[variable]))
-                    break
+            for place, term in enumerate(terms):
+                integral = self._own_integral(term) if len(terms) > 1 else None
+                start = None if integral is None else self._start(terms, integral)
+                if integral is None or start is None:
+                    continue
+                self.starts[integral] = start.value
+                moving = [integral if n == place else terms[n] for n in start.others]
+                self.solutions[variable] = self.pool.sum(moving)
+                self.readers.update((integral, self.solutions[variable]))
+                break
+
+    def _start(self, terms: Sequence[int], integral: int) -> "_Start | None":
+        """Where an integral starts that stands in a sum."""
+        pool = self.pool
+        dim = pool[integral].dim  # pyright: ignore[reportAttributeAccessIssue]
+        own = {Coordinate(dim)}
+        fixed = [
+            place
+            for place, term in enumerate(terms)
+            if pool.constant[term]
+            or (
+                own.isdisjoint(pool[part] for part in pool.reach([term]))
+                and pool.polynomial(term) is not None
+            )
+        ]
+        if not fixed:
+            return None
+        total = pool.sum(terms[place] for place in fixed)
+        value = total if pool.constant[total] else pool.polynomial(total)
+        others = tuple(place for place in range(len(terms)) if place not in fixed)
+        return None if value is None else _Start(value, others)
 
     def _own_integral(self, term: int) -> int | None:
         """A term as an integral that nothing else reads and that has no initial value."""
         pool = self.pool
         fixed, moving = self._factors(term)
-        node = pool[moving[0]]
-        if len(moving) > 1 or self.readers[moving[0]] > 1 or not isinstance(node, Integral):
+        if len(moving) != 1 or self.readers[moving[0]] > 1 or moving[0] in self.starts:
             return None
-        if moving[0] in self.starts or node.owner is not None:
+        node = pool[moving[0]]
+        if not isinstance(node, Integral) or node.owner is not None:
             return None
         body = pool.product((*fixed, *node.parts))
         return pool.add(dataclasses.replace(node, parts=(body,)))

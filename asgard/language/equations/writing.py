@@ -1,0 +1,275 @@
+"""From circuits back to equations: `to_equations` and `to_latex`."""
+
+import dataclasses
+import re
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from ...circuits.atoms import arithmetic, functions, registers
+from ...circuits.circuit import Atom, Circuit
+from ...circuits.graph import Graph, Node, flatten
+from ...circuits.stream import Stream
+from ...errors import CircuitError
+from ...jaxprs.concrete import is_concrete
+from . import tree
+from .block import Equations
+from .elementary import FUNCTIONS, Chosen, Compared
+from .latex import expression_latex, system_latex
+from .names import RESERVED
+from .reading import read
+
+
+def to_equations(circuit: Circuit) -> str:
+    """The equations of a circuit, as text for `equations`.
+
+    Of a circuit made by `equations` it is the text that said it. Any other is read off its wiring
+    graph. Each state is an integral from its initial value, `x = 2 + int(-x, t)`; wires have the
+    names that `Var` gives them, or else `x1`, `x2`, ..., and inputs `u1`, `u2`, .... An atom of
+    your own is called by its name: `Valve(x)`.
+
+    **Arguments:** `circuit`: any circuit whose numbers are known scalars.
+
+    **Returns:** the text, from which `equations` makes the circuit again, once `inputs` and `noise`
+    are said.
+
+    **Raises:** `CircuitError` for atoms that no equation says, and for arrays.
+
+    ```python
+    print(ag.to_equations((ag.Scalar(-1.0) >> ag.Register("t", 2.0) >> ag.Split()).trace()))
+    # x1 = 2 + int(-x1, t)
+    ```
+    """
+    return str(_system_of(circuit))
+
+
+def to_latex(thing: Circuit | str | tree.System | tree.Expression) -> str:
+    """Equations as LaTeX: those of a circuit, or of a text for `equations`.
+
+    **Returns:** one equation as it stands, several in an `aligned` environment; neither has dollar
+    signs around it.
+
+    **Raises:** `ParseError` for a text that cannot be read, `CircuitError` for circuits that
+    `to_equations` refuses.
+
+    ```python
+    ag.to_latex("diff(x, t) = -a*x")  # \\frac{d x}{d t} = -a\\,x
+    ```
+    """
+    if isinstance(thing, Circuit):
+        return system_latex(_system_of(thing))
+    if isinstance(thing, str):
+        return system_latex(read(thing))
+    if isinstance(thing, tree.System):
+        return system_latex(thing)
+    if isinstance(thing, tree.Expression):
+        return expression_latex(thing)
+    raise CircuitError(f"to_latex takes a circuit or equations, not {type(thing).__name__}")
+
+
+def _system_of(circuit: Circuit) -> tree.System:
+    if not isinstance(circuit, Circuit):
+        raise CircuitError(f"to_equations takes a circuit, not {type(circuit).__name__}")
+    if isinstance(circuit, Equations):
+        return circuit.system
+    return _Reader(flatten(circuit)).system()
+
+
+@dataclasses.dataclass
+class _Reader:
+    """Reads equations off a graph. Wires that several read, and states, have names."""
+
+    graph: Graph
+
+    def __post_init__(self):
+        self.source = {node.outs[0]: node for node in self.graph.nodes if node.outs}
+        self.names = self._wire_names()
+        self.written: dict[int, tree.Expression] = {}
+
+    def system(self) -> tree.System:
+        found = []
+        for wire, names in self._aliases().items():
+            found += [tree.Equation(tree.Name(name), tree.Name(self.names[wire])) for name in names]
+        for wire, name in self.names.items():
+            if wire in self.source:
+                found.append(tree.Equation(tree.Name(name), self._write(wire)))
+        return tree.System(tuple(found))
+
+    def _wire_names(self) -> dict[int, str]:
+        """Names: of wires that have one, states, outputs and what has several readers."""
+        graph = self.graph
+        given = {wires[0]: name for name, wires in graph.names.items() if len(wires) == 1}
+        readers = Counter(wire for node in graph.nodes for wire in node.ins)
+        taken = {*given.values(), *graph.dims, *RESERVED, *(_noises(graph))}
+        named: dict[int, str] = {}
+        for kind, wires in (
+            ("u", graph.inputs),
+            ("x", [node.outs[0] for node in graph.nodes if node.outs]),
+        ):
+            count = 0
+            for wire in wires:
+                node = self.source.get(wire)
+                trivial = node is not None and not node.ins
+                if wire in given:
+                    named[wire] = given[wire]
+                elif _holds(node) or wire in graph.outputs or (readers[wire] > 1 and not trivial):
+                    count += 1
+                    while f"{kind}{count}" in taken:
+                        count += 1
+                    named[wire] = f"{kind}{count}"
+        return named
+
+    def _aliases(self) -> dict[int, list[str]]:
+        """Names of wires beyond the first."""
+        found: dict[int, list[str]] = {}
+        for name, wires in self.graph.names.items():
+            if len(wires) == 1 and self.names.get(wires[0]) != name:
+                found.setdefault(wires[0], []).append(name)
+        return found
+
+    def _write(self, root: int) -> tree.Expression:
+        """What a wire is, of wires that have names."""
+        pending = [root]
+        while pending:
+            wire = pending[-1]
+            node = self._node(wire)
+            missing = [w for w in node.ins if w not in self.names and w not in self.written]
+            if missing:
+                pending += missing
+                continue
+            pending.pop()
+            parts = [
+                tree.Name(self.names[w]) if w in self.names else self.written[w] for w in node.ins
+            ]
+            self.written[wire] = _expression(node.atom, parts)
+        return self.written[root]
+
+    def _node(self, wire: int) -> Node:
+        node = self.source.get(wire)
+        if node is None or len(node.outs) != 1:
+            raise CircuitError("to_equations: an atom of several outputs has no equation")
+        return node
+
+
+def _holds(node: Node | None) -> bool:
+    """Whether a wire has a name in any case: one of an input or of an integral."""
+    return node is None or isinstance(node.atom, registers.Register | registers.StochasticRegister)
+
+
+def _noises(graph: Graph) -> set[str]:
+    atoms = [node.atom for node in graph.nodes]
+    return {atom.noise for atom in atoms if isinstance(atom, registers.StochasticRegister)}
+
+
+def _expression(atom: Atom, parts: list[tree.Expression]) -> tree.Expression:
+    """What an atom drives, from what it reads."""
+    match atom:
+        case arithmetic.Add():
+            return _sum(parts)
+        case arithmetic.Multiplication():
+            return _product(parts)
+        case arithmetic.Scalar(factor):
+            return _scaled(atom, factor, parts[0])
+        case arithmetic.Const(value):
+            return _number(atom, value)
+        case arithmetic.Divide():
+            return tree.Product((parts[0], tree.Reciprocal(parts[1])))
+        case arithmetic.Power():
+            whole = atom.integer
+            exponent = (
+                _number(atom, atom.exponent) if whole is None else _number(atom, float(whole))
+            )
+            return tree.Power(parts[0], exponent)
+        case registers.Coordinate(dim):
+            return tree.Name(dim)
+        case registers.Register(dim, initial):
+            return _from(atom, initial, tree.Call("int", (parts[0], tree.Name(dim))))
+        case registers.StochasticRegister(_, noise, initial):
+            return _from(atom, initial, tree.Call("int", (parts[0], tree.Name(noise))))
+        case registers.Deregister(dim):
+            return tree.Call("diff", (parts[0], tree.Name(dim)))
+        case registers.Delay(_, initial) if float(np.asarray(initial)) == 0:
+            return tree.Call("delay", (parts[0],))
+        case functions.Function():
+            return _function(atom.fn, parts)
+        case registers.State() | registers.Substitution() | registers.TaylorPolynomial():
+            raise CircuitError(f"to_equations: there is no equation for {atom}")
+    return tree.Call(atom.text(), tuple(parts))
+
+
+def _function(fn: Callable[..., Any], parts: list[tree.Expression]) -> tree.Expression:
+    if isinstance(fn, Compared):
+        return tree.Comparison(fn.relation, parts[0], parts[1])
+    if isinstance(fn, Chosen):
+        condition = tree.Comparison(fn.relation, parts[0], parts[1])
+        return tree.Call("if", (condition, parts[2], parts[3]))
+    if fn is jnp.power:
+        return tree.Power(parts[0], parts[1])
+    name = getattr(fn, "__name__", type(fn).__name__)
+    for own, function in FUNCTIONS.items():
+        if function.listed and getattr(function.atom(), "fn", None) is fn:
+            name = own
+    return tree.Call(re.sub(r"\W", "", name) or "f", tuple(parts))
+
+
+def _number(atom: Atom, value: Any) -> tree.Expression:
+    if not is_concrete(value) or np.ndim(value) or np.iscomplexobj(value):
+        raise CircuitError(
+            f"to_equations: {type(atom).__name__} holds what is no known real number"
+        )
+    # The fewest digits that the dtype of the circuit reads back.
+    number = float(str(np.asarray(value)[()]))
+    if not np.isfinite(number):
+        raise CircuitError(f"to_equations: {type(atom).__name__} holds {number}")
+    return tree.Number(number) if number >= 0 else tree.Negative(tree.Number(-number))
+
+
+def _scaled(atom: Atom, factor: Any, body: tree.Expression) -> tree.Expression:
+    number = _number(atom, factor)
+    if isinstance(number, tree.Negative) and number.body == tree.Number(1.0):
+        return tree.Negative(body)
+    return _product([number, body])
+
+
+def _product(parts: list[tree.Expression]) -> tree.Expression:
+    return tree.Product(tuple(parts)) if len(parts) > 1 else parts[0]
+
+
+def _sum(parts: list[tree.Expression]) -> tree.Expression:
+    """A sum, with the signs of its terms before them."""
+    terms = []
+    for part in parts:
+        match part:
+            case tree.Product((tree.Negative(first), *rest)) if terms:
+                terms.append(tree.Negative(tree.Product((first, *rest))))
+            case _:
+                terms.append(part)
+    return tree.Sum(tuple(terms)) if len(terms) > 1 else terms[0]
+
+
+def _from(atom: Atom, initial: Any, integral: tree.Expression) -> tree.Expression:
+    """An integral from an initial value."""
+    start = _polynomial(atom, initial) if isinstance(initial, Stream) else _number(atom, initial)
+    terms = start.terms if isinstance(start, tree.Sum) else (start,)
+    return integral if start == tree.Number(0.0) else _sum([*terms, integral])
+
+
+def _polynomial(atom: Atom, stream: Stream) -> tree.Expression:
+    """A stream as a polynomial of coordinates."""
+    if stream.value_shape or not is_concrete(stream.coefficients) or np.any(stream.center):
+        raise CircuitError(f"to_equations: {type(atom).__name__} starts at a stream of arrays")
+    terms = []
+    for index, factor in np.ndenumerate(np.asarray(stream.coefficients)):
+        if factor:
+            parts = [_number(atom, factor)] if factor != 1 or not any(index) else []
+            for dim, order in zip(stream.dims, index, strict=True):
+                name = tree.Name(dim)
+                if order:
+                    parts.append(
+                        name if order == 1 else tree.Power(name, tree.Number(float(order)))
+                    )
+            terms.append(_product(parts))
+    return _sum(terms) if terms else tree.Number(0.0)
