@@ -14,7 +14,7 @@ from . import tree
 from .block import Equations
 from .expanding import Expander
 from .expressions import Coordinate, Delay, Integral, Pool, Start, Variable
-from .isolating import isolated
+from .isolating import isolated, on_a_loop
 from .names import names_of
 from .plan import Circular, Planner, check_streams
 from .reading import read, read_expression
@@ -43,7 +43,8 @@ def equations(
     - `parameters`: numbers, arrays or constraints such as `ag.Positive(0.5)` by name.
     - `initial`: initial values by what they are of, such as `"q"` and `"diff(q, t)"`: numbers,
       arrays, streams over other dimensions, or texts: `"x0"` of parameters, `"1 - x^2"` of
-      coordinates. 0 where not given.
+      coordinates. 0 where not given. Of an unknown on a loop without states it is where the
+      first solve starts.
     - `inputs`: the names of the input wires, in their order.
     - `noise`: the names of Wiener processes.
     - `outputs`: what the output wires are: names or expressions. All unknowns by default, in the
@@ -246,10 +247,14 @@ def _planner(system: System, states: Sequence[_State]) -> Planner:
         if isinstance(node, Integral) and node.owner is not None
     }
     starts: dict[int, int] = {}
+    guesses: dict[int, int] = {}
     for state in states:
-        index = _register(system, order, owners, state)
-        starts[index] = state.value
-    return Planner(pool, system.along, order, solutions, starts)
+        index = state.index
+        if index in solutions and on_a_loop(pool, solutions, index):
+            guesses[index] = state.value
+        else:
+            starts[_register(system, order, owners, state)] = state.value
+    return Planner(pool, system.along, order, solutions, starts, guesses)
 
 
 def _register(

@@ -5,9 +5,11 @@ is an algebraic loop: z = cos(z*y) as it is written, and 0 = f(z) as z = z - f(z
 Newton's method finds as the zero of f.
 """
 
+from collections.abc import Mapping
+
 from ...errors import EquationError
 from ..places import Source
-from .expressions import Apply, Pool, Power, Product, Sum, parts
+from .expressions import Apply, Delay, Integral, Pool, Power, Product, Sum, parts
 from .structure import Solved, isolable
 
 
@@ -43,6 +45,22 @@ def isolated(pool: Pool, solved: Solved, source: Source) -> int:
         for sides in ((right, left), (left, right))
     ]
     return min(loops, key=lambda loop: len(parts(pool[loop])))
+
+
+def on_a_loop(pool: Pool, solutions: Mapping[int, int], unknown: int) -> bool:
+    """Whether an unknown depends on itself with no state between: whether it is solved for."""
+    found: set[int] = set()
+    pending = [solutions[unknown]]
+    while pending:
+        for index in pool.reach(
+            [pending.pop()], lambda node: not isinstance(node, Integral | Delay)
+        ):
+            if index == unknown:
+                return True
+            if index in solutions and index not in found:
+                found.add(index)
+                pending.append(solutions[index])
+    return False
 
 
 def _lost(solved: Solved, source: Source) -> EquationError:

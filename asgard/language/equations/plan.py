@@ -20,6 +20,7 @@ from ...circuits.atoms.functions import Function
 from ...circuits.atoms.registers import Coordinate as CoordinateAtom
 from ...circuits.atoms.registers import Delay as DelayAtom
 from ...circuits.atoms.registers import Deregister, Register, StochasticRegister
+from ...circuits.atoms.unknown import Unknown
 from ...circuits.circuit import Atom, Circuit
 from ...circuits.stream import Stream
 from ...errors import CircuitError
@@ -161,6 +162,7 @@ class Planner:
     - `along`: what each unknown evolves along. `order`: that of its derivative that is solved for.
     - `solutions`: what this derivative is, by the variable's number.
     - `starts`: the initial values of state wires: a constant by the number of the wire.
+    - `guesses`: where the solves of algebraic loops start, likewise, by the unknown's number.
     """
 
     pool: Pool
@@ -168,6 +170,7 @@ class Planner:
     order: Mapping[str, int]
     solutions: dict[int, int]
     starts: dict[int, int]
+    guesses: dict[int, int]
 
     def __post_init__(self):
         self.steps: dict[int, Step] = {}
@@ -198,7 +201,7 @@ class Planner:
     def wire(self, index: int) -> int:
         """The wire of an expression, which will have a step."""
         passed = set()
-        while index in self.solutions:
+        while index in self.solutions and index not in self.guesses:
             if index in passed:
                 raise Circular(tuple(passed))
             passed.add(index)
@@ -361,6 +364,9 @@ class Planner:
 
     def _variable(self, node: Variable, index: int) -> Step:
         """A derivative below the one that is solved for is a register, any other a deregister."""
+        if index in self.guesses:
+            guess = Numbered(Unknown, (), self.number(self.guesses[index]))
+            return Step(guess, (self.wire(self.solutions[index]),), index)
         dim = self.along[node.name]
         across = [other for other, _ in node.orders if other != dim]
         if across or node.order(dim) > self.order[node.name]:

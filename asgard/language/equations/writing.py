@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ...circuits.atoms import arithmetic, functions, registers
+from ...circuits.atoms.unknown import Unknown
 from ...circuits.circuit import Atom, Circuit
 from ...circuits.graph import Graph, Node, flatten
 from ...circuits.stream import Stream
@@ -193,6 +194,8 @@ def _expression(atom: Atom, parts: list[tree.Expression]) -> tree.Expression:
             return tree.Call("diff", (parts[0], tree.Name(dim)))
         case registers.Delay(_, initial) if float(np.asarray(initial)) == 0:
             return tree.Call("delay", (parts[0],))
+        case Unknown():
+            return parts[0]
         case functions.Function():
             return _function(atom.fn, parts)
         case registers.State() | registers.Substitution() | registers.TaylorPolynomial():

@@ -138,6 +138,16 @@ def test_algebraic_equations_explicit_implicit_and_coupled():
     np.testing.assert_allclose([found["a"][-1], found["b"][-1]], [2, 1], atol=1e-12)
 
 
+def test_an_initial_value_of_an_algebraic_unknown_chooses_the_solution():
+    for guess in (1.0, -1.0):
+        root = ag.equations("x^2 = y", inputs=("y",), initial={"x": guess})
+        newton = ag.FixedPoint("newton")
+        found = ag.series(root, ag.Stream([4.0], "t"), order=0, fixed_point=newton)
+        assert float(found.coefficients[0]) == pytest.approx(2 * guess)
+    assert "initial.x" in ag.parameters(root)
+    assert ag.to_equations(root.circuit()) == "x = u1 + x + x^2"
+
+
 def test_unknowns_are_isolated_through_functions_with_one_inverse():
     """Each left side is that of y = 1/2, so each unknown is f(1/2) for the inverse f."""
     inverses = {
