@@ -15,7 +15,7 @@ from ..errors import LoopError
 
 
 @runtime_checkable
-class Wired(Protocol):
+class HasWires(Protocol):
     """What the analysis needs of a node."""
 
     @property
@@ -27,7 +27,7 @@ class Wired(Protocol):
     def delay(self, dim: str) -> int: ...
 
 
-Node = TypeVar("Node", bound=Wired)
+Node = TypeVar("Node", bound=HasWires)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Component:
     cyclic: bool
 
 
-def edges(nodes: Sequence[Wired]) -> list[list[int]]:
+def edges(nodes: Sequence[HasWires]) -> list[list[int]]:
     """For each node, the nodes that it reads."""
     source = {wire: index for index, node in enumerate(nodes) for wire in node.outs}
     return [
@@ -99,7 +99,7 @@ def in_order(nodes: Sequence[Node]) -> list[Node]:
     return [nodes[component.indices[0]] for component in found]
 
 
-def lags(nodes: Sequence[Wired], reads: Sequence[Sequence[int]], dim: str) -> list[int] | None:
+def lags(nodes: Sequence[HasWires], reads: Sequence[Sequence[int]], dim: str) -> list[int] | None:
     """How many orders along `dim` each node runs ahead, or None if a cycle loses orders.
 
     A deregister at order n needs order n + 1 of its input, a register order n - 1. The smallest
@@ -122,7 +122,7 @@ def lags(nodes: Sequence[Wired], reads: Sequence[Sequence[int]], dim: str) -> li
     return result
 
 
-def orders_read(nodes: Sequence[Wired], orders: Mapping[str, int]) -> dict[str, int]:
+def orders_read(nodes: Sequence[HasWires], orders: Mapping[str, int]) -> dict[str, int]:
     """The orders along each dimension that must be known to compute `orders` of all wires.
 
     A deregister reads one order more than it gives. A loop may lose orders along one dimension and
@@ -150,7 +150,7 @@ def orders_read(nodes: Sequence[Wired], orders: Mapping[str, int]) -> dict[str, 
 
 
 def _loss_within(
-    nodes: Sequence[Wired], reads: Sequence[Sequence[int]], dim: str, orders: Mapping[str, int]
+    nodes: Sequence[HasWires], reads: Sequence[Sequence[int]], dim: str, orders: Mapping[str, int]
 ) -> int | None:
     """The most orders along `dim` that reads within `orders` lose, or None if there is no bound.
 
@@ -180,7 +180,7 @@ def _loss_within(
 
 
 def guards(
-    nodes: Sequence[Wired], reads: Sequence[Sequence[int]], indices: Sequence[int], dim: str
+    nodes: Sequence[HasWires], reads: Sequence[Sequence[int]], indices: Sequence[int], dim: str
 ) -> bool:
     """Whether `dim` guards a component: no cycle in it loses orders along `dim`, and one gains."""
     if not any(nodes[index].delay(dim) > 0 for index in indices):
@@ -200,8 +200,8 @@ def loose(reader_lag: int, reader_delay: int, source_lag: int) -> bool:
 
 
 def restrict(
-    nodes: Sequence[Wired], reads: Sequence[Sequence[int]], indices: Sequence[int]
-) -> tuple[list[Wired], list[list[int]]]:
+    nodes: Sequence[HasWires], reads: Sequence[Sequence[int]], indices: Sequence[int]
+) -> tuple[list[HasWires], list[list[int]]]:
     """The nodes with the given `indices`, and which of each other they read."""
     number = {index: count for count, index in enumerate(indices)}
     inner = [nodes[index] for index in indices]

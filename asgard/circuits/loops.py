@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from ..errors import LoopError
 from .circuit import Atom
-from .components import Wired, components, edges, guards, lags, loose, restrict
+from .components import HasWires, components, edges, guards, lags, loose, restrict
 from .graph import Graph, Node
 from .terms import brief
 
@@ -62,7 +62,7 @@ def through(atoms: Sequence[Atom]) -> str:
 
 
 def _loops(
-    nodes: Sequence[Wired], reads: Sequence[Sequence[int]], dims: tuple[str, ...]
+    nodes: Sequence[HasWires], reads: Sequence[Sequence[int]], dims: tuple[str, ...]
 ) -> tuple[Loop, ...]:
     found = []
     for component in components(reads):

@@ -194,6 +194,9 @@ class _Hole:
     def __repr__(self) -> str:
         return "array"
 
+    def __reduce__(self) -> str:
+        return "HOLE"  # copies are the same object
+
 
 HOLE = _Hole()
 

@@ -188,7 +188,7 @@ class CircuitFunction:
 
     def __init__(self, fn: Callable[..., Any]):
         functools.update_wrapper(self, fn)
-        name = fn.__name__
+        name = name_of_function(fn, "function")
         wires, self.numbers = signature_of(name, fn)
         self.definition = Definition(
             name=name,
@@ -219,6 +219,12 @@ class CircuitFunction:
 
 def _not_called(name: str) -> str:
     return f"{name} is a function, and {name}(…) is a circuit: did you mean {name}()?"
+
+
+def name_of_function(fn: Callable[..., Any], other: str) -> str:
+    """The name of a function, or another where it has none, such as a lambda."""
+    name = getattr(fn, "__name__", type(fn).__name__)
+    return name if name.isidentifier() else other
 
 
 def signature_of(

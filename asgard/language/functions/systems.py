@@ -19,7 +19,14 @@ from ...circuits.atoms.registers import Coordinate
 from ...circuits.circuit import Circuit
 from ...circuits.fields import check_choice, check_name
 from ...errors import CircuitError
-from .block import Definition, FunctionBlock, example_of, given_numbers, signature_of
+from .block import (
+    Definition,
+    FunctionBlock,
+    example_of,
+    given_numbers,
+    name_of_function,
+    signature_of,
+)
 from .numbers import Structure, as_value, is_number, is_whole, parted
 from .places import Place, of_function
 from .recorder import as_wire
@@ -320,8 +327,7 @@ def _definition(
 
 def _signature(kind: str, fn: Function) -> tuple[_Right, dict[str, Any]]:
     """The signature of a right-hand side, and its numbers with their defaults."""
-    name = getattr(fn, "__name__", type(fn).__name__)
-    name = name if name.isidentifier() else kind
+    name = name_of_function(fn, kind)
     wires, numbers = signature_of(name, fn)
     if len(wires) < 2:
         raise CircuitError(
