@@ -25,8 +25,10 @@ class Place:
     line: int
 
     def blame(self, error: CircuitError) -> CircuitError:
-        """The error with this line added, unless it names one."""
-        return error if error.file is not None else error.in_code(self.file, self.line)
+        """The error with this line added, unless it names one, or a place in a text."""
+        if error.file is not None or error.column is not None:
+            return error
+        return error.in_code(self.file, self.line)
 
     def __str__(self) -> str:
         return f"{Path(self.file).name}, line {self.line}"

@@ -174,6 +174,8 @@ def name_of(circuit: Circuit) -> str:
 
 def as_wire(value: Any, what: str) -> Any:
     """A value as what a wire carries, an inexact array; `what` names it in the error."""
+    if isinstance(value, list | tuple):
+        raise CircuitError(f"{what} {len(value)} values, which are no wire: jnp.stack makes one")
     try:
         array = jnp.asarray(value)
     except NOT_NUMBERS as error:

@@ -286,6 +286,12 @@ def test_a_state_can_be_fed_only_while_its_function_runs():
         BOX["state"].input = 1.0
 
 
+def test_an_error_in_a_text_keeps_its_place():
+    with pytest.raises(ag.ParseError) as caught:
+        ag.circuit(lambda u: ag.parse("add(splitt)")(u))()
+    assert (caught.value.file, caught.value.line, caught.value.column) == (None, 1, 5)
+
+
 def test_a_wire_that_a_function_inside_closes_over_is_refused_in_a_term():
     @ag.circuit
     def outer(u):
