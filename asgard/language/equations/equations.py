@@ -14,6 +14,7 @@ from . import tree
 from .block import Equations
 from .expanding import Expander
 from .expressions import Coordinate, Delay, Integral, Pool, Start, Variable
+from .forms import polynomial
 from .isolating import isolated, on_a_loop
 from .names import names_of
 from .plan import Circular, Planner, check_streams
@@ -223,8 +224,8 @@ def _initial_text(expander: Expander, shown: _Shown) -> int:
     index = expander.expression(shown.tree, shown.source)
     if pool.constant[index]:
         return index
-    polynomial = pool.polynomial(index)
-    if polynomial is None:
+    found = polynomial(pool, index)
+    if found is None:
         others = any(isinstance(pool[part], Coordinate) for part in pool.reach([index]))
         raise shown.source.error(
             shown.tree.place,
@@ -232,7 +233,7 @@ def _initial_text(expander: Expander, shown: _Shown) -> int:
             "coordinates of other dimensions"
             + ("; give other functions of them as an ag.Stream" if others else ""),
         )
-    return polynomial
+    return found
 
 
 def _planner(system: System, states: Sequence[_State]) -> Planner:

@@ -23,6 +23,7 @@ from .expressions import (
     Pool,
     Variable,
 )
+from .forms import linear
 from .names import OPERATORS, Names, head, sides, walk
 
 # How deep functions may be expanded in one another, and how much work all of them may be.
@@ -236,10 +237,10 @@ class Expander:
         marks = {name: self.pool.add(Differential(name)) for name in found}
         inner = scope.bind({f"d{name}": mark for name, mark in marks.items()})
         left, right = self._number(equation.left, inner), self._number(equation.right, inner)
-        form = self.pool.linear(self.pool.difference(left, right), marks.values())
+        form = linear(self.pool, self.pool.difference(left, right), marks.values())
         unknown = unknowns[0]
-        own = None if form is None else form[0].get(marks[unknown])
-        if form is None or own is None or self.pool.value(form[1]) != 0:
+        own = None if form is None else form.slopes.get(marks[unknown])
+        if form is None or own is None or self.pool.value(form.rest) != 0:
             raise self.error(
                 equation.place,
                 f"d{unknown} cannot be isolated: each term has one differential as a factor, "
@@ -247,9 +248,9 @@ class Expander:
             )
         over = self.pool.negative(self.pool.reciprocal(own))
         factors = {
-            name: self.pool.product((form[0][mark], over))
+            name: self.pool.product((form.slopes[mark], over))
             for name, mark in marks.items()
-            if name != unknown and mark in form[0]
+            if name != unknown and mark in form.slopes
         }
         self._integrate(unknown, factors, equation, scope)
 

@@ -7,7 +7,7 @@ and collect terms that are alike.
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from .elementary import FUNCTIONS
@@ -138,10 +138,6 @@ Leaf = Number | Parameter | Start | Input | Coordinate | Variable | Differential
 # What follows from its body at other points: an unknown in there cannot be isolated.
 Opaque = Integral | Delay | Derivative
 Node = Leaf | Polynomial | Sum | Product | Power | Apply | Opaque
-
-
-# A polynomial: the factor of each product of coordinates to their powers.
-Monomials = dict[tuple[tuple[str, int], ...], int]
 
 
 def parts(node: Node) -> tuple[int, ...]:
@@ -292,55 +288,6 @@ class Pool:
             return node.parts[0]
         return self.add(Derivative((index,), dim))
 
-    def polynomial(self, root: int) -> int | None:
-        """A polynomial in coordinates, None where an expression is none."""
-        found: dict[int, Monomials | None] = {}
-        for index in self.reach([root]):
-            node = self.nodes[index]
-            if self.constant[index]:
-                found[index] = {(): index}
-            elif isinstance(node, Coordinate):
-                found[index] = {((node.dim, 1),): self.number(1.0)}
-            else:
-                forms = [found[part] for part in parts(node)]
-                exponent = self.value(node.parts[1]) if isinstance(node, Power) else None
-                if any(form is None for form in forms):
-                    found[index] = None
-                elif isinstance(node, Sum):
-                    found[index] = self._added([form for form in forms if form is not None])
-                elif isinstance(node, Product):
-                    found[index] = self._multiplied([form for form in forms if form is not None])
-                elif exponent in range(2, 100):
-                    found[index] = self._multiplied([forms[0] or {}] * int(exponent or 0))
-                else:
-                    found[index] = None
-        terms = found[root]
-        if terms is None:
-            return None
-        dims = tuple(dict.fromkeys(dim for monomial in terms for dim, _ in monomial))
-        exponents = tuple(tuple(dict(one).get(dim, 0) for dim in dims) for one in terms)
-        return self.add(Polynomial(tuple(terms.values()), dims, exponents))
-
-    def _added(self, forms: list["Monomials"]) -> "Monomials":
-        terms: dict[Any, list[int]] = {}
-        for form in forms:
-            for monomial, factor in form.items():
-                terms.setdefault(monomial, []).append(factor)
-        return {monomial: self.sum(factors) for monomial, factors in terms.items()}
-
-    def _multiplied(self, forms: list["Monomials"]) -> "Monomials":
-        product: Monomials = {(): self.number(1.0)}
-        for form in forms:
-            terms: list[Monomials] = []
-            for one, factor in product.items():
-                for other, by in form.items():
-                    orders = dict(one)
-                    for dim, order in other:
-                        orders[dim] = orders.get(dim, 0) + order
-                    terms.append({tuple(sorted(orders.items())): self.product((factor, by))})
-            product = self._added(terms)
-        return product
-
     def reach(self, roots: Iterable[int], into: Callable[[Node], bool] | None = None) -> list[int]:
         """The nodes that these are made of, and they, ascending; parts of those `into` alone."""
         found: set[int] = set()
@@ -383,89 +330,6 @@ class Pool:
             changed = change(new, self.nodes[new])
             found[index] = new if changed is None else changed
         return found
-
-    def total_derivative(self, root: int, dim: str) -> int:
-        """The derivative along a dimension by the chain rule."""
-        found: dict[int, int] = {}
-        for index in self.reach([root], into=lambda node: not isinstance(node, Opaque)):
-            node = self.nodes[index]
-            if isinstance(node, Sum | Product | Power | Apply) and not self.constant[index]:
-                found[index] = self._chained(node, [found[part] for part in node.parts])
-            else:
-                found[index] = self.derivative(index, dim)
-        return found[root]
-
-    def _chained(self, node: Sum | Product | Power | Apply, slopes: list[int]) -> int:
-        """The derivative of a node from those of its parts."""
-        if isinstance(node, Sum):
-            return self.sum(slopes)
-        if isinstance(node, Product):
-            return self.sum(
-                self.product([*node.parts[:place], slope, *node.parts[place + 1 :]])
-                for place, slope in enumerate(slopes)
-            )
-        if isinstance(node, Power):
-            base, exponent = node.parts
-            less = self.sum((exponent, self.number(-1.0)))
-            by_base = self.product((exponent, self.power(base, less), slopes[0]))
-            if self.value(slopes[1]) == 0:
-                return by_base
-            by_exponent = (self.add(node), self.apply("log", base), slopes[1])
-            return self.sum((by_base, self.product(by_exponent)))
-        terms = []
-        for place, slope in enumerate(slopes):
-            if self.value(slope) != 0:
-                partial = FUNCTIONS[node.function].partial(self, node.parts, place)
-                terms.append(self.product((partial, slope)))
-        return self.sum(terms)
-
-    def linear(
-        self, root: int, symbols: Iterable[int], into: Callable[[Node], bool] | None = None
-    ) -> tuple[Mapping[int, int], int] | None:
-        """The factors of symbols and the rest, where a node is linear in symbols; None else.
-
-        `into` says in the parts of which nodes symbols are looked for.
-        """
-        marked = set(symbols)
-        zero = self.number(0.0)
-        found: dict[int, tuple[dict[int, int], int] | None] = {}
-        for index in self.reach([root], into):
-            node = self.nodes[index]
-            inside = parts(node) if into is None or into(node) else ()
-            if index in marked:
-                found[index] = ({index: self.number(1.0)}, zero)
-                continue
-            forms = [found[part] for part in inside]
-            if all(form is not None and not form[0] for form in forms):
-                found[index] = ({}, index)
-            elif any(form is None for form in forms):
-                found[index] = None
-            elif isinstance(node, Sum):
-                found[index] = self._linear_sum([form for form in forms if form])
-            elif isinstance(node, Product):
-                found[index] = self._linear_product(node.parts, [form for form in forms if form])
-            else:
-                found[index] = None
-        return found[root]
-
-    def _linear_sum(self, forms: list[tuple[dict[int, int], int]]) -> tuple[dict[int, int], int]:
-        factors: dict[int, list[int]] = {}
-        for slopes, _ in forms:
-            for symbol, factor in slopes.items():
-                factors.setdefault(symbol, []).append(factor)
-        rest = self.sum(rest for _, rest in forms)
-        return {symbol: self.sum(terms) for symbol, terms in factors.items()}, rest
-
-    def _linear_product(
-        self, factors: tuple[int, ...], forms: list[tuple[dict[int, int], int]]
-    ) -> tuple[dict[int, int], int] | None:
-        holding = [place for place, (slopes, _) in enumerate(forms) if slopes]
-        if len(holding) > 1:
-            return None
-        others = [factor for place, factor in enumerate(factors) if place != holding[0]]
-        slopes, rest = forms[holding[0]]
-        multiplied = {symbol: self.product((*others, slope)) for symbol, slope in slopes.items()}
-        return multiplied, self.product((*others, rest))
 
 
 RELATIONS = ("<", "<=", ">", ">=", "==", "!=")

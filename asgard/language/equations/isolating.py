@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from ...errors import EquationError
 from ..places import Source
 from .expressions import Apply, Delay, Integral, Pool, Power, Product, Sum, parts
+from .forms import linear
 from .structure import Solved, isolable
 
 
@@ -25,12 +26,12 @@ def isolated(pool: Pool, solved: Solved, source: Source) -> int:
     for side, other, within in ((left, right, within_right), (right, left, within_left)):
         if side == unknown and not within:
             return other
-    found = _linear(pool, pool.difference(left, right), unknown)
-    if found is not None:
-        slope, rest = found
+    form = linear(pool, pool.difference(left, right), [unknown], isolable)
+    if form is not None:
+        slope = form.slopes.get(unknown, pool.number(0.0))
         if pool.value(slope) == 0:
             raise _lost(solved, source)
-        return _quotient(pool, pool.negative(rest), slope)
+        return _quotient(pool, pool.negative(form.rest), slope)
     if within_left != within_right:
         sides = (left, right) if within_left else (right, left)
         undone = _undone(pool, *sides, unknown)
@@ -71,15 +72,6 @@ def _lost(solved: Solved, source: Source) -> EquationError:
     )
 
 
-def _linear(pool: Pool, root: int, unknown: int) -> tuple[int, int] | None:
-    """The factor of an unknown and the rest; None where an expression is not linear in it."""
-    form = pool.linear(root, [unknown], isolable)
-    if form is None:
-        return None
-    slopes, rest = form
-    return slopes.get(unknown, pool.number(0.0)), rest
-
-
 def _quotient(pool: Pool, over: int, under: int) -> int:
     return pool.product((over, pool.reciprocal(under)))
 
@@ -93,10 +85,10 @@ def _undone(pool: Pool, side: int, value: int, unknown: int) -> int | None:
             return None
         inside = [unknown in pool.reach([part], isolable) for part in node.parts]
         if sum(inside) > 1:
-            found = _linear(pool, side, unknown)
-            if found is None:
+            form = linear(pool, side, [unknown], isolable)
+            if form is None:
                 return None
-            return _quotient(pool, pool.difference(value, found[1]), found[0])
+            return _quotient(pool, pool.difference(value, form.rest), form.slopes[unknown])
         place = inside.index(True)
         others = [part for part in node.parts if part != node.parts[place]]
         if isinstance(node, Sum):

@@ -44,6 +44,7 @@ from .expressions import (
     Variable,
     parts,
 )
+from .forms import polynomial
 
 
 @dataclasses.dataclass(frozen=True)
@@ -248,13 +249,13 @@ class Planner:
             if pool.constant[term]
             or (
                 own.isdisjoint(pool[part] for part in pool.reach([term]))
-                and pool.polynomial(term) is not None
+                and polynomial(pool, term) is not None
             )
         ]
         if not fixed:
             return None
         total = pool.sum(terms[place] for place in fixed)
-        value = total if pool.constant[total] else pool.polynomial(total)
+        value = total if pool.constant[total] else polynomial(pool, total)
         others = tuple(place for place in range(len(terms)) if place not in fixed)
         return None if value is None else _Start(value, others)
 

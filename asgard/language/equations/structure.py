@@ -18,6 +18,7 @@ from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 
 from ...errors import EquationError
 from ..places import Source
+from .chain_rule import total_derivative
 from .expanding import Relation
 from .expressions import (
     RELATIONS,
@@ -167,7 +168,7 @@ class System:
                 return None
             if isinstance(pool[node.parts[0]], Input | Opaque):
                 return None
-            return pool.total_derivative(node.parts[0], node.dim)
+            return total_derivative(pool, node.parts[0], node.dim)
 
         sides = [side for relation in self.relations for side in (relation.left, relation.right)]
         new = pool.rebuilt([*sides, *self.others], change)
