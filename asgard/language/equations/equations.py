@@ -17,9 +17,11 @@ from .expressions import Coordinate, Delay, Integral, Pool, Start, Variable
 from .forms import polynomial
 from .isolating import isolated, on_a_loop
 from .names import names_of
-from .plan import Circular, Planner, check_streams
+from .plan import check_streams
+from .planning import Circular, Planner
 from .reading import read, read_expression
-from .structure import System
+from .structure import solve
+from .system import System
 
 
 def equations(
@@ -239,7 +241,7 @@ def _initial_text(expander: Expander, shown: _Shown) -> int:
 def _planner(system: System, states: Sequence[_State]) -> Planner:
     """Solves the system and finds the registers that hold initial values."""
     pool = system.pool
-    solved = system.solve()
+    solved = solve(system)
     order = {one.name: one.order for one in solved}
     solutions = {pool.add(one.variable): isolated(pool, one, system.source) for one in solved}
     owners = {

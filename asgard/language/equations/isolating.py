@@ -11,7 +11,8 @@ from ...errors import EquationError
 from ..places import Source
 from .expressions import Apply, Delay, Integral, Pool, Power, Product, Sum, parts
 from .forms import linear
-from .structure import Solved, isolable
+from .structure import Solved
+from .system import isolable
 
 
 def isolated(pool: Pool, solved: Solved, source: Source) -> int:
