@@ -9,7 +9,7 @@ import dataclasses
 import statistics
 import time
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -45,7 +45,7 @@ class System:
         @ag.circuit
         def system():
             states = jax.tree.map(lambda leaf: ag.register("t", leaf), start)
-            slopes = field(cast(Any, ag.Coordinate("t"))(), states)
+            slopes = field(ag.Coordinate("t")(), states)
             pairs = zip(jax.tree.leaves(states), jax.tree.leaves(slopes), strict=True)
             for state, slope in pairs:
                 state.input = slope

@@ -135,7 +135,7 @@ class Delay(State):
 
 
 class Coordinate(Atom):
-    """The coordinate along `dim` itself."""
+    """The coordinate along `dim` itself. In a function under `@ag.circuit`, `Coordinate(dim)()`."""
 
     dim: str = eqx.field(static=True)
     n_in = 0
@@ -148,7 +148,8 @@ class Coordinate(Atom):
     def coordinates(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
         return (self.dim,)
 
-    def __call__(self, coordinate: Any) -> Any:
+    def __call__(self, *coordinates: Any) -> Any:
+        (coordinate,) = coordinates
         return coordinate
 
     def text(self) -> str:

@@ -17,7 +17,7 @@ class Wiring(Atom):
     else:
         sources: eqx.AbstractVar[tuple[int, ...]]
 
-    def __call__(self, *values: Any) -> tuple[Any, ...]:
+    def __call__(self, *values: Any) -> Any:
         return tuple(values[source] for source in self.sources)
 
 

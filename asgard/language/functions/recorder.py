@@ -60,11 +60,16 @@ class Recorder:
         self._opened: dict[int, Entry] = {}
         self._coordinates: dict[str, Any] = {}
         self._properties = Properties("input", self._fed, self._feed)
-        self._closed = False
+        self._closed: dict[int, str] | None = None
 
-    def close(self) -> None:
-        """The function has returned: its wires are no longer fed."""
-        self._closed = True
+    def close(self) -> list[Entry]:
+        """The function has returned: its wires are no longer fed. Gives the entries, and keeps of
+        them the names alone, since no traced value may outlive its trace."""
+        self._closed = {wire: entry.name for wire, entry in self._opened.items()}
+        entries, self.entries = self.entries, []
+        self._opened.clear()
+        self._coordinates.clear()
+        return entries
 
     def open(self, atom: Atom) -> Any:
         """The output wire of a state atom that is fed later, with the attribute `input`."""
@@ -145,13 +150,14 @@ class Recorder:
             ) from None
 
     def _entry(self, wire: Any) -> Entry:
-        entry = self._opened[id(wire)]
-        self._check_level(f"{entry.name} is fed")
-        return entry
+        names = self._closed
+        name = self._opened[id(wire)].name if names is None else names.get(id(wire), "a state")
+        self._check_level(f"{name} is fed")
+        return self._opened[id(wire)]
 
     def _check_level(self, what: str) -> None:
         """Raises where the function is not what runs now, but a loop or branch inside of it is."""
-        if self._closed:
+        if self._closed is not None:
             raise CircuitError(f"{what} after {self.name} has returned, whose wire it is")
         if trace_state() != self._state:
             raise CircuitError(

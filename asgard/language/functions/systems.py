@@ -10,7 +10,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -27,8 +27,8 @@ from .block import (
     name_of_function,
     signature_of,
 )
-from .numbers import Structure, as_value, is_number, is_whole, parted
-from .places import Place, of_function
+from .numbers import as_value, is_number, is_whole
+from .places import of_function
 from .recorder import as_wire
 from .states import delay, register, stochastic_register
 
@@ -141,7 +141,7 @@ class _Right:
     def call(self, fn: Function, dim: str, y: Any, wires: Sequence[Any], given: Any) -> list[Any]:
         """The leaves of the function's value, a pytree like y."""
         chosen = {name: given[name] for name in self.numbers}
-        value = fn(cast(Any, Coordinate(dim))(), y, *wires[: len(self.inputs)], **chosen)
+        value = fn(Coordinate(dim)(), y, *wires[: len(self.inputs)], **chosen)
         expected, found = jax.tree.structure(y), jax.tree.structure(value)
         if expected.num_nodes == 1 and isinstance(value, list | tuple) and jnp.ndim(y):
             value = jnp.stack(value)
@@ -300,9 +300,9 @@ def _system(
         raise CircuitError(f"{kind}: {' and '.join(r.name for r in rights)} take other inputs")
     values = {name: as_value(v) for name, v in given_numbers(kind, defaults, numbers).items()}
     _check_start(kind, y0)
-    structures = tuple(parted(f"{kind}: {role}", fn)[1] for role, fn in functions.items())
+    first = rights[0]
     place = of_function(next(iter(functions.values())))
-    definition = _definition(make(*rights), rights[0], structures, place)
+    definition = Definition(first.name, make(*rights), first.inputs, first.examples, place)
     return FunctionBlock(definition, {**functions, "y0": y0, **values})
 
 
@@ -314,15 +314,6 @@ def _check_start(kind: str, y0: Any) -> None:
     for leaf in leaves:
         if not is_number(leaf):
             raise CircuitError(f"{kind}: y0 holds {leaf!r:.60}, which is no number")
-
-
-@functools.lru_cache(maxsize=512)
-def _definition(
-    body: Function, first: _Right, structures: tuple[Structure, ...], place: Place | None
-) -> Definition:
-    """The definition of a system: one and the same for the same functions, which are structure."""
-    del structures
-    return Definition(first.name, body, first.inputs, first.examples, place)
 
 
 def _signature(kind: str, fn: Function) -> tuple[_Right, dict[str, Any]]:

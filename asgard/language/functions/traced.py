@@ -100,6 +100,19 @@ def trace(
     raise CircuitError(f"the shape of a state in {name} grows with every turn of its loop")
 
 
+@dataclasses.dataclass(frozen=True)
+class _Made:
+    """What stays of an entry after the trace: how many leaves and reads it has among what the trace
+    gives, and the numbers of the opened values that it drives."""
+
+    name: str
+    place: Place
+    structure: Any
+    leaves: int
+    reads: int
+    drives: range
+
+
 class _Trial:
     """One trace of a function. `wider` has the states that are fed what is wider than they are."""
 
@@ -107,9 +120,7 @@ class _Trial:
         self.name, self.body, self.widened, self.place = name, body, widened, place
         self.wider: dict[int, Type] = {}
         self.names: tuple[str, ...] = ()
-        self.entries: list[Entry] = []
-        self.structures: list[Any] = []
-        self.counts: list[tuple[int, int]] = []  # how many leaves and reads each entry has
+        self.made: list[_Made] = []
         self.outputs = 0
 
     def run(self, numbers: Any, wires: Sequence[Any]) -> list[Any]:
@@ -120,18 +131,18 @@ class _Trial:
         recorder = Recorder(self.name, precision, self.widened)
         with recording(recorder), callers_promotion():
             result = self.body(numbers, wires)
-            recorder.close()
+            entries = recorder.close()
             outputs = self._outputs(result)
         found = list(outputs)
         self.outputs = len(outputs)
-        self.entries = recorder.entries
-        for index, entry in enumerate(recorder.entries):
+        for index, entry in enumerate(entries):
             leaves, structure = jax.tree.flatten(entry.circuit)
             reads = self._reads(index, entry)
-            self.structures.append(structure)
-            self.counts.append((len(leaves), len(reads)))
+            drives = range(entry.first, entry.first + len(entry.drives))
+            made = _Made(entry.name, entry.place, structure, len(leaves), len(reads), drives)
+            self.made.append(made)
             found += [*leaves, *reads]
-        end((numbers, wires, [entry.drives for entry in recorder.entries]))
+        end((numbers, wires, [entry.drives for entry in entries]))
         return found
 
     def _outputs(self, result: Any) -> list[Any]:
@@ -181,19 +192,17 @@ class _Trial:
         values = {e.params["number"]: e.outs[0] for e in program.equations if is_open(e)}
         rest = iter(program.outputs[self.outputs :])
         nodes = []
-        for entry, structure, counts in zip(
-            self.entries, self.structures, self.counts, strict=True
-        ):
-            leaves, reads = (tuple(next(rest) for _ in range(count)) for count in counts)
+        for made in self.made:
+            leaves = tuple(next(rest) for _ in range(made.leaves))
+            reads = tuple(next(rest) for _ in range(made.reads))
             if any(sources[value] for value in leaves):
-                raise entry.place.blame(
+                raise made.place.blame(
                     CircuitError(
-                        f"a number of {entry.name} depends on a wire: initial contents and other "
+                        f"a number of {made.name} depends on a wire: initial contents and other "
                         "numbers of circuits are known before a run"
                     )
                 )
-            numbers = range(entry.first, entry.first + len(entry.drives))
             # What nothing reads has no value in the program, and gets a number of its own.
-            drives = tuple(values.get(number, -1 - number) for number in numbers)
-            nodes.append(Node(structure, leaves, reads, drives))
+            drives = tuple(values.get(number, -1 - number) for number in made.drives)
+            nodes.append(Node(made.structure, leaves, reads, drives))
         return nodes

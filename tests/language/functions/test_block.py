@@ -267,6 +267,17 @@ def test_every_calculus_and_transformation_runs_it():
     np.testing.assert_allclose(found.outputs, [[1.0, 2.0, 4.0, 8.0], [3.0, 1.0, 2.0, 4.0]])
 
 
+def test_no_traced_value_outlives_its_trace():
+    @ag.circuit
+    def system(u, *, a=1.0):
+        x = ag.register("t", a)
+        x.input = ag.Sin()(u) - (ag.Sin() >> ag.Cos())(ag.Coordinate("t")() * x)
+        return x
+
+    with jax.checking_leaks():
+        assert system().n_out == 1
+
+
 def test_two_expansions_of_one_function_have_one_graph():
     assert canonical(pendulum()) == canonical(pendulum())
     assert canonical(pendulum()) != canonical(pendulum(gravity=1.0))
