@@ -222,13 +222,21 @@ class Evaluator(abc.ABC):
                 f"{node.system} is no sub-system: {node.system} = name(...) makes it one",
             )
         definition = self.names.systems[instance.name]
-        inside = {*definition.outputs, *_unknowns(definition)}
+        inside = {*definition.outputs, *(_unknowns(definition) - self._known(definition))}
         if node.name not in inside:
             raise self.error(
                 node.place,
                 f"{node.system} has no wire {node.name}; it has {', '.join(definition.outputs)}",
             )
-        return self.pool.add(Variable(instance.prefix + node.name))
+        full = instance.prefix + node.name
+        self.places.setdefault(full, node.place)
+        return self.pool.add(Variable(full))
+
+    def _known(self, definition: tree.Definition) -> set[str]:
+        """The names in a sub-system that are no unknowns of its own."""
+        names = self.names
+        kinds = (definition.inputs, names.parameters, names.dims, names.noises, names.functions)
+        return set().union(*kinds)
 
     def _call(self, node: tree.Call, scope: Scope) -> Evaluation:
         name = node.function

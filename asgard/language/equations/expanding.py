@@ -108,8 +108,9 @@ class Expander(Evaluator):
         left, right = equation.left, equation.right
         name = left.name if isinstance(left, tree.Name) else ""
         instance = self.named.get((scope.prefix, name))
-        if instance is not None and isinstance(right, tree.Call):
-            self._connect(right, instance, scope)
+        call = right if isinstance(right, tree.Call) else None
+        if instance is not None and call is not None and call.function in self.names.systems:
+            self._connect(call, instance, scope)
             if len(instance.outputs) != 1:
                 return
             # A sub-system of one output is that output too.

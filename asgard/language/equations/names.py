@@ -7,7 +7,7 @@ sub-systems; `d` before the name of a noise makes a differential. What is left a
 
 import dataclasses
 import difflib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from ...errors import EquationError
@@ -125,7 +125,7 @@ def names_of(
         functions,
         systems,
     )
-    finder.check_conflicts(names, statements)
+    finder.check_conflicts(names, system, statements)
     return names
 
 
@@ -183,6 +183,11 @@ class _Finder:
                 name, place = statement.name, statement.place
                 self.define(name, place, name in functions or name in systems)
                 systems[name] = statement
+                for wire in (*statement.inputs, *statement.outputs):
+                    if wire in self.dims:
+                        raise self.source.error(
+                            place, f"{wire} is a wire of {name} and a dimension: rename one of them"
+                        )
             elif isinstance(statement, tree.Equation):
                 found = head(statement)
                 # f(t) = ... with a dimension t says the values of an unknown f.
@@ -206,13 +211,16 @@ class _Finder:
         """Finds the dimensions. What is integrated along may also be a noise."""
         integrals: dict[str, int] = {}
         for statement in statements:
+            found = head(statement) if isinstance(statement, tree.Equation) else None
+            # One argument may be a dimension: f(t) = ... for an unknown f.
+            own = set(found.arguments if found and len(found.arguments) > 1 else ())
             for node, bound in walk(*sides(statement)):
                 if not isinstance(node, tree.Call) or node.function not in ("diff", "int"):
                     continue
                 if len(node.arguments) < 2:
                     continue  # an error of its own, later
                 along = node.arguments[1]
-                if not isinstance(along, tree.Name) or along.name in bound:
+                if not isinstance(along, tree.Name) or along.name in bound | own:
                     raise self.source.error(
                         along.place,
                         f"{node.function} is along a dimension, which is a name: "
@@ -291,9 +299,11 @@ class _Finder:
                 found.add("W")
         return frozenset(found - self.dims - unknown)
 
-    def check_conflicts(self, names: Names, statements: Iterable[tree.Statement]) -> None:
+    def check_conflicts(
+        self, names: Names, system: tree.System, statements: Iterable[tree.Statement]
+    ) -> None:
         """Raises for a name that is used as two things."""
-        kinds = {
+        kinds: dict[str, Collection[str]] = {
             "a parameter": names.parameters,
             "an input": names.inputs,
             "a noise": names.noises,
@@ -309,12 +319,20 @@ class _Finder:
                     _place_of(name, statements),
                     f"{name} is {' and '.join(found)}: rename one of them",
                 )
-        taken = names.dims | names.noises | names.functions.keys() | names.systems.keys()
+        self.check_left_sides(system.statements, kinds)
+        del kinds["an input"]  # sub-systems have inputs of their own
         for statement in statements:
-            if isinstance(statement, tree.Equation):
-                left = unknown_of(statement.left)
-                if left is not None and left.name in taken | names.parameters | names.inputs:
-                    (kind,) = (kind for kind, members in kinds.items() if left.name in members)
+            if isinstance(statement, tree.Definition):
+                self.check_left_sides(statement.statements, kinds)
+
+    def check_left_sides(
+        self, statements: Iterable[tree.Statement], kinds: Mapping[str, Collection[str]]
+    ) -> None:
+        """Raises where an equation is about what is no unknown."""
+        for statement in statements:
+            left = unknown_of(statement.left) if isinstance(statement, tree.Equation) else None
+            for kind, members in kinds.items():
+                if left is not None and left.name in members:
                     raise self.source.error(
                         left.place,
                         f"{left.name} is {kind}, so no equation determines it: rename one of them",

@@ -25,6 +25,10 @@ WRONG = {
     HALF + "y = half(1, u=2)": (2, 13, "u is given twice"),
     HALF + "y = half(v=1)": (2, 10, "there is no such input"),
     HALF + "p = half(1)\ny = p.w": (3, 5, "p has no wire w; it has y"),
+    HALF + "p = half(1)\ny = p.u": (3, 5, "p has no wire u; it has y"),
+    HALF + "p = half(1)\np = cos(2)": (3, 1, "too many equations"),
+    "g(f, s) = diff(f, s)\nu = g(2, t)": (1, 19, "diff is along a dimension, which is a name"),
+    "system f(t) -> y { y = t }\ndiff(x, t) = f(1)": (1, 8, "t is a wire of f and a dimension"),
     TWO + "y = two(1) + 1": (2, 5, "two has several outputs: give it a name"),
     TWO + "p = two(1)\ny = p": (3, 5, r"take p.y or p.z"),
     "system a(u) -> y { y = a(u) }\nz = a(1)": (1, 24, "a holds itself"),
@@ -45,6 +49,12 @@ WRONG = {
 def test_wrong_uses(text):
     line, column, message = WRONG[text]
     refused(text, line, column, message)
+
+
+def test_subsystems_have_names_of_their_own():
+    """u is an input of the whole, and an unknown of the sub-system."""
+    text = "system f(v) -> u { u = 2*v }\ny = f(u)"
+    assert ag.equations(text, inputs=("u",)).n_in == 1
 
 
 def test_a_noise_has_to_be_chosen_among_several():
