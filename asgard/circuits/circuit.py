@@ -318,6 +318,7 @@ def _repr_part(part: Circuit) -> str:
     fields = [
         f"{field.name}={repr_value(getattr(part, field.name))}"
         for field in dataclasses.fields(part)
+        if field.repr
     ]
     return f"{type(part).__name__}({', '.join(fields)})"
 

@@ -18,8 +18,8 @@ class Equations(Block):
     by_name = ("numbers",)
     numbers: dict[str, Any]
     initial: dict[str, Any]
-    plan: Plan = eqx.field(static=True)
-    system: tree.System = eqx.field(static=True)
+    plan: Plan = eqx.field(static=True, repr=False)
+    system: tree.System = eqx.field(static=True, repr=False)
 
     def circuit(self) -> Circuit:
         return self.plan.circuit(self.numbers, self.initial)

@@ -76,9 +76,6 @@ class Plan:
     def __hash__(self) -> int:
         return self._key
 
-    def __repr__(self) -> str:
-        return f"Plan({len(self.steps)} atoms)"
-
     def circuit(self, parameters: Mapping[str, Any], initial: Mapping[str, Any]) -> Circuit:
         """The circuit for some numbers."""
         values = computed(self.constants, parameters, initial)

@@ -123,7 +123,7 @@ class Planner:
         """Lets x0 + int(a, t) and x0 + k*int(a, t) start at x0, where no one else reads the
         integral. x0 is made of numbers and parameters, or is a polynomial in other coordinates."""
         for variable, solution in self.solutions.items():
-            terms = self._spread(solution)
+            terms = self._spread(solution) if self.readers[solution] == 1 else []
             for place, term in enumerate(terms):
                 integral = self._own_integral(term) if len(terms) > 1 else None
                 start = None if integral is None else self._start(terms, integral)
@@ -289,17 +289,20 @@ class Planner:
         if fixed:
             factor, body = pool.product(fixed), pool.product(moving)
             return Step(Numbered(Scalar, (), self.number(factor)), (self.wire(body),), index)
-        under = [pool[part].parts[0] for part in moving if self._divides(part)]  # pyright: ignore
-        over = [part for part in moving if not self._divides(part)]
+        under = [base for part in moving if (base := self._divisor(part)) is not None]
+        over = [part for part in moving if self._divisor(part) is None]
         if under and over:
             return self._of(Divide(), (pool.product(over), pool.product(under)), index)
         if under:
             return self._of(PowerAtom(-1), (pool.product(under),), index)
         return self._of(Multiplication(len(over)), over, index)
 
-    def _divides(self, index: int) -> bool:
+    def _divisor(self, index: int) -> int | None:
+        """What a factor 1/x divides by, None of others."""
         node = self.pool[index]
-        return isinstance(node, Power) and self.pool.value(node.parts[1]) == -1
+        if isinstance(node, Power) and self.pool.value(node.parts[1]) == -1:
+            return node.parts[0]
+        return None
 
     def _power(self, node: Power, index: int) -> Step:
         base, exponent = node.parts

@@ -2,11 +2,12 @@
 
 import functools
 import importlib.resources
-import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import jax.numpy as jnp
 import lark
+import numpy as np
 
 from ...errors import ParseError
 from ..places import Source, shorten
@@ -123,8 +124,11 @@ class _Builder(lark.Transformer):
 
     def number(self, token: lark.Token) -> tree.Number:
         value = float(token)
-        if not math.isfinite(value):
-            raise _Unreadable(_at(token), f"{shorten(token)} is more than float64 holds")
+        dtype = np.dtype(jnp.result_type(float))
+        with np.errstate(over="ignore"):
+            held = np.asarray(value).astype(dtype)
+        if not np.isfinite(held):
+            raise _Unreadable(_at(token), f"{shorten(token)} is more than {dtype} holds")
         return tree.Number(value, place=_at(token))
 
     def name(self, token: lark.Token) -> tree.Name:

@@ -34,8 +34,9 @@ class Solved:
 
     @property
     def variable(self) -> Variable:
-        known = self.dim is not None and self.order > 0
-        return Variable(self.name, ((self.dim, self.order),) if known else ())  # pyright: ignore
+        if self.dim is None or self.order == 0:
+            return Variable(self.name)
+        return Variable(self.name, ((self.dim, self.order),))
 
 
 def solve(system: System) -> list[Solved]:

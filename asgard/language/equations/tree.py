@@ -187,9 +187,6 @@ class System:
     def __str__(self) -> str:
         return "\n".join(map(statement_text, self.statements))
 
-    def __repr__(self) -> str:
-        return f"System({str(self)!r})"
-
 
 def statement_text(statement: Statement) -> str:
     """A statement as text that reads as the same statement."""

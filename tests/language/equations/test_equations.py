@@ -274,6 +274,14 @@ def test_common_subexpressions_are_shared_wires():
     assert nodes(text).count("multiplication") == 3
 
 
+def test_an_integral_that_several_equations_share_keeps_its_start():
+    """x and y are one wire, and z differs from both by 1: all read the integral from 0."""
+    system = ag.equations("x = 2 + int(x, t)\ny = 2 + int(x, t)\nz = 3 + int(x, t)")
+    values = np.array([float(found[0]) for found in run(system).outputs])
+    np.testing.assert_allclose(values, [2, 2, 3])
+    assert nodes("x = 2 + int(x, t)\ny = 2 + int(x, t)") == [*("add", "const(2.0)", "register(t)")]
+
+
 def test_a_sum_of_a_hundred_terms_has_the_nodes_of_one_by_hand():
     terms = " - ".join(f"{n}*x^{n}" for n in range(2, 102))
     found = nodes(f"diff(x, t) = {terms}")
