@@ -23,6 +23,7 @@ from .calculi.stochastic.methods import (
 )
 from .calculi.trajectory import Trajectory
 from .circuits.atoms.arithmetic import Add, Const, Divide, Multiplication, Power, Scalar
+from .circuits.atoms.events import Clock, Counter, Hybrid, Pulse, Relay, Reset, SampleHold
 from .circuits.atoms.functions import (
     Abs,
     Arccos,

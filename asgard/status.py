@@ -34,6 +34,11 @@ class Status(eqx.Enumeration):
         "the system is stiff here: explicit steps are bounded by stability and not by accuracy; "
         "use Real(method=ag.Radau())"
     )
+    zeno = (
+        "events follow each other here without end: more than 64 of them within the resolution of "
+        "time, as of a ball that comes to rest; end the run before it, or give what rests a state "
+        "of its own"
+    )
     switches = (
         "what depends on time alone switches more than 4,096 times in this run, or takes more than "
         "16,384 windows to search for them: make shorter runs, each from the state of the last"

@@ -1,5 +1,6 @@
 """What atoms mean: tables that calculi hand to the graph (`taylor.network`)."""
 
+from ..circuits.atoms.events import Hybrid
 from ..circuits.atoms.registers import (
     Delay,
     Deregister,
@@ -8,8 +9,9 @@ from ..circuits.atoms.registers import (
     StochasticRegister,
     Substitution,
 )
-from ..taylor.network import Meaning, Meanings, constant, deregister, given, register
+from ..taylor.network import Meaning, Meanings, constant, deregister, given, hybrid, register
 
+EVENTS = "its events belong to compiled runs whose time is its dimension: use simulate"
 FOR_SERIES = "it composes power series, so it is for series only, not for simulate"
 
 
@@ -38,9 +40,13 @@ SERIES: Meanings = {
     Register: register,
     Deregister: deregister,
     Substitution: given,
+    Hybrid: EVENTS,
     **unit_delay("Real"),
     **noise("error", "Real", "Real"),
 }
 
 # What atoms mean in a run under Real, and along the dimensions of any run that are not its time.
 REAL: Meanings = {**SERIES, Substitution: FOR_SERIES}
+
+# What they mean along the time of a compiled run under Real.
+HYBRID: Meanings = {Hybrid: hybrid}

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 
-from ..circuits.atoms import arithmetic, functions, registers, unknown, wiring
+from ..circuits.atoms import arithmetic, events, functions, registers, unknown, wiring
 from ..circuits.circuit import Circuit, Composition, Monoidal, Trace
 
 # The kinds of argument, in words.
@@ -83,6 +83,12 @@ KEYWORDS: dict[str, Keyword] = {
     "stochastic_register": Keyword(
         registers.StochasticRegister, ("dimension", "noise"), ("number",)
     ),
+    "reset": Keyword(events.Reset, ("dimension",), ("number",)),
+    "relay": Keyword(events.Relay, ("number",) * 2, ("number", "number", "dimension")),
+    "sample_hold": Keyword(events.SampleHold, (), ("number", "dimension")),
+    "counter": Keyword(events.Counter, (), ("number", "dimension")),
+    "pulse": Keyword(events.Pulse, ("number",), ("number", "number", "dimension")),
+    "clock": Keyword(events.Clock, ("number",), ("number", "dimension")),
     "coordinate": Keyword(registers.Coordinate, ("dimension",)),
     "unknown": Keyword(unknown.Unknown, (), ("number",)),
     "compose": Keyword(registers.Substitution, ("circuit", "circuit", "dimension")),

@@ -6,12 +6,13 @@ type of atom it has `register`, `deregister`, `constant`, `given`, its own funct
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from ..circuits.atoms.events import Hybrid
 from ..circuits.circuit import Atom
 from ..circuits.components import in_order
 from ..circuits.fields import NOT_NUMBERS
@@ -25,9 +26,10 @@ from ..jaxprs.settings import callers_promotion
 from .algebraic import Algebraic, contract
 from .net import Piece, Value, Wire, at_zero
 
-# What a type of atom means: a function from a node to its piece, or to None where the caller knows
-# what the node drives; or the text of the error to raise, which follows the atom's name.
-Meaning = Callable[[Node], Piece | None] | str
+# What a type of atom means: a function from a node to its piece or pieces, or to None where the
+# caller knows what the node drives; or the text of the error to raise, which follows the atom's
+# name.
+Meaning = Callable[[Node], Piece | Sequence[Piece] | None] | str
 Meanings = Mapping[type[Atom], Meaning]
 
 
@@ -71,6 +73,38 @@ def deregister(node: Node) -> Piece:
     return Piece(node.ins, node.outs, sign=-1, dim=_dim(node))
 
 
+def rate_wire(wire: Wire) -> Wire:
+    """The wire that carries the rate of the hybrid atom that drives `wire`."""
+    return ("rate", wire)
+
+
+def guard_wire(wire: Wire) -> Wire:
+    """The wire that carries the guard of the hybrid atom that drives `wire`."""
+    return ("guard", wire)
+
+
+def jump_wire(wire: Wire) -> Wire:
+    """The wire that carries the content after an event of the hybrid atom that drives `wire`."""
+    return ("jump", wire)
+
+
+def hybrid(node: Node) -> Sequence[Piece]:
+    """A register of the atom's rate; and its guard and its jump, which nothing in the net reads."""
+    atom, (out,) = cast(Hybrid, node.atom), node.outs
+
+    def piece(rule: Callable[..., Any], wire: Wire) -> Piece:
+        ins = (out, *node.ins)
+        return Piece(ins, (wire,), fn=lambda *values: call(atom, *values, rule=rule), atom=atom)
+
+    rate = rate_wire(out)
+    return [
+        piece(atom.rate, rate),
+        Piece((rate,), node.outs, sign=1, dim=_dim(node), initial=initial_wire(out)),
+        piece(atom.guard, guard_wire(out)),
+        piece(atom.jump, jump_wire(out)),
+    ]
+
+
 def constant(node: Node) -> Piece:
     """A state atom that keeps its initial content, whatever it reads."""
     (out,) = node.outs
@@ -101,12 +135,10 @@ def network(
     pieces: list[Piece] = list(sources)
     initials: dict[Wire, Value] = {}
     for node in nodes:
-        piece = _piece(node, meanings)
-        if piece is None:
-            continue
-        pieces.append(piece)
+        found = _pieces(node, meanings)
+        pieces += found
         initial = initial_wire(node.outs[0]) if node.outs else None
-        if initial in piece.reads:
+        if any(initial in piece.reads for piece in found):
             initials[initial] = _initial(node.atom)
     pieces, loops, guesses = contract(pieces, graph.names, fixed_point)
     initials |= guesses
@@ -114,11 +146,13 @@ def network(
     return Network(tuple(pieces), found, initials, tuple(loops))
 
 
-def call(atom: Atom, *values: Any) -> tuple[Array, ...]:
-    """An atom's value rule, with its outputs counted and made arrays."""
+def call(
+    atom: Atom, *values: Any, rule: Callable[..., Any] | None = None
+) -> tuple[Array, ...]:
+    """An atom's value rule, or another rule of it, with its outputs counted and made arrays."""
     try:
         with callers_promotion():
-            result = atom(*values)
+            result = (rule or atom)(*values)
     except CircuitError:
         raise
     except Exception as error:
@@ -154,7 +188,7 @@ def _dim(node: Node) -> str:
     return node.atom.dim  # pyright: ignore[reportAttributeAccessIssue] - of a state atom
 
 
-def _piece(node: Node, meanings: Mapping[str, Meanings]) -> Piece | None:
+def _pieces(node: Node, meanings: Mapping[str, Meanings]) -> Sequence[Piece]:
     """What a node becomes, by the table of its atom's dimension; else a pointwise function."""
     atom = node.atom
     table = meanings.get(getattr(atom, "dim", ""), {})
@@ -162,9 +196,10 @@ def _piece(node: Node, meanings: Mapping[str, Meanings]) -> Piece | None:
     if isinstance(meaning, str):
         raise CircuitError(f"{brief(atom)}: {meaning}", atoms=[atom])
     if meaning is not None:
-        return meaning(node)
+        found = meaning(node)
+        return [found] if isinstance(found, Piece) else found or ()
     ins = (*map(coordinate_wire, atom.coordinates), *node.ins)
-    return Piece(ins, node.outs, fn=lambda *values: call(atom, *values), atom=atom)
+    return [Piece(ins, node.outs, fn=lambda *values: call(atom, *values), atom=atom)]
 
 
 def _initial(atom: Any) -> Value:

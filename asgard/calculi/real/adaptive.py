@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Inexact
 
 from .methods.checked import attempt_of, curve_of
 from .methods.defect import DEFECT, NOISE
-from .methods.method import Attempt, Reach, StepMethod, Stretch
+from .methods.method import JUMP, PLAIN, Attempt, Mark, Reach, StepMethod, Stretch
 from .path import Taken
 from .polynomial import polynomial_at, value_at
 from .system import Point, StepControl, System, sizes_of
@@ -132,7 +132,7 @@ def take_step(
     wall = next_breakpoint(point.time, direction, control)
     after = _end(point, offset, attempt.begin, attempt.change, attempt.clipped, wall, direction)
     after = dataclasses.replace(after, step=attempt.step, memory=attempt.memory)
-    return Step(attempt, _stretch(method, offset, reach), after)
+    return Step(attempt, _stretch(method, offset, reach, attempt.mark), after)
 
 
 def stretch_of(
@@ -146,14 +146,27 @@ def stretch_of(
     """A step that was taken from a point."""
     reach = reach_of(point, last, direction, control)
     offset = reach.offset(lax.stop_gradient(taken.size), taken.clipped, direction)
-    return _stretch(method, offset, reach)
+    return _stretch(method, offset, reach, taken.mark)
 
 
-def _stretch(method: StepMethod, offset: Array, reach: Reach) -> Stretch:
+def _stretch(method: StepMethod, offset: Array, reach: Reach, mark: Mark | None) -> Stretch:
     """A step to an offset. Of a run that ends where it begins that is 0, and no unit."""
     unit = lax.stop_gradient(method.unit(offset))
     unit = jnp.where(unit == 0, jnp.ones_like(unit), unit)
-    return Stretch(offset, unit, lax.stop_gradient(reach.latest))
+    return Stretch(offset, unit, lax.stop_gradient(reach.latest), mark)
+
+
+def covered(stretch: Stretch, clipped: Array, end: Array, direction: Array) -> Array:
+    """The last time at which a step that ends at a time says what the state is.
+
+    At an event that is what it is after the jump, so a step that ends at one says it up to there.
+    """
+    if stretch.mark is None:
+        return end
+    kind = stretch.mark.kind
+    last = jnp.where(kind == PLAIN, end, beside(end, -direction))
+    last = jnp.where(clipped, stretch.latest, last)
+    return jnp.where(kind == JUMP, -direction * jnp.inf, last)
 
 
 def advance(
@@ -166,7 +179,7 @@ def advance(
     control: StepControl,
 ) -> Point:
     """The point at the end of a step that was taken, from its polynomial."""
-    part = stretch.offset / stretch.unit
+    part = stretch.part
     change = polynomial_at(coefficients[1:], part - method.centre) * part
     wall = next_breakpoint(point.time, direction, control)
     after = _end(point, stretch.offset, coefficients[0], change, clipped, wall, direction)
@@ -228,10 +241,11 @@ def index_of_next(time: Array, direction: Array, control: StepControl) -> Array:
     return jnp.where(direction > 0, index, index - 1)
 
 
-def at_number(ts: Array, number: Array) -> Array:
-    """The time of a number, lane by lane."""
+def at_number(rows: Array, number: Array) -> Array:
+    """The row of a number, such as a time, lane by lane where each has its own."""
     if number.ndim == 0:
-        return lax.dynamic_index_in_dim(ts, number, keepdims=False, allow_negative_indices=False)
-    if ts.ndim == 1:
-        return ts[number]
-    return jnp.take_along_axis(ts, number[None], axis=0)[0]
+        return lax.dynamic_index_in_dim(rows, number, keepdims=False, allow_negative_indices=False)
+    if rows.ndim == 1:
+        return rows[number]
+    places = jnp.broadcast_to(number, (1, *rows.shape[1:]))
+    return jnp.take_along_axis(rows, places, axis=0)[0]

@@ -38,7 +38,7 @@ from . import path as paths
 from . import runs
 from .adaptive import reach_of
 from .methods.checked import degree_of, start_of
-from .methods.method import NEWTON, NO_STEP, NONFINITE, OUT_OF_STEPS, STIFF, StepMethod
+from .methods.method import NEWTON, NO_STEP, NONFINITE, OUT_OF_STEPS, STIFF, ZENO, StepMethod
 from .path import Path
 from .retake import replay, retake
 from .runs import Arguments, Problem, Run, Storage
@@ -46,13 +46,14 @@ from .sweep import Sweep
 from .system import CHECKS, SMOOTH_CHECKS, Point, StepControl, System
 from .tolerances import RTOL, TRACE
 
-_CODES = (OUT_OF_STEPS, NONFINITE, NO_STEP, NEWTON, STIFF)
+_CODES = (OUT_OF_STEPS, NONFINITE, NO_STEP, NEWTON, STIFF, ZENO)
 _FAILURES = (
     Status.max_steps,
     Status.nonfinite,
     Status.step_size,
     Status.newton,
     Status.stiff,
+    Status.zeno,
 )
 # How many runs of a batch go side by side on the CPU, at most.
 TILE = 64
@@ -101,6 +102,7 @@ def integrate(
         rows=paths.rows_of(max_steps) if storage.dense else 0,
         checkpoints=storage.checkpoints,
         leaves=leaves,
+        layout=system.layout,
     )
     call = Integral(problem)
     *results, is_kernel = bind(call, flat)
@@ -340,23 +342,22 @@ class Cotangent(_Derivative):
 
     def room(self, avals: Avals) -> list[Any]:
         given = self.integral.arguments(self.split(avals)[0])
-        constants = flagged(self._wanted, given.constants[self.problem.method.derived])
+        constants = flagged(self._wanted, self.problem.derived_of(given.constants))
         # Sums have no lanes, which all room has.
         return [given.ts, given.control.breakpoints, *flagged(self._by_lane, constants)]
 
     @property
     def _wanted(self) -> tuple[bool, ...]:
-        """Which constants of the program that derivatives flow through move."""
-        return tuple(self.integral.arguments(self.moving).constants[self.problem.method.derived])
+        """Which constants of the programs that derivatives flow through move."""
+        return tuple(self.problem.derived_of(self.integral.arguments(self.moving).constants))
 
     @property
     def _by_lane(self) -> tuple[bool, ...]:
         """Which of the wanted constants have cotangents for each lane."""
         if self.shared is None:
             return (True,) * sum(self._wanted)
-        derived = self.problem.method.derived
         sums = merge(self.moving, self.shared, self.moving)
-        found = self.integral.arguments(sums).constants[derived]
+        found = self.problem.derived_of(self.integral.arguments(sums).constants)
         return tuple(not is_sum for is_sum in flagged(self._wanted, found))
 
     def loop(
@@ -376,25 +377,27 @@ class Cotangent(_Derivative):
             given=self._results(one_lane(primals, flags), cotangents),
             wanted=self._wanted,
             sums=self.shared is not None,
-            timed=any((moves.ts, moves.begin.time, moves.begin.late, moves.control.breakpoints)),
+            # Events move the times of steps.
+            timed=self.problem.guards > 0
+            or any((moves.ts, moves.begin.time, moves.begin.late, moves.control.breakpoints)),
             scatter=not kernel,
         )
         count, taken = counts
         ts, stops, *own = room
-        shared = flagged(self._wanted, arguments.constants[self.problem.method.derived])
+        shared = flagged(self._wanted, self.problem.derived_of(arguments.constants))
         constants = merge(self._by_lane, own, [jnp.zeros_like(x) for x in shared])
         room = [ts, stops, *constants]
         found = sweep.run(Path(*about[:_PATH]), others[:_PATH], count, taken, room)
         zeros = in_lanes(primals, flags, size)
         nothing = self.integral.arguments([jnp.zeros_like(x) for x in zeros])
-        derived = self.problem.method.derived
+        none = self.problem.derived_of(nothing.constants)
+        constants = merge(self._wanted, found.constants, none)
         whole = dataclasses.replace(
             nothing,
             ts=found.ts,
             begin=dataclasses.replace(found.point, memory=nothing.begin.memory),
             control=dataclasses.replace(nothing.control, breakpoints=found.breakpoints),
-            constants=nothing.constants
-            | {derived: merge(self._wanted, found.constants, nothing.constants[derived])},
+            constants=self.problem.with_derived(nothing.constants, constants),
         )
         results = flagged(self.moving, jax.tree.leaves(whole))
         pairs = zip(results, sums_of(self, results), flagged(self.moving, primals), strict=True)

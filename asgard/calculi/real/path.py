@@ -5,9 +5,11 @@ from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array
 
+from .methods.method import Mark
 from .system import Point
 
 # How many points a path keeps to differentiate a run by, a power of two so that rows can be halved
@@ -15,20 +17,48 @@ from .system import Point
 CHECKPOINTS = 1024
 
 
+# How many flags one number keeps: float32 tells whole numbers of so many bits apart.
+FLAGS = 24
+
+
 class Taken(eqx.Module):
-    """The size of a step that was taken, and whether a breakpoint clipped it."""
+    """The size of a step that was taken, whether a breakpoint clipped it, and its mark."""
 
     size: Array
     clipped: Array
+    mark: Mark | None = None
 
     def packed(self) -> Array:
-        """Both as one number, in which a path keeps them: an array of flags has no tangents."""
-        return jnp.where(self.clipped, -self.size, self.size)
+        """All as one number, or a few, `[fields, *lanes]`, in a run with events; in which a path
+        keeps them: an array of flags has no tangents."""
+        signed = jnp.where(self.clipped, -self.size, self.size)
+        if self.mark is None:
+            return signed
+        fired = self.mark.fired.astype(signed.dtype)
+        weights = 2.0 ** (np.arange(len(fired)) % FLAGS)
+        weighted = fired * weights.astype(signed.dtype).reshape(-1, *(1,) * signed.ndim)
+        sums = [
+            jnp.sum(weighted[first : first + FLAGS], axis=0)
+            for first in range(0, len(fired), FLAGS)
+        ]
+        return jnp.stack([signed, self.mark.kind.astype(signed.dtype), *sums])
 
     @classmethod
-    def unpacked(cls, number: Array) -> "Taken":
-        """The inverse of `packed`."""
-        return cls(jnp.abs(number), number < 0)
+    def unpacked(cls, numbers: Array, guards: int) -> "Taken":
+        """The inverse of `packed`, in a run with so many guards."""
+        if not guards:
+            return cls(jnp.abs(numbers), numbers < 0)
+        signed, kind, *sums = numbers
+        flags = [
+            jnp.floor(sums[guard // FLAGS] * 0.5 ** (guard % FLAGS)) % 2 == 1
+            for guard in range(guards)
+        ]
+        return cls(jnp.abs(signed), signed < 0, Mark(kind.astype(jnp.int32), jnp.stack(flags)))
+
+
+def fields_of(guards: int) -> tuple[int, ...]:
+    """The shape of what `Taken.packed` gives in a run with so many guards."""
+    return (2 + -(-guards // FLAGS),) if guards else ()
 
 
 class Path(eqx.Module):
@@ -42,7 +72,7 @@ class Path(eqx.Module):
     time: Any  # [rows, *lanes]
     late: Any  # [rows, *lanes]
     state: Any  # [rows, state, *lanes]
-    taken: Any  # [steps, *lanes]
+    taken: Any  # [steps, *fields, *lanes]
     level: Any  # [*lanes]
 
     @property
@@ -59,12 +89,12 @@ class Path(eqx.Module):
 Write = Callable[[Array, Array, Array], Array]
 
 
-def blank(rows: int, max_steps: int, begin: Point) -> Path:
+def blank(rows: int, max_steps: int, begin: Point, guards: int) -> Path:
     """A path of nothing yet, of the types of a run's arrays."""
     lanes, dtype = begin.time.shape, begin.time.dtype
     times = jnp.zeros((rows + 1, *lanes), dtype)
     states = jnp.zeros((rows + 1, *begin.state.shape), begin.state.dtype)
-    sizes = jnp.zeros((max_steps + 2, *lanes), dtype)
+    sizes = jnp.zeros((max_steps + 2, *fields_of(guards), *lanes), dtype)
     return Path(times, times, states, sizes, jnp.zeros(lanes, jnp.int32))
 
 

@@ -16,7 +16,8 @@ from jaxtyping import Array
 from ...jaxprs.bounded_loop import bounded_while
 from . import path as paths
 from . import runs
-from .adaptive import advance, at_number, stretch_of
+from .adaptive import advance, at_number, covered, stretch_of
+from .events import Eventful
 from .methods.checked import curve_of
 from .methods.method import StepMethod, Stretch
 from .path import Path, Taken
@@ -29,11 +30,13 @@ SAVES = 16
 
 
 class Retaken(eqx.Module):
-    """A step that was taken once more: its stretch, its polynomial, the point at its end."""
+    """A step that was taken once more: its stretch, its polynomial, the point at its end, and the
+    last time at which it says what the state is."""
 
     stretch: Stretch
     coefficients: Array
     end: Point
+    covered: Array
 
 
 def retake_step(
@@ -49,7 +52,11 @@ def retake_step(
     stretch = stretch_of(method, point, taken, last, direction, control)
     coefficients = curve_of(method, system, point.time, point.state, stretch)
     end = advance(method, coefficients, point, stretch, taken.clipped, direction, control)
-    return Retaken(stretch, coefficients, end)
+    last = covered(stretch, taken.clipped, end.time, direction)
+    if isinstance(method, Eventful):
+        late, moved = method.shift(system, point.time, point.state, stretch, coefficients)
+        end = dataclasses.replace(end, time=end.time + late, state=end.state + moved)
+    return Retaken(stretch, coefficients, end, last)
 
 
 def retake(
@@ -74,19 +81,20 @@ def retake(
 
     def body(run: Run) -> Run:
         active = unfinished(run)
-        size = Taken.unpacked(jnp.where(active, at_number(path.taken, run.steps), 0))
+        row = jnp.where(active, at_number(path.taken, run.steps), 0)
+        size = Taken.unpacked(row, problem.guards)
         step = retake_step(method, system, run.point, size, ts[-1], direction, control)
         end, unit = step.end, jnp.where(active, step.stretch.unit, run.unit)
         coefficients = jnp.where(active, step.coefficients, run.coefficients)
         run = dataclasses.replace(run, coefficients=coefficients, unit=unit)
-        saved, covered = runs.save(method, run, end.time, ts, active, write)
+        saved, number = runs.save(method, run, step.covered, ts, active, write)
         kept = run.path
         if kept is not None:
             kept = paths.add_point(kept, run.point, run.steps, active, write)
-        leaves = active & (covered < count)
+        leaves = active & (number < count)
         point = jax.tree.map(lambda new, old: jnp.where(leaves, new, old), end, run.point)
         return dataclasses.replace(
-            run, point=point, saved=saved, count=covered, steps=run.steps + active, path=kept
+            run, point=point, saved=saved, count=number, steps=run.steps + active, path=kept
         )
 
     begun = runs.blank(problem, ts, dataclasses.replace(begin, step=lax.stop_gradient(begin.step)))
@@ -116,22 +124,22 @@ def replay(problem: Problem, arguments: Arguments, path: Path, taken: Array) -> 
     def body(carry: tuple[Run, Array]) -> tuple[Run, Array]:
         run, repeated = carry
         point = run.point
-        size = Taken.unpacked(path.taken[run.steps])
+        size = Taken.unpacked(path.taken[run.steps], problem.guards)
         step = retake_step(method, system, point, size, ts[-1], direction, control)
         coefficients, end = step.coefficients, step.end
         places = run.count + jnp.arange(width, dtype=run.count.dtype)
         times = padded[places]
-        covered = (direction * (times - end.time) <= 0) & (places < count)
+        inside = (direction * (times - step.covered) <= 0) & (places < count)
         passed = direction * (times - point.time) >= 0  # not beside a breakpoint at a start
-        offsets = jnp.where(covered & passed, times - point.time - point.late, 0)
+        offsets = jnp.where(inside & passed, times - point.time - point.late, 0)
         parts = offsets / step.stretch.unit
         values = jax.vmap(lambda part: value_at(coefficients, part, method.centre))(parts)
         # Reverse mode takes each row to be written once: what is not covered goes past the last.
-        rows = jnp.where(covered, places, count + jnp.arange(width, dtype=places.dtype))
-        number = run.count + jnp.sum(covered, dtype=run.count.dtype)
+        rows = jnp.where(inside, places, count + jnp.arange(width, dtype=places.dtype))
+        number = run.count + jnp.sum(inside, dtype=run.count.dtype)
         following = ts[jnp.minimum(number, count - 1)]
         # A step that covers more times than one turn saves is taken again for the next ones.
-        stays = (number < count) & (direction * (following - end.time) <= 0)
+        stays = (number < count) & (direction * (following - step.covered) <= 0)
         kept = run.path
         if kept is not None:
             kept = paths.add_point(

@@ -18,11 +18,11 @@ from ...jaxprs.primitives import traits
 from ...jaxprs.program import Program
 from ...jaxprs.sparsity import Pattern
 from . import path as paths
-from .adaptive import Step, at_number, reach_of, take_step
+from .adaptive import Step, at_number, covered, reach_of, take_step
 from .methods.checked import polynomial_of, start_of
-from .methods.method import MOST_REFUSED, NO_STEP, OK, OUT_OF_STEPS, STIFF, StepMethod
+from .methods.method import JUMP, MOST_REFUSED, NO_STEP, OK, OUT_OF_STEPS, STIFF, StepMethod
 from .polynomial import value_at
-from .system import Point, StepControl, System
+from .system import Layout, Point, StepControl, System
 
 # A field of more equations is evaluated in a loop.
 LONG = 100
@@ -36,7 +36,7 @@ class Run(eqx.Module):
 
     `saved` holds the states at the first `count` times; what lies past them is of no meaning, and
     its last row is for what is not saved.
-    `steps` are those taken, `rejected` the sizes refused, `smallest` the smallest step, `bounded`
+    `steps` are those taken, of which so many are `jumps`, `rejected` the sizes refused, `smallest` the smallest step, `bounded`
     how many steps in a row stability has bounded, and `path` has the starts of steps, from the one
     that was counted in an earlier run on.
     """
@@ -48,6 +48,7 @@ class Run(eqx.Module):
     count: Int[Array, "*lanes"]
     status: Int[Array, "*lanes"]
     steps: Int[Array, "*lanes"]
+    jumps: Int[Array, "*lanes"]
     rejected: Int[Array, "*lanes"]
     smallest: Float[Array, "*lanes"]
     bounded: Int[Array, "*lanes"]
@@ -103,6 +104,30 @@ class Problem:
     rows: int
     checkpoints: int | None
     leaves: Any
+    layout: Layout | None = None
+
+    @property
+    def guards(self) -> int:
+        """How many guards have events."""
+        return 0 if self.layout is None else self.layout.guards
+
+    @property
+    def derived(self) -> tuple[str, ...]:
+        """The programs through which derivatives flow."""
+        return (self.method.derived, *(("watch", "jump") if self.guards else ()))
+
+    def derived_of(self, constants: Mapping[str, Sequence[Any]]) -> list[Any]:
+        """The constants of these programs, or what is said of each, one after another."""
+        return [value for name in self.derived for value in constants[name]]
+
+    def with_derived(
+        self, constants: Mapping[str, Sequence[Any]], values: Sequence[Any]
+    ) -> dict[str, list[Any]]:
+        """Constants with other ones for these programs."""
+        rest, found = iter(values), {name: list(given) for name, given in constants.items()}
+        for name in self.derived:
+            found[name] = [next(rest) for _ in found[name]]
+        return found
 
     @property
     def largest(self) -> int:
@@ -155,6 +180,9 @@ def system_of(
         algebraic=problem.algebraic,
         solve=calls.get("solve"),
         branches=problem.branches,
+        layout=problem.layout,
+        watch=calls.get("watch"),
+        jump=calls.get("jump"),
     )
 
 
@@ -172,9 +200,12 @@ def blank(problem: Problem, ts: Array, begin: Point) -> Run:
     coefficients = jnp.zeros((problem.degree + 1, *begin.state.shape), begin.state.dtype)
     saved = jnp.zeros((ts.shape[0] + 1, *begin.state.shape), begin.state.dtype)
     infinite = jnp.full(lanes, jnp.inf, ts.dtype)
-    path = paths.blank(problem.rows, problem.max_steps, begin) if problem.rows else None
-    unit = jnp.ones(lanes, ts.dtype)
-    return Run(begin, coefficients, unit, saved, zero, zero + OK, zero, zero, infinite, zero, path)
+    path = None
+    if problem.rows:
+        path = paths.blank(problem.rows, problem.max_steps, begin, problem.guards)
+    unit, ok = jnp.ones(lanes, ts.dtype), zero + OK
+    counts = (zero, ok, zero, zero, zero)
+    return Run(begin, coefficients, unit, saved, *counts, infinite, zero, path)
 
 
 def direction_of(ts: Array) -> Array:
@@ -221,16 +252,19 @@ def run(
         status = jnp.where(active, attempt.status, run.status)
         good = active & attempt.accepted
         run = _with_polynomial(problem.method, system, run, step, ts, active)
-        saved, covered = save(problem.method, run, step.after.time, ts, good, write)
+        last = covered(step.stretch, attempt.clipped, step.after.time, direction)
+        saved, count_saved = save(problem.method, run, last, ts, good, write)
         path = run.path
         if path is not None:
             number = jnp.where(first, 0, run.steps + earlier)
             path = paths.thinned(path, number, good)
-            taken = paths.Taken(attempt.size, attempt.clipped)
+            taken = paths.Taken(attempt.size, attempt.clipped, attempt.mark)
             path = paths.record(path, run.point, taken, number, good, write)
         fresh = good & ~first
         steps = run.steps + fresh
-        more = covered < count
+        jumps = None if attempt.mark is None else fresh & (attempt.mark.kind == JUMP)
+        sized = fresh if jumps is None else fresh & ~jumps
+        more = count_saved < count
         row = jnp.where(attempt.bounded, run.bounded + 1, 0)
         bounded = jnp.where(good, row, run.bounded)
         end = _out_of_steps(step, bounded, problem.max_steps - steps, ts)
@@ -244,11 +278,12 @@ def run(
             run.coefficients,
             run.unit,
             saved,
-            covered,
+            count_saved,
             status,
             steps,
+            run.jumps if jumps is None else run.jumps + jumps,
             run.rejected + jnp.where(active & ~first, attempt.rejected, 0),
-            jnp.where(fresh, jnp.minimum(run.smallest, attempt.size), run.smallest),
+            jnp.where(sized, jnp.minimum(run.smallest, attempt.size), run.smallest),
             bounded,
             path,
         )
@@ -299,7 +334,8 @@ def _with_polynomial(
     """The run with the polynomial of a step that was just tried, where that is read: in steps that
     cover saved times, and where the run fails."""
     attempt = step.attempt
-    saves = attempt.accepted & _covers(run.count, step.after.time, ts)
+    last = covered(step.stretch, attempt.clipped, step.after.time, direction_of(ts))
+    saves = attempt.accepted & _covers(run.count, last, ts)
     read = active & (saves | (attempt.status != OK))
 
     def found() -> Array:

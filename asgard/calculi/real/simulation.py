@@ -30,12 +30,14 @@ from ...taylor.network import coordinate_wire, initial_wire
 from ...taylor.streams import coordinate
 from ..convergence import Solves, judge
 from ..cut import Cut
-from ..meanings import REAL
+from ..meanings import HYBRID, REAL
 from ..meanings import noise as meanings_of_noise
 from ..rows import only
 from ..trajectory import Trajectory
 from . import integral
 from .adaptive import Pause, beside, ends, resume, start, stretch_of
+from .events import Eventful
+from .hybrid import Hybrids
 from .methods.checked import curve_of, degree_of
 from .methods.choice import chosen
 from .methods.method import StepMethod
@@ -73,7 +75,7 @@ class Simulation:
             inputs,
             dim,
             calculus="Real",
-            meanings={**REAL, **meanings_of_noise(real.noise, "Real", "Real")},
+            meanings={**REAL, **HYBRID, **meanings_of_noise(real.noise, "Real", "Real")},
             fixed_point=real.fixed_point,
             orders=orders,
         )
@@ -86,6 +88,8 @@ class Simulation:
             for node in self.cut.nodes
             if isinstance(node.atom, Register) and node.atom.dim == self.cut.dim
         }
+        self.hybrids = Hybrids.of(self.cut)
+        self.registers |= self.hybrids.rates()
         # The loops that the state depends on: the state keeps where each of their solves starts.
         self.warm = self.cut.loops_behind(self.registers)
         # Time runs in the precision of the state.
@@ -98,8 +102,11 @@ class Simulation:
             run, again, is_kernel = self._run(state, control, storage)
             path = run.path
             states, found, status = run.saved[:count], run.count, integral.status(run)
-            smallest = jnp.where(run.steps > 0, run.smallest, 0)
-            counts = {"steps": run.steps, "rejected": run.rejected, "smallest_step": smallest}
+            steps = run.steps - run.jumps
+            smallest = jnp.where(steps > 0, run.smallest, 0)
+            counts = {"steps": steps, "rejected": run.rejected, "smallest_step": smallest}
+            if self.hybrids.atoms:
+                counts["jumps"] = run.jumps
             point, coefficients, unit = run.point, run.coefficients, run.unit
             centre = jnp.full_like(unit, self.method.centre)
         else:
@@ -117,7 +124,8 @@ class Simulation:
             status = Status.where(known < found, Status.switches, status)
             found = jnp.minimum(found, known)
         pause = Pause(point, coefficients, unit, centre, last)
-        dense = (path, again + counts["steps"], last) if storage.dense else None
+        rows = again + counts["steps"] + counts.get("jumps", 0)
+        dense = (path, rows, last) if storage.dense else None
         times, loops = self.ts, self.cut.loop_names
         counts |= {"reached": last, "kernel": is_kernel}
         if loops:
@@ -149,7 +157,8 @@ class Simulation:
             return None
         begin = self._begin()
         avals = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in (begin.time, begin.state)]
-        program, constants = integral.traced_program(self._field, avals)
+        asked = self._field if not self.hybrids.atoms else self._asked
+        program, constants = integral.traced_program(asked, avals)
         guards = Guards.of(program)
         if guards is None:
             return None
@@ -172,9 +181,20 @@ class Simulation:
         )
         return run, again, is_kernel
 
+    def _asked(self, t: Array, y: Array) -> Array:
+        """All that a run with events asks for."""
+        return jnp.concatenate([self._field(t, y), self._watch(t, y), self._jump(t, y)])
+
     @functools.cached_property
     def method(self) -> StepMethod:
-        """How steps are made: as was asked for, or by the system and its tolerance."""
+        """How steps are made, with the circuit's events."""
+        layout = self.hybrids.layout(self.registers)
+        return self._plain if layout is None else Eventful(self._plain, layout)
+
+    @functools.cached_property
+    def _plain(self) -> StepMethod:
+        """How steps are made between events: as was asked for, or by the system and its
+        tolerance."""
         if self._given is not None:
             return self._given
         begin = self._begin()
@@ -195,7 +215,32 @@ class Simulation:
             pattern=self._pattern if "jacobian" in reads else None,
             algebraic=algebraic,
             solve=self._solved if loops and self.stops else None,
+            layout=self.method.layout if isinstance(self.method, Eventful) else None,
+            watch=self._watch,
+            jump=self._jump,
         )
+
+    def _watch(self, t: Array, y: Array) -> Array:
+        """The guards of all events, flat."""
+        values = self._evaluate(t, y, 0, self.hybrids.guards)
+        flat = [self._at_zero(values[wire], ()).reshape(-1) for wire in self.hybrids.guards]
+        return jnp.concatenate(flat, dtype=self.dtype)
+
+    def _jump(self, t: Array, y: Array) -> Array:
+        """What each entry of the state becomes at its event."""
+        values = self._evaluate(t, y, 0, self.hybrids.jumps)
+        found = dict(zip(self.hybrids.atoms, self.hybrids.jumps, strict=True))
+        flat, index = [], 0
+        for register in self.registers:
+            shape = self.cut.state_shape(register)
+            size = math.prod(shape)
+            if register in found:
+                array = self._at_zero(values[found[register]], ())
+                flat.append(jnp.broadcast_to(array, shape).reshape(-1))
+            else:
+                flat.append(y[index : index + size])
+            index += size
+        return jnp.concatenate([*flat, y[index:]], dtype=self.dtype)
 
     @property
     def _solves_loops(self) -> bool:

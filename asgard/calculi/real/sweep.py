@@ -19,21 +19,22 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from ...jaxprs.lane_call import flagged, merge
 from ...jaxprs.lanes import run_in_lanes, spread
 from ...jaxprs.program import Program, trace
 from . import path as paths
 from . import runs
-from .adaptive import at_number, index_of_next, stretch_of
+from .adaptive import at_number, beside, index_of_next, stretch_of
+from .events import Eventful
 from .methods.checked import curve_of
-from .methods.method import Stretch
+from .methods.method import JUMP, PLAIN, Mark, Stretch
 from .path import Path, Taken
 from .polynomial import orders
 from .retake import retake_step
 from .runs import Arguments, Problem, Run
-from .system import Point
+from .system import Point, System
 
 # The fields of a point that carry derivatives.
 POINT = ("time", "late", "state", "remainder", "step")
@@ -53,15 +54,15 @@ class Recorded(eqx.Module):
     """A step of the path, gone through backward.
 
     `stretch` says how far it goes, to the breakpoint of index `stop` where that has `clipped` it.
-    `is_first` says that the run begins with it, `active` that the run had it, and `final` that the
-    run ended at its start.
+    The saved times after `since` are read off it, but for those of later steps. `active` says that
+    the run had it, and `final` that the run ended at its start.
     """
 
     point: Point
     stretch: Stretch
     clipped: Bool[Array, "*lanes"]
     stop: Int[Array, "*lanes"]
-    is_first: Bool[Array, "..."]
+    since: Float[Array, "*lanes"]
     active: Bool[Array, "*lanes"]
     final: Bool[Array, "*lanes"]
 
@@ -116,9 +117,10 @@ class Sweep:
                 index, saved, found = carry
                 step = base + index
                 point = jax.tree.map(lambda rows: _row(rows, index), starts)
-                size = Taken.unpacked(self._spread(_row(path.taken, step), flags[3]))
+                size = self._taken(path, flags, step)
                 stretch, stop = self._stretch(point, size), self._stop(point)
-                where = step == 0, step <= last, step == final
+                since = self._since(point, size, self._taken(path, flags, step - 1), step, stop)
+                where = since, step <= last, step == final
                 taken = Recorded(point, stretch, size.clipped, stop, *where)
                 found, saved = self._step(taken, saved, found)
                 found = self._with_path(found, path, step, step <= last)
@@ -181,7 +183,7 @@ class Sweep:
 
         def forth(carry: tuple[Array, Point, Point]) -> tuple[Array, Point, Point]:
             index, rows, point = carry
-            size = Taken.unpacked(self._spread(_row(path.taken, base + index - 1), flags[3]))
+            size = self._taken(path, flags, base + index - 1)
             method, last = self.problem.method, self.ts[-1]
             end = retake_step(method, system, point, size, last, direction, control).end
             return index + 1, put(rows, index, end), end
@@ -190,6 +192,33 @@ class Sweep:
         start = jnp.ones((), jnp.int32), put(rows, 0, first), first
         _, rows, _ = lax.while_loop(lambda carry: carry[0] < length, forth, start)
         return rows, base, length
+
+    def _taken(self, path: Path, flags: Sequence[bool], step: Array) -> Taken:
+        """What the path keeps of a step; of the first, before that."""
+        row = _row(path.taken, jnp.maximum(step, 0))
+        return Taken.unpacked(self._spread(row, flags[3]), self.problem.guards)
+
+    def _since(
+        self, point: Point, taken: Taken, before: Taken, step: Array, stop: Array
+    ) -> Array:
+        """After which time saved states are read off a step: see `adaptive.covered`."""
+        direction = runs.direction_of(self.ts)
+        since = point.time
+        if taken.mark is not None and before.mark is not None:
+            stops = self.arguments.control.breakpoints
+            lower = beside(point.time, -direction)
+            if stops.shape[0]:
+                # Where a breakpoint has just been passed, its own time is one of this step.
+                passed = jnp.where(direction > 0, stop - 1, stop + 1)
+                inside = (passed >= 0) & (passed < stops.shape[0])
+                wall = at_number(stops, jnp.clip(passed, 0, stops.shape[0] - 1))
+                lower = jnp.where(inside & (wall == lower), beside(lower, -direction), lower)
+            early = before.clipped | (before.mark.kind != PLAIN)
+            since = jnp.where(early, lower, since)
+        since = jnp.where(step == 0, -direction * jnp.inf, since)
+        if taken.mark is None:
+            return since
+        return jnp.where(taken.mark.kind == JUMP, direction * jnp.inf, since)
 
     def _step(self, step: Recorded, number: Array, found: Cotangents) -> tuple[Cotangents, Array]:
         """From the end of a step to its start, and the number of the last saved time before it.
@@ -211,13 +240,16 @@ class Sweep:
             s̄ = s̃ + Σ cₖ pₖ'(x) ȳ⁺ / u where clipped, else 0;  s̄ⱼ = Σ cₖ pₖ'(xⱼ) v̄ⱼ / u
             r̄ = ȳ⁺,  τ̄ⱼ = s̄ⱼ
             l̄ = t̄⁺ - s̄ - Σ s̄ⱼ, and t̄ grows by as much; where clipped t̄⁺ goes to w̄ = t̄⁺ + s̄ instead.
+
+        Where an event cuts the step, t⁺ and y⁺ also have what `Eventful.shift` gives, and curveᵀ is
+        that of all three. A jump has x = 1, and s = 0.
         """
         after = found.point
         onward, ended = step.active & ~step.final, step.active & step.final
         end = jax.tree.map(lambda x: jnp.where(onward, x, 0), after)
         extra = jax.tree.map(lambda x: jnp.where(ended, x, 0), after)
         unit = step.stretch.unit
-        pushed = _curve(self.problem, step.stretch.offset / unit, end.state)
+        pushed = _curve(self.problem, step.stretch.part, end.state)
         read, moved, before = self._read(step, number)
         whole = pushed + read
         # Guesses are no part of the state, so their order 0 goes through the curve.
@@ -226,7 +258,7 @@ class Sweep:
         curve, direct = jnp.where(counted, 0, whole), jnp.where(counted[0], whole[0], 0)
         if self.given.coefficients is not None:
             curve += jnp.where(ended, self.given.coefficients, 0)
-        pulled = self._pull(step, curve)
+        pulled = self._pull(step, [curve, *([end.time, end.state] if self.problem.guards else [])])
         coefficients = pulled.coefficients
         constants = [a + b for a, b in zip(found.constants, pulled.constants, strict=True)]
         earlier = Point(
@@ -248,7 +280,8 @@ class Sweep:
             )
             if stops.shape[0]:
                 added = jnp.where(step.clipped, end.time, 0) + across
-                stops = self._write(stops, step.stop, at_number(stops, step.stop) + added)
+                stop = jnp.clip(step.stop, 0, stops.shape[0] - 1)
+                stops = self._write(stops, stop, at_number(stops, stop) + added)
             ts = self._to_times(step, coefficients, number, ts)
         kept = jax.tree.map(lambda new, old: jnp.where(step.active, new, old), earlier, after)
         return Cotangents(kept, ts, stops, constants), before
@@ -259,21 +292,19 @@ class Sweep:
         return stretch_of(self.problem.method, point, taken, self.ts[-1], direction, control)
 
     def _stop(self, point: Point) -> Array:
-        """Which breakpoint is ahead of a point."""
+        """Which breakpoint is ahead of a point: its index, or the count of all or -1 for none."""
         direction, control = runs.direction_of(self.ts), self.arguments.control
-        count = control.breakpoints.shape[0]
-        if count == 0:
+        if control.breakpoints.shape[0] == 0:
             return jnp.zeros(point.time.shape, jnp.int32)
-        return jnp.clip(index_of_next(point.time, direction, control), 0, count - 1)
+        return index_of_next(point.time, direction, control)
 
     def _covered(self, step: Recorded, number: Array) -> tuple[Array, Array, Array, Array]:
         """Whether the saved time of a number lies in a step, its offset there, its cotangent, and
         whether the offset moves with the times."""
         point, direction = step.point, runs.direction_of(self.ts)
         time = at_number(self.ts, jnp.maximum(number, 0))
-        ahead = direction * (time - point.time)
-        here = step.active & (number >= 0) & (step.is_first | (ahead > 0))
-        passed = here & (ahead >= 0)
+        here = step.active & (number >= 0) & (direction * (time - step.since) > 0)
+        passed = here & (direction * (time - point.time) >= 0)
         offset = jnp.where(passed, time - point.time - point.late, 0)
         row = _row_of_lane(self.given.saved, jnp.maximum(number, 0))
         return here, offset, jnp.where(here, row, 0), passed
@@ -317,28 +348,29 @@ class Sweep:
 
         return lax.while_loop(is_open, turn, (ts, number))[0]
 
-    def _pull(self, step: Recorded, curve: Array) -> _Pulled:
-        """What the cotangent of a step's polynomial gives."""
+    def _pull(self, step: Recorded, dots: list[Array]) -> _Pulled:
+        """What the cotangent of a step's polynomial gives; with events, also those of its end."""
         if self.sums:
-            return self._pull_sums(step, curve)
+            return self._pull_sums(step, dots)
         problem, laned = self.problem, self.size > 0
         program = transposed(problem, self.wanted, self.timed)
         constants, flags = self.arguments.constants, self.laned.constants
         point, stretch = step.point, step.stretch
         known = (point.time, point.state, stretch.offset, stretch.unit, stretch.latest)
-        inputs = [(x, laned) for x in known]
+        inputs = [(x, laned) for x in (*known, *_marks(stretch))]
         for name in problem.programs:
             inputs += zip(constants[name], flags[name], strict=True)
-        results = run_in_lanes(program, [*inputs, (curve, laned)], self.size)
+        results = run_in_lanes(program, [*inputs, *((dot, laned) for dot in dots)], self.size)
         values = [spread(result, self.size) if laned else result[0] for result in results]
-        coefficients, *dots = values
-        time, state, offset, *changing = (jnp.where(step.active, dot, 0) for dot in dots)
+        coefficients, *found = values
+        time, state, offset, *changing = (jnp.where(step.active, dot, 0) for dot in found)
         return _Pulled(coefficients, time, state, offset, changing)
 
-    def _pull_sums(self, step: Recorded, curve: Array) -> _Pulled:
+    def _pull_sums(self, step: Recorded, dots: list[Array]) -> _Pulled:
         """The same, by a transpose in lanes: the cotangents of constants that all lanes share are
         sums, and those of a matrix are one product of matrices."""
-        method, constants = self.problem.method, self.arguments.constants
+        problem, constants = self.problem, self.arguments.constants
+        derived = problem.derived_of(constants)
         begin = runs.spread_begin(self.arguments, self.laned, self.size)
         # A lane that has ended adds zero times the slopes at its start, which are finite.
         time = jnp.where(step.active, step.point.time, begin.time)
@@ -346,15 +378,15 @@ class Sweep:
         offset = jnp.where(step.active, step.stretch.offset, jnp.ones_like(step.stretch.offset))
         unit = jnp.where(step.active, step.stretch.unit, offset)
 
-        def run(time: Array, state: Array, offset: Array, changing: list[Array]) -> Array:
-            moved = merge(self.wanted, changing, constants[method.derived])
-            given = {**constants, method.derived: moved}
-            system = runs.system_of(self.problem, given, self.laned.constants, self.size)
-            return curve_of(method, system, time, state, Stretch(offset, unit, step.stretch.latest))
+        def run(time: Array, state: Array, offset: Array, changing: list[Array]) -> list[Array]:
+            given = problem.with_derived(constants, merge(self.wanted, changing, derived))
+            system = runs.system_of(problem, given, self.laned.constants, self.size)
+            stretch = Stretch(offset, unit, step.stretch.latest, step.stretch.mark)
+            return _retaken(problem, system, time, state, stretch)
 
-        changing = flagged(self.wanted, constants[method.derived])
-        coefficients, back = jax.vjp(run, time, state, offset, changing)
-        return _Pulled(coefficients, *back(jnp.where(step.active, curve, 0)))
+        changing = flagged(self.wanted, derived)
+        (coefficients, *_), back = jax.vjp(run, time, state, offset, changing)
+        return _Pulled(coefficients, *back([jnp.where(step.active, dot, 0) for dot in dots]))
 
     def _along(self, coefficients: Array, curve: Array) -> Array:
         """The cotangent of the part, where `curve` is the coefficients'.
@@ -393,36 +425,61 @@ class Sweep:
 
 
 def transposed(problem: Problem, wanted: Sequence[bool], timed: bool) -> Program:
-    """From a step's time, state, stretch and constants and the cotangent of its polynomial, to the
-    polynomial and the cotangents of time, state, offset and those constants that are wanted."""
-    method, programs = problem.method, problem.programs
+    """From a step's time, state, stretch and constants and the cotangents of what `_retaken` gives,
+    to the polynomial and the cotangents of time, state, offset and those constants that are
+    wanted."""
+    programs = problem.programs
     time, state = (programs["field"].avals[number] for number in programs["field"].inputs[:2])
     constants = {name: [p.avals[n] for n in p.inputs[2:]] for name, p in programs.items()}
     still = {name: (False,) * len(avals) for name, avals in constants.items()}
-    moves = {**still, method.derived: wanted}
-    avals = [time, state, time, time, time, *itertools.chain(*constants.values())]
+    moves = problem.with_derived(still, wanted)
     curve = jax.ShapeDtypeStruct((problem.degree + 1, *state.shape), state.dtype)
-    moving = (timed, True, timed, False, False, *itertools.chain(*moves.values()))
+    marks, ends = [], []
+    if problem.guards:
+        marks = [jax.ShapeDtypeStruct((), jnp.int32)]
+        marks.append(jax.ShapeDtypeStruct((problem.guards,), bool))
+        ends = [time, state]
+    avals = [time, state, time, time, time, *marks, *itertools.chain(*constants.values())]
+    none = (False,) * (2 + len(marks))
+    moving = (timed, True, timed, *none, *itertools.chain(*moves.values()))
 
     def pull(*values: Array) -> list[Array]:
-        *known, cotangent = values
+        known, cotangents = values[: len(avals)], values[len(avals) :]
 
-        def run(*changing: Array) -> Array:
+        def run(*changing: Array) -> list[Array]:
             time, state, offset, unit, latest, *rest = merge(moving, changing, known)
-            values = iter(rest)
+            mark = Mark(*rest[: len(marks)]) if marks else None
+            values = iter(rest[len(marks) :])
             given = {name: [next(values) for _ in avals] for name, avals in constants.items()}
             system = runs.system_of(problem, given, still, 0)
-            return curve_of(method, system, time, state, Stretch(offset, unit, latest))
+            stretch = Stretch(offset, unit, latest, mark)
+            return _retaken(problem, system, time, state, stretch)
 
-        coefficients, back = jax.vjp(run, *flagged(moving, known))
-        found = iter(back(cotangent))
+        (coefficients, *_), back = jax.vjp(run, *flagged(moving, known))
+        found = iter(back(list(cotangents)))
         time, state, offset = (
             next(found) if moves else jnp.zeros_like(value)
             for moves, value in zip(moving[:3], known[:3], strict=True)
         )
         return [coefficients, time, state, offset, *found]
 
-    return trace(pull, *avals, curve)
+    return trace(pull, *avals, curve, *ends)
+
+
+def _retaken(
+    problem: Problem, system: System, time: Array, state: Array, stretch: Stretch
+) -> list[Array]:
+    """The polynomial of a step; with events also by how much its end moves, in time and state."""
+    method = problem.method
+    curve = curve_of(method, system, time, state, stretch)
+    if not isinstance(method, Eventful):
+        return [curve]
+    return [curve, *method.shift(system, time, state, stretch, curve)]
+
+
+def _marks(stretch: Stretch) -> list[Array]:
+    """The mark of a step as arrays; nothing without events."""
+    return [] if stretch.mark is None else [stretch.mark.kind, stretch.mark.fired]
 
 
 def _curve(problem: Problem, part: Array, cotangent: Array) -> Array:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Inexact
 
@@ -31,6 +32,9 @@ class System:
     what evaluates it many times is a loop, or compiles long. `branches` says that f may jump or
     have kinks.
 
+    In a run with events, `watch(t, y)` gives the guards, `[guards]`, and `jump(t, y)` what each
+    entry of the state becomes at an event of its guard, as `layout` says; they are None elsewhere.
+
     If the last entries of the state, `algebraic` of them, are unknowns of loops, then f is 0 there
     where the loops are solved, and `solve(t, y)` gives y with these entries solved for. It is None
     where they stay so along a run.
@@ -47,11 +51,31 @@ class System:
     algebraic: int = 0
     solve: Callable[[Array, Array], Array] | None = None
     branches: bool = True
+    layout: "Layout | None" = None
+    watch: Callable[[Array, Array], Array] | None = None
+    jump: Callable[[Array, Array], Array] | None = None
 
     @property
     def differential(self) -> int:
         """How many entries of the state have a derivative."""
         return self.size - self.algebraic
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Layout:
+    """What is static of a run's events.
+
+    `entries` has the guard of each entry of the state, -1 where there is none. `at_start` says of
+    each guard whether it has an event at the start if it is above zero there.
+    """
+
+    entries: np.ndarray
+    at_start: np.ndarray
+
+    @property
+    def guards(self) -> int:
+        """How many guards there are."""
+        return len(self.at_start)
 
 
 class StepControl(eqx.Module):

@@ -18,7 +18,9 @@ from ..system import Point, StepControl, System
 MOST_REFUSED = 1000
 
 # How a run stands, in numbers.
-OK, OUT_OF_STEPS, NONFINITE, NO_STEP, NEWTON, STIFF = range(6)
+OK, OUT_OF_STEPS, NONFINITE, NO_STEP, NEWTON, STIFF, ZENO = range(7)
+# What a step is beside others: plain, a jump at events, or cut at the event of guard i, `CUT + i`.
+PLAIN, JUMP, CUT = range(3)
 
 
 class Reach(eqx.Module):
@@ -49,13 +51,27 @@ class Reach(eqx.Module):
         )
 
 
+class Mark(eqx.Module):
+    """What events make of a step: its `kind`, and which guards have `fired` where it is a jump."""
+
+    kind: Int[Array, "*lanes"]
+    fired: Bool[Array, "guards *lanes"]
+
+
 class Stretch(eqx.Module):
     """A step of a known size: its signed `offset`, the `unit` of its polynomial, and the `latest`
-    time at which it may ask for the field."""
+    time at which it may ask for the field; and its mark, in a run with events."""
 
     offset: Float[Array, "*lanes"]
     unit: Float[Array, "*lanes"]
     latest: Float[Array, "*lanes"]
+    mark: Mark | None = None
+
+    @property
+    def part(self) -> Array:
+        """The end of the step as a part of its unit. A jump takes no time, and is whole."""
+        part = self.offset / self.unit
+        return part if self.mark is None else jnp.where(self.mark.kind == JUMP, 1, part)
 
 
 class Attempt(eqx.Module):
@@ -71,6 +87,7 @@ class Attempt(eqx.Module):
     - `bounded`: stability and not accuracy bounds the size, as in stiff systems.
     - `step`, `memory`: those of the next point, or of this one if the step is not accepted.
     - `stages`: what `StepMethod.polynomial` reads.
+    - `mark`: None for a method of your own, as events are found on the polynomials of its steps.
     """
 
     size: Float[Array, "*lanes"]
@@ -84,6 +101,7 @@ class Attempt(eqx.Module):
     step: Float[Array, "*lanes"]
     memory: Any
     stages: Any
+    mark: Mark | None = None
 
 
 class StepMethod(eqx.Module):
@@ -102,6 +120,8 @@ class StepMethod(eqx.Module):
     derived: ClassVar[str] = "field"
     # Whether it solves for the unknowns of loops itself, so that f need not.
     solves_loops: ClassVar[bool] = False
+    # Whether the polynomial of a step is also that of a shorter one.
+    is_series: ClassVar[bool] = False
 
     @abc.abstractmethod
     def degree(self, dtype: Any) -> int:

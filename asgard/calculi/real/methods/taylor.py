@@ -51,6 +51,7 @@ class Taylor(StepMethod):
 
     reads: ClassVar[tuple[str, ...]] = ("expand", "field")
     derived: ClassVar[str] = "expand"
+    is_series: ClassVar[bool] = True
 
     def __check_init__(self):
         if self.order is not None:

@@ -1,0 +1,315 @@
+"""Events: a method of steps that ends them where guards pass zero, and jumps there.
+
+A step that a guard crosses is cut there. The next one is a jump: it takes no time, and its
+polynomial is the change of the state. Where the event moves with the state or the parameters, the
+cut step's size moves with it, by the implicit function theorem: φ(s) = g(t + s, y(s)) = 0 gives
+ds = -dφ / φ'. So the derivatives across a jump are those of the saltation matrix (Kong et al.,
+*Saltation matrices*, Proceedings of the IEEE 112, 2024), through any number of jumps at one time.
+
+Everything here may have lanes: one more axis at the end.
+"""
+
+import dataclasses
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int
+
+from .adaptive import beside
+from .crossing import first_crossing
+from .methods.checked import attempt_of, curve_of, polynomial_of, start_of
+from .methods.method import (
+    CUT,
+    JUMP,
+    NO_STEP,
+    OK,
+    PLAIN,
+    ZENO,
+    Attempt,
+    Mark,
+    Reach,
+    StepMethod,
+    Stretch,
+)
+from .polynomial import polynomial_at, rescaled, value_at
+from .system import Layout, Point, StepControl, System
+
+# A method whose polynomials are those of their own steps alone takes a step again that is cut
+# before this part of it, up to just past the crossing.
+NEAR, PAST = 0.9, 1.02
+# A run in which so many jumps follow each other without time passing has infinitely many.
+MOST_JUMPS = 64
+
+
+class Memory(eqx.Module):
+    """What is remembered between steps: that of the method itself; on which side of zero the guards
+    are; those whose events happen at the point; whether the point follows a breakpoint or a jump,
+    across which guards may change; the time of the last jump, and how many came before it without
+    time passing."""
+
+    inner: Any
+    sides: Bool[Array, "guards *lanes"]
+    fired: Bool[Array, "guards *lanes"]
+    fresh: Bool[Array, "*lanes"]
+    last: Float[Array, "*lanes"]
+    crowd: Int[Array, "*lanes"]
+
+
+class Eventful(StepMethod):
+    """A method with events. Its steps are those of `method`."""
+
+    method: StepMethod
+    layout: Layout = eqx.field(static=True)
+
+    @property
+    def centre(self) -> float:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.method.centre
+
+    @property
+    def reads(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return (*self.method.reads, "watch", "jump")
+
+    @property
+    def derived(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.method.derived
+
+    @property
+    def solves_loops(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.method.solves_loops
+
+    is_series: ClassVar[bool] = False
+
+    def degree(self, dtype: Any) -> int:
+        return self.method.degree(dtype)
+
+    def share(self, degree: int) -> float:
+        return self.method.share(degree)
+
+    def unit(self, offset: Array) -> Array:
+        return self.method.unit(offset)
+
+    def start(self, system: System, point: Point, control: StepControl, reach: Reach) -> Point:
+        assert system.watch is not None
+        inner = start_of(self.method, system, point, control, reach)
+        direction = jnp.where(reach.latest < point.time, -1.0, 1.0).astype(point.time.dtype)
+        # A trigger that jumps at the start has an event there.
+        before = beside(point.time, -direction)
+        sides = system.watch(before, point.state) > 0
+        at_start = self.layout.at_start.reshape(-1, *(1,) * point.time.ndim)
+        nothing = jnp.zeros(point.time.shape, jnp.int32)
+        memory = Memory(
+            inner=inner.memory,
+            sides=sides & ~at_start,
+            fired=jnp.zeros_like(sides),
+            fresh=nothing == 0,
+            last=jnp.full_like(point.time, jnp.inf),
+            crowd=nothing,
+        )
+        return dataclasses.replace(inner, memory=memory)
+
+    def attempt(
+        self, system: System, point: Point, reach: Reach, direction: Array, control: StepControl
+    ) -> Attempt:
+        assert system.watch is not None
+        memory: Memory = point.memory
+        above = system.watch(point.time, point.state) > 0
+        fired = memory.fired | (memory.fresh & ~memory.sides & above)
+        jumps = jnp.any(fired, axis=0)
+        jump = self._jump(system, point, fired, reach, control)
+        step = self._step(system, point, reach, direction, control, ~jumps)
+        return jax.tree.map(lambda a, b: jnp.where(jumps, a, b), jump, step)
+
+    def polynomial(self, system: System, point: Point, attempt: Attempt, stretch: Stretch) -> Array:
+        return attempt.stages
+
+    def curve(self, system: System, time: Array, state: Array, stretch: Stretch) -> Array:
+        assert system.jump is not None and stretch.mark is not None
+        mark = stretch.mark
+        plain = dataclasses.replace(stretch, mark=None)
+        step = curve_of(self.method, system, time, state, plain)
+        change = self._change(system, time, state, mark.fired)
+        return jnp.where(mark.kind == JUMP, _as_polynomial(state, change, len(step)), step)
+
+    def shift(
+        self, system: System, time: Array, state: Array, stretch: Stretch, curve: Array
+    ) -> tuple[Array, Array]:
+        """By how much the end of a step moves with its event, in time and in state.
+
+        Both are zero, and have the derivatives of first and second order.
+        """
+        assert system.watch is not None and stretch.mark is not None
+        watch, kind = system.watch, stretch.mark.kind
+        guard, unit = jnp.maximum(kind - CUT, 0), stretch.unit
+
+        def value(offset: Array) -> Array:
+            return value_at(curve, offset / unit, self.centre)
+
+        def along(offset: Array) -> Array:
+            guards = watch(time + offset, value(offset))
+            chosen = jnp.arange(self.layout.guards).reshape(-1, *(1,) * guard.ndim) == guard
+            return jnp.sum(jnp.where(chosen, guards, 0), axis=0)
+
+        def slope(offset: Array) -> Array:
+            return jax.jvp(along, (offset,), (jnp.ones_like(offset),))[1]
+
+        offset = lax.stop_gradient(stretch.offset)
+        found = along(offset)
+        first, second = jax.jvp(slope, (offset,), (jnp.ones_like(offset),))
+        is_cut = kind >= CUT
+        first = jnp.where(is_cut, first, 1)
+        moves = jnp.where(is_cut, found - lax.stop_gradient(found), 0)
+        part = moves / jnp.where(first == 0, 1, first)
+        # Where the guard does not move, how its event does is not known.
+        part = jnp.where(first == 0, _unknown(part), part)
+        late = -part - 0.5 * jnp.where(is_cut, second, 0) / jnp.where(first == 0, 1, first) * (
+            part * part
+        )
+        moved = value(offset + late) - value(offset)
+        return late, jnp.where(is_cut, moved, 0)
+
+    def _jump(
+        self, system: System, point: Point, fired: Array, reach: Reach, control: StepControl
+    ) -> Attempt:
+        """The jump at a point, where guards have fired."""
+        assert system.watch is not None
+        memory: Memory = point.memory
+        change = self._change(system, point.time, point.state, fired)
+        after = dataclasses.replace(point, state=point.state + change)
+        inner = start_of(self.method, system, after, control, reach).memory
+        before = system.watch(point.time, point.state)
+        guards = system.watch(point.time, after.state)
+        above = guards > 0
+        # A guard that the jump leaves alone stays past its crossing, whatever rounding says. One
+        # that the jump itself lifts has its event next.
+        stays = fired & (above | (guards >= -2 * jnp.abs(before)))
+        close = 64 * jnp.finfo(point.time.dtype).eps * jnp.abs(point.time)
+        crowd = jnp.where(jnp.abs(point.time - memory.last) <= close, memory.crowd + 1, 0)
+        shape = point.time.shape
+        none = jnp.zeros(shape, jnp.int32)
+        status = jnp.where(crowd >= MOST_JUMPS, ZENO, OK).astype(jnp.int32)
+        yes = none == 0
+        return Attempt(
+            size=jnp.zeros_like(point.time),
+            clipped=~yes,
+            begin=point.state,
+            change=change,
+            accepted=status == OK,
+            status=status,
+            rejected=none,
+            bounded=~yes,
+            step=point.step,
+            memory=Memory(
+                inner=inner,
+                sides=stays | (~fired & memory.sides & above),
+                fired=jnp.zeros_like(fired),
+                fresh=yes,
+                last=point.time,
+                crowd=crowd,
+            ),
+            stages=_as_polynomial(point.state, change, self.degree(point.state.dtype) + 1),
+            mark=Mark(jnp.full(shape, JUMP, jnp.int32), fired),
+        )
+
+    def _change(self, system: System, time: Array, state: Array, fired: Array) -> Array:
+        """What the state changes by where guards have fired."""
+        assert system.jump is not None
+        entries = self.layout.entries
+        chosen = [fired[guard] if guard >= 0 else jnp.zeros_like(fired[0]) for guard in entries]
+        return jnp.where(jnp.stack(chosen), system.jump(time, state) - state, 0)
+
+    def _step(
+        self,
+        system: System,
+        point: Point,
+        reach: Reach,
+        direction: Array,
+        control: StepControl,
+        active: Array,
+    ) -> Attempt:
+        """One try of a step of the method, cut where a guard first passes zero."""
+        watch, memory = system.watch, point.memory
+        assert watch is not None
+        inner = dataclasses.replace(point, memory=memory.inner)
+        attempt = attempt_of(self.method, system, inner, reach, direction, control)
+        offset = reach.offset(attempt.size, attempt.clipped, direction)
+        unit = self.method.unit(offset)
+        unit = jnp.where(unit == 0, jnp.ones_like(unit), unit)
+        stretch = Stretch(offset, unit, reach.latest)
+        curve = polynomial_of(self.method, system, inner, attempt, stretch)
+
+        def values(distance: Array) -> Array:
+            along = direction * distance
+            time = point.time + (point.late + along)
+            beyond = direction * (time - reach.latest) > 0
+            state = value_at(curve, along / unit, self.centre)
+            return watch(jnp.where(beyond, reach.latest, time), state)
+
+        searched = active & attempt.accepted
+        # What lies past the last time does not matter.
+        size = jnp.minimum(attempt.size, reach.remaining)
+        crossing = first_crossing(values, memory.sides, size, point.time, searched)
+        found, distance = crossing.found, crossing.distance
+        early = found & (distance < NEAR * attempt.size)
+        retried = early if not self.method.is_series else jnp.zeros_like(early)
+        cut = found & ~retried
+        guard = jnp.argmax(crossing.fired, axis=0)
+        along = direction * distance
+        part = along / unit
+        change = polynomial_at(curve[1:], part - self.centre) * part
+        kept = self._rescaled(curve, along, unit, cut)
+        retry = jnp.minimum(PAST * distance, 0.5 * (distance + attempt.size))
+        again = Memory(
+            memory.inner, memory.sides, memory.fired, memory.fresh, memory.last, memory.crowd
+        )
+        onward = Memory(
+            inner=attempt.memory,
+            sides=jnp.where(attempt.accepted, crossing.sides, memory.sides),
+            fired=cut & crossing.fired,
+            fresh=jnp.where(attempt.accepted, attempt.clipped & ~cut, memory.fresh),
+            last=memory.last,
+            crowd=memory.crowd,
+        )
+        return dataclasses.replace(
+            attempt,
+            size=jnp.where(cut, distance, attempt.size),
+            clipped=attempt.clipped & ~cut,
+            change=jnp.where(cut, change, attempt.change),
+            accepted=attempt.accepted & ~retried,
+            rejected=attempt.rejected + retried,
+            step=jnp.where(retried, retry, attempt.step),
+            memory=jax.tree.map(lambda a, b: jnp.where(retried, a, b), again, onward),
+            stages=kept,
+            mark=Mark(
+                jnp.where(cut, CUT + guard, PLAIN).astype(jnp.int32),
+                jnp.zeros_like(crossing.fired),
+            ),
+        )
+
+    def _rescaled(self, curve: Array, offset: Array, unit: Array, cut: Array) -> Array:
+        """The polynomial of a step in the unit of one that is cut at an offset."""
+        if self.method.is_series:
+            return curve
+        shorter = self.method.unit(offset)
+        ratio = jnp.where(cut, shorter / unit, 1)
+        return jnp.concatenate([curve[:1], rescaled(curve[1:], ratio, self.centre)])
+
+
+def _as_polynomial(state: Array, change: Array, rows: int) -> Array:
+    """A jump as the polynomial of a step: the state, and its change over the unit."""
+    rest = jnp.zeros((rows - 2, *state.shape), state.dtype)
+    return jnp.concatenate([state[None], change[None], rest])
+
+
+@jax.custom_jvp
+def _unknown(value: Array) -> Array:
+    """A number whose derivative is not known, and NaN."""
+    return value
+
+
+@_unknown.defjvp
+def _unknown_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
+    (value,), (tangent,) = primals, tangents
+    return value, jnp.nan * jnp.ones_like(tangent)
