@@ -81,7 +81,7 @@ def retake(
 
     def body(run: Run) -> Run:
         active = unfinished(run)
-        row = jnp.where(active, at_number(path.taken, run.steps), 0)
+        row = jnp.where(active, _taken(path.taken, run.steps, problem.guards), 0)
         size = Taken.unpacked(row, problem.guards)
         step = retake_step(method, system, run.point, size, ts[-1], direction, control)
         end, unit = step.end, jnp.where(active, step.stretch.unit, run.unit)
@@ -103,6 +103,14 @@ def retake(
         level = jnp.broadcast_to(path.level, begin.time.shape)
         begun = eqx.tree_at(lambda run: run.path.level, begun, level)
     return lax.while_loop(lambda run: jnp.any(unfinished(run)), body, begun)
+
+
+def _taken(rows: Array, number: Array, guards: int) -> Array:
+    """What a path keeps of a step, `[*fields, *lanes]`; its rows may lack the lanes of a number."""
+    fields = paths.fields_of(guards)
+    if fields and number.ndim and rows.ndim == 1 + len(fields):
+        return jnp.moveaxis(rows[number], -1, 0)
+    return at_number(rows, number)
 
 
 def replay(problem: Problem, arguments: Arguments, path: Path, taken: Array) -> Run:
