@@ -50,12 +50,13 @@ class _End(eqx.Module):
 
 class _Scan(eqx.Module):
     """A search that has come to the end `a`; `width` is that of the next interval. Once a crossing
-    is `found`, it lies between `a` and `beyond`."""
+    is `found`, it lies between `a` and `beyond`, where guards are above zero as `above` says."""
 
     a: _End
     width: Array
     found: Array
     beyond: Array
+    above: Array
 
 
 def first_crossing(
@@ -66,11 +67,11 @@ def first_crossing(
     `sides` says which guards count as above zero at the start, whatever rounding says.
     """
     scan = _scanned(values, sides, size, active)
-    beyond = _bisected(values, scan, time)
+    # What a guard is past its crossing is asked but once: XLA may round it another way elsewhere.
+    beyond, above = _bisected(values, scan, time)
     distance = jnp.where(scan.found, beyond, size)
-    above = values(distance) > 0
     fired = scan.found & ~scan.a.sides & above
-    return Crossing(scan.found, distance, fired, above)
+    return Crossing(scan.found, distance, fired, jnp.where(scan.found, above, scan.a.sides))
 
 
 def _scanned(values: Values, sides: Array, size: Array, active: Array) -> _Scan:
@@ -110,12 +111,13 @@ def _scanned(values: Values, sides: Array, size: Array, active: Array) -> _Scan:
             jnp.where(open_, wider, now.width),
             now.found | crossed,
             jnp.where(crossed, jnp.where(first, middle, end), now.beyond),
+            jnp.where(crossed, jnp.where(first, m.sides, b.sides), now.above),
         )
 
     zero = jnp.zeros_like(size)
     begin, slopes = at(zero)
     start = _End(zero, begin, slopes, sides)
-    begun = _Scan(start, size / INTERVALS, jnp.zeros(size.shape, bool), zero)
+    begun = _Scan(start, size / INTERVALS, jnp.zeros(size.shape, bool), zero, sides)
     return lax.while_loop(lambda now: any_of(is_open(now)), turn, begun)
 
 
@@ -137,24 +139,28 @@ def _differs(a: _End, m: _End, b: _End) -> Array:
     return (difference > BY_DISTANCE * least) & (difference > BY_SIZE * most)
 
 
-def _bisected(values: Values, scan: _Scan, time: Array) -> Array:
-    """The first distance, to the last digit of time, at which a guard has passed zero."""
+def _bisected(values: Values, scan: _Scan, time: Array) -> tuple[Array, Array]:
+    """The first distance, to the last digit of time, at which a guard has passed zero; and which
+    guards are above zero there."""
     eps = jnp.finfo(time.dtype).eps / 4
 
     def is_open(low: Array, high: Array, number: Array) -> Array:
         least = eps * jnp.maximum(jnp.abs(time), high)
         return scan.found & (high - low > least) & (number < 128)
 
-    def halve(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        low, high, number = carry
+    def halve(carry: tuple[Array, ...]) -> tuple[Array, ...]:
+        low, high, number, above = carry
         middle = low + (high - low) / 2
-        past = jnp.any(~scan.a.sides & (values(middle) > 0), axis=0)
-        open_ = is_open(*carry)
+        sides = values(middle) > 0
+        past = jnp.any(~scan.a.sides & sides, axis=0)
+        open_ = is_open(low, high, number)
         return (
             jnp.where(open_ & ~past, middle, low),
             jnp.where(open_ & past, middle, high),
             number + 1,
+            jnp.where(open_ & past, sides, above),
         )
 
-    begun = scan.a.distance, scan.beyond, jnp.zeros((), jnp.int32)
-    return lax.while_loop(lambda carry: any_of(is_open(*carry)), halve, begun)[1]
+    begun = scan.a.distance, scan.beyond, jnp.zeros((), jnp.int32), scan.above
+    found = lax.while_loop(lambda carry: any_of(is_open(*carry[:3])), halve, begun)
+    return found[1], found[3]
