@@ -34,7 +34,7 @@ from .methods.method import (
     StepMethod,
     Stretch,
 )
-from .polynomial import polynomial_at, rescaled, value_at
+from .polynomial import change_and_slope, rescaled, value_at
 from .system import Layout, Point, StepControl, System
 
 # A method whose polynomials are those of their own steps alone takes a step again that is cut
@@ -240,12 +240,15 @@ class Eventful(StepMethod):
         stretch = Stretch(offset, unit, reach.latest)
         curve = polynomial_of(self.method, system, inner, attempt, stretch)
 
-        def values(distance: Array) -> Array:
+        def values(distance: Array) -> tuple[Array, Array]:
             along = direction * distance
             time = point.time + (point.late + along)
             beyond = direction * (time - reach.latest) > 0
-            state = value_at(curve, along / unit, self.centre)
-            return watch(jnp.where(beyond, reach.latest, time), state)
+            time = jnp.where(beyond, reach.latest, time)
+            change, slope = change_and_slope(curve, along / unit, self.centre)
+            slope = slope * (direction / unit).astype(slope.dtype)
+            moves = jnp.broadcast_to(direction, time.shape)
+            return jax.jvp(watch, (time, curve[0] + change), (moves, slope))
 
         searched = active & attempt.accepted
         # What lies past the last time does not matter.
@@ -257,8 +260,7 @@ class Eventful(StepMethod):
         cut = found & ~retried
         guard = jnp.argmax(crossing.fired, axis=0)
         along = direction * distance
-        part = along / unit
-        change = polynomial_at(curve[1:], part - self.centre) * part
+        change, _ = change_and_slope(curve, along / unit, self.centre)
         kept = self._rescaled(curve, along, unit, cut)
         retry = jnp.minimum(PAST * distance, 0.5 * (distance + attempt.size))
         again = Memory(

@@ -42,6 +42,20 @@ def value_at(coefficients: Array, part: Array, centre: Any) -> Array:
     return coefficients[0] + polynomial_at(coefficients[1:], part - centre) * part
 
 
+def change_and_slope(coefficients: Array, part: Array, centre: Any) -> tuple[Array, Array]:
+    """`value_at` without c₀, and its derivative along the part, by a loop: short to compile."""
+
+    def turn(carry: tuple[Array, Array], row: Array) -> tuple[tuple[Array, Array], None]:
+        value, slope = carry
+        return (value * by + row, slope * by + value), None
+
+    by = (part - centre).astype(coefficients.dtype)
+    rows, zero = coefficients[1:], jnp.zeros_like(coefficients[0])
+    (value, slope), _ = lax.scan(turn, (zero, zero), rows, reverse=True)
+    part = part.astype(coefficients.dtype)
+    return value * part, value + slope * part
+
+
 def rescaled(rows: Array, ratio: Array, centre: float) -> Array:
     """The rows of a polynomial from order 1 on, in another unit that is `ratio` times as long.
 
