@@ -146,9 +146,7 @@ def network(
     return Network(tuple(pieces), found, initials, tuple(loops))
 
 
-def call(
-    atom: Atom, *values: Any, rule: Callable[..., Any] | None = None
-) -> tuple[Array, ...]:
+def call(atom: Atom, *values: Any, rule: Callable[..., Any] | None = None) -> tuple[Array, ...]:
     """An atom's value rule, or another rule of it, with its outputs counted and made arrays."""
     try:
         with callers_promotion():

@@ -20,8 +20,8 @@ from jaxtyping import Array, Bool, Float
 
 from .system import any_of
 
-# Into how many intervals a step is cut at first, and what part of it is the shortest one.
-INTERVALS, SHORTEST = 3.0, 2.0**-20
+# Into how many intervals a step is cut at first.
+INTERVALS = 3.0
 # By how much a guard in the middle may differ from a cubic through the ends: relative to its
 # distance from zero, or to its size.
 BY_DISTANCE, BY_SIZE = 0.25, 1e-3
@@ -77,15 +77,17 @@ def first_crossing(
 
     `sides` says which guards count as above zero at the start, whatever rounding says.
     """
-    shortest, eps = SHORTEST * size, jnp.finfo(time.dtype).eps / 4
+    eps = jnp.finfo(time.dtype).eps
+    shortest = 16 * eps * jnp.maximum(jnp.abs(time), size)
     zero, none = jnp.zeros_like(size), jnp.zeros(size.shape, bool)
 
     def is_scanning(now: _Search) -> Array:
         return active & ~now.found & (now.a.distance < size)
 
     def is_open(now: _Search) -> Array:
-        """Whether a crossing that was found is not located to the last digit of time yet."""
-        least = eps * jnp.maximum(jnp.abs(time), now.beyond)
+        """Whether a crossing that was found is not located yet: to the last digit of its distance,
+        as a run keeps what rounding leaves out of the time."""
+        least = eps * jnp.maximum(eps * jnp.abs(time), now.beyond / 2)
         wide = now.beyond - now.a.distance > least
         return active & now.found & wide & (now.turns < MOST_TURNS)
 
@@ -101,9 +103,7 @@ def first_crossing(
             for x, y in ((near, middle), (far, end))
         )
         found, slopes = lax.map(values, jnp.stack([first, second]))
-        points = [
-            _End(x, found[k], slopes[k], found[k] > 0) for k, x in enumerate((first, second))
-        ]
+        points = [_End(x, found[k], slopes[k], found[k] > 0) for k, x in enumerate((first, second))]
         begun = dataclasses.replace(
             now, a=_End(first, points[0].values, points[0].slopes, sides), turns=now.turns + 1
         )
@@ -137,14 +137,16 @@ def first_crossing(
 
 def _scanned(now: _Search, m: _End, b: _End, shortest: Array) -> _Search:
     """The search after an interval with its middle and its end."""
-    a = now.a
+    a, length = now.a, b.distance - now.a.distance
+    # What dips below zero for less than time can tell has passed zero.
+    dips = _dips(a, m) & (length <= shortest)
+    a = dataclasses.replace(a, sides=a.sides & ~dips)
     first = jnp.any(~a.sides & m.sides, axis=0)
     second = jnp.any(~m.sides & b.sides, axis=0)
     early = _turns(a, m)
     unclear = early | _turns(m, b) | _differs(a, m, b)
     # What is unclear in the second half says nothing about a crossing in the first.
     halved = jnp.where(first, jnp.any(early, axis=0), jnp.any(unclear, axis=0))
-    length = b.distance - a.distance
     halved &= length > shortest
     found, moved = ~halved & (first | second), ~halved & ~first
 
@@ -213,8 +215,13 @@ def _turns(a: _End, b: _End) -> Array:
     """Whether a guard that is on one side at both ends may be on the other between them."""
     reached = a.values + a.slopes * (b.distance - a.distance)
     over = ~a.sides & ~b.sides & (a.slopes > 0) & (b.slopes < 0) & (reached > 0)
-    under = a.sides & b.sides & (a.slopes < 0) & (b.slopes > 0) & (reached < 0)
-    return over | under
+    return over | _dips(a, b)
+
+
+def _dips(a: _End, b: _End) -> Array:
+    """Whether a guard that is above zero at both ends may be below it between them."""
+    reached = a.values + a.slopes * (b.distance - a.distance)
+    return a.sides & b.sides & (a.slopes < 0) & (b.slopes > 0) & (reached < 0)
 
 
 def _differs(a: _End, m: _End, b: _End) -> Array:

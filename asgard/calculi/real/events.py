@@ -24,7 +24,6 @@ from .methods.checked import attempt_of, curve_of, polynomial_of, start_of
 from .methods.method import (
     CUT,
     JUMP,
-    NO_STEP,
     OK,
     PLAIN,
     ZENO,
@@ -126,7 +125,7 @@ class Eventful(StepMethod):
         return attempt.stages
 
     def curve(self, system: System, time: Array, state: Array, stretch: Stretch) -> Array:
-        assert system.jump is not None and stretch.mark is not None
+        assert stretch.mark is not None
         mark = stretch.mark
         plain = dataclasses.replace(stretch, mark=None)
         step = curve_of(self.method, system, time, state, plain)
@@ -140,7 +139,8 @@ class Eventful(StepMethod):
 
         Both are zero, and have the derivatives of first and second order.
         """
-        assert system.watch is not None and stretch.mark is not None
+        assert system.watch is not None
+        assert stretch.mark is not None
         watch, kind = system.watch, stretch.mark.kind
         guard, unit = jnp.maximum(kind - CUT, 0), stretch.unit
 

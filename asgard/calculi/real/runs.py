@@ -20,7 +20,7 @@ from ...jaxprs.sparsity import Pattern
 from . import path as paths
 from .adaptive import Step, at_number, covered, reach_of, take_step
 from .methods.checked import polynomial_of, start_of
-from .methods.method import JUMP, MOST_REFUSED, NO_STEP, OK, OUT_OF_STEPS, STIFF, StepMethod
+from .methods.method import JUMP, MOST_REFUSED, NO_STEP, OK, OUT_OF_STEPS, PLAIN, STIFF, StepMethod
 from .polynomial import value_at
 from .system import Layout, Point, StepControl, System
 
@@ -36,9 +36,9 @@ class Run(eqx.Module):
 
     `saved` holds the states at the first `count` times; what lies past them is of no meaning, and
     its last row is for what is not saved.
-    `steps` are those taken, of which so many are `jumps`, `rejected` the sizes refused, `smallest` the smallest step, `bounded`
-    how many steps in a row stability has bounded, and `path` has the starts of steps, from the one
-    that was counted in an earlier run on.
+    `steps` are those taken, of which so many are `jumps`, `rejected` the sizes refused, `smallest`
+    the smallest step, `bounded` how many steps in a row stability has bounded, and `path` has the
+    starts of steps, from the one that was counted in an earlier run on.
     """
 
     point: Point
@@ -262,8 +262,10 @@ def run(
             path = paths.record(path, run.point, taken, number, good, write)
         fresh = good & ~first
         steps = run.steps + fresh
-        jumps = None if attempt.mark is None else fresh & (attempt.mark.kind == JUMP)
-        sized = fresh if jumps is None else fresh & ~jumps
+        jumps, sized = None, fresh
+        if attempt.mark is not None:
+            # Events cut steps to any size.
+            jumps, sized = fresh & (attempt.mark.kind == JUMP), fresh & (attempt.mark.kind == PLAIN)
         more = count_saved < count
         row = jnp.where(attempt.bounded, run.bounded + 1, 0)
         bounded = jnp.where(good, row, run.bounded)

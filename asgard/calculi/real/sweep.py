@@ -198,9 +198,7 @@ class Sweep:
         row = _row(path.taken, jnp.maximum(step, 0))
         return Taken.unpacked(self._spread(row, flags[3]), self.problem.guards)
 
-    def _since(
-        self, point: Point, taken: Taken, before: Taken, step: Array, stop: Array
-    ) -> Array:
+    def _since(self, point: Point, taken: Taken, before: Taken, step: Array, stop: Array) -> Array:
         """After which time saved states are read off a step: see `adaptive.covered`."""
         direction = runs.direction_of(self.ts)
         since = point.time

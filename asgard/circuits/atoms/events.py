@@ -189,7 +189,7 @@ class Relay(Hybrid):
 
 
 class Pulse(Atom):
-    """1 for a part `duty` of each `period`, from `phase` on, else 0. No run under `Real` misses one.
+    """1 for a part `duty` of each `period`, from `phase` on, else 0. `Real` misses none.
 
     **Arguments:** `period`: in units of time, above 0; `duty`: from 0 to 1; `phase`: a time at
     which a pulse begins.
