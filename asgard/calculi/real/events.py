@@ -34,7 +34,7 @@ from .methods.method import (
     Stretch,
 )
 from .polynomial import change_and_slope, rescaled, value_at
-from .system import Layout, Point, StepControl, System
+from .system import EventLayout, Point, StepControl, System
 
 # A method whose polynomials are those of their own steps alone takes a step again that is cut
 # before this part of it, up to just past the crossing.
@@ -61,7 +61,7 @@ class Eventful(StepMethod):
     """A method with events. Its steps are those of `method`."""
 
     method: StepMethod
-    layout: Layout = eqx.field(static=True)
+    layout: EventLayout = eqx.field(static=True)
 
     @property
     def centre(self) -> float:  # pyright: ignore[reportIncompatibleVariableOverride]

@@ -12,7 +12,7 @@ from ...errors import CircuitError
 from ...taylor.net import Wire
 from ...taylor.network import guard_wire, jump_wire, rate_wire
 from ..cut import Cut
-from .system import Layout
+from .system import EventLayout
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Hybrids:
         """The wires that carry what they become at events."""
         return [jump_wire(wire) for wire in self.atoms]
 
-    def layout(self, registers: dict[Wire, Wire]) -> Layout | None:
+    def layout(self, registers: dict[Wire, Wire]) -> EventLayout | None:
         """Which guard each entry of the flat state has; None where nothing has one."""
         if not self.atoms:
             return None
@@ -61,7 +61,7 @@ class Hybrids:
             numbers.get(wire, np.full(math.prod(self.cut.state_shape(wire)), -1))
             for wire in registers
         ]
-        return Layout(np.concatenate(entries), np.array(at_start))
+        return EventLayout(np.concatenate(entries), np.array(at_start))
 
 
 def _check(cut: Cut, wire: Wire, atom: Hybrid) -> None:

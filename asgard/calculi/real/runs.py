@@ -22,7 +22,7 @@ from .adaptive import Step, at_number, covered, reach_of, take_step
 from .methods.checked import polynomial_of, start_of
 from .methods.method import JUMP, MOST_REFUSED, NO_STEP, OK, OUT_OF_STEPS, PLAIN, STIFF, StepMethod
 from .polynomial import value_at
-from .system import Layout, Point, StepControl, System
+from .system import EventLayout, Point, StepControl, System
 
 # A field of more equations is evaluated in a loop.
 LONG = 100
@@ -104,7 +104,7 @@ class Problem:
     rows: int
     checkpoints: int | None
     leaves: Any
-    layout: Layout | None = None
+    layout: EventLayout | None = None
 
     @property
     def guards(self) -> int:

@@ -48,7 +48,7 @@ from .path import Path, Taken
 from .polynomial import value_at
 from .runs import Run, Storage
 from .switches import Guards, Switches
-from .system import Point, StepControl, System
+from .system import EventLayout, Point, StepControl, System
 from .tolerances import RTOL, TRACE, by_entry, held_by
 
 # Jacobians of fewer numbers are formed whole; of more, the pattern itself would fill the memory.
@@ -188,8 +188,13 @@ class Simulation:
     @functools.cached_property
     def method(self) -> StepMethod:
         """How steps are made, with the circuit's events."""
-        layout = self.hybrids.layout(self.registers)
+        layout = self._layout_of_events
         return self._plain if layout is None else Eventful(self._plain, layout)
+
+    @functools.cached_property
+    def _layout_of_events(self) -> EventLayout | None:
+        """What is static of the run's events; None where it has none."""
+        return self.hybrids.layout(self.registers)
 
     @functools.cached_property
     def _plain(self) -> StepMethod:
@@ -215,7 +220,7 @@ class Simulation:
             pattern=self._pattern if "jacobian" in reads else None,
             algebraic=algebraic,
             solve=self._solved if loops and self.stops else None,
-            layout=self.method.layout if isinstance(self.method, Eventful) else None,
+            layout=self._layout_of_events,
             watch=self._watch,
             jump=self._jump,
         )
@@ -261,14 +266,18 @@ class Simulation:
             empty = jnp.zeros((len(times), 0))
             return only(inside, jax.vmap(self._wires)(times, empty)).apart()
         control = self.control(self.switches(None))
-        starts = jnp.where(jnp.arange(path.time.shape[0]) < rows, direction * path.time, jnp.inf)
+        layout = self._layout_of_events
+        guards = 0 if layout is None else layout.guards
+        # A step from a breakpoint starts just past it, and late.
+        starts = path.time + path.late if guards else path.time
+        starts = jnp.where(jnp.arange(path.time.shape[0]) < rows, direction * starts, jnp.inf)
 
         def one(time: Array) -> _Wires:
             row = jnp.searchsorted(starts, direction * time, side="right") - 1
             row = jnp.clip(row, 0, jnp.maximum(rows - 1, 0))
             point = start(path.time[row], path.state[row])
             point = dataclasses.replace(point, late=path.late[row])
-            taken = Taken.unpacked(path.taken[row])
+            taken = Taken.unpacked(path.taken[row], guards)
             stretch = stretch_of(self.method, point, taken, self.ts[-1], direction, control)
             curve = curve_of(self.method, self._system, point.time, point.state, stretch)
             offset = time - point.time - point.late

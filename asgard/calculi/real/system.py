@@ -51,7 +51,7 @@ class System:
     algebraic: int = 0
     solve: Callable[[Array, Array], Array] | None = None
     branches: bool = True
-    layout: "Layout | None" = None
+    layout: "EventLayout | None" = None
     watch: Callable[[Array, Array], Array] | None = None
     jump: Callable[[Array, Array], Array] | None = None
 
@@ -62,7 +62,7 @@ class System:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Layout:
+class EventLayout:
     """What is static of a run's events.
 
     `entries` has the guard of each entry of the state, -1 where there is none. `at_start` says of
