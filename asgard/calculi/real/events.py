@@ -125,10 +125,10 @@ class Eventful(StepMethod):
         return attempt.stages
 
     def curve(self, system: System, time: Array, state: Array, stretch: Stretch) -> Array:
-        assert stretch.mark is not None
-        mark = stretch.mark
-        plain = dataclasses.replace(stretch, mark=None)
+        mark, plain = stretch.mark, dataclasses.replace(stretch, mark=None)
         step = curve_of(self.method, system, time, state, plain)
+        if mark is None:
+            return step
         change = self._change(system, time, state, mark.fired)
         return jnp.where(mark.kind == JUMP, _as_polynomial(state, change, len(step)), step)
 
