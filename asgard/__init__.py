@@ -5,6 +5,7 @@ import types as _types
 from . import taylor
 from .calculi.calculus import Calculus
 from .calculi.discrete.calculus import Discrete
+from .calculi.events import Event
 from .calculi.real.calculus import Real
 from .calculi.real.methods.method import StepMethod
 from .calculi.real.methods.radau.method import Radau

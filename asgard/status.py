@@ -39,6 +39,10 @@ class Status(eqx.Enumeration):
         "time, as of a ball that comes to rest; end the run before it, or give what rests a state "
         "of its own"
     )
+    event = "a terminal event ended the run, as was asked for"
+    events = (
+        "more events happened than there is room for: raise Real(max_events=...), or watch fewer"
+    )
     switches = (
         "what depends on time alone switches more than 4,096 times in this run, or takes more than "
         "16,384 windows to search for them: make shorter runs, each from the state of the last"

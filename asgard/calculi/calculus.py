@@ -12,6 +12,7 @@ from jaxtyping import Array
 from ..circuits.circuit import Circuit
 from ..errors import CircuitError
 from ..status import Status
+from .events import Event
 from .trajectory import Trajectory
 
 
@@ -41,6 +42,18 @@ class Calculus(eqx.Module):
             raise CircuitError(
                 f"{type(self).__name__} draws nothing: leave out key and path, which are for "
                 "Stochastic"
+            )
+        return self
+
+    def with_events(self, events: tuple[Event, ...]) -> "Calculus":
+        """The calculus of a run that watches events; called before a trace.
+
+        Raises `CircuitError` where there are some and the calculus watches none.
+        """
+        if events:
+            raise CircuitError(
+                f"{type(self).__name__} watches no events, which are for Real; read them off the "
+                "outputs, or let an atom such as Counter or SampleHold keep them"
             )
         return self
 

@@ -21,6 +21,8 @@ _FAILURES = (
     "step_size",
     "newton",
     "stiff",
+    "zeno",
+    "events",
     "not_converged",
 )
 
@@ -64,6 +66,8 @@ class Trajectory(Outputs):
     - `loops`: the loops that were solved as fixed points, by name. Where there are any, `stats` has
       `iterations`, `residual` and `loop`: of the solve that failed, else the most turns that one
       took and the most that one misses by; `loop` is the number of that loop.
+    - `events`: when the events that the run watches happened, and what the wires were there: an
+      `Occurrences` each, by name.
     - `wires`: what may have ended the run first, by name, and `advice`, what to try then; where
       given, `stats` has the number of the `wire` that did.
     """
@@ -78,6 +82,12 @@ class Trajectory(Outputs):
     loops: tuple[str, ...] = eqx.field(static=True, default=())
     wires: tuple[str, ...] = eqx.field(static=True, default=())
     advice: str = eqx.field(static=True, default="")
+    events: dict[str, Any] = eqx.field(default_factory=dict)
+
+    @property
+    def reached(self) -> Array:
+        """The time to which the run came."""
+        return self.stats["reached"]
 
     def evaluate(self, ts: Any) -> Any:
         """The output at any times of the run, of `Real(dense=True)`.
@@ -103,7 +113,7 @@ class Trajectory(Outputs):
 
         Under a trace there is nothing to check yet, and nothing is raised.
         """
-        failed = self.status != Status.ok
+        failed = (self.status != Status.ok) & (self.status != Status.event)
         if not is_concrete(failed) or not bool(jnp.any(failed)):
             return self
         for name in _FAILURES:

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array
 
 from ..calculi.calculus import Calculus, check_trajectory
+from ..calculi.events import Event, checked
 from ..calculi.real.calculus import Real
 from ..calculi.trajectory import Trajectory
 from ..circuits.circuit import Circuit
@@ -30,6 +31,7 @@ def simulate(
     dim: str | None = None,
     key: Any = None,
     path: Any = 0,
+    events: Sequence[Event] = (),
     state: Any = None,
     throw: bool = True,
 ) -> Trajectory:
@@ -52,6 +54,8 @@ def simulate(
       coefficient axes, with initial contents and inputs as streams over them.
     - `key`, `path`: the random key (`jax.random.key(0)`) and the number of the path, under
       `Stochastic`. Other calculi draw nothing and refuse them.
+    - `events`: what a run under `Real` watches: see `Event`. `trajectory.events` says by name when
+      they happened.
     - `state`: the `state` of an earlier trajectory, to go on from. `ts[0]` is then that
       trajectory's last time, or one after it; under `Discrete` its last one. With the same circuit
       and inputs the run takes the steps of one whole run; other parameters or inputs hold from that
@@ -77,7 +81,7 @@ def simulate(
     times = as_times(ts)
     sources = as_sources(circuit, inputs, times)
     check_state(times, state, calculus.gapless)
-    calculus = calculus.settled(times).with_key(key, path)
+    calculus = calculus.settled(times).with_key(key, path).with_events(checked(events))
     dtype = precision((circuit, sources)) or times.dtype
     calculus.check_precision(dtype)
     if is_concrete(times):

@@ -14,6 +14,7 @@ from ...errors import CircuitError
 from ...fixed_points.options import FixedPoint
 from ...jaxprs.concrete import is_concrete, runs_eagerly
 from ..calculus import Calculus
+from ..events import Event
 from ..trajectory import Trajectory
 from . import eager
 from .dense import Dense
@@ -53,6 +54,7 @@ class Real(Calculus):
     - `max_step`: the longest step, in units of time. Set it where an input has features that are
       narrow beside the time before them: a step cannot see what lies between the points at which it
       asks for the equation.
+    - `max_events`: how many times of events a run keeps, of all that it watches.
     - `breakpoints`: times at which a step ends, for inputs that jump there.
     - `adjoint`: what reverse mode keeps of a run. "bounded": the starts of at most 1,024 steps,
       between which steps are taken once more; "recorded": those of all steps, in memory for
@@ -78,6 +80,8 @@ class Real(Calculus):
     adjoint: str = eqx.field(static=True)
     dense: bool = eqx.field(static=True)
     fixed_point: FixedPoint
+    max_events: int = eqx.field(static=True)
+    events: tuple[Event, ...]
 
     def __init__(
         self,
@@ -92,6 +96,7 @@ class Real(Calculus):
         noise: str = "error",
         fixed_point: FixedPoint = FixedPoint(),  # noqa: B008 - frozen, and holds no array of JAX
         method: Any = None,
+        max_events: int = 256,
     ):
         self.order = tuple(order.items()) if isinstance(order, Mapping) else order
         self.rtol, self.atol = as_tolerance("rtol", rtol), as_tolerance("atol", atol)
@@ -101,10 +106,12 @@ class Real(Calculus):
         self.noise = noise
         self.adjoint = adjoint
         self.dense = dense
+        self.max_events, self.events = max_events, ()
         self.fixed_point = fixed_point
         self.tolerance = looseness(self.rtol)
         self.method = _checked_method(method, order)
         check_count("Real", "max_steps", max_steps, 1)
+        check_count("Real", "max_events", max_events, 1)
         check_flag("Real", "dense", dense)
         if not isinstance(fixed_point, FixedPoint):
             raise CircuitError(f"Real: fixed_point must be a FixedPoint, not {fixed_point!r}")
@@ -123,6 +130,9 @@ class Real(Calculus):
     def check_precision(self, dtype: Any) -> None:
         check_resolution(self.rtol, self.atol, dtype)
 
+    def with_events(self, events: tuple[Event, ...]) -> "Real":
+        return eqx.tree_at(lambda real: real.events, self, events) if events else self
+
     def simulate(
         self,
         circuit: Circuit,
@@ -132,6 +142,10 @@ class Real(Calculus):
         state: Any,
     ) -> Trajectory:
         if runs_eagerly((circuit, self, ts, inputs, state)):
+            if self.events:
+                raise CircuitError(
+                    "Real: events are found in compiled runs: leave out jax.disable_jit or events"
+                )
             if self.dense:
                 raise CircuitError(
                     "Real: a dense run is compiled: leave out jax.disable_jit or dense"

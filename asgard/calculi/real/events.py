@@ -23,6 +23,7 @@ from .crossing import first_crossing
 from .methods.checked import attempt_of, curve_of, polynomial_of, start_of
 from .methods.method import (
     CUT,
+    EVENT,
     JUMP,
     OK,
     PLAIN,
@@ -189,14 +190,20 @@ class Eventful(StepMethod):
         crowd = jnp.where(jnp.abs(point.time - memory.last) <= close, memory.crowd + 1, 0)
         shape = point.time.shape
         none = jnp.zeros(shape, jnp.int32)
-        status = jnp.where(crowd >= MOST_JUMPS, ZENO, OK).astype(jnp.int32)
+        terminal = self.layout.terminal.reshape(-1, *(1,) * len(shape))
+        ends = jnp.any(fired & terminal, axis=0)
+        endless = crowd >= MOST_JUMPS
+        status = jnp.where(endless, ZENO, jnp.where(ends, EVENT, OK)).astype(jnp.int32)
         yes = none == 0
+        # A run that ends here goes on from after the jump.
+        state = jnp.where(ends, after.state, point.state)
+        moved = jnp.where(ends, 0, change)
         return Attempt(
             size=jnp.zeros_like(point.time),
             clipped=~yes,
             begin=point.state,
             change=change,
-            accepted=status == OK,
+            accepted=~endless,
             status=status,
             rejected=none,
             bounded=~yes,
@@ -209,7 +216,7 @@ class Eventful(StepMethod):
                 last=point.time,
                 crowd=crowd,
             ),
-            stages=_as_polynomial(point.state, change, self.degree(point.state.dtype) + 1),
+            stages=_as_polynomial(state, moved, self.degree(point.state.dtype) + 1),
             mark=Mark(jnp.full(shape, JUMP, jnp.int32), fired),
         )
 

@@ -38,7 +38,17 @@ from . import path as paths
 from . import runs
 from .adaptive import reach_of
 from .methods.checked import degree_of, start_of
-from .methods.method import NEWTON, NO_STEP, NONFINITE, OUT_OF_STEPS, STIFF, ZENO, StepMethod
+from .methods.method import (
+    EVENT,
+    FULL,
+    NEWTON,
+    NO_STEP,
+    NONFINITE,
+    OUT_OF_STEPS,
+    STIFF,
+    ZENO,
+    StepMethod,
+)
 from .path import Path
 from .retake import replay, retake
 from .runs import Arguments, Problem, Run, Storage
@@ -46,7 +56,7 @@ from .sweep import Sweep
 from .system import CHECKS, SMOOTH_CHECKS, Point, StepControl, System
 from .tolerances import RTOL, TRACE
 
-_CODES = (OUT_OF_STEPS, NONFINITE, NO_STEP, NEWTON, STIFF, ZENO)
+_CODES = (OUT_OF_STEPS, NONFINITE, NO_STEP, NEWTON, STIFF, ZENO, EVENT, FULL)
 _FAILURES = (
     Status.max_steps,
     Status.nonfinite,
@@ -54,6 +64,8 @@ _FAILURES = (
     Status.newton,
     Status.stiff,
     Status.zeno,
+    Status.event,
+    Status.events,
 )
 # How many runs of a batch go side by side on the CPU, at most.
 TILE = 64
@@ -181,7 +193,7 @@ class Integral(LaneCall):
 
     def room(self, avals: Avals) -> list[Any]:
         run = self.types(avals)
-        return [run.saved, *(run.path.large if run.path is not None else ())]
+        return run.large
 
     def loop(
         self, room: list[Any], operands: list[Any], laned: Flags, size: int, kernel: bool
@@ -200,7 +212,10 @@ class Integral(LaneCall):
         run = kept.run_of(primals, laned, recorded)
         again = self.arguments(primals).again
         path = dataclasses.replace(run.path, taken=lax.stop_gradient(run.path.taken))
-        known = [*primals, *jax.tree.leaves(path), run.count, run.steps + again]
+        counts = [run.count, run.steps + again]
+        if run.records is not None:
+            counts.append(run.records.count)
+        known = [*primals, *jax.tree.leaves(path), *counts]
         flags = (*laned, *(size > 0,) * (len(known) - len(primals)), *flagged(moving, laned))
         call = Tangent(self.problem, rows, moving)
         results = run if self.problem.rows else dataclasses.replace(run, path=None)
@@ -240,7 +255,7 @@ class _Derivative(LinearCall):
     @property
     def known(self) -> int:
         """How many operands it is not linear in."""
-        return len(self.moving) + _PATH + 2
+        return len(self.moving) + _PATH + 2 + self.problem.keeps_events
 
     def split(self, operands: Sequence[Any]) -> tuple[Any, list[Any], list[Any]]:
         """The operands of the run, those about it, and the rest."""
@@ -250,7 +265,8 @@ class _Derivative(LinearCall):
 
     def replay(self, known: Sequence[Any]) -> Any:
         """From the moving operands to the inexact results, and the moving operands."""
-        primals, (*path, _, taken), _ = self.split(known)
+        primals, about, _ = self.split(known)
+        path, taken = about[:_PATH], about[_PATH + 1]
 
         def run(*values: Any) -> list[Any]:
             arguments = self.integral.arguments(merge(self.moving, values, primals))
@@ -277,7 +293,7 @@ class Tangent(_Derivative):
         values = in_lanes(flagged(self.moving, primals), flagged(self.moving, flags), size)
         tangents = in_lanes(tangents, others[1], size)
         flags = [f or (moves and size > 0) for f, moves in zip(flags, self.moving, strict=True)]
-        (*path, _, taken), half = about, len(room) // 2
+        path, taken, half = about[:_PATH], about[_PATH + 1], len(room) // 2
 
         def run(room: list[Any], values: list[Any]) -> list[Any]:
             arguments = self.integral.arguments(merge(self.moving, values, primals))
@@ -382,12 +398,11 @@ class Cotangent(_Derivative):
             or any((moves.ts, moves.begin.time, moves.begin.late, moves.control.breakpoints)),
             scatter=not kernel,
         )
-        count, taken = counts
         ts, stops, *own = room
         shared = flagged(self._wanted, self.problem.derived_of(arguments.constants))
         constants = merge(self._by_lane, own, [jnp.zeros_like(x) for x in shared])
         room = [ts, stops, *constants]
-        found = sweep.run(Path(*about[:_PATH]), others[:_PATH], count, taken, room)
+        found = sweep.run(Path(*about[:_PATH]), others[:_PATH], counts, room)
         zeros = in_lanes(primals, flags, size)
         nothing = self.integral.arguments([jnp.zeros_like(x) for x in zeros])
         none = self.problem.derived_of(nothing.constants)

@@ -5,6 +5,7 @@ from typing import Protocol, runtime_checkable
 from jaxtyping import Array
 
 from ...fixed_points.options import FixedPoint
+from ..events import Event
 from .methods.method import StepMethod
 from .tolerances import Tolerance
 
@@ -22,4 +23,6 @@ class Options(Protocol):
     max_step: Array | None
     breakpoints: Array | None
     noise: str
+    events: tuple[Event, ...]
+    max_events: int
     fixed_point: FixedPoint

@@ -34,26 +34,31 @@ class Taken(eqx.Module):
         signed = jnp.where(self.clipped, -self.size, self.size)
         if self.mark is None:
             return signed
-        fired = self.mark.fired.astype(signed.dtype)
-        weights = 2.0 ** (np.arange(len(fired)) % FLAGS)
-        weighted = fired * weights.astype(signed.dtype).reshape(-1, *(1,) * signed.ndim)
-        sums = [
-            jnp.sum(weighted[first : first + FLAGS], axis=0)
-            for first in range(0, len(fired), FLAGS)
-        ]
-        return jnp.stack([signed, self.mark.kind.astype(signed.dtype), *sums])
+        flags = packed_flags(self.mark.fired, signed.dtype)
+        return jnp.concatenate([jnp.stack([signed, self.mark.kind.astype(signed.dtype)]), flags])
 
     @classmethod
     def unpacked(cls, numbers: Array, guards: int) -> "Taken":
         """The inverse of `packed`, in a run with so many guards."""
         if not guards:
             return cls(jnp.abs(numbers), numbers < 0)
-        signed, kind, *sums = numbers
-        flags = [
-            jnp.floor(sums[guard // FLAGS] * 0.5 ** (guard % FLAGS)) % 2 == 1
-            for guard in range(guards)
-        ]
-        return cls(jnp.abs(signed), signed < 0, Mark(kind.astype(jnp.int32), jnp.stack(flags)))
+        signed, kind = numbers[0], numbers[1]
+        mark = Mark(kind.astype(jnp.int32), unpacked_flags(numbers[2:], guards))
+        return cls(jnp.abs(signed), signed < 0, mark)
+
+
+def packed_flags(flags: Array, dtype: Any) -> Array:
+    """Flags `[count, *lanes]` as numbers of a float dtype, `[numbers, *lanes]`."""
+    weights = (2.0 ** (np.arange(len(flags)) % FLAGS)).astype(dtype)
+    weighted = flags.astype(dtype) * weights.reshape(-1, *(1,) * (flags.ndim - 1))
+    parts = range(0, len(flags), FLAGS)
+    return jnp.stack([jnp.sum(weighted[first : first + FLAGS], axis=0) for first in parts])
+
+
+def unpacked_flags(numbers: Array, count: int) -> Array:
+    """The inverse of `packed_flags`, for so many flags."""
+    flags = (numbers[k // FLAGS] * 0.5 ** (k % FLAGS) for k in range(count))
+    return jnp.stack([jnp.floor(flag) % 2 == 1 for flag in flags])
 
 
 def fields_of(guards: int) -> tuple[int, ...]:

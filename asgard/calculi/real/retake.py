@@ -15,7 +15,7 @@ from jaxtyping import Array
 
 from ...jaxprs.bounded_loop import bounded_while
 from . import path as paths
-from . import runs
+from . import records, runs
 from .adaptive import advance, at_number, covered, stretch_of
 from .events import Eventful
 from .methods.checked import curve_of
@@ -91,10 +91,20 @@ def retake(
         kept = run.path
         if kept is not None:
             kept = paths.add_point(kept, run.point, run.steps, active, write)
+        events = run.records
+        if events is not None:
+            mark = step.stretch.mark
+            events = records.record(problem.layout, events, run.point, mark, active, write)
         leaves = active & (number < count)
         point = jax.tree.map(lambda new, old: jnp.where(leaves, new, old), end, run.point)
         return dataclasses.replace(
-            run, point=point, saved=saved, count=number, steps=run.steps + active, path=kept
+            run,
+            point=point,
+            saved=saved,
+            count=number,
+            steps=run.steps + active,
+            path=kept,
+            records=events,
         )
 
     begun = runs.blank(problem, ts, dataclasses.replace(begin, step=lax.stop_gradient(begin.step)))
@@ -150,9 +160,11 @@ def replay(problem: Problem, arguments: Arguments, path: Path, taken: Array) -> 
         stays = (number < count) & (direction * (following - step.covered) <= 0)
         kept = run.path
         if kept is not None:
-            kept = paths.add_point(
-                kept, point, run.steps, ~repeated, lambda rows, row, x: rows.at[row].set(x)
-            )
+            kept = paths.add_point(kept, point, run.steps, ~repeated, _put)
+        events = run.records
+        if events is not None:
+            mark = step.stretch.mark
+            events = records.record(problem.layout, events, point, mark, ~repeated, _put)
         leaves = ~stays & (number < count)
         after = dataclasses.replace(
             run,
@@ -163,6 +175,7 @@ def replay(problem: Problem, arguments: Arguments, path: Path, taken: Array) -> 
             count=number,
             steps=run.steps + leaves,
             path=kept,
+            records=events,
         )
         return after, stays
 
@@ -179,4 +192,9 @@ def replay(problem: Problem, arguments: Arguments, path: Path, taken: Array) -> 
 def _large(carry: tuple[Run, Any]) -> list[Any]:
     """The large arrays of a carry of `replay`."""
     run, path = carry[0], carry[0].path
-    return [run.saved] if path is None else [run.saved, path.time, path.late, path.state]
+    found = [run.saved] if path is None else [run.saved, path.time, path.late, path.state]
+    return found if run.records is None else [*found, run.records.times, run.records.states]
+
+
+def _put(rows: Array, row: Array, value: Array) -> Array:
+    return rows.at[row].set(value)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -18,9 +19,20 @@ from ...jaxprs.primitives import traits
 from ...jaxprs.program import Program
 from ...jaxprs.sparsity import Pattern
 from . import path as paths
+from . import records
 from .adaptive import Step, at_number, covered, reach_of, take_step
 from .methods.checked import polynomial_of, start_of
-from .methods.method import JUMP, MOST_REFUSED, NO_STEP, OK, OUT_OF_STEPS, PLAIN, STIFF, StepMethod
+from .methods.method import (
+    FULL,
+    JUMP,
+    MOST_REFUSED,
+    NO_STEP,
+    OK,
+    OUT_OF_STEPS,
+    PLAIN,
+    STIFF,
+    StepMethod,
+)
 from .polynomial import value_at
 from .system import EventLayout, Point, StepControl, System
 
@@ -53,6 +65,13 @@ class Run(eqx.Module):
     smallest: Float[Array, "*lanes"]
     bounded: Int[Array, "*lanes"]
     path: Any  # a Path where it is asked for, else None
+    records: Any = None  # Records where events are watched, else None
+
+    @property
+    def large(self) -> list[Any]:
+        """Its large arrays."""
+        parts = [part.large for part in (self.records, self.path) if part is not None]
+        return [self.saved, *itertools.chain(*parts)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,6 +129,11 @@ class Problem:
     def guards(self) -> int:
         """How many guards have events."""
         return 0 if self.layout is None else self.layout.guards
+
+    @property
+    def keeps_events(self) -> bool:
+        """Whether events are kept."""
+        return self.layout is not None and self.layout.keeps
 
     @property
     def derived(self) -> tuple[str, ...]:
@@ -205,7 +229,8 @@ def blank(problem: Problem, ts: Array, begin: Point) -> Run:
         path = paths.blank(problem.rows, problem.max_steps, begin, problem.guards)
     unit, ok = jnp.ones(lanes, ts.dtype), zero + OK
     counts = (zero, ok, zero, zero, zero)
-    return Run(begin, coefficients, unit, saved, *counts, infinite, zero, path)
+    kept = records.blank(problem.layout, begin) if problem.keeps_events else None
+    return Run(begin, coefficients, unit, saved, *counts, infinite, zero, path, kept)
 
 
 def direction_of(ts: Array) -> Array:
@@ -271,6 +296,10 @@ def run(
         bounded = jnp.where(good, row, run.bounded)
         end = _out_of_steps(step, bounded, problem.max_steps - steps, ts)
         status = jnp.where(good & more & (end != OK), end, status).astype(jnp.int32)
+        kept = run.records
+        if kept is not None:
+            kept = records.record(problem.layout, kept, run.point, attempt.mark, fresh, write)
+            status = jnp.where(fresh & (kept.count > problem.layout.most), FULL, status)
         # A refused step is tried again from the same point. A run that ends stays at its last step.
         refused = active & ~attempt.accepted & (status == OK)
         tried = dataclasses.replace(run.point, step=attempt.step, memory=attempt.memory)
@@ -288,6 +317,7 @@ def run(
             jnp.where(sized, jnp.minimum(run.smallest, attempt.size), run.smallest),
             bounded,
             path,
+            kept,
         )
         return after, first & ~good, jnp.where(good, 0, in_a_row + 1)
 
@@ -385,10 +415,8 @@ def save(
 
 
 def with_room(run: Run, room: Sequence[Array]) -> Run:
-    """A run whose large arrays, its saved states and its path, are given."""
-    saved, *path = room
-    run = eqx.tree_at(lambda run: run.saved, run, saved)
-    return eqx.tree_at(lambda run: run.path.large, run, path) if path else run
+    """A run whose large arrays are given."""
+    return eqx.tree_at(lambda run: run.large, run, list(room))
 
 
 def write_row(saved: Array, row: Array, value: Array) -> Array:

@@ -30,6 +30,7 @@ from ...taylor.network import coordinate_wire, initial_wire
 from ...taylor.streams import coordinate
 from ..convergence import Solves, judge
 from ..cut import Cut
+from ..events import Occurrences
 from ..meanings import HYBRID, REAL
 from ..meanings import noise as meanings_of_noise
 from ..rows import only
@@ -37,15 +38,16 @@ from ..trajectory import Trajectory
 from . import integral
 from .adaptive import Pause, beside, ends, resume, start, stretch_of
 from .events import Eventful
-from .hybrid import Hybrids
+from .hybrid import Guarded
 from .methods.checked import curve_of, degree_of
 from .methods.choice import chosen
 from .methods.method import StepMethod
 from .methods.radau.factors import SMALL
 from .methods.taylor import Taylor
 from .options import Options
-from .path import Path, Taken
+from .path import Path, Taken, unpacked_flags
 from .polynomial import value_at
+from .records import Records
 from .runs import Run, Storage
 from .switches import Guards, Switches
 from .system import EventLayout, Point, StepControl, System
@@ -88,8 +90,12 @@ class Simulation:
             for node in self.cut.nodes
             if isinstance(node.atom, Register) and node.atom.dim == self.cut.dim
         }
-        self.hybrids = Hybrids.of(self.cut)
-        self.registers |= self.hybrids.rates()
+        self.guarded = Guarded.of(self.cut, real.events, real.max_events)
+        self.registers |= self.guarded.rates()
+        if real.events and not self.registers:
+            raise CircuitError(
+                "events are found in the steps of a run, and this circuit has no register"
+            )
         # The loops that the state depends on: the state keeps where each of their solves starts.
         self.warm = self.cut.loops_behind(self.registers)
         # Time runs in the precision of the state.
@@ -105,7 +111,7 @@ class Simulation:
             steps = run.steps - run.jumps
             smallest = jnp.where(steps > 0, run.smallest, 0)
             counts = {"steps": steps, "rejected": run.rejected, "smallest_step": smallest}
-            if self.hybrids.atoms:
+            if self._layout_of_events is not None:
                 counts["jumps"] = run.jumps
             point, coefficients, unit = run.point, run.coefficients, run.unit
             centre = jnp.full_like(unit, self.method.centre)
@@ -148,7 +154,28 @@ class Simulation:
             state=pause,
             dense=dense,
             loops=loops,
+            events=self._occurrences(run.records) if self.real.events else {},
         )
+
+    def _occurrences(self, kept: Records) -> dict[str, Occurrences]:
+        """When the events that are watched happened, by name, with the wires there."""
+        layout, begin = self._layout_of_events, self._begin()
+        assert layout is not None
+        here = jnp.arange(layout.most) < kept.count
+        # Derivatives at a row that is not used would be NaN, whatever their weight.
+        times = jnp.where(here, kept.times[:-1], begin.time)
+        states = jnp.where(here[:, None], kept.states[:-1], begin.state)
+        wires = jax.vmap(self._wires)(times, states)
+        fired = jax.vmap(functools.partial(unpacked_flags, count=layout.guards))(kept.fired[:-1])
+        rows = (times, wires.apart(), wires.names)
+        found = {}
+        numbers = self.guarded.numbers(layout)
+        for event, guards in zip(self.real.events, numbers, strict=True):
+            happened = here & jnp.any(fired[:, guards.start : guards.stop], axis=1)
+            order = jnp.argsort(~happened, stable=True)
+            own = only(happened[order], jax.tree.map(operator.itemgetter(order), rows))
+            found[event.name] = Occurrences(own[0], jnp.sum(happened), *own[1:])
+        return found
 
     def switches(self, state: Any) -> Switches | None:
         """When what depends on time alone switches, in a run that goes on from a state."""
@@ -157,7 +184,7 @@ class Simulation:
             return None
         begin = self._begin()
         avals = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in (begin.time, begin.state)]
-        asked = self._field if not self.hybrids.atoms else self._asked
+        asked = self._field if self._layout_of_events is None else self._asked
         program, constants = integral.traced_program(asked, avals)
         guards = Guards.of(program)
         if guards is None:
@@ -194,7 +221,7 @@ class Simulation:
     @functools.cached_property
     def _layout_of_events(self) -> EventLayout | None:
         """What is static of the run's events; None where it has none."""
-        return self.hybrids.layout(self.registers)
+        return self.guarded.layout(self.registers)
 
     @functools.cached_property
     def _plain(self) -> StepMethod:
@@ -227,14 +254,14 @@ class Simulation:
 
     def _watch(self, t: Array, y: Array) -> Array:
         """The guards of all events, flat."""
-        values = self._evaluate(t, y, 0, self.hybrids.guards)
-        flat = [self._at_zero(values[wire], ()).reshape(-1) for wire in self.hybrids.guards]
+        values = self._evaluate(t, y, 0, self.guarded.read)
+        flat = self.guarded.guards(t, lambda wire: self._at_zero(values[wire], ()))
         return jnp.concatenate(flat, dtype=self.dtype)
 
     def _jump(self, t: Array, y: Array) -> Array:
         """What each entry of the state becomes at its event."""
-        values = self._evaluate(t, y, 0, self.hybrids.jumps)
-        found = dict(zip(self.hybrids.atoms, self.hybrids.jumps, strict=True))
+        found = self.guarded.jumps
+        values = self._evaluate(t, y, 0, list(found.values()))
         flat, index = [], 0
         for register in self.registers:
             shape = self.cut.state_shape(register)

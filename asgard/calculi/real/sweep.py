@@ -25,7 +25,7 @@ from ...jaxprs.lane_call import flagged, merge
 from ...jaxprs.lanes import run_in_lanes, spread
 from ...jaxprs.program import Program, trace
 from . import path as paths
-from . import runs
+from . import records, runs
 from .adaptive import at_number, beside, index_of_next, stretch_of
 from .events import Eventful
 from .methods.checked import curve_of
@@ -99,22 +99,24 @@ class Sweep:
     scatter: bool
 
     def run(
-        self, path: Path, flags: Sequence[bool], count: Array, taken: Array, room: list[Array]
+        self, path: Path, flags: Sequence[bool], counts: Sequence[Array], room: list[Array]
     ) -> Cotangents:
-        """The cotangents of the arguments of a run of `taken` steps that saved `count` states.
+        """The cotangents of the arguments of a run.
 
-        `flags` says which leaves of the path have lanes; `room` is zeros of the shapes of the
-        cotangents of times, breakpoints and constants.
+        `counts` says how many states it saved, how many steps it took and, where it watches any,
+        how many events it kept. `flags` says which leaves of the path have lanes; `room` is zeros
+        of the shapes of the cotangents of times, breakpoints and constants.
         """
+        count, taken, *events = counts
         last = taken - 1
         final = jnp.where(count == self.ts.shape[0], last, -1)
 
-        def segment(carry: tuple[Array, Array, Cotangents]) -> tuple[Array, Array, Cotangents]:
-            row, saved, found = carry
+        def segment(carry: tuple[Array, Any, Cotangents]) -> tuple[Array, Any, Cotangents]:
+            row, before, found = carry
             starts, base, length = self._forward(path, flags, row, jnp.max(last))
 
-            def back(carry: tuple[Array, Array, Cotangents]) -> tuple[Array, Array, Cotangents]:
-                index, saved, found = carry
+            def back(carry: tuple[Array, Any, Cotangents]) -> tuple[Array, Any, Cotangents]:
+                index, (saved, *events), found = carry
                 step = base + index
                 point = jax.tree.map(lambda rows: _row(rows, index), starts)
                 size = self._taken(path, flags, step)
@@ -123,13 +125,16 @@ class Sweep:
                 where = since, step <= last, step == final
                 taken = Recorded(point, stretch, size.clipped, stop, *where)
                 found, saved = self._step(taken, saved, found)
+                if events:
+                    found, events[0] = self._with_event(found, taken, events[0])
                 found = self._with_path(found, path, step, step <= last)
-                return index - 1, saved, found
+                return index - 1, (saved, *events), found
 
-            carry = lax.while_loop(lambda carry: carry[0] >= 0, back, (length - 1, saved, found))
+            carry = lax.while_loop(lambda carry: carry[0] >= 0, back, (length - 1, before, found))
             return row - 1, *carry[1:]
 
-        begin = jnp.max(last) >> jnp.max(path.level), count - 1, self._nothing_yet(count, room)
+        before = tuple(number - 1 for number in (count, *events))
+        begin = jnp.max(last) >> jnp.max(path.level), before, self._nothing_yet(count, room)
         return lax.while_loop(lambda carry: carry[0] >= 0, segment, begin)[2]
 
     @property
@@ -401,6 +406,24 @@ class Sweep:
         else:
             slopes = (orders(coefficients) * coefficients)[1:] * curve[:-1]
         return jnp.sum(jnp.real(slopes), axis=(0, 1))
+
+    def _with_event(
+        self, found: Cotangents, step: Recorded, number: Array
+    ) -> tuple[Cotangents, Array]:
+        """With the cotangents of the event of a number, if it is kept at the start of a step; and
+        the number of the one before."""
+        given, mark = self.given.records, step.stretch.mark
+        assert self.problem.layout is not None
+        assert mark is not None
+        kept = records.is_kept(self.problem.layout, mark, step.active)
+        row, point = jnp.clip(number, 0, self.problem.layout.most), found.point
+        names = {"time": given.times, "state": given.states}
+        more = {
+            name: getattr(point, name) + jnp.where(kept, _row_of_lane(rows, row), 0)
+            for name, rows in names.items()
+            if rows is not None
+        }
+        return dataclasses.replace(found, point=dataclasses.replace(point, **more)), number - kept
 
     def _with_path(self, found: Cotangents, path: Path, step: Array, active: Array) -> Cotangents:
         """With the cotangents of the path's row, if a step has one."""

@@ -66,16 +66,26 @@ class EventLayout:
     """What is static of a run's events.
 
     `entries` has the guard of each entry of the state, -1 where there is none. `at_start` says of
-    each guard whether it has an event at the start if it is above zero there.
+    each guard whether it has an event at the start if it is above zero there, `watched` whether the
+    run watches it, and `terminal` whether it ends the run. There is room for `most` events that
+    are watched.
     """
 
     entries: np.ndarray
     at_start: np.ndarray
+    watched: np.ndarray
+    terminal: np.ndarray
+    most: int
 
     @property
     def guards(self) -> int:
         """How many guards there are."""
         return len(self.at_start)
+
+    @property
+    def keeps(self) -> bool:
+        """Whether events are kept."""
+        return bool(np.any(self.watched))
 
 
 class StepControl(eqx.Module):
