@@ -1,6 +1,6 @@
 """Events of runs: what a run watches, and what it saw."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import equinox as eqx
@@ -75,7 +75,7 @@ class Occurrences(Outputs):
     names: dict[str, Shaped[Array, "events ..."]]
 
 
-def checked(events: Sequence[Any]) -> tuple[Event, ...]:
+def checked(events: Any) -> tuple[Event, ...]:
     """Events as a tuple; raises `CircuitError` for what is none, and for names that are not
     distinct."""
     found = (events,) if isinstance(events, Event) else events

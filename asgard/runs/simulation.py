@@ -31,7 +31,7 @@ def simulate(
     dim: str | None = None,
     key: Any = None,
     path: Any = 0,
-    events: Sequence[Event] = (),
+    events: Event | Sequence[Event] = (),
     state: Any = None,
     throw: bool = True,
 ) -> Trajectory:

@@ -1,0 +1,235 @@
+"""Hybrid systems under Real: events to the last digit, exact derivatives across jumps."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import slow
+
+import asgard as ag
+
+METHODS = {
+    "default": ag.Real(max_steps=300, max_events=8),
+    "Tsit5": ag.Real(method=ag.Tsit5(), rtol=1e-10, atol=1e-10, max_steps=300, max_events=8),
+    "Dopri8": ag.Real(method=ag.Dopri8(), rtol=1e-10, atol=1e-10, max_steps=300, max_events=8),
+    "Radau": ag.Real(method=ag.Radau(), rtol=1e-10, atol=1e-10, max_steps=300, max_events=8),
+}
+TIMES = np.linspace(0, 2.2, 6)
+BOUNCE = (ag.Event("height", direction=-1),)
+# Restitution, height at the start, gravity.
+GIVEN = (jnp.asarray(0.8), jnp.asarray(1.0), jnp.asarray(9.81))
+
+
+def ball(restitution, height, gravity):
+    """A ball that bounces; its height and speed."""
+
+    def rule(h, v, restitution, gravity):
+        return v, -gravity + 0 * h, -h, -restitution * v
+
+    states = ag.Register("t", height) @ ag.Reset("t", 0.0)
+    numbers = ag.Id(2) @ ag.Const(restitution) @ ag.Const(gravity)
+    out = (ag.Var("height") @ ag.Id()) >> (ag.Split() @ ag.Split()) >> ag.Permute((0, 2, 1, 3))
+    return (numbers >> ag.Function(rule, 4, 4) >> states >> out).trace(2)
+
+
+def flights(restitution, height, gravity, count=6):
+    """The times of bounces, and the speeds after them."""
+    first = jnp.sqrt(2 * height / gravity)
+    times, speeds = [first], [restitution * gravity * first]
+    for _ in range(count):
+        times.append(times[-1] + 2 * speeds[-1] / gravity)
+        speeds.append(restitution * speeds[-1])
+    return jnp.stack(times), jnp.stack(speeds)
+
+
+def heights(restitution, height, gravity):
+    """The height at `TIMES`."""
+    found = height - gravity * TIMES**2 / 2
+    for time, speed in zip(*flights(restitution, height, gravity), strict=True):
+        since = TIMES - time
+        found = jnp.where(since > 0, speed * since - gravity * since**2 / 2, found)
+    return found
+
+
+def heights_and_bounces(*given):
+    return heights(*given), flights(*given)[0][:3]
+
+
+def simulated(calculus, *given):
+    found = ag.simulate(ball(*given), TIMES, calculus=calculus, events=BOUNCE)
+    return found.outputs[0], found.events["height"].times[:3]
+
+
+def close(found, expected, tolerance):
+    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("name", ["default", slow("Tsit5"), slow("Dopri8"), slow("Radau")])
+def test_a_ball_its_bounces_and_their_derivatives_in_both_modes(name):
+    numbers = (0, 1, 2)
+
+    @jax.jit
+    def run(*given):
+        def results(*given):
+            return simulated(METHODS[name], *given)
+
+        forward, reverse = jax.jacfwd(results, numbers), jax.jacrev(results, numbers)
+        return results(*given), forward(*given), reverse(*given)
+
+    values, forward, reverse = run(*GIVEN)
+    slopes = jax.jacfwd(heights_and_bounces, numbers)(*GIVEN)
+    tolerance = 1e-13 if name == "default" else 1e-10
+    close(values, heights_and_bounces(*GIVEN), tolerance)
+    close(forward, slopes, 100 * tolerance)
+    close(reverse, slopes, 100 * tolerance)
+
+
+@pytest.mark.slow
+def test_second_derivatives_across_bounces():
+    def loss(run):
+        return lambda *given: sum(jnp.sum(x**2) for x in run(*given))
+
+    def found(*given):
+        return simulated(METHODS["default"], *given)
+
+    hessian = jax.jit(jax.jacfwd(jax.grad(loss(found), (0, 1, 2)), (0, 1, 2)))(*GIVEN)
+    exact = jax.hessian(loss(heights_and_bounces), (0, 1, 2))(*GIVEN)
+    close(hessian, exact, 1e-10)
+
+
+def test_each_run_of_a_batch_has_its_own_events_and_gradients():
+    restitutions = jnp.linspace(0.75, 0.9, 4)
+
+    def last(restitution):
+        found = ag.simulate(
+            ball(restitution, *GIVEN[1:]), TIMES, calculus=METHODS["default"], throw=False
+        )
+        return found.outputs[0][-1], found.stats["jumps"]
+
+    run = jax.jit(jax.vmap(jax.value_and_grad(last, has_aux=True)))
+    (values, jumps), slopes = run(restitutions)
+    exact = jax.vmap(jax.value_and_grad(lambda e: heights(e, *GIVEN[1:])[-1]))(restitutions)
+    close((values, slopes), exact, 1e-11)
+    bounces = jax.vmap(lambda e: flights(e, *GIVEN[1:], count=12)[0])(restitutions)
+    np.testing.assert_array_equal(jumps, np.sum(bounces < TIMES[-1], axis=1))
+
+
+def test_a_ball_at_rest_ends_with_a_status_where_it_rests():
+    rest = jnp.sqrt(2 / 9.81) * (1 + 2 * 0.8 / 0.2)
+    found = ag.simulate(ball(*GIVEN), [0.0, 3.0, 6.0], throw=False)
+    assert found.status == ag.Status.zeno
+    np.testing.assert_allclose(found.reached, rest, rtol=1e-12)
+    assert np.isfinite(found.outputs[0][1])
+    assert np.isnan(found.outputs[0][2])
+    with pytest.raises(ag.SimulationError, match=r"zeno at t = 4\.06371"):
+        found.check()
+
+
+def test_dense_output_and_going_on_across_bounces():
+    ball_ = ball(*GIVEN)
+    whole = ag.simulate(ball_, TIMES, calculus=ag.Real(dense=True))
+    np.testing.assert_allclose(whole.evaluate(TIMES)[0], whole.outputs[0], atol=1e-13)
+    first = ag.simulate(ball_, TIMES[:3])
+    second = ag.simulate(ball_, TIMES[2:], state=first.state)
+    np.testing.assert_array_equal(second.outputs[0], whole.outputs[0][2:])
+
+
+def test_a_terminal_event_ends_a_run_which_goes_on_from_there():
+    level = ag.Event(lambda t, wires: wires["height"] - 0.5 * t, name="low", terminal=True)
+    found = ag.simulate(ball(*GIVEN), TIMES, events=level)
+    # 1 - g t² / 2 = t / 2
+    time = (-0.5 + np.sqrt(0.25 + 2 * 9.81)) / 9.81
+    assert found.status == ag.Status.event
+    np.testing.assert_allclose(found.reached, time, rtol=1e-14)
+    assert found.events["low"].count == 1
+    np.testing.assert_array_equal(np.isnan(found.outputs[0]), time < TIMES)
+    rest = ag.simulate(ball(*GIVEN), [found.reached, *TIMES[2:]], state=found.state)
+    np.testing.assert_allclose(rest.outputs[0][1:], heights(*GIVEN)[2:], atol=1e-13)
+
+
+def test_what_is_wrong_with_events_is_said(unchecked):
+    run, given = ag.simulate, ball(*GIVEN)
+    wrong = (
+        (ag.Event("speed"),),
+        (ag.Event("height"), ag.Event("height")),
+        (ag.Event(lambda t, wires: jnp.zeros(2), name="two"),),
+        ("height",),
+    )
+    messages = (r"no wire.*'speed'", "2 events are named", "one real number", "tuple of ag.Event")
+    for events, message in zip(wrong, messages, strict=True):
+        with pytest.raises(ag.CircuitError, match=message):
+            run(given, TIMES, events=events)
+    with pytest.raises(ag.CircuitError, match="direction"):
+        ag.Event("height", direction=2)
+    with pytest.raises(ag.CircuitError, match="Discrete watches no events"):
+        run(ag.Id(), [0, 1], inputs=(1.0,), calculus=ag.Discrete(), events=BOUNCE)
+    full = run(given, TIMES, events=BOUNCE, calculus=ag.Real(max_events=2), throw=False)
+    assert full.status == ag.Status.events
+
+
+def test_a_thermostat_over_a_thousand_cycles():
+    def rule(temperature, heating):
+        return 10.0 + 20.0 * heating - temperature, -temperature
+
+    states = ag.Register("t", 15.0) @ ag.Relay(-21.0, -19.0)
+    out = (ag.Split() @ ag.Split()) >> ag.Permute((0, 2, 1, 3))
+    room = (ag.Function(rule, 2, 2) >> states >> out).trace(2)
+    half = np.log(11 / 9)
+    ts = np.array([0.0, 0.1, 400.0])
+    found = ag.simulate(room, ts)
+    since = (ts[-1] - np.log(15 / 9)) % (2 * half)
+    exact = 10 + 11 * np.exp(-since) if since < half else 30 - 11 * np.exp(half - since)
+    np.testing.assert_allclose(found.outputs[0][-1], exact, atol=1e-10)
+    np.testing.assert_array_equal(found.outputs[1], [1.0, 1.0, float(since > half)])
+    cycles = (ts[-1] - np.log(15 / 9)) // (2 * half)
+    assert found.stats["jumps"] == 2 + 2 * cycles + (since > half)
+
+
+def test_a_clock_samples_at_the_very_times_that_are_saved():
+    held = (ag.Coordinate("t") @ ag.Clock(0.5)) >> ag.SampleHold(-1.0)
+    circuit = held >> ag.Split() >> (ag.Id() @ ag.Register("t"))
+    found = ag.simulate(circuit, np.linspace(0, 2, 9))
+    np.testing.assert_allclose(found.outputs[0], [0, 0, 0.5, 0.5, 1, 1, 1.5, 1.5, 2])
+    np.testing.assert_allclose(found.outputs[1], [0, 0, 0, 0.125, 0.25, 0.5, 0.75, 1.125, 1.5])
+
+    def last(period):
+        circuit = (ag.Coordinate("t") @ ag.Clock(period)) >> ag.SampleHold() >> ag.Register("t")
+        return ag.simulate(circuit, [0.0, 2.2], calculus=ag.Real(max_steps=100)).output[-1]
+
+    # Four whole periods hold 0, p, 2 p, 3 p; the rest of the time 4 p.
+    value, slope = jax.jit(jax.value_and_grad(last))(0.5)
+    np.testing.assert_allclose(value, 6 * 0.25 + 2.0 * 0.2)
+    np.testing.assert_allclose(slope, 12 * 0.5 + 4 * 2.2 - 32 * 0.5, rtol=1e-12)
+
+
+class Spiking(ag.Hybrid):
+    """Leaky neurons that start again from 0 at their threshold 1."""
+
+    current: jax.Array
+    initial: jax.Array
+    dim: str = eqx.field(static=True, default="t")
+    n_in = 0
+
+    def rate(self, v):
+        return self.current - v
+
+    def guard(self, v):
+        return v - 1.0
+
+    def jump(self, v):
+        return 0.0 * v
+
+
+def test_neurons_in_one_wire_spike_each_at_its_own_times():
+    current, ts = jnp.linspace(1.2, 2.0, 5), jnp.array([0.0, 3.0, 10.0])
+    found = ag.simulate(Spiking(current, jnp.zeros(5)), ts)
+    period = jnp.log(current / (current - 1))
+    exact = current * (1 - jnp.exp(-(ts[:, None] % period)))
+    np.testing.assert_allclose(found.output, exact, rtol=1e-11)
+    assert found.stats["jumps"] == jnp.sum(10.0 // period)
+    single = ag.simulate(Spiking(jnp.float32(1.5), jnp.float32(0.0)), ts.astype(jnp.float32))
+    assert single.output.dtype == jnp.float32
+    exact = 1.5 * (1 - np.exp(-(np.array(ts) % np.log(3.0))))
+    np.testing.assert_allclose(single.output, exact, rtol=1e-4)
