@@ -11,6 +11,7 @@ Everything here may have lanes: one more axis at the end.
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -87,7 +88,7 @@ def first_crossing(
     def is_open(now: _Search) -> Array:
         """Whether a crossing that was found is not located yet: to the last digit of its distance,
         as a run keeps what rounding leaves out of the time."""
-        least = eps * jnp.maximum(eps * jnp.abs(time), now.beyond / 2)
+        least = eps * jnp.maximum(eps * jnp.abs(time), now.beyond)
         wide = now.beyond - now.a.distance > least
         return active & now.found & wide & (now.turns < MOST_TURNS)
 
@@ -97,7 +98,7 @@ def first_crossing(
         # No sliver is left for one more interval.
         end = jnp.where(end > size - shortest, size, end)
         middle = now.a.distance + (end - now.a.distance) / 2
-        near, far = _beside_crossing(now)
+        near, far = _beside_crossing(now, eps)
         first, second = (
             jnp.where(now.found, x, jnp.where(now.turns > 0, y, 0))
             for x, y in ((near, middle), (far, end))
@@ -172,17 +173,19 @@ def _largest(point: _End, sides: Array) -> Array:
     return jnp.max(jnp.where(sides, -jnp.inf, point.values), axis=0)
 
 
-def _beside_crossing(now: _Search) -> tuple[Array, Array]:
-    """Two distances between which a line puts the crossing."""
+def _beside_crossing(now: _Search, eps: Any) -> tuple[Array, Array]:
+    """Two distances between which a line puts the crossing, which rounding tells apart."""
     low, high = now.a.distance, now.beyond
     under = _largest(now.a, now.a.sides)
     part = under / (under - now.over)
     part = jnp.where((part >= 0) & (part <= 1), part, 0.5).astype(low.dtype)
     # After a miss, two thirds are certain to be left out.
-    missed = now.narrow >= 1
-    near = jnp.where(missed, 1 / 3, jnp.maximum(part - now.narrow, 0))
-    far = jnp.where(missed, 2 / 3, jnp.minimum(part + now.narrow, 1))
-    return low + near * (high - low), low + far * (high - low)
+    width = high - low
+    missed = (now.narrow >= 1) | (width <= 4 * eps * high)
+    half = jnp.maximum(now.narrow * width, eps * high)
+    near = jnp.where(missed, low + width / 3, jnp.maximum(low + part * width - half, low))
+    far = jnp.where(missed, high - width / 3, jnp.minimum(low + part * width + half, high))
+    return near, far
 
 
 def _closer(now: _Search, near: _End, far: _End) -> _Search:
