@@ -1,6 +1,7 @@
 """A cut circuit as one pure function of what its state atoms hold, its inputs and its coordinate.
 
-That is what calculi with a fixed step iterate. `Contents` holds one array for each state atom.
+That is what calculi with a fixed step iterate. `Contents` holds one array for each cell: a state
+atom has one, or more where its calculus says so.
 `Guesses` says where the solves of loops without registers start: one array for each unknown of the
 loops that every step solves.
 """
@@ -33,8 +34,18 @@ Guesses = tuple[Array, ...]
 
 
 @dataclasses.dataclass(frozen=True)
+class Cell:
+    """What holds one array between steps: `node` is its state atom, and `wire` and `source` carry
+    what it holds and what goes into it."""
+
+    node: Node
+    wire: Wire
+    source: Wire
+
+
+@dataclasses.dataclass(frozen=True)
 class Feeds:
-    """What goes into each state atom, of the shape of its content; and `wires`, all that they read.
+    """What goes into each cell, of the shape of its content; and `wires`, all that they read.
 
     `guesses` are the solutions of the warm loops, from which later solves start; `solves` says how
     the loops were solved on which the feeds depend, None where the circuit has none.
@@ -99,7 +110,7 @@ class Extended:
 
 
 class Pointwise:
-    """What a step reads: `states` are the state atoms along time, in the order of contents.
+    """What a step reads: `cells` are what holds something along time, in the order of contents.
 
     - `cut`: the circuit.
     - `time_dtype`: that of the run's times, which the state's precision replaces where it has one.
@@ -107,16 +118,27 @@ class Pointwise:
       behind the states, or all where it is sampled. A solve starts from the solution of the step
       before.
     - `extended`: the pieces to evaluate in place of the net's own.
+    - `watched`: wires that are read beside what goes into the cells, by `watch`.
     """
 
     def __init__(
-        self, cut: Cut, time_dtype: Any, sampled: bool = False, extended: Extended | None = None
+        self,
+        cut: Cut,
+        time_dtype: Any,
+        sampled: bool = False,
+        extended: Extended | None = None,
+        watched: Sequence[Wire] = (),
     ):
-        self.cut = cut
-        held = {w for piece in cut.net.pieces if _holds(piece, cut.dim) for w in piece.outs}
-        self.states = tuple(node for node in cut.nodes if held.intersection(node.outs))
-        self.read = tuple(dict.fromkeys(wire for node in self.states for wire in node.ins))
-        self.driving = cut.loops_behind(self.read)
+        self.cut, self.watched = cut, tuple(watched)
+        held = [piece for piece in cut.net.pieces if _holds(piece, cut.dim)]
+        self.cells = tuple(
+            Cell(node, piece.outs[0], piece.ins[0])
+            for node in cut.nodes
+            for piece in held
+            if _owner(piece.outs[0]) in node.outs
+        )
+        self.read = tuple(dict.fromkeys(wire for piece in held for wire in piece.ins))
+        self.driving = cut.loops_behind((*self.read, *self.watched))
         self.warm = list(cut.net.loops) if sampled else self.driving
         self.extended = extended or Extended(cut.net.pieces, cut.net.avals, {})
         # A derivative along time is read off series along time, to order 0. Without one, every wire
@@ -124,15 +146,20 @@ class Pointwise:
         self.is_series = any(piece.delay(cut.dim) < 0 for piece in self.extended.pieces)
         orders = {d: order for d, order in cut.orders.items() if self.is_series or d != cut.dim}
         self.frame = Frame(tuple(orders), orders, self.extended.avals)
-        self.shapes = [cut.state_shape(node.outs[0]) for node in self.states]
-        dtypes = [cut.net.avals[node.outs[0]].dtype for node in self.states]
+        self.shapes = [cut.state_shape(cell.wire) for cell in self.cells]
+        dtypes = [cut.net.avals[cell.wire].dtype for cell in self.cells]
         # Time runs in the precision of the state.
         self.dtype = jnp.result_type(*dtypes) if dtypes else time_dtype
         self.time_dtype = jnp.finfo(self.dtype).dtype
 
+    @property
+    def states(self) -> tuple[Node, ...]:
+        """The state atom of each cell."""
+        return tuple(cell.node for cell in self.cells)
+
     def begin(self) -> Contents:
-        """What the state atoms hold at the start."""
-        wires = [node.outs[0] for node in self.states]
+        """What the cells hold at the start."""
+        wires = [cell.wire for cell in self.cells]
         return tuple(self.cut.initial(w).astype(self.cut.net.avals[w].dtype) for w in wires)
 
     def start(self) -> Guesses:
@@ -144,9 +171,20 @@ class Pointwise:
         return self._solves([], {})
 
     def feeds(self, t: Array, contents: Contents, guesses: Guesses) -> Feeds:
-        """What goes into the state atoms at one time."""
+        """What goes into the cells at one time."""
         wanted = (*self.read, *_of_loops(self.driving))
         return self._feeds(self._evaluate(t, contents, guesses, wanted, {}))
+
+    def watch(
+        self, t: Array, contents: Contents, guesses: Guesses, given: Mapping[Any, Array]
+    ) -> tuple[dict[Wire, Array], Solves | None]:
+        """The watched wires at one time, and how the loops were solved behind them and the feeds.
+
+        `given` are the inputs that change from step to step."""
+        wanted = (*self.watched, *_of_loops(self.driving))
+        values = self._evaluate(t, contents, guesses, wanted, given)
+        found: dict[Wire, Array] = {wire: values[wire].array for wire in self.watched}
+        return found, self._solves(self.driving, values)
 
     def outputs(
         self, t: Array, contents: Contents, guesses: Guesses, given: Mapping[Any, Array]
@@ -173,11 +211,10 @@ class Pointwise:
 
     def _feeds(self, values: Mapping[Wire, Value]) -> Feeds:
         found = []
-        for node in self.states:
-            out, value = node.outs[0], values[node.ins[0]]
-            array = promote(value, self.cut.rest[out], self.frame).array
-            array = jnp.broadcast_to(array, self.cut.state_shape(out))
-            found.append(array.astype(self.cut.net.avals[out].dtype))
+        for cell in self.cells:
+            array = promote(values[cell.source], self.cut.rest[cell.wire], self.frame).array
+            array = jnp.broadcast_to(array, self.cut.state_shape(cell.wire))
+            found.append(array.astype(self.cut.net.avals[cell.wire].dtype))
         wires: dict[Wire, Array] = {wire: values[wire].array for wire in self.read}
         solves = self._solves(self.driving, values)
         return Feeds(tuple(found), wires, self._unknowns(values), solves)
@@ -238,10 +275,9 @@ class Pointwise:
         starts = [wire for loop in self.warm for wire in loop.guesses]
         known |= {wire: Value(array) for wire, array in zip(starts, guesses, strict=True)}
         known |= {wire: Value(array) for wire, array in given.items()}
-        for node, array in zip(self.states, contents, strict=True):
-            (out,) = node.outs
-            held = initial_wire(out) if self.is_series else out
-            known[held] = Value(array, self.cut.rest[out])
+        for cell, array in zip(self.cells, contents, strict=True):
+            held = initial_wire(cell.wire) if self.is_series else cell.wire
+            known[held] = Value(array, self.cut.rest[cell.wire])
         values = evaluate(self.extended.pieces, known, list(dict.fromkeys(wanted)), self.frame)
         return {wire: at_zero_along(value, self.cut.dim) for wire, value in values.items()}
 
@@ -267,6 +303,11 @@ class Pointwise:
 def _holds(piece: Piece, dim: str) -> bool:
     """Whether a piece is a state atom along a dimension that holds something."""
     return piece.sign > 0 and piece.dim == dim
+
+
+def _owner(wire: Wire) -> Wire:
+    """The wire of the graph that a cell's wire belongs to, such as 3 for `("side", 3)`."""
+    return wire[1] if isinstance(wire, tuple) else wire
 
 
 def _kind(node: Node) -> str:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Inexact
 
+from ..circuits.atoms.events import Hybrid
 from ..circuits.atoms.registers import Delay, Deregister, Register, Substitution
 from ..circuits.circuit import Circuit
 from ..circuits.fields import check_choice
@@ -25,6 +26,10 @@ MEANINGS: Meanings = {
     Register: register,
     Deregister: lambda node: Piece(node.ins, node.outs, fn=lambda x: (jnp.zeros_like(x),)),
     Delay: lambda node: Piece(node.ins, node.outs, fn=lambda x: (x,)),
+    Hybrid: (
+        "a steady state has no events: put a constant or a Register in its place, or run it over "
+        "times under Real, Stochastic or Discrete"
+    ),
     Substitution: FOR_SERIES,
 }
 

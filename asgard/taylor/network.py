@@ -28,7 +28,8 @@ from .net import Piece, Value, Wire, at_zero
 
 # What a type of atom means: a function from a node to its piece or pieces, or to None where the
 # caller knows what the node drives; or the text of the error to raise, which follows the atom's
-# name.
+# name. One that holds more than its content names each after the wire that it drives, as
+# `("side", wire)`.
 Meaning = Callable[[Node], Piece | Sequence[Piece] | None] | str
 Meanings = Mapping[type[Atom], Meaning]
 
@@ -140,6 +141,9 @@ def network(
         initial = initial_wire(node.outs[0]) if node.outs else None
         if any(initial in piece.reads for piece in found):
             initials[initial] = _initial(node.atom)
+        # What a calculus adds to an atom's own content starts from no type, and from False.
+        others = {piece.initial for piece in found if piece.sign > 0} - {initial}
+        initials |= {wire: Value(jnp.zeros((), bool)) for wire in others if wire is not None}
     pieces, loops, guesses = contract(pieces, graph.names, fixed_point)
     initials |= guesses
     found = _infer(pieces, {**first, **{wire: at_zero(v) for wire, v in initials.items()}})

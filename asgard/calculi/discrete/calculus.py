@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Inexact, Int, Shaped
 
+from ...circuits.atoms.events import Hybrid
 from ...circuits.atoms.registers import Delay, Deregister, Register, Substitution
 from ...circuits.circuit import Circuit
 from ...circuits.fields import as_inexact, check_choice, check_count
@@ -22,12 +23,14 @@ from ...jaxprs.meshes import without_mesh
 from ...jaxprs.recursion import recur
 from ...jaxprs.settings import default_promotion
 from ...taylor.net import Wire
-from ...taylor.network import Meanings, deregister, register
+from ...taylor.network import Meanings, deregister, guard_wire, register
 from ..calculus import Calculus, check_types
 from ..cut import Cut
+from ..hybrids import hybrids
 from ..meanings import FOR_SERIES, noise
 from ..pointwise import Contents, Pointwise, Row
 from ..trajectory import Trajectory
+from .events import sampled, side_wire
 from .lookahead import Lookahead, ahead
 from .parallel import contents_of_all
 
@@ -35,6 +38,7 @@ MEANINGS: Meanings = {
     Register: register,
     Delay: register,
     Deregister: deregister,
+    Hybrid: sampled,
     Substitution: FOR_SERIES,
 }
 
@@ -46,6 +50,8 @@ class Discrete(Calculus):
     calculus of finite differences: e^t becomes 2^n. A deregister is the inverse, the difference to
     the sample after, or that sample under "delay"; an input stays at its last sample. A run is one
     `lax.scan` over samples.
+
+    Events are at samples, and their outcome shows at the next one: `docs/discrete.md` says how.
 
     **Arguments:**
 
@@ -109,9 +115,10 @@ class Discrete(Calculus):
         first = jnp.round(ts[0]).astype(jnp.int32)
         sequence = Sequence(self, circuit, ts, inputs, dim)
         count = self.span + 1
-        start = sequence.begin(first) if state is None else sequence.checked(state)
+        given = sequence.given(first, count)
+        start = sequence.begin(first, given) if state is None else sequence.checked(state)
         # The last sample is read, and not yet summed: the run goes on from there.
-        _, end, rows, kernel = sequence.run(start, count, sequence.given(first, count))
+        _, end, rows, kernel = sequence.run(start, count, given)
         rows, status, stats = rows.judged(ts[0] + jnp.arange(count, dtype=ts.dtype))
         outputs, names = rows.outputs, rows.names
         if ts.shape[0] < count:
@@ -136,7 +143,7 @@ class Discrete(Calculus):
 
 
 class Samplewise(eqx.Module):
-    """What a sequence's state atoms hold before sample `number`; `last` is that as a time.
+    """What a sequence's cells hold before sample `number`; `last` is that as a time.
 
     `guesses` are where the next solves of loops without registers start.
     """
@@ -173,11 +180,37 @@ class Sequence:
         registers = [node for node in self.cut.nodes if isinstance(node.atom, Register)]
         self.summing = {wire for node in registers if self.sums for wire in node.outs}
         ahead = Lookahead(self.cut, self.sums, self.summing, changing)
-        self.pointwise = Pointwise(self.cut, ts.dtype, sampled=True, extended=ahead.extended())
+        self.hybrids = hybrids(self.cut)
+        self.pointwise = Pointwise(
+            self.cut,
+            ts.dtype,
+            sampled=True,
+            extended=ahead.extended(),
+            watched=tuple(map(guard_wire, self.hybrids)),
+        )
         self.inputs_ahead = ahead.inputs(self.pointwise)
 
-    def begin(self, number: Array) -> Samplewise:
-        """The state from which a sequence starts."""
+    def begin(self, number: Array, given: Mapping[Wire, Array]) -> Samplewise:
+        """The state from which a sequence starts, with input wires as `run` takes them.
+
+        A guard is where the coordinate of the sample before puts it, with all else as it is at the
+        first sample.
+        """
+        begin = self._blank(number)
+        if not self.hybrids:
+            return begin
+        before, first = self.time(number - 1), {wire: rows[0] for wire, rows in given.items()}
+        guards, _ = self.pointwise.watch(before, begin.contents, begin.guesses, first)
+        sides = {
+            side_wire(wire): (guards[guard_wire(wire)] > 0) & (not atom.at_start)
+            for wire, atom in self.hybrids.items()
+        }
+        cells = zip(self.pointwise.cells, begin.contents, strict=True)
+        contents = tuple(sides.get(cell.wire, content) for cell, content in cells)
+        return dataclasses.replace(begin, contents=contents)
+
+    def _blank(self, number: Array) -> Samplewise:
+        """A state before a sample, with the initial contents."""
         return Samplewise(self.pointwise.begin(), self.pointwise.start(), number, self.time(number))
 
     def given(self, first: Array, count: int) -> dict[Wire, Array]:
@@ -219,6 +252,12 @@ class Sequence:
                 f"Discrete(parallel=True): {self.cut.loop_names[0]} is a loop that no register "
                 "cuts, which is solved sample by sample"
             )
+        for atom in self.hybrids.values():
+            raise CircuitError(
+                f"Discrete(parallel=True) runs circuits that are linear in what their registers "
+                f"hold; {brief(atom)} jumps at events",
+                atoms=[atom],
+            )
         wires, numbers = list(given), start.number + jnp.arange(count, dtype=jnp.int32)
 
         def sample(contents: Contents, row: tuple[Array, list[Array]]) -> tuple[Contents, Row]:
@@ -247,14 +286,14 @@ class Sequence:
 
     def checked(self, state: Any) -> Samplewise:
         """A state as one of this circuit's."""
-        check_types(state, self.begin(jnp.zeros((), jnp.int32)), "contents", "guesses")
+        check_types(state, self._blank(jnp.zeros((), jnp.int32)), "contents", "guesses")
         return state
 
     def _after(self, contents: Contents, sources: Contents) -> Contents:
-        """What the state atoms hold at the next sample."""
+        """What the cells hold at the next sample."""
         return tuple(
-            content + source if node.outs[0] in self.summing else source
-            for node, content, source in zip(self.pointwise.states, contents, sources, strict=True)
+            content + source if cell.wire in self.summing else source
+            for cell, content, source in zip(self.pointwise.cells, contents, sources, strict=True)
         )
 
 
@@ -288,13 +327,13 @@ def _compiled(
 ) -> tuple[Any, Samplewise]:
     ts = jnp.zeros(1, jnp.result_type(float))
     sequence = Sequence(discrete, circuit, ts, tuple(map(Samples, inputs)), None)
-    begin = sequence.begin(jnp.zeros((), jnp.int32))
-    start = begin if state is None else sequence.checked(state)
     if sequence.inputs_ahead:
         raise CircuitError(
             "a deregister reads its input a sample ahead, which the end of a chunk does not have: "
             "run the whole sequence by simulate, or take x - delay(x), the backward difference"
         )
     given: dict[Wire, Array] = dict(zip(sequence.cut.graph.inputs, inputs, strict=True))
+    first = jnp.zeros((), jnp.int32)
+    start = sequence.begin(first, given) if state is None else sequence.checked(state)
     end, _, rows, _ = sequence.run(start, len(inputs[0]), given)
     return rows.outputs[0] if len(rows.outputs) == 1 else rows.outputs, end

@@ -58,7 +58,7 @@ class Lookahead:
     def inputs(self, pointwise: Pointwise) -> list[tuple[Wire, int]]:
         """The inputs of later samples that a sample reads, and how many samples later."""
         wanted = [*pointwise.read, *self.cut.shown]
-        known = {*self.cut.known, *(node.outs[0] for node in pointwise.states)}
+        known = {*self.cut.known, *(cell.wire for cell in pointwise.cells)}
         pieces = needed(pointwise.extended.pieces, dict.fromkeys(known), wanted)
         reads = {wire for piece in pieces for wire in piece.reads}
         return [(w, k) for w in self.changing for k in self.copies if ahead(w, k) in reads]

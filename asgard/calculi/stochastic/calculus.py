@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Inexact, UInt
 
+from ...circuits.atoms.events import Hybrid
 from ...circuits.atoms.registers import (
     Deregister,
     JumpRegister,
@@ -22,7 +23,7 @@ from ...circuits.fields import as_inexact, as_reals, check_choice, check_count
 from ...errors import CircuitError
 from ...fixed_points.options import FixedPoint, check_fixed_point
 from ...jaxprs.concrete import is_concrete
-from ...taylor.network import Meanings, register
+from ...taylor.network import Meanings, hybrid, register
 from ..calculus import Calculus, check_types
 from ..convergence import facts
 from ..cut import Cut
@@ -32,6 +33,7 @@ from ..rows import chosen
 from ..trajectory import Trajectory
 from .correlation import Correlation, as_correlation
 from .draws import Draws
+from .events import Events
 from .failures import broken, status, unsolved_paths
 from .methods import METHODS, StochasticMethod, as_method
 from .noise import MOST_HALVINGS, Numbers, Words, key_words
@@ -50,6 +52,7 @@ MEANINGS: Meanings = {
     Register: register,
     StochasticRegister: register,
     JumpRegister: register,
+    Hybrid: hybrid,
     Deregister: "it has no meaning under Stochastic: a path with noise has no derivative",
     Substitution: FOR_SERIES,
     **unit_delay("Stochastic"),
@@ -192,7 +195,9 @@ class Stochastic(Calculus):
             fixed_point=self.fixed_point,
             held_at=lambda t: t + 4 * jnp.finfo(t.dtype).eps * longest.astype(t.dtype),
         )
-        pointwise = Pointwise(cut, ts.dtype)
+        beside = 4 * jnp.finfo(ts.dtype).eps * jnp.where(longest > 0, longest, 1)
+        events = Events(cut, jnp.where(ts[-1] < ts[0], -beside, beside))
+        pointwise = Pointwise(cut, ts.dtype, watched=(*events.guards, *events.jumps))
         equation = Equation(pointwise, NONE if self.noise.off else self.correlation)
         self.method.check(equation, self.commutative)
         if self.halvings and equation.jumps.atoms:
@@ -204,7 +209,8 @@ class Stochastic(Calculus):
         if numbers is None and (drawn or equation.jumps.atoms):
             raise CircuitError("Stochastic draws random numbers: give key=jax.random.key(0)")
         handed = self._handed(equation, steps)
-        return Tile(equation, Draws(equation, self.method, self.halvings, numbers, handed), steps)
+        draws = Draws(equation, self.method, self.halvings, numbers, handed)
+        return Tile(equation, draws, steps, events)
 
     def simulate(
         self, circuit: Circuit, ts: Array, inputs: tuple[Any, ...], dim: str | None, state: Any
@@ -287,13 +293,13 @@ class OnePath(Calculus):
 
 def continued(tile: Tile, state: Any, paths: int) -> Paths:
     """A state as one of this run's, with so many paths."""
-    begin = tile.begin(jnp.zeros(()), paths)
+    begin = tile.blank(jnp.zeros(()), paths)
     if isinstance(state, Paths) and state.good.shape[0] != paths:
         raise CircuitError(
             f"the state must be that of an earlier run of as many paths: it has "
             f"{state.good.shape[0]}, and {paths} are to run"
         )
-    check_types(state, begin, "contents", "guesses", "solves")
+    check_types(state, begin, "contents", "sides", "guesses", "solves")
     solves = begin.solves
     if solves is not None and state.solves is not None:
         # Only of paths that have ended it is kept how.

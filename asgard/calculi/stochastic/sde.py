@@ -1,7 +1,7 @@
 """A cut circuit as a stochastic differential equation, for one path.
 
-Every state atom holds one part of the state. What goes into a register is its drift; what goes into
-a stochastic register is multiplied by the increment of its noise, component by component; what goes
+Every state atom holds one part of the state. What goes into a register is its drift, and so is the
+rate of a hybrid atom, whose jumps come after a step (`events`); what goes into a stochastic register is multiplied by the increment of its noise, component by component; what goes
 into a jump register, by the sum of the jumps of a step.
 """
 
@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from ...circuits.atoms.events import Hybrid
 from ...circuits.atoms.registers import JumpRegister, Register, StochasticRegister
 from ...circuits.terms import brief
 from ...errors import CircuitError
@@ -170,7 +171,7 @@ class Stage:
             increments = self.equation.correlation.mixed(factor, increments)
         found = []
         for node, value in zip(self.equation.pointwise.states, self.feeds.values, strict=True):
-            if isinstance(node.atom, Register) and length is not None:
+            if isinstance(node.atom, Register | Hybrid) and length is not None:
                 found.append(value * jnp.asarray(length).astype(value.dtype))
             elif isinstance(node.atom, StochasticRegister) and increments is not None:
                 found.append(value * increments[node.atom.noise].astype(value.dtype))

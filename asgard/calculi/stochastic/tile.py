@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, Int, Shaped
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from ...errors import CircuitError
 from ...jaxprs import fences
@@ -23,6 +23,7 @@ from ..convergence import Solves, worst
 from ..pointwise import Contents, Guesses
 from ..rows import chosen, finite, only
 from .draws import Drawn, Draws
+from .events import Events, Sides
 from .sde import After, Equation
 from .survivors import of_survivors
 
@@ -33,8 +34,8 @@ _AHEAD = 64
 class Paths(eqx.Module):
     """Where the paths of a tile stand.
 
-    - `contents`: what the state atoms hold; `guesses`: where the next solves of loops without
-      registers start.
+    - `contents`: what the state atoms hold; `sides`: for each guard of events, whether it was left
+      above zero; `guesses`: where the next solves of loops without registers start.
     - `solves`: how these went: of a path that ended at one, the solves of that step, else the worst
       so far; None where there are no loops.
     - `good`: how many steps each path has taken with finite values. A path that has taken fewer
@@ -45,6 +46,7 @@ class Paths(eqx.Module):
     """
 
     contents: tuple[Shaped[Array, "paths ..."], ...]
+    sides: tuple[Bool[Array, "paths ..."], ...]
     guesses: tuple[Shaped[Array, "paths ..."], ...]
     solves: Solves | None
     good: Int[Array, " paths"]
@@ -101,16 +103,28 @@ class Tile:
     equation: Equation
     draws: Draws
     steps: Steps
+    events: Events
 
     def begin(self, start: Array, paths: int) -> Paths:
-        """The initial contents, the same for so many paths."""
+        """What so many paths start from, at the time `start`: all from the same."""
+        if not self.events.atoms:
+            return self.blank(start, paths)
         pointwise = self.equation.pointwise
-        contents, guesses, solves = jax.tree.map(
+        first = self.events.start(pointwise, start.astype(pointwise.time_dtype))
+        return self._alike(start, paths, first.contents, first.sides)
+
+    def blank(self, start: Array, paths: int) -> Paths:
+        """The same, but for events at the very start."""
+        return self._alike(start, paths, self.equation.pointwise.begin(), self.events.blank())
+
+    def _alike(self, start: Array, paths: int, contents: Contents, sides: Sides) -> Paths:
+        pointwise = self.equation.pointwise
+        rows = jax.tree.map(
             lambda part: jnp.broadcast_to(part, (paths, *part.shape)),
-            (pointwise.begin(), pointwise.start(), pointwise.unsolved()),
+            (contents, sides, pointwise.start(), pointwise.unsolved()),
         )
         none, zero = jnp.zeros(paths, jnp.int32), jnp.zeros((), jnp.int32)
-        return Paths(contents, guesses, solves, none, none, zero, zero, start)
+        return Paths(*rows, none, none, zero, zero, start)
 
     def run(self, ts: Array, start: Paths) -> tuple[Paths, Any]:
         """The paths at the last time, and outputs and named wires at all, `[times, paths, …]`.
@@ -136,7 +150,7 @@ class Tile:
     def step(self, t: Array, h: Array, paths: Paths, drawn: Drawn) -> Paths:
         """One step of every path from t; one that has ended stays as it was."""
 
-        def one(contents: Contents, guesses: Guesses, drawn: Drawn) -> Any:
+        def one(contents: Contents, guesses: Guesses, sides: Sides, drawn: Drawn) -> Any:
             first = self.equation.at(t, contents, guesses)
             after = self.draws.method.step(first, h, self.draws.scaled(drawn, h))
             _check_after(self.draws.method, after, contents)
@@ -144,23 +158,30 @@ class Tile:
             if drawn.jumps:
                 gained = self.equation.jumps.gained(first.feeds, h, drawn.jumps)
                 moved = tuple(part + gained.get(i, 0) for i, part in enumerate(moved))
-            return moved, first.feeds.guesses, after.solves
+            if not sides:
+                return moved, first.feeds.guesses, sides, after.solves
+            found = self.events.after(first.equation.pointwise, t + h, moved, guesses, sides)
+            solves = worst(after.solves, found.solves)
+            return found.contents, first.feeds.guesses, found.sides, solves
 
         alive = paths.alive
 
         def survive(found: Any) -> Array:
-            contents, _, solves = found
+            contents, _, _, solves = found
             return _sound(contents, solves, len(alive))
 
-        after, guesses, solves = self._of_survivors(one, paths, (drawn,), survive)
+        found = self._of_survivors(one, paths, (paths.sides, drawn), survive)
+        after, guesses, sides, solves = found
         contents = chosen(alive, after, paths.contents)
         guesses = chosen(alive, guesses, paths.guesses)
+        sides = chosen(alive, sides, paths.sides)
         solves = _judged(alive, solves, paths.solves)
         # Read off what is kept: read off `after`, XLA would compute that, noise and all, once more.
         good = paths.good + (alive & _sound(contents, solves, len(alive)))
         return dataclasses.replace(
             paths,
             contents=contents,
+            sides=sides,
             guesses=guesses,
             solves=solves,
             good=good,
