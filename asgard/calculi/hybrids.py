@@ -16,7 +16,7 @@ def hybrids(cut: Cut) -> dict[Wire, Hybrid]:
 
     Raises `CircuitError` where their types do not fit.
     """
-    found = {
+    found: dict[Wire, Hybrid] = {
         node.outs[0]: node.atom
         for node in cut.nodes
         if isinstance(node.atom, Hybrid) and node.atom.dim == cut.dim

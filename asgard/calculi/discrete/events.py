@@ -32,9 +32,7 @@ def sampled(node: Node) -> Sequence[Piece]:
     rate, guard, jump, side = rate_wire(out), guard_wire(out), jump_wire(out), side_wire(out)
     left, following = ("left", out), ("following", out)
 
-    def after(
-        content: Array, rate: Array, guard: Array, jump: Array, side: Array
-    ) -> tuple[Array]:
+    def after(content: Array, rate: Array, guard: Array, jump: Array, side: Array) -> tuple[Array]:
         return (jumped(_above(guard) & ~side, jump, content + rate, guard),)
 
     def after_side(

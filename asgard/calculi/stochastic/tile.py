@@ -119,12 +119,12 @@ class Tile:
 
     def _alike(self, start: Array, paths: int, contents: Contents, sides: Sides) -> Paths:
         pointwise = self.equation.pointwise
-        rows = jax.tree.map(
+        contents, sides, guesses, solves = jax.tree.map(
             lambda part: jnp.broadcast_to(part, (paths, *part.shape)),
             (contents, sides, pointwise.start(), pointwise.unsolved()),
         )
         none, zero = jnp.zeros(paths, jnp.int32), jnp.zeros((), jnp.int32)
-        return Paths(*rows, none, none, zero, zero, start)
+        return Paths(contents, sides, guesses, solves, none, none, zero, zero, start)
 
     def run(self, ts: Array, start: Paths) -> tuple[Paths, Any]:
         """The paths at the last time, and outputs and named wires at all, `[times, paths, …]`.
