@@ -11,7 +11,10 @@ from ..circuits.atoms.registers import (
 )
 from ..taylor.network import Meaning, Meanings, constant, deregister, given, hybrid, register
 
-EVENTS = "its events belong to compiled runs whose time is its dimension: use simulate"
+EVENTS = (
+    "it jumps at events, which belong to runs along its dimension: use simulate or ensemble with "
+    "that dim as time, and under Real not jax.disable_jit"
+)
 FOR_SERIES = "it composes power series, so it is for series only, not for simulate"
 
 

@@ -16,6 +16,8 @@ from jaxtyping import Array
 
 from ...circuits.atoms.events import Hybrid
 from ...circuits.graph import Node
+from ...circuits.terms import brief
+from ...errors import CircuitError
 from ...taylor.net import Piece, Wire
 from ...taylor.network import call, guard_wire, hybrid, initial_wire, jump_wire, rate_wire
 from ..hybrids import jumped
@@ -33,6 +35,7 @@ def sampled(node: Node) -> Sequence[Piece]:
     left, following = ("left", out), ("following", out)
 
     def after(content: Array, rate: Array, guard: Array, jump: Array, side: Array) -> tuple[Array]:
+        _check(atom, content, rate)
         return (jumped(_above(guard) & ~side, jump, content + rate, guard),)
 
     def after_side(
@@ -58,3 +61,15 @@ def sampled(node: Node) -> Sequence[Piece]:
 def _above(guard: Array) -> Array:
     """Whether a guard is above zero; a complex one is refused once all types are known."""
     return jnp.real(guard) > 0
+
+
+def _check(atom: Hybrid, content: Array, rate: Array) -> None:
+    """Raises where a content and its rate have no common shape."""
+    try:
+        jnp.broadcast_shapes(content.shape, rate.shape)
+    except ValueError as error:
+        raise CircuitError(
+            f"{brief(atom)}: its initial content has shape {content.shape}, but what it reads has "
+            f"{rate.shape}",
+            atoms=[atom],
+        ) from error

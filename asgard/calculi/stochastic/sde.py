@@ -1,9 +1,9 @@
 """A cut circuit as a stochastic differential equation, for one path.
 
 Every state atom holds one part of the state. What goes into a register is its drift, and so is the
-rate of a hybrid atom, whose jumps come after a step (`events`). What goes into a stochastic register
-is multiplied by the increment of its noise, component by component; what goes into a jump register,
-by the sum of the jumps of a step.
+rate of a hybrid atom, whose jumps come after a step (`events`). What goes into a stochastic
+register is multiplied by the increment of its noise, component by component; what goes into a jump
+register, by the sum of the jumps of a step.
 """
 
 import dataclasses

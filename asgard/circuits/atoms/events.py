@@ -16,7 +16,7 @@ from ...errors import CircuitError
 from ...jaxprs.concrete import is_concrete
 from ..circuit import Atom
 from ..constraints import Constraint, Number
-from ..fields import as_number, check_name, number_text
+from ..fields import as_number, as_reals, check_name, number_text
 from .registers import State
 
 
@@ -161,7 +161,16 @@ class Relay(Hybrid):
     at_start = True
 
     def __check_init__(self):
-        low, high = (_plain(bound) for bound in (self.low, self.high))
+        low, high = (_real("Relay", name, getattr(self, name)) for name in ("low", "high"))
+        for name in ("off", "on"):
+            _real("Relay", name, getattr(self, name))
+        try:
+            np.broadcast_shapes(np.shape(low), np.shape(high))
+        except ValueError as error:
+            raise CircuitError(
+                f"Relay: low has the shape {np.shape(low)}, which does not fit that of high, "
+                f"{np.shape(high)}"
+            ) from error
         if is_concrete(low, high) and not np.all(np.asarray(low) <= np.asarray(high)):
             raise CircuitError(f"Relay: low must not be above high, but {low} > {high}")
 
@@ -204,8 +213,8 @@ class Pulse(Atom):
 
     def __check_init__(self):
         check_name("Pulse", "dimension", self.dim)
-        _check_period("Pulse", self.period)
-        duty = _plain(self.duty)
+        _check_period("Pulse", self.period, self.phase)
+        duty = _real("Pulse", "duty", self.duty)
         if is_concrete(duty) and not np.all((np.asarray(duty) >= 0) & (np.asarray(duty) <= 1)):
             raise CircuitError(f"Pulse: duty must be from 0 to 1, not {duty}")
 
@@ -235,7 +244,7 @@ class Clock(Atom):
 
     def __check_init__(self):
         check_name("Clock", "dimension", self.dim)
-        _check_period("Clock", self.period)
+        _check_period("Clock", self.period, self.phase)
 
     @property
     def coordinates(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -254,13 +263,18 @@ def _pulse(time: Any, period: Any, duty: Any, phase: Any) -> Any:
     return jnp.where(turns - jnp.floor(turns) < duty, 1.0, 0.0)
 
 
-def _check_period(owner: str, period: Any) -> None:
-    """Raises where a period is known and not above 0."""
-    known = _plain(period)
+def _check_period(owner: str, period: Any, phase: Any) -> None:
+    """Raises where a period is known and not above 0, or a phase and not finite."""
+    known = _real(owner, "period", period)
     if is_concrete(known) and not np.all((np.asarray(known) > 0) & np.isfinite(known)):
         raise CircuitError(f"{owner}: period must be above 0 and finite, not {known}")
+    known = _real(owner, "phase", phase)
+    if is_concrete(known) and not np.all(np.isfinite(known)):
+        raise CircuitError(f"{owner}: phase must be finite, not {known}")
 
 
-def _plain(number: Any) -> Any:
-    """A number without its constraint."""
-    return number.value if isinstance(number, Constraint) else number
+def _real(owner: str, name: str, number: Any) -> Any:
+    """A number without its constraint; raises `CircuitError` where it is not real."""
+    plain = number.value if isinstance(number, Constraint) else number
+    as_reals(f"{owner}: {name}", plain)
+    return plain
