@@ -29,7 +29,8 @@ class Hybrid(State):
     reads the values just before it.
 
     Under `Real`, events are located to the last digit of time. Under `Stochastic` they happen at
-    the end of the step in which the guard changes sign, under `Discrete` at the sample.
+    the end of the step in which the guard changes sign. Under `Discrete` they happen at samples,
+    and the content after one shows at the next sample, as a register's does.
 
     ```python
     class Spike(ag.Hybrid):  # a leaky neuron that starts again from 0 at its threshold
