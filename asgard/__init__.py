@@ -83,9 +83,13 @@ from .language.equations.equations import equations
 from .language.equations.writing import to_equations, to_latex
 from .language.functions.block import circuit
 from .language.functions.states import (
+    counter,
     delay,
     jump_register,
     register,
+    relay,
+    reset,
+    sample_hold,
     stochastic_register,
     unknown,
 )

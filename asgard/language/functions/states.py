@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec
 
 import jax
 
+from ...circuits.atoms.events import Counter, Relay, Reset, SampleHold
 from ...circuits.atoms.registers import Delay, JumpRegister, Register, StochasticRegister
 from ...circuits.atoms.unknown import Unknown
 from ...circuits.circuit import Atom
@@ -64,3 +65,7 @@ stochastic_register = _open_form("stochastic_register", StochasticRegister)
 jump_register = _open_form("jump_register", JumpRegister)
 delay = _open_form("delay", Delay)
 unknown = _open_form("unknown", Unknown)
+reset = _open_form("reset", Reset)
+relay = _open_form("relay", Relay)
+sample_hold = _open_form("sample_hold", SampleHold)
+counter = _open_form("counter", Counter)
