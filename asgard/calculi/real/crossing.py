@@ -104,12 +104,13 @@ def first_crossing(
             for x, y in ((near, middle), (far, end))
         )
         found, slopes = lax.map(values, jnp.stack([first, second]))
-        points = [_End(x, found[k], slopes[k], found[k] > 0) for k, x in enumerate((first, second))]
-        begun = dataclasses.replace(
-            now, a=_End(first, points[0].values, points[0].slopes, sides), turns=now.turns + 1
+        one, other = (
+            _End(x, found[k], slopes[k], found[k] > 0) for k, x in enumerate((first, second))
         )
-        scanned = _scanned(now, *points, shortest)
-        closer = _closer(now, *points)
+        begun = dataclasses.replace(
+            now, a=dataclasses.replace(one, sides=sides), turns=now.turns + 1
+        )
+        scanned, closer = _scanned(now, one, other, shortest), _closer(now, one, other)
         scanning, open_ = is_scanning(now), is_open(now)
         steps = (now.turns == 0, begun), (scanning, scanned), (open_, closer)
         for chosen, after in steps[::-1]:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import cast
 
 import jax.numpy as jnp
@@ -11,12 +11,12 @@ from jaxtyping import Array
 
 from ...circuits.atoms.events import Hybrid
 from ...circuits.atoms.functions import Function
-from ...circuits.terms import brief
 from ...errors import CircuitError
 from ...taylor.net import Wire
 from ...taylor.network import call, guard_wire, jump_wire, rate_wire
 from ..cut import Cut
 from ..events import Event
+from ..hybrids import hybrids
 from .system import EventLayout
 
 
@@ -34,10 +34,7 @@ class Guarded:
     def of(cls, cut: Cut, events: tuple[Event, ...], most: int) -> "Guarded":
         """Those of a cut circuit; raises `CircuitError` where their types do not fit, or an event
         names no wire."""
-        nodes = (node for node in cut.nodes if isinstance(node.atom, Hybrid))
-        atoms = {n.outs[0]: n.atom for n in nodes if n.atom.dim == cut.dim}
-        for wire, atom in atoms.items():
-            _check(cut, wire, atom)
+        atoms = hybrids(cut)
         for event in events:
             if event.wire is not None and event.wire not in cut.named:
                 known = ", ".join(cut.named) or "none"
@@ -74,7 +71,7 @@ class Guarded:
             found += [watched * side for side in _sides(event)]
         return found
 
-    def layout(self, registers: Mapping[Wire, Wire]) -> EventLayout | None:
+    def layout(self, registers: Iterable[Wire]) -> EventLayout | None:
         """What is static of them, for a flat state of some registers; None where there are none."""
         if not self.atoms and not self.events:
             return None
@@ -127,28 +124,3 @@ def _watched(
             f"{list(found.shape)}; give a function that returns one"
         )
     return found.reshape(-1)
-
-
-def _check(cut: Cut, wire: Wire, atom: Hybrid) -> None:
-    """Raises where a content is not real, or its guard or jump has another shape."""
-    content = cut.net.avals[wire]
-    if cut.rest[wire]:
-        raise CircuitError(
-            f"{brief(atom)}: the content also depends on {', '.join(cut.rest[wire])}; events are "
-            "those of one time",
-            atoms=[atom],
-        )
-    for name, other in (("guard", guard_wire(wire)), ("jump", jump_wire(wire))):
-        found = cut.net.avals[other]
-        if any(jnp.issubdtype(x.dtype, jnp.complexfloating) for x in (content, found)):
-            raise CircuitError(f"{brief(atom)}: events are those of real wires", atoms=[atom])
-        shape = np.broadcast_shapes(found.shape, (1,) * len(content.shape))
-        fits = len(shape) == len(content.shape) and all(
-            size in (1, whole) for size, whole in zip(shape, content.shape, strict=True)
-        )
-        if not fits:
-            raise CircuitError(
-                f"{brief(atom)}: its {name} has the shape {found.shape}, which does not fit its "
-                f"content's, {content.shape}",
-                atoms=[atom],
-            )

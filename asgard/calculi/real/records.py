@@ -22,40 +22,46 @@ class Records(eqx.Module):
     states: Any  # [events + 1, state, *lanes]
     fired: Any  # [events + 1, numbers, *lanes]
     count: Int[Array, "*lanes"]
+    layout: EventLayout = eqx.field(static=True)
+
+    @classmethod
+    def blank(cls, layout: EventLayout, begin: Point) -> "Records":
+        """Nothing yet, of the types of a run's arrays."""
+        rows, lanes, dtype = layout.most + 1, begin.time.shape, begin.time.dtype
+        flags = packed_flags(jnp.zeros((layout.guards, *lanes), bool), dtype)
+        return cls(
+            jnp.zeros((rows, *lanes), dtype),
+            jnp.zeros((rows, *begin.state.shape), begin.state.dtype),
+            jnp.zeros((rows, *flags.shape), dtype),
+            jnp.zeros(lanes, jnp.int32),
+            layout,
+        )
 
     @property
     def large(self) -> list[Any]:
         """Its arrays."""
         return [self.times, self.states, self.fired]
 
+    @property
+    def is_full(self) -> Array:
+        """Whether more events have happened than there is room for."""
+        return self.count > self.layout.most
 
-def blank(layout: EventLayout, begin: Point) -> Records:
-    """Nothing yet, of the types of a run's arrays."""
-    rows, lanes, dtype = layout.most + 1, begin.time.shape, begin.time.dtype
-    flags = packed_flags(jnp.zeros((layout.guards, *lanes), bool), dtype)
-    return Records(
-        jnp.zeros((rows, *lanes), dtype),
-        jnp.zeros((rows, *begin.state.shape), begin.state.dtype),
-        jnp.zeros((rows, *flags.shape), dtype),
-        jnp.zeros(lanes, jnp.int32),
-    )
+    def with_step(self, point: Point, mark: Mark | None, good: Array, write: Write) -> "Records":
+        """With the events at the start of a good step; those past the last row are left out."""
+        assert mark is not None
+        kept = is_kept(self.layout, mark, good)
+        row = jnp.where(kept & (self.count < self.layout.most), self.count, self.layout.most)
+        return Records(
+            write(self.times, row, point.time),
+            write(self.states, row, point.state),
+            write(self.fired, row, packed_flags(mark.fired, point.time.dtype)),
+            self.count + kept,
+            self.layout,
+        )
 
 
 def is_kept(layout: EventLayout, mark: Mark, good: Array) -> Array:
     """Whether a good step is a jump at an event that is watched."""
     watched = layout.watched.reshape(-1, *(1,) * good.ndim)
     return good & (mark.kind == JUMP) & jnp.any(mark.fired & watched, axis=0)
-
-
-def record(
-    layout: EventLayout, records: Records, point: Point, mark: Mark, good: Array, write: Write
-) -> Records:
-    """With the events at the start of a good step; those past the last row are left out."""
-    kept = is_kept(layout, mark, good)
-    row = jnp.where(kept & (records.count < layout.most), records.count, layout.most)
-    return Records(
-        write(records.times, row, point.time),
-        write(records.states, row, point.state),
-        write(records.fired, row, packed_flags(mark.fired, point.time.dtype)),
-        records.count + kept,
-    )

@@ -15,7 +15,7 @@ from jaxtyping import Array
 
 from ...jaxprs.bounded_loop import bounded_while
 from . import path as paths
-from . import records, runs
+from . import runs
 from .adaptive import advance, at_number, covered, stretch_of
 from .events import Eventful
 from .methods.checked import curve_of
@@ -93,8 +93,7 @@ def retake(
             kept = paths.add_point(kept, run.point, run.steps, active, write)
         events = run.records
         if events is not None:
-            mark = step.stretch.mark
-            events = records.record(problem.layout, events, run.point, mark, active, write)
+            events = events.with_step(run.point, step.stretch.mark, active, write)
         leaves = active & (number < count)
         point = jax.tree.map(lambda new, old: jnp.where(leaves, new, old), end, run.point)
         return dataclasses.replace(
@@ -163,8 +162,7 @@ def replay(problem: Problem, arguments: Arguments, path: Path, taken: Array) -> 
             kept = paths.add_point(kept, point, run.steps, ~repeated, _put)
         events = run.records
         if events is not None:
-            mark = step.stretch.mark
-            events = records.record(problem.layout, events, point, mark, ~repeated, _put)
+            events = events.with_step(point, step.stretch.mark, ~repeated, _put)
         leaves = ~stays & (number < count)
         after = dataclasses.replace(
             run,

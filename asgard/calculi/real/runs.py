@@ -19,7 +19,6 @@ from ...jaxprs.primitives import traits
 from ...jaxprs.program import Program
 from ...jaxprs.sparsity import Pattern
 from . import path as paths
-from . import records
 from .adaptive import Step, at_number, covered, reach_of, take_step
 from .methods.checked import polynomial_of, start_of
 from .methods.method import (
@@ -34,6 +33,7 @@ from .methods.method import (
     StepMethod,
 )
 from .polynomial import value_at
+from .records import Records
 from .system import EventLayout, Point, StepControl, System
 
 # A field of more equations is evaluated in a loop.
@@ -65,7 +65,7 @@ class Run(eqx.Module):
     smallest: Float[Array, "*lanes"]
     bounded: Int[Array, "*lanes"]
     path: Any  # a Path where it is asked for, else None
-    records: Any = None  # Records where events are watched, else None
+    records: Records | None = None  # where events are watched
 
     @property
     def large(self) -> list[Any]:
@@ -229,7 +229,8 @@ def blank(problem: Problem, ts: Array, begin: Point) -> Run:
         path = paths.blank(problem.rows, problem.max_steps, begin, problem.guards)
     unit, ok = jnp.ones(lanes, ts.dtype), zero + OK
     counts = (zero, ok, zero, zero, zero)
-    kept = records.blank(problem.layout, begin) if problem.keeps_events else None
+    layout = problem.layout
+    kept = None if layout is None or not layout.keeps else Records.blank(layout, begin)
     return Run(begin, coefficients, unit, saved, *counts, infinite, zero, path, kept)
 
 
@@ -298,8 +299,8 @@ def run(
         status = jnp.where(good & more & (end != OK), end, status).astype(jnp.int32)
         kept = run.records
         if kept is not None:
-            kept = records.record(problem.layout, kept, run.point, attempt.mark, fresh, write)
-            status = jnp.where(fresh & (kept.count > problem.layout.most), FULL, status)
+            kept = kept.with_step(run.point, attempt.mark, fresh, write)
+            status = jnp.where(fresh & kept.is_full, FULL, status)
         # A refused step is tried again from the same point. A run that ends stays at its last step.
         refused = active & ~attempt.accepted & (status == OK)
         tried = dataclasses.replace(run.point, step=attempt.step, memory=attempt.memory)

@@ -103,10 +103,10 @@ class Simulation:
 
     def trajectory(self, state: Any, switches: Switches | None, storage: Storage) -> Trajectory:
         """Runs from the state of an earlier trajectory, or None; gives the outputs at `ts`."""
-        count, control = self.ts.shape[0], self.control(switches)
+        count, control, records = self.ts.shape[0], self.control(switches), None
         if self.registers:
             run, again, is_kernel = self._run(state, control, storage)
-            path = run.path
+            path, records = run.path, run.records
             states, found, status = run.saved[:count], run.count, integral.status(run)
             steps = run.steps - run.jumps
             smallest = jnp.where(steps > 0, run.smallest, 0)
@@ -154,7 +154,7 @@ class Simulation:
             state=pause,
             dense=dense,
             loops=loops,
-            events=self._occurrences(run.records) if self.real.events else {},
+            events={} if records is None else self._occurrences(records),
         )
 
     def _occurrences(self, kept: Records) -> dict[str, Occurrences]:
@@ -174,7 +174,9 @@ class Simulation:
             happened = here & jnp.any(fired[:, guards.start : guards.stop], axis=1)
             order = jnp.argsort(~happened, stable=True)
             own = only(happened[order], jax.tree.map(operator.itemgetter(order), rows))
-            found[event.name] = Occurrences(own[0], jnp.sum(happened), *own[1:])
+            found[event.name] = Occurrences(
+                times=own[0], count=jnp.sum(happened), outputs=own[1], names=own[2]
+            )
         return found
 
     def switches(self, state: Any) -> Switches | None:

@@ -25,13 +25,14 @@ from ...jaxprs.lane_call import flagged, merge
 from ...jaxprs.lanes import run_in_lanes, spread
 from ...jaxprs.program import Program, trace
 from . import path as paths
-from . import records, runs
+from . import runs
 from .adaptive import at_number, beside, index_of_next, stretch_of
 from .events import Eventful
 from .methods.checked import curve_of
 from .methods.method import JUMP, PLAIN, Mark, Stretch
 from .path import Path, Taken
 from .polynomial import orders
+from .records import is_kept
 from .retake import retake_step
 from .runs import Arguments, Problem, Run
 from .system import Point, System
@@ -413,10 +414,10 @@ class Sweep:
         """With the cotangents of the event of a number, if it is kept at the start of a step; and
         the number of the one before."""
         given, mark = self.given.records, step.stretch.mark
-        assert self.problem.layout is not None
+        assert given is not None
         assert mark is not None
-        kept = records.is_kept(self.problem.layout, mark, step.active)
-        row, point = jnp.clip(number, 0, self.problem.layout.most), found.point
+        kept = is_kept(given.layout, mark, step.active)
+        row, point = jnp.clip(number, 0, given.layout.most), found.point
         names = {"time": given.times, "state": given.states}
         more = {
             name: getattr(point, name) + jnp.where(kept, _row_of_lane(rows, row), 0)
