@@ -91,9 +91,10 @@ def test_nested_batches_over_different_arguments():
 
     grid = jax.vmap(jax.vmap(last, in_axes=(None, 0)), in_axes=(0, None))
     expected = initials * np.exp(0.5 * rates[:, None])
-    np.testing.assert_allclose(jax.jit(grid)(rates, initials), expected, rtol=1e-13)
     other = jax.vmap(jax.vmap(last, in_axes=(0, None)), in_axes=(None, 0))
-    np.testing.assert_allclose(other(rates, initials), expected.T, rtol=1e-13)
+    found = jax.jit(lambda *given: (grid(*given), other(*given)))(rates, initials)
+    np.testing.assert_allclose(found[0], expected, rtol=1e-13)
+    np.testing.assert_allclose(found[1], expected.T, rtol=1e-13)
 
 
 def test_a_batch_larger_than_a_tile_with_times_and_failures_of_its_own():

@@ -3,6 +3,7 @@
 Each test function here runs in a process of its own, which has two devices.
 """
 
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -158,14 +159,14 @@ def many_outputs_in_checked_shard_map_and_exported():
     check(exported.call(STARTS), *expected)
 
 
-TESTS = (
+QUICK = (
     under_checked_shard_map,
     under_checked_shard_map_other_runs_than_of_registers,
     functions_that_close_over_a_shard_are_refused,
     under_explicit_meshes,
     exported_with_a_symbolic_batch,
-    many_outputs_in_checked_shard_map_and_exported,
 )
+SLOW = (many_outputs_in_checked_shard_map_and_exported,)
 PROCESS = """
 import sys
 import jax
@@ -173,7 +174,7 @@ sys.path.insert(0, sys.argv[1])
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_num_cpu_devices", 2)
 import test_meshes
-for test in test_meshes.TESTS:
+for test in getattr(test_meshes, sys.argv[2]):
     try:
         test()
     except Exception:
@@ -184,14 +185,18 @@ for test in test_meshes.TESTS:
 """
 
 
-@pytest.fixture(scope="module")
-def passed():
+@functools.cache
+def passed(tier):
     """The functions that pass in a process of two devices, and what the others say."""
-    command = [sys.executable, "-c", PROCESS, str(Path(__file__).parent)]
+    command = [sys.executable, "-c", PROCESS, str(Path(__file__).parent), tier]
     found = subprocess.run(command, capture_output=True, text=True, check=False)
     return found.stdout.split(), found.stderr
 
 
-@pytest.mark.parametrize("name", [test.__name__ for test in TESTS])
-def test_runs_have_their_values(name, passed):
-    assert name in passed[0], passed[1]
+LATE = [pytest.param("SLOW", test.__name__, marks=pytest.mark.slow) for test in SLOW]
+
+
+@pytest.mark.parametrize(("tier", "name"), [*(("QUICK", test.__name__) for test in QUICK), *LATE])
+def test_runs_have_their_values(tier, name):
+    names, errors = passed(tier)
+    assert name in names, errors
