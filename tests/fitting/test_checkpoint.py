@@ -157,7 +157,7 @@ def test_a_loss_is_compared_by_what_it_gives(tmp_path):
 
 def test_a_damaged_checkpoint_is_refused(tmp_path):
     path = tmp_path / "fit"
-    options = {"checkpoint": path, "steps": 4}
+    options = {"checkpoint": path, "steps": 6}
     fitted(**options)
     whole = path.read_bytes()
     flipped = [bytearray(whole) for _ in range(4)]
@@ -168,7 +168,7 @@ def test_a_damaged_checkpoint_is_refused(tmp_path):
         with pytest.raises(ag.CircuitError, match="damaged"):
             fitted(**options)
     path.write_bytes(whole)
-    assert fitted(**options).steps == 4
+    assert fitted(**options).steps == 6
 
 
 def refuse(monkeypatch, number):

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from helpers import equations
+from helpers import equations, slow
 from systems import FAST, decay
 
 import asgard as ag
@@ -82,7 +82,9 @@ def test_clipping_bounds_a_step():
     np.testing.assert_allclose(moved, 0.25, rtol=1e-13)
 
 
-@pytest.mark.parametrize("after", [optax.scale(0.5), optax.clip(0.3)], ids=["scaled", "clipped"])
+@pytest.mark.parametrize(
+    "after", [slow(optax.scale(0.5)), optax.clip(0.3)], ids=["scaled", "clipped"]
+)
 def test_what_comes_after_a_line_search_changes_its_step_and_not_the_losses(after):
     optimizer = optax.chain(optax.lbfgs(), after)
     free, losses = ag.parameters(PLANE), []
