@@ -1,5 +1,7 @@
 """What every method of steps gives: saved times, state, dense output, lanes and derivatives."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -23,7 +25,8 @@ def options(name, **more):
     return ag.Real(method=METHODS[name], rtol=TOLERANCE, atol=TOLERANCE, max_steps=511, **more)
 
 
-@pytest.fixture(params=METHODS)
+# Tsit5 is shown by the tests that are quick for one method, and is Dopri8 with another tableau.
+@pytest.fixture(params=["Taylor", slow("Tsit5"), "Dopri8", "Radau"])
 def name(request):
     return request.param
 
@@ -113,8 +116,9 @@ class Network(ag.Atom):
         return jnp.tanh(self.weights @ y) - y
 
 
-@FEW
-def test_gradients_of_weights_that_a_batch_shares(name):
+@functools.cache
+def shared_weights(name):
+    """Gradients of a batch's sum to what it shares, of each of its runs, and at other scales."""
     starts = jnp.array([[1.0, 0.5], [-0.3, 2.0], [0.1, 0.1]])
     # The last run is over before the others, and its logarithm has no value elsewhere.
     ends = jnp.array([1.0, 0.5, 1e-3])
@@ -130,29 +134,44 @@ def test_gradients_of_weights_that_a_batch_shares(name):
         return jnp.sum(jax.vmap(loss, (None, None, 0, 0))(weights, scale, starts, ends))
 
     weights, scale = jnp.array([[0.5, -1.0], [1.0, 0.3]]), jnp.asarray(1.3)
-    found = jax.jit(jax.grad(together, (0, 1)))(weights, scale)
-    # Lane by lane, then summed: also of a batch of batches that shares one of the two.
-    one = jax.grad(loss, (0, 1))
-    single = jax.jit(jax.vmap(one, (None, None, 0, 0)))(weights, scale, starts, ends)
-    for whole, rows in zip(found, single, strict=True):
+
+    def single():
+        one = jax.grad(loss, (0, 1))
+        return jax.jit(jax.vmap(one, (None, None, 0, 0)))(weights, scale, starts, ends)
+
+    def nested():
+        batch = jax.vmap(jax.grad(together, (0, 1)), (None, 0))
+        return jax.jit(batch)(weights, jnp.array([1.3, 0.7]))
+
+    return jax.jit(jax.grad(together, (0, 1)))(weights, scale), single, nested
+
+
+@FEW
+def test_gradients_of_weights_that_a_batch_shares(name):
+    found, single, _ = shared_weights(name)
+    # Lane by lane, then summed.
+    for whole, rows in zip(found, single(), strict=True):
         np.testing.assert_allclose(whole, rows.sum(0), rtol=1e-9)
-    scales = jnp.array([1.3, 0.7])
-    nested = jax.jit(jax.vmap(jax.grad(together, (0, 1)), (None, 0)))(weights, scales)
-    for whole, rows in zip(found, nested, strict=True):
+
+
+@pytest.mark.slow
+def test_gradients_of_weights_of_which_a_batch_of_batches_shares_some(name):
+    found, _, nested = shared_weights(name)
+    for whole, rows in zip(found, nested(), strict=True):
         np.testing.assert_allclose(rows[0], whole, rtol=1e-9)
 
 
 def test_a_run_goes_on_from_its_state_by_the_same_steps(name):
     whole = ag.simulate(oscillator(), [0.0, 2.0, 5.0], calculus=options(name))
-    half = ag.simulate(oscillator(), [0.0, 2.0], calculus=options(name))
+    # As many times as the whole, so that both are one compilation.
+    half = ag.simulate(oscillator(), [0.0, 1.0, 2.0], calculus=options(name))
     rest = ag.simulate(oscillator(), [2.0, 5.0], calculus=options(name), state=half.state)
     for one, other in zip(whole.outputs, rest.outputs, strict=True):
         np.testing.assert_allclose(one[-1], other[-1], atol=1e-13)
     assert int(half.stats["steps"] + rest.stats["steps"]) == int(whole.stats["steps"])
     # Another method goes on from where this one came to.
-    other = next(method for key, method in METHODS.items() if key != name)
-    calculus = ag.Real(method=other, rtol=TOLERANCE, atol=TOLERANCE)
-    rest = ag.simulate(oscillator(), [2.0, 5.0], calculus=calculus, state=half.state)
+    other = options(next(key for key in METHODS if key != name))
+    rest = ag.simulate(oscillator(), [2.0, 5.0], calculus=other, state=half.state)
     np.testing.assert_allclose(rest.outputs[0][-1], np.cos(5.0), atol=100 * TOLERANCE)
 
 
@@ -163,6 +182,7 @@ def test_dense_output_and_backward_runs(name):
     np.testing.assert_allclose(x, np.cos(times - 5.0), atol=300 * TOLERANCE)
 
 
+@pytest.mark.parametrize("name", ["Taylor", "Dopri8", slow("Tsit5"), slow("Radau")])
 def test_breakpoints_end_steps_and_move_with_their_times(name):
     def run(at):
         step = ag.Register("t", 0.0)

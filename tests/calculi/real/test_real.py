@@ -15,7 +15,7 @@ import asgard as ag
 
 
 def drive(f, ts, initial=0.0, **options):
-    """x' = f(t)."""
+    """x' = f(t), or x' = f(t, number) of a pair (f, number): one compilation for all numbers."""
     circuit = ag.Register("t", initial)
     return ag.simulate(circuit, ts, inputs=(f,), calculus=ag.Real(**options), throw=False)
 
@@ -115,7 +115,9 @@ def test_a_narrow_pulse_is_not_stepped_over(width, initial):
 
 def test_a_pulse_that_underflows_at_the_start_is_not_stepped_over():
     assert float(pulse(0.0, (5.0, 0.1))) == 0.0
-    found, ok = _driven(pulse)((np.array([5.0]), np.array([0.1])), np.zeros(1), np.full(1, 10.0))
+    # As many as the pulses above, so that all are one compilation.
+    shapes = np.full(6, 5.0), np.full(6, 0.1)
+    found, ok = _driven(pulse)(shapes, np.zeros(6), np.full(6, 10.0))
     assert ok.all()
     np.testing.assert_allclose(found, 0.1 * math.sqrt(math.pi), rtol=0, atol=1e-9)
 
@@ -130,11 +132,8 @@ def test_max_step_finds_a_pulse_of_any_width():
 
 @pytest.mark.parametrize("f", [slow(jumps_after), jumps_at])
 def test_a_step_input_by_a_breakpoint_is_right_and_costs_no_rejection(f):
-    def jumping(t):
-        return f(t, 1.0)
-
     for end in (2.0, 3.5, 10.0):
-        trajectory = drive(jumping, [0.0, end], breakpoints=[1.0])
+        trajectory = drive((f, 1.0), [0.0, end], breakpoints=[1.0])
         np.testing.assert_allclose(trajectory.output[-1], end - 1, rtol=0, atol=1e-9)
         assert trajectory.stats["rejected"] == 0
 
@@ -174,7 +173,7 @@ def test_steps_end_at_each_of_several_breakpoints():
 
 
 def test_breakpoints_hold_backward_in_time():
-    trajectory = drive(lambda t: jumps_at(t, 1.0), [3.0, 0.0], breakpoints=[1.0])
+    trajectory = drive((jumps_at, 1.0), [3.0, 0.0], breakpoints=[1.0])
     np.testing.assert_allclose(trajectory.output[-1], -2.0, rtol=0, atol=1e-12)
 
 
@@ -242,7 +241,7 @@ def test_fast_settings_of_the_tests_are_good_to_1e_8():
 @pytest.mark.parametrize("start", [0.0, 1.0])
 def test_a_jump_where_the_run_starts_is_right_by_a_breakpoint(f, start):
     ts = [start, start + 2.0]
-    trajectory = drive(lambda t: f(t, start), ts, breakpoints=[start])
+    trajectory = drive((f, start), ts, breakpoints=[start])
     np.testing.assert_allclose(trajectory.output, [0.0, 2.0], rtol=0, atol=1e-12)
 
 
