@@ -20,6 +20,7 @@ from .names import names_of
 from .plan import check_streams
 from .planning import Circular, Planner
 from .reading import read, read_expression
+from .resets import states_reset
 from .structure import solve
 from .system import System
 
@@ -37,8 +38,9 @@ def equations(
 
     A line is an equation: differential, `diff(x, t) = a*x`, of any order; integral,
     `x = 1 + int(a*x, t)`; algebraic, `z = cos(z*y)`; stochastic, `dx = a*x*dt + b*x*dW`; or of
-    sequences, `f = f0 + delay(f)`. The page on equations says what else may stand in it. Names that
-    are neither said here nor explained by their use are unknowns.
+    sequences, `f = f0 + delay(f)`. A line `reset(x, trigger, value)` makes x jump. The page on
+    equations says what else may stand in it. Names that are neither said here nor explained by
+    their use are unknowns.
 
     **Arguments:**
 
@@ -77,7 +79,15 @@ def equations(
     states = _states(expander, said)
     outside = [expander.expression(shown.tree, shown.source) for shown in said.outputs or ()]
     others = [*outside, *(state.index for state in states)]
-    found = System.of(source, names, expander.pool, expander.relations, expander.places, others)
+    found = System.of(
+        source,
+        names,
+        expander.pool,
+        expander.relations,
+        expander.resets,
+        expander.places,
+        others,
+    )
     count = len(outside)
     outside = found.others[:count]
     states = [
@@ -257,7 +267,11 @@ def _planner(system: System, states: Sequence[_State]) -> Planner:
             guesses[index] = state.value
         else:
             starts[_register(system, order, owners, state)] = state.value
-    return Planner(pool, system.along, order, solutions, starts, guesses)
+    resets = {
+        state: (reset.trigger, reset.value)
+        for state, reset in states_reset(system, order, solutions).items()
+    }
+    return Planner(pool, system.along, order, solutions, starts, guesses, resets)
 
 
 def _register(

@@ -10,6 +10,8 @@ from ..places import Source
 from . import tree
 from .elementary import FUNCTIONS
 from .expressions import (
+    RELATIONS,
+    Apply,
     Coordinate,
     Delay,
     Input,
@@ -17,9 +19,11 @@ from .expressions import (
     Number,
     Parameter,
     Pool,
+    Switching,
     Variable,
 )
 from .names import OPERATORS, Names, sides, walk
+from .switching import SWITCHING
 
 # How deep functions may be expanded in one another, and how much work all of them may be.
 _DEEPEST = 2000
@@ -262,7 +266,8 @@ class Evaluator(abc.ABC):
         known = name in FUNCTIONS
         least, most = (FUNCTIONS[name].arity,) * 2 if known else OPERATORS[name]
         if not least <= count <= most:
-            wanted = str(least) if least == most else f"{least} or {most}"
+            between = "or" if most == least + 1 else "to"
+            wanted = str(least) if least == most else f"{least} {between} {most}"
             raise self.error(
                 node.place,
                 f"{name} takes {wanted} argument{'s'[: wanted != '1']}; it is given {count}",
@@ -277,6 +282,8 @@ class Evaluator(abc.ABC):
         if node.function == "apply":
             function = yield arguments[0], scope
             return (yield from self._apply(function, node, arguments[1:], scope))
+        if node.function in SWITCHING:
+            return (yield from self._switching(node, scope))
         body = self.as_number((yield arguments[0], scope), arguments[0])
         if node.function == "if":
             then = self.as_number((yield arguments[1], scope), arguments[1])
@@ -294,6 +301,41 @@ class Evaluator(abc.ABC):
         if len(arguments) == 2:
             return self._delayed(node.place)
         return pool.add(Delay((body,), self.names.time(node.place)))
+
+    def _switching(self, node: tree.Call, scope: Scope) -> Evaluation:
+        """relay(x, low, high) and the like."""
+        entry = SWITCHING[node.function]
+        values = []
+        for part in node.arguments:
+            values.append(self.as_number((yield part, scope), part))
+        for place, part in enumerate(node.arguments):
+            if entry.triggered and place == entry.wires - 1:
+                values[place] = self.trigger(values[place], part.place)
+            elif place >= entry.wires and not self.pool.constant[values[place]]:
+                raise self.error(
+                    part.place,
+                    f"this argument of {node.function} is made of numbers and parameters alone",
+                )
+        return self.pool.add(Switching(node.function, tuple(values), self.names.time(node.place)))
+
+    def trigger(self, trigger: int, place: int) -> int:
+        """What rises through zero: v - 30 where v > 30 begins to hold."""
+        node = self.pool[trigger]
+        if isinstance(node, Apply) and node.function in RELATIONS:
+            if node.function in ("==", "!="):
+                raise self.error(
+                    place,
+                    f"a trigger rises through zero: write x > c or x < c, not x {node.function} c",
+                )
+            left, right = node.parts if node.function[0] == ">" else reversed(node.parts)
+            trigger = self.pool.difference(left, right)
+        if self.pool.constant[trigger]:
+            raise self.error(
+                place,
+                "this trigger is constant: write what rises through zero at an event, such as "
+                "v - 30",
+            )
+        return trigger
 
     def _order(self, node: tree.Call) -> int:
         """The third argument of diff."""

@@ -30,12 +30,24 @@ class Relation:
     text: str
 
 
+@dataclasses.dataclass(frozen=True)
+class Reset:
+    """reset(target, trigger, value). `place` is where the target stands, `text` how it prints."""
+
+    target: int
+    trigger: int
+    value: int
+    place: int
+    text: str
+
+
 class Expander(Evaluator):
-    """Collects the relations of a system."""
+    """Collects the relations and resets of a system."""
 
     def __init__(self, source: Source, names: Names, pool: Pool):
         super().__init__(source, names, pool)
         self.relations: list[Relation] = []
+        self.resets: list[Reset] = []
 
     def expand(self, system: tree.System) -> None:
         """Adds the relations of all statements."""
@@ -85,9 +97,7 @@ class Expander(Evaluator):
             case tree.Call("sde"):
                 self._sde(statement, scope)
             case tree.Call("reset"):
-                raise self.error(
-                    statement.place, "reset is not there yet: events are given to simulate"
-                )
+                self._reset(statement, scope)
             case tree.Call(function):
                 raise self.error(
                     statement.place,
@@ -150,6 +160,15 @@ class Expander(Evaluator):
             noises[0]: self.number(diffusion, scope),
         }
         self._integrate(unknown.name, factors, call, scope)
+
+    def _reset(self, call: tree.Call, scope: Scope) -> None:
+        """reset(x, trigger, value)."""
+        self.check_count(call)
+        target, trigger, value = (self.number(part, scope) for part in call.arguments)
+        unknown, condition = call.arguments[:2]
+        trigger = self.trigger(trigger, condition.place)
+        text = tree.expression_text(unknown)  # pyright: ignore[reportArgumentType]
+        self.resets.append(Reset(target, trigger, value, unknown.place, text))
 
     def _stochastic(self, equation: tree.Equation, found: Mapping[str, int], scope: Scope) -> None:
         """dx = a*dt + b*dW, in any linear form."""

@@ -127,6 +127,15 @@ class Delay:
 
 
 @dataclasses.dataclass(frozen=True)
+class Switching:
+    """A function of the table in `switching`: of wires, then of numbers."""
+
+    function: str
+    parts: tuple[int, ...]
+    dim: str
+
+
+@dataclasses.dataclass(frozen=True)
 class Derivative:
     """The derivative of what is no unknown, along `dim`."""
 
@@ -136,7 +145,7 @@ class Derivative:
 
 Leaf = Number | Parameter | Start | Input | Coordinate | Variable | Differential
 # What follows from its body at other points: an unknown in there cannot be isolated.
-Opaque = Integral | Delay | Derivative
+Opaque = Integral | Delay | Switching | Derivative
 Node = Leaf | Polynomial | Sum | Product | Power | Apply | Opaque
 
 
@@ -276,9 +285,11 @@ class Pool:
         return self.apply(f"if{relation}", left, right, then, otherwise)
 
     def derivative(self, index: int, dim: str) -> int:
-        """The derivative along a dimension, by no rule but those of leaves and integrals."""
+        """The derivative along a dimension, by no rule but those of leaves and integrals.
+
+        What switches is constant between its events."""
         node = self.nodes[index]
-        if self.constant[index]:
+        if self.constant[index] or isinstance(node, Switching):
             return self.number(0.0)
         if isinstance(node, Coordinate):
             return self.number(float(node.dim == dim))

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from ...errors import EquationError
 from ..places import Source
-from .expressions import Apply, Delay, Integral, Pool, Power, Product, Sum, parts
+from .expressions import Apply, Delay, Integral, Pool, Power, Product, Sum, Switching, parts
 from .forms import linear
 from .structure import Solved
 from .system import isolable
@@ -55,7 +55,7 @@ def on_a_loop(pool: Pool, solutions: Mapping[int, int], unknown: int) -> bool:
     pending = [solutions[unknown]]
     while pending:
         for index in pool.reach(
-            [pending.pop()], lambda node: not isinstance(node, Integral | Delay)
+            [pending.pop()], lambda node: not isinstance(node, Integral | Delay | Switching)
         ):
             if index == unknown:
                 return True

@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from typing import Any
 
 from . import tree
 from .names import differentials, sides, walk
@@ -23,7 +24,7 @@ def system_latex(system: tree.System) -> str:
     writer = _Writer(_partial(system.statements))
     lines = writer.statements(system.statements)
     if len(lines) == 1:
-        return lines[0].replace(" &= ", " = ", 1)
+        return re.sub(r" &(=|\\leftarrow) ", r" \1 ", lines[0], count=1)
     return "\\begin{aligned}\n" + " \\\\\n".join(lines) + "\n\\end{aligned}"
 
 
@@ -99,6 +100,9 @@ class _Writer:
                     change, source = self.of(unknown), self.of(noise[0]) if noise else "W"
                     steady, noisy = _factor(self.of(drift)), _factor(self.of(diffusion))
                     lines.append(f"d{change} &= {steady}\\,dt + {noisy}\\,d{source}")
+                case tree.Call("reset", (unknown, trigger, value)):
+                    where = f"\\text{{where }} {self.of(_rising(trigger))}"
+                    lines.append(f"{self.of(unknown)} &\\leftarrow {self.of(value)} \\quad {where}")
                 case tree.Call():
                     lines.append(self.of(statement))
         return lines
@@ -178,6 +182,19 @@ class _Writer:
         else:
             text = f"\\frac{{{sign}{total}}}{{{under}}}\\left({inner.text}\\right)"
         return _Text(text, _FACTOR, body=inner, dims=dims)
+
+
+def _rising(trigger: Any) -> tree.Expression:
+    """Where a trigger rises through zero: v > 30 for v > 30 and for v - 30."""
+    match trigger:
+        case tree.Comparison():
+            return trigger
+        case tree.Negative(body):
+            return tree.Comparison("<", body, tree.Number(0.0))
+        case tree.Sum((*terms, tree.Negative(last))):
+            left = terms[0] if len(terms) == 1 else tree.Sum(tuple(terms))
+            return tree.Comparison(">", left, last)
+    return tree.Comparison(">", trigger, tree.Number(0.0))
 
 
 def _order(count: int) -> str:

@@ -14,6 +14,7 @@ from ...errors import EquationError
 from ..places import Source
 from . import tree
 from .elementary import FUNCTIONS
+from .switching import SWITCHING
 
 # Operators: how many arguments each takes, at least and at most.
 OPERATORS = {
@@ -24,6 +25,7 @@ OPERATORS = {
     "apply": (1, 64),
     "sde": (3, 4),
     "reset": (3, 3),
+    **{name: entry.arity for name, entry in SWITCHING.items()},
 }
 RESERVED = {*OPERATORS, *(name for name, function in FUNCTIONS.items() if function.listed)}
 _ADVICE = "give it in parameters={...} or inputs=(...), or add an equation that determines it"
@@ -250,7 +252,8 @@ class _Finder:
                 if isinstance(node, tree.Call)
             }
             self.dims |= {"n"} if "delay" in calls else set()
-            self.dims |= {"t"} if self.noises or calls & {"sde", "reset"} else set()
+            evolving = {"sde", "reset"} | (set() if self.dims else SWITCHING.keys())
+            self.dims |= {"t"} if self.noises or calls & evolving else set()
 
     def leading(self, statements: Iterable[tree.Statement]) -> tuple[str, ...]:
         """The dimensions that unknowns evolve along: of integrals, and of derivatives that are a

@@ -30,11 +30,12 @@ from .expressions import (
 
 @dataclasses.dataclass(frozen=True)
 class Numbered:
-    """An atom whose last argument is a number: `kind(*arguments, number)`."""
+    """An atom that holds numbers: `kind(*arguments, *numbers)`, with the dimension `dim` if any."""
 
     kind: type
     arguments: tuple[Any, ...]
-    number: int
+    numbers: tuple[int, ...]
+    dim: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +84,9 @@ class Plan:
         for step in self.steps:
             atom = step.atom
             if isinstance(atom, Numbered):
-                atom = atom.kind(*atom.arguments, values[atom.number])
+                numbers = (values[number] for number in atom.numbers)
+                along = {} if atom.dim is None else {"dim": atom.dim}
+                atom = atom.kind(*atom.arguments, *numbers, **along)
             nodes.append(Wired(atom, step.reads, (step.drives,)))
         return assemble(nodes, self.inputs, self.outputs, dict(self.names))
 
@@ -139,8 +142,8 @@ def check_streams(plan: Plan, parameters: Mapping[str, Any]) -> None:
     wrong = [part for c in plan.constants for part in parts(c.node) if part in held]
     for step in plan.steps:
         atom = step.atom
-        if isinstance(atom, Numbered) and atom.number in held and atom.kind is not Register:
-            wrong.append(atom.number)
+        if isinstance(atom, Numbered) and atom.kind is not Register:
+            wrong += held.intersection(atom.numbers)
     for index in wrong:
         raise CircuitError(
             f"parameters: {at[index]} is a Stream, which stands only for an initial value: "

@@ -5,6 +5,7 @@ alone is no wire: it is a number of the atom that reads it, and is computed when
 """
 
 import dataclasses
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -12,6 +13,7 @@ import jax.numpy as jnp
 
 from ...circuits.atoms.arithmetic import Add, Const, Divide, Multiplication, Scalar
 from ...circuits.atoms.arithmetic import Power as PowerAtom
+from ...circuits.atoms.events import Reset
 from ...circuits.atoms.functions import Function
 from ...circuits.atoms.registers import Coordinate as CoordinateAtom
 from ...circuits.atoms.registers import Delay as DelayAtom
@@ -30,11 +32,14 @@ from .expressions import (
     Power,
     Product,
     Sum,
+    Switching,
     Variable,
     parts,
 )
 from .forms import polynomial
 from .plan import Constant, Numbered, Plan, Step
+from .resets import integral_of
+from .switching import SWITCHING
 
 
 class Circular(Exception):
@@ -61,6 +66,7 @@ class Planner:
     - `solutions`: what this derivative is, by the variable's number.
     - `starts`: the initial values of state wires: a constant by the number of the wire.
     - `guesses`: where the solves of algebraic loops start, likewise, by the unknown's number.
+    - `resets`: triggers and values of states that are reset, by the unknown's number.
     """
 
     pool: Pool
@@ -69,6 +75,7 @@ class Planner:
     solutions: dict[int, int]
     starts: dict[int, int]
     guesses: dict[int, int]
+    resets: dict[int, tuple[int, int]]
 
     def __post_init__(self):
         self.steps: dict[int, Step] = {}
@@ -78,8 +85,10 @@ class Planner:
 
     def plan(self, inputs: Sequence[str], outputs: Sequence[int], names: Mapping[str, int]) -> Plan:
         """The plan for these output wires and wires by name."""
-        self._count_readers([*outputs, *names.values()])
+        events = itertools.chain.from_iterable(self.resets.values())
+        self._count_readers([*outputs, *names.values(), *events])
         self._start_integrals()
+        self._reset_integrals()
         wires = tuple(self.pool.add(Input(name)) for name in inputs)
         ends = tuple(self.wire(output) for output in outputs)
         named = tuple((name, self.wire(index)) for name, index in names.items())
@@ -134,6 +143,29 @@ class Planner:
                 self.solutions[variable] = self.pool.sum(moving)
                 self.readers.update((integral, self.solutions[variable]))
                 break
+
+    def _reset_integrals(self) -> None:
+        """Resets integrals where an unknown is a sum with one, so that the sum becomes the value.
+
+        What is an integral against a noise gets one of 0 beside it, to be reset.
+        """
+        pool = self.pool
+        zero = pool.number(0.0)
+        for variable in [variable for variable in self.resets if variable in self.solutions]:
+            trigger, value = self.resets.pop(variable)
+            solution = self.solutions[variable]
+            integral = integral_of(pool, solution)
+            node = None if integral is None else pool[integral]
+            assert integral is not None
+            assert isinstance(node, Integral)
+            if node.noise is not None:
+                owner = pool[variable].name  # pyright: ignore[reportAttributeAccessIssue]
+                integral = pool.add(Integral((zero,), node.dim, None, owner))
+                solution = self.solutions[variable] = pool.sum((solution, integral))
+            if integral != solution:
+                value = pool.difference(value, pool.difference(solution, integral))
+                self.readers.update((solution, *pool.terms(solution), *pool.terms(value)))
+            self.resets[integral] = trigger, value
 
     def _start(self, terms: Sequence[int], integral: int) -> "_Start | None":
         """Where an integral starts that stands in a sum."""
@@ -228,7 +260,7 @@ class Planner:
 
     def _step(self, index: int) -> Step:
         if self.pool.constant[index]:
-            return Step(Numbered(Const, (), self.number(index)), (), index)
+            return Step(Numbered(Const, (), (self.number(index),)), (), index)
         node = self.pool[index]
         match node:
             case Coordinate(dim):
@@ -249,6 +281,8 @@ class Planner:
                 return self._state(StochasticRegister, (dim, noise), body, index)
             case Delay((body,), dim):
                 return self._state(DelayAtom, (dim,), body, index)
+            case Switching():
+                return self._switching(node, index)
             case Derivative((body,), dim):
                 return self._of(Deregister(dim), (body,), index)
         raise AssertionError(node)
@@ -258,12 +292,22 @@ class Planner:
 
     def _state(self, kind: type, arguments: tuple[str | None, ...], body: int, index: int) -> Step:
         start = self.starts.get(index, self.pool.number(0.0))
-        return Step(Numbered(kind, arguments, self.number(start)), (self.wire(body),), index)
+        if index in self.resets:
+            reads = (body, *self.resets[index])
+            atom = Numbered(Reset, arguments, (self.number(start),))
+            return Step(atom, tuple(map(self.wire, reads)), index)
+        return Step(Numbered(kind, arguments, (self.number(start),)), (self.wire(body),), index)
+
+    def _switching(self, node: Switching, index: int) -> Step:
+        entry = SWITCHING[node.function]
+        wires, numbers = node.parts[: entry.wires], node.parts[entry.wires :]
+        atom = Numbered(entry.atom, (), tuple(map(self.number, numbers)), node.dim)
+        return Step(atom, tuple(map(self.wire, wires)), index)
 
     def _variable(self, node: Variable, index: int) -> Step:
         """A derivative below the one that is solved for is a register, any other a deregister."""
         if index in self.guesses:
-            guess = Numbered(Unknown, (), self.number(self.guesses[index]))
+            guess = Numbered(Unknown, (), (self.number(self.guesses[index]),))
             return Step(guess, (self.wire(self.solutions[index]),), index)
         dim = self.along[node.name]
         across = [other for other, _ in node.orders if other != dim]
@@ -288,7 +332,7 @@ class Planner:
         fixed, moving = self._factors(index)
         if fixed:
             factor, body = pool.product(fixed), pool.product(moving)
-            return Step(Numbered(Scalar, (), self.number(factor)), (self.wire(body),), index)
+            return Step(Numbered(Scalar, (), (self.number(factor),)), (self.wire(body),), index)
         under = [base for part in moving if (base := self._divisor(part)) is not None]
         over = [part for part in moving if self._divisor(part) is None]
         if under and over:
@@ -310,6 +354,6 @@ class Planner:
         if value is not None and value == int(value) and abs(value) < 2**31:
             return self._of(PowerAtom(int(value)), (base,), index)
         if self.pool.constant[exponent]:
-            atom = Numbered(PowerAtom, (), self.number(exponent))
+            atom = Numbered(PowerAtom, (), (self.number(exponent),))
             return Step(atom, (self.wire(base),), index)
         return self._of(Function(jnp.power, 2), (base, exponent), index)

@@ -134,6 +134,11 @@ def _too_few(
     lost = [name for name in rest if name not in seen]
     if lost:
         name = lost[0]
+        ends = [
+            end for reset in system.resets for end in (reset.target, reset.trigger, reset.value)
+        ]
+        if system.pool.add(Variable(name)) in system.pool.reach(ends):
+            raise system.names.undefined(_shown(name), system.source, system.places[name])
         return system.source.error(
             system.places[name], f"{_shown(name)} drops out of the equations: its terms cancel"
         )

@@ -2,11 +2,11 @@
 
 import collections
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from ..places import Source
 from .chain_rule import total_derivative
-from .expanding import Relation
+from .expanding import Relation, Reset
 from .expressions import (
     RELATIONS,
     Apply,
@@ -35,13 +35,15 @@ class Orders:
 class System:
     """Relations and the unknowns in them, where each stands first and what it evolves along.
 
-    `others` are expressions beside the relations, of outputs and initial values.
+    `resets` are of states among the unknowns. `others` are expressions beside the relations, of
+    outputs and initial values.
     """
 
     source: Source
     names: Names
     pool: Pool
     relations: list[Relation]
+    resets: list[Reset]
     places: Mapping[str, int]
     others: list[int]
     along: dict[str, str | None] = dataclasses.field(default_factory=dict)
@@ -53,6 +55,7 @@ class System:
         names: Names,
         pool: Pool,
         relations: Sequence[Relation],
+        resets: Sequence[Reset],
         places: Mapping[str, int],
         others: Sequence[int],
     ) -> "System":
@@ -60,7 +63,7 @@ class System:
 
         `others` are expressions beside the relations.
         """
-        system = cls(source, names, pool, list(relations), places, list(others))
+        system = cls(source, names, pool, list(relations), list(resets), places, list(others))
         system._propagate()
         system._find_dimensions()
         system._differentiate()
@@ -92,8 +95,24 @@ class System:
                     known[name] = new[right]
             if not known:
                 return
-        new = pool.rebuilt(self.others, change)
+        self._rebuild_others(change)
+
+    def _rebuild_others(self, change: Callable[[int, Node], int | None]) -> None:
+        """Replaces nodes in what stands beside the relations."""
+        roots = list(self.others)
+        for reset in self.resets:
+            roots += [reset.target, reset.trigger, reset.value]
+        new = self.pool.rebuilt(roots, change)
         self.others = [new[other] for other in self.others]
+        self.resets = [
+            dataclasses.replace(
+                reset,
+                target=new[reset.target],
+                trigger=new[reset.trigger],
+                value=new[reset.value],
+            )
+            for reset in self.resets
+        ]
 
     def _find_dimensions(self) -> None:
         """Finds the dimension that each unknown evolves along.
@@ -149,12 +168,12 @@ class System:
             return total_derivative(pool, node.parts[0], node.dim)
 
         sides = [side for relation in self.relations for side in (relation.left, relation.right)]
-        new = pool.rebuilt([*sides, *self.others], change)
-        self.others = [new[other] for other in self.others]
+        new = pool.rebuilt(sides, change)
         self.relations = [
             dataclasses.replace(relation, left=new[relation.left], right=new[relation.right])
             for relation in self.relations
         ]
+        self._rebuild_others(change)
 
     def orders(self, relation: Relation) -> "Orders":
         """The orders of the unknowns in a relation."""

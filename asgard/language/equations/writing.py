@@ -9,7 +9,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from ...circuits.atoms import arithmetic, functions, registers
+from ...circuits.atoms import arithmetic, events, functions, registers
 from ...circuits.atoms.unknown import Unknown
 from ...circuits.circuit import Atom, Circuit
 from ...circuits.graph import Graph, Node, flatten
@@ -97,6 +97,9 @@ class _Reader:
         for wire, name in self.names.items():
             if wire in self.source:
                 found.append(tree.Equation(tree.Name(name), self._write(wire)))
+                if isinstance(self.source[wire].atom, events.Reset):
+                    _, *inputs = self._inputs(self.source[wire])
+                    found.append(tree.Call("reset", (tree.Name(name), *inputs)))
         return tree.System(tuple(found))
 
     def _wire_names(self) -> dict[int, str]:
@@ -142,11 +145,12 @@ class _Reader:
                 pending += missing
                 continue
             pending.pop()
-            parts = [
-                tree.Name(self.names[w]) if w in self.names else self.written[w] for w in node.ins
-            ]
-            self.written[wire] = _expression(node.atom, parts)
+            self.written[wire] = _expression(node.atom, self._inputs(node))
         return self.written[root]
+
+    def _inputs(self, node: Node) -> list[tree.Expression]:
+        """What a node reads, once its inputs are written."""
+        return [tree.Name(self.names[w]) if w in self.names else self.written[w] for w in node.ins]
 
     def _node(self, wire: int) -> Node:
         node = self.source.get(wire)
@@ -157,7 +161,8 @@ class _Reader:
 
 def _holds(node: Node | None) -> bool:
     """Whether a wire has a name in any case: one of an input or of an integral."""
-    return node is None or isinstance(node.atom, registers.Register | registers.StochasticRegister)
+    kinds = registers.Register | registers.StochasticRegister | events.Reset
+    return node is None or isinstance(node.atom, kinds)
 
 
 def _noises(graph: Graph) -> set[str]:
@@ -186,7 +191,7 @@ def _expression(atom: Atom, parts: list[tree.Expression]) -> tree.Expression:
             return tree.Power(parts[0], exponent)
         case registers.Coordinate(dim):
             return tree.Name(dim)
-        case registers.Register(dim, initial):
+        case registers.Register(dim, initial) | events.Reset(dim, initial):
             return _from(atom, initial, tree.Call("int", (parts[0], tree.Name(dim))))
         case registers.StochasticRegister(_, noise, initial):
             return _from(atom, initial, tree.Call("int", (parts[0], tree.Name(noise))))
@@ -198,9 +203,35 @@ def _expression(atom: Atom, parts: list[tree.Expression]) -> tree.Expression:
             return parts[0]
         case functions.Function():
             return _function(atom.fn, parts)
+        case events.Relay(low, high, off, on):
+            return _switching("relay", atom, parts, (low, high, off, on), (0.0, 1.0))
+        case events.SampleHold(initial):
+            return _switching("sample_hold", atom, parts, (initial,), (0.0,))
+        case events.Counter(initial):
+            return _switching("counter", atom, parts, (initial,), (0.0,))
+        case events.Pulse(period, duty, phase):
+            return _switching("pulse", atom, parts, (period, duty, phase), (0.5, 0.0))
+        case events.Clock(period, phase):
+            return _switching("clock", atom, parts, (period, phase), (0.0,))
         case registers.State() | registers.Substitution() | registers.TaylorPolynomial():
             raise CircuitError(f"to_equations: there is no equation for {atom}")
     return tree.Call(atom.text(), tuple(parts))
+
+
+def _switching(
+    name: str,
+    atom: Atom,
+    parts: list[tree.Expression],
+    numbers: tuple[Any, ...],
+    defaults: tuple[float, ...],
+) -> tree.Expression:
+    """An atom of events as a call of its function; its last numbers may be left out."""
+    shown = [_number(atom, number) for number in numbers]
+    for default in reversed(defaults):
+        if shown[-1] != tree.Number(default):
+            break
+        shown.pop()
+    return tree.Call(name, (*parts, *shown))
 
 
 def _function(fn: Callable[..., Any], parts: list[tree.Expression]) -> tree.Expression:

@@ -40,6 +40,11 @@ TEXTS = [
         "k = g(t) + $a\ndiff(m, t) = g(m) + h",
         {"parameters": {"a": 1.0}},
     ),
+    (
+        "x = 1 + int(relay(y, 1, 2) - x, t)\nreset(x, y > x*z, y)\ndiff(y, t, 2) = x - clock(2)\n"
+        "reset(diff(y, t), 1 - x, counter(y)); z = sample_hold(x, -y, a)",
+        {"parameters": {"a": 1.0}},
+    ),
     ("exp(x) + 1 = 2*y; diff(y, t) = -x\nz/(1 + y) = tanh(3)", {}),
 ]
 LETTERS = "()+-*/^=<>.,;$#{}\n xyztWdab0123\"'é!_"
