@@ -42,6 +42,8 @@ from .system import EventLayout, Point, StepControl, System
 NEAR, PAST = 0.9, 1.02
 # A run in which so many jumps follow each other without time passing has infinitely many.
 MOST_JUMPS = 64
+# How large the last terms of a guard's series may be, in units of rounding.
+SERIES = 1024.0
 
 
 class Memory(eqx.Module):
@@ -127,7 +129,8 @@ class Eventful(StepMethod):
 
     def curve(self, system: System, time: Array, state: Array, stretch: Stretch) -> Array:
         mark, plain = stretch.mark, dataclasses.replace(stretch, mark=None)
-        step = curve_of(self.method, system, time, state, plain)
+        inner, _ = self._apart(system)
+        step = curve_of(self.method, inner, time, state, plain)
         if mark is None:
             return step
         change = self._change(system, time, state, mark.fired)
@@ -170,6 +173,20 @@ class Eventful(StepMethod):
         )
         moved = value(offset + late) - value(offset)
         return late, jnp.where(is_cut, moved, 0)
+
+    def _apart(self, system: System) -> tuple[System, list[Array]]:
+        """The system as the method sees it; and a list that gets the series of the guards, where
+        there are some, once the method has asked for those of the state."""
+        expand, found = system.expand, []
+        if expand is None or not self.layout.has_series:
+            return system, found
+
+        def own(t: Array, y: Array) -> Array:
+            whole = expand(t, y)
+            found.append(whole[:, len(y) :])
+            return whole[:, : len(y)]
+
+        return dataclasses.replace(system, expand=own), found
 
     def _jump(
         self, system: System, point: Point, fired: Array, reach: Reach, control: StepControl
@@ -240,12 +257,13 @@ class Eventful(StepMethod):
         watch, memory = system.watch, point.memory
         assert watch is not None
         inner = dataclasses.replace(point, memory=memory.inner)
-        attempt = attempt_of(self.method, system, inner, reach, direction, control)
+        own, series = self._apart(system)
+        attempt = attempt_of(self.method, own, inner, reach, direction, control)
         offset = reach.offset(attempt.size, attempt.clipped, direction)
         unit = self.method.unit(offset)
         unit = jnp.where(unit == 0, jnp.ones_like(unit), unit)
         stretch = Stretch(offset, unit, reach.latest)
-        curve = polynomial_of(self.method, system, inner, attempt, stretch)
+        curve = polynomial_of(self.method, own, inner, attempt, stretch)
 
         def values(distance: Array) -> tuple[Array, Array]:
             along = direction * distance
@@ -260,15 +278,25 @@ class Eventful(StepMethod):
         searched = active & attempt.accepted
         # What lies past the last time does not matter.
         size = jnp.minimum(attempt.size, reach.remaining)
+        shorter = jnp.zeros(size.shape, bool)
+        if series:
+            reaches = _reach(series[0], size, memory.sides)
+            shorter = searched & (reaches.size < size)
+            size, searched = jnp.where(shorter, reaches.size, size), searched & ~reaches.excluded
+
+            def values(distance: Array) -> tuple[Array, Array]:
+                change, slope = change_and_slope(series[0], direction * distance, 0.0)
+                return series[0][0] + change, slope * direction.astype(slope.dtype)
+
         crossing = first_crossing(values, memory.sides, size, point.time, searched)
         found, distance = crossing.found, crossing.distance
         early = found & (distance < NEAR * attempt.size)
         retried = early if not self.method.is_series else jnp.zeros_like(early)
-        cut = found & ~retried
+        cut, ended = found & ~retried, found | shorter
         guard = jnp.argmax(crossing.fired, axis=0)
         along = direction * distance
         change, _ = change_and_slope(curve, along / unit, self.centre)
-        kept = self._rescaled(curve, along, unit, cut)
+        kept = self._rescaled(curve, along, unit, ended)
         retry = jnp.minimum(PAST * distance, 0.5 * (distance + attempt.size))
         again = Memory(
             memory.inner, memory.sides, memory.fired, memory.fresh, memory.last, memory.crowd
@@ -277,15 +305,15 @@ class Eventful(StepMethod):
             inner=attempt.memory,
             sides=jnp.where(attempt.accepted, crossing.sides, memory.sides),
             fired=cut & crossing.fired,
-            fresh=jnp.where(attempt.accepted, attempt.clipped & ~cut, memory.fresh),
+            fresh=jnp.where(attempt.accepted, attempt.clipped & ~ended, memory.fresh),
             last=memory.last,
             crowd=memory.crowd,
         )
         return dataclasses.replace(
             attempt,
-            size=jnp.where(cut, distance, attempt.size),
-            clipped=attempt.clipped & ~cut,
-            change=jnp.where(cut, change, attempt.change),
+            size=jnp.where(ended, distance, attempt.size),
+            clipped=attempt.clipped & ~ended,
+            change=jnp.where(ended, change, attempt.change),
             accepted=attempt.accepted & ~retried,
             rejected=attempt.rejected + retried,
             step=jnp.where(retried, retry, attempt.step),
@@ -304,6 +332,34 @@ class Eventful(StepMethod):
         shorter = self.method.unit(offset)
         ratio = jnp.where(cut, shorter / unit, 1)
         return jnp.concatenate([curve[:1], rescaled(curve[1:], ratio, self.centre)])
+
+
+class _Reach(eqx.Module):
+    """How far the series of guards hold, and whether none of them can pass zero until there."""
+
+    size: Float[Array, "*lanes"]
+    excluded: Bool[Array, "*lanes"]
+
+
+def _reach(series: Array, size: Array, sides: Array) -> _Reach:
+    """How far series `[orders, guards, *lanes]` hold in a step of a size."""
+
+    def turn(carry: tuple[Array, Array], row: Array) -> tuple[tuple[Array, Array], Array]:
+        total, power = carry
+        power = power * size.astype(power.dtype)
+        term = jnp.abs(row) * power
+        return (total + term, power), term
+
+    first = jnp.abs(series[0])
+    begun = jnp.zeros_like(first), jnp.ones_like(first)
+    (total, _), terms = lax.scan(turn, begun, series[1:])
+    last = jnp.maximum(terms[-1], terms[-2])
+    allowed = SERIES * jnp.finfo(series.dtype).eps * (first + total)
+    order = len(series) - 1
+    part = (allowed / jnp.where(last > 0, last, 1)) ** (1 / order)
+    part = jnp.min(jnp.where(last > allowed, part, 1), axis=0).astype(size.dtype)
+    clear = (first > 1.01 * total) & ((series[0] > 0) == sides)
+    return _Reach(part * size, jnp.all(clear, axis=0) & (part >= 1))
 
 
 def _as_polynomial(state: Array, change: Array, rows: int) -> Array:

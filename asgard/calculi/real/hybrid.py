@@ -2,9 +2,10 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import cast
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
@@ -12,8 +13,8 @@ from jaxtyping import Array
 from ...circuits.atoms.events import Hybrid
 from ...circuits.atoms.functions import Function
 from ...errors import CircuitError
-from ...taylor.net import Wire
-from ...taylor.network import call, guard_wire, jump_wire, rate_wire
+from ...taylor.net import Piece, Wire
+from ...taylor.network import call, coordinate_wire, guard_wire, jump_wire, rate_wire
 from ..cut import Cut
 from ..events import Event
 from ..hybrids import hybrids
@@ -54,22 +55,53 @@ class Guarded:
         return {wire: jump_wire(wire) for wire in self.atoms}
 
     @property
-    def read(self) -> list[Wire]:
-        """The wires that guards read."""
-        named = self.cut.named
-        if any(event.function is not None for event in self.events):
-            watched = list(named.values())
-        else:
-            watched = [named[event.wire] for event in self.events if event.wire is not None]
-        return list(dict.fromkeys([*map(guard_wire, self.atoms), *watched]))
+    def pieces(self) -> tuple[Piece, ...]:
+        """The net's pieces, and those of the functions that are watched."""
+        time, named = coordinate_wire(self.cut.dim), self.cut.named
+        more = [
+            Piece((time, *named.values()), (self._wire(event),), fn=_rule(event, list(named)))
+            for event in self.events
+            if event.wire is None
+        ]
+        return (*self.cut.net.pieces, *more)
 
-    def guards(self, t: Array, value: Callable[[Wire], Array]) -> list[Array]:
-        """All guards, flat, from the values of the wires that they read."""
-        found = [value(guard_wire(wire)).reshape(-1) for wire in self.atoms]
+    def types(self, time: Array) -> dict[Wire, jax.ShapeDtypeStruct]:
+        """The types of the net's wires, and of what is watched; raises `CircuitError` where that is
+        not one real number."""
+        avals, named = self.cut.net.avals, self.cut.named
+        known = [jax.ShapeDtypeStruct(time.shape, time.dtype), *(avals[w] for w in named.values())]
+        found = dict(avals)
         for event in self.events:
-            watched = _watched(event, t, self.cut.named, value)
-            found += [watched * side for side in _sides(event)]
+            wire = self._wire(event)
+            if event.wire is None:
+                (found[wire],) = jax.eval_shape(_rule(event, list(named)), *known)
+            _check(event, found[wire])
         return found
+
+    @property
+    def guards(self) -> list[Wire]:
+        """The wires that carry what passes zero, or one of its sides, at an event."""
+        return [*map(guard_wire, self.atoms), *map(self._wire, self.events)]
+
+    def joined(self, values: Sequence[Array]) -> Array:
+        """All guards, from the values of the wires that carry them, `[*orders, *value]`, with one
+        axis in place of the value's."""
+        count, found = len(self.atoms), []
+        sides = [(1.0,)] * count + [_sides(event) for event in self.events]
+        for value, wire, own in zip(values, self.guards, sides, strict=True):
+            rank = len(self._shape(wire))
+            flat = value.reshape(*value.shape[: value.ndim - rank], -1)
+            found += [flat * side if side < 0 else flat for side in own]
+        return jnp.concatenate(found, axis=-1)
+
+    def _shape(self, wire: Wire) -> tuple[int, ...]:
+        """The shape of a guard; that of a function which is watched is a number's."""
+        aval = self.cut.net.avals.get(wire)
+        return () if aval is None else aval.shape
+
+    def _wire(self, event: Event) -> Wire:
+        """The wire that carries what an event watches."""
+        return self.cut.named[event.wire] if event.wire is not None else ("event", event.name)
 
     def layout(self, registers: Iterable[Wire]) -> EventLayout | None:
         """What is static of them, for a flat state of some registers; None where there are none."""
@@ -109,18 +141,20 @@ def _sides(event: Event) -> Sequence[float]:
     return (1.0, -1.0) if event.direction == 0 else (float(event.direction),)
 
 
-def _watched(
-    event: Event, t: Array, named: Mapping[str, Wire], value: Callable[[Wire], Array]
-) -> Array:
-    """The number that an event watches, `[1]`; raises `CircuitError` where it is none."""
-    if event.wire is not None:
-        found = value(named[event.wire])
-    else:
-        wires = {name: value(wire) for name, wire in named.items()}
-        (found,) = call(cast(Function, event.function), t, wires)
-    if found.size != 1 or jnp.issubdtype(found.dtype, jnp.complexfloating):
+def _rule(event: Event, names: Sequence[str]) -> Callable[..., tuple[Array]]:
+    """The function that an event watches, of the time and the named wires one by one."""
+
+    def rule(t: Array, *wires: Array) -> tuple[Array]:
+        (found,) = call(cast(Function, event.function), t, dict(zip(names, wires, strict=True)))
+        return (found.reshape(()) if found.size == 1 else found,)
+
+    return rule
+
+
+def _check(event: Event, aval: jax.ShapeDtypeStruct) -> None:
+    """Raises `CircuitError` where what an event watches is not one real number."""
+    if math.prod(aval.shape) != 1 or jnp.issubdtype(aval.dtype, jnp.complexfloating):
         raise CircuitError(
-            f"Event {event.name!r}: one real number is watched, not {found.dtype}"
-            f"{list(found.shape)}; give a function that returns one"
+            f"Event {event.name!r}: one real number is watched, not {aval.dtype}"
+            f"{list(aval.shape)}; give a function that returns one"
         )
-    return found.reshape(-1)

@@ -168,6 +168,18 @@ def _branches(field: Program) -> bool:
     return any(not traits(equation.name).smooth for equation in field.equations)
 
 
+def branches_along(program: Program) -> bool:
+    """Whether what a program makes of its inputs may jump or have kinks."""
+    moving = set(program.inputs)
+    for equation in program.equations:
+        if moving.isdisjoint(equation.ins):
+            continue
+        if not traits(equation.name).smooth:
+            return True
+        moving.update(equation.outs)
+    return False
+
+
 def _checks(field: Program) -> int:
     """At which points of a step a field is checked."""
     names_time = any(field.inputs[0] in equation.ins for equation in field.equations)

@@ -223,7 +223,24 @@ class Simulation:
     @functools.cached_property
     def _layout_of_events(self) -> EventLayout | None:
         """What is static of the run's events; None where it has none."""
-        return self.guarded.layout(self.registers)
+        layout = self.guarded.layout(self.registers)
+        if layout is None or not self._plain.is_series:
+            return layout
+        # The series of a guard says nothing of the branches that it may take.
+        begin = self._begin()
+        types = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in (begin.time, begin.state)]
+        smooth = not integral.branches_along(trace(lambda t, y: (self._watch(t, y),), *types))
+        return dataclasses.replace(layout, has_series=smooth)
+
+    @functools.cached_property
+    def _pieces(self) -> tuple[Piece, ...]:
+        """What is evaluated: the net's pieces, and those of the events that are watched."""
+        return self.guarded.pieces
+
+    @functools.cached_property
+    def _types(self) -> Mapping[Wire, Any]:
+        """The types of all wires."""
+        return self.guarded.types(self.ts[0])
 
     @functools.cached_property
     def _plain(self) -> StepMethod:
@@ -256,9 +273,9 @@ class Simulation:
 
     def _watch(self, t: Array, y: Array) -> Array:
         """The guards of all events, flat."""
-        values = self._evaluate(t, y, 0, self.guarded.read)
-        flat = self.guarded.guards(t, lambda wire: self._at_zero(values[wire], ()))
-        return jnp.concatenate(flat, dtype=self.dtype)
+        values = self._evaluate(t, y, 0, self.guarded.guards)
+        flat = [self._at_zero(values[wire], ()) for wire in self.guarded.guards]
+        return self.guarded.joined(flat).astype(self.dtype)
 
     def _jump(self, t: Array, y: Array) -> Array:
         """What each entry of the state becomes at its event."""
@@ -322,11 +339,14 @@ class Simulation:
         return jnp.result_type(*(self.cut.net.avals[wire].dtype for wire in self.registers))
 
     def _expand(self, t: Array, y: Array) -> Array:
-        """The Taylor coefficients of the state about (t, y)."""
+        """The Taylor coefficients of the state about (t, y), and of its guards if the layout of
+        events says so."""
         order = degree_of(self.method, self.dtype)
         working = orders_read(self.cut.nodes, {self.cut.dim: order})[self.cut.dim]
         unknowns = [wire for loop in self.warm for wire in loop.unknowns]
-        values = self._evaluate(t, y, working, [*self.registers, *unknowns])
+        layout = self._layout_of_events
+        guards = self.guarded.guards if layout is not None and layout.has_series else []
+        values = self._evaluate(t, y, working, [*self.registers, *unknowns, *guards])
         found = [values[wire] for wire in self.registers]
         whole = whole_of(found) if found else None
         if whole is not None and whole.dims == (self.cut.dim,):
@@ -338,6 +358,10 @@ class Simulation:
             ]
         flat = [array[: order + 1].reshape(order + 1, -1) for array in columns]
         flat += [self._unknowns(loop, values, order) for loop in self.warm]
+        if guards:
+            frame = self._frame(working)
+            rows = [promote(values[w], (self.cut.dim,), frame).array[: order + 1] for w in guards]
+            flat.append(self.guarded.joined(rows))
         return jnp.concatenate(flat, axis=1, dtype=self.dtype)
 
     def _unknowns(self, loop: Algebraic, values: Mapping[Wire, Value], order: int) -> Array:
@@ -482,16 +506,14 @@ class Simulation:
     ) -> dict[Wire, Value]:
         """Wires about (t, y), to an order along time."""
         known = self._known_at(t, self._split(y), order)
-        return evaluate(self.cut.net.pieces, known, wanted, self._frame(order))
+        return evaluate(self._pieces, known, wanted, self._frame(order))
 
     def _at_zero(self, value: Value, rest: tuple[str, ...]) -> Array:
         """The value at order 0 along time, with a coefficient axis for each of `rest`."""
         return promote(at_zero_along(value, self.cut.dim), rest, self._frame(0)).array
 
     def _frame(self, order: int) -> Frame:
-        return Frame(
-            tuple(self.cut.orders), {**self.cut.orders, self.cut.dim: order}, self.cut.net.avals
-        )
+        return Frame(tuple(self.cut.orders), {**self.cut.orders, self.cut.dim: order}, self._types)
 
     def _known_at(self, t: Array, contents: Mapping[Wire, Value], order: int) -> dict[Wire, Value]:
         """What is known of the net when the registers along time hold `contents` at t."""

@@ -68,7 +68,8 @@ class EventLayout:
     `entries` has the guard of each entry of the state, -1 where there is none. `at_start` says of
     each guard whether it has an event at the start if it is above zero there, `watched` whether the
     run watches it, and `terminal` whether it ends the run. There is room for `most` events that
-    are watched.
+    are watched. `has_series` says that what `System.expand` gives has the series of the guards in
+    its last columns.
     """
 
     entries: np.ndarray
@@ -76,6 +77,7 @@ class EventLayout:
     watched: np.ndarray
     terminal: np.ndarray
     most: int
+    has_series: bool = False
 
     @property
     def guards(self) -> int:
