@@ -35,7 +35,7 @@ from .methods.method import (
     Stretch,
 )
 from .polynomial import change_and_slope, rescaled, value_at
-from .system import EventLayout, Point, StepControl, System
+from .system import EventLayout, Point, StepControl, System, any_of
 
 # A method whose polynomials are those of their own steps alone takes a step again that is cut
 # before this part of it, up to just past the crossing.
@@ -121,7 +121,11 @@ class Eventful(StepMethod):
         fired = memory.fired | (memory.fresh & ~memory.sides & above)
         jumps = jnp.any(fired, axis=0)
         jump = self._jump(system, point, fired, reach, control)
-        step = self._step(system, point, reach, direction, control, ~jumps)
+        step = lax.cond(
+            any_of(~jumps),
+            lambda: self._step(system, point, reach, direction, control, ~jumps),
+            lambda: jump,
+        )
         return jax.tree.map(lambda a, b: jnp.where(jumps, a, b), jump, step)
 
     def polynomial(self, system: System, point: Point, attempt: Attempt, stretch: Stretch) -> Array:
