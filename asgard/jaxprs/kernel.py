@@ -88,12 +88,15 @@ def _tell_once(version: str) -> None:
     )
 
 
-def as_kernel(fn: Callable[..., Sequence[Any]], *arguments: Any) -> tuple[list[Array], bool]:
+def as_kernel(
+    fn: Callable[..., Sequence[Any]], *arguments: Any, longest: int = LONGEST
+) -> tuple[list[Array], bool]:
     """fn(*arguments), compiled as one kernel if its program qualifies.
 
     For use in lowering only: the primitive that it binds has no derivatives and no batching rule.
 
-    **Arguments:** `fn` takes arrays and returns a flat sequence of arrays.
+    **Arguments:** `fn` takes arrays and returns a flat sequence of arrays; `longest` is the most
+    operations that compute, where no fixed point is among them.
 
     **Returns:** the results, and whether they come from a kernel.
     """
@@ -104,7 +107,7 @@ def as_kernel(fn: Callable[..., Sequence[Any]], *arguments: Any) -> tuple[list[A
         closed = jax.make_jaxpr(hoisted(from_jaxpr(closed)))(*types)
     equations = list(all_equations(closed.jaxpr))
     count = sum(traits(equation.primitive.name).computes for equation in equations)
-    if count > (LONGEST_WITH_LOOPS if searches else LONGEST) or not all(map(_fits, equations)):
+    if count > (LONGEST_WITH_LOOPS if searches else longest) or not all(map(_fits, equations)):
         # A result that is a constant would be a NumPy array.
         return [jnp.asarray(x) for x in jaxpr_as_fun(closed)(*arguments)], False
     operands = hidden([*closed.consts, *arguments])

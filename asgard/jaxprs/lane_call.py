@@ -19,7 +19,7 @@ from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array
 
 from .hoisting import EXPANSIONS
-from .kernel import as_kernel, may_hold_kernels
+from .kernel import LONGEST, as_kernel, may_hold_kernels
 from .lanes import spread
 from .settings import default_promotion
 
@@ -38,6 +38,8 @@ class LaneCall(abc.ABC):
     primitive: ClassVar[Primitive]  # what it is a call of
     # Whether its last result, which `loop` does not give, says whether it ran as a kernel.
     reports_kernel: ClassVar[bool] = False
+    # The most operations of a kernel: see `as_kernel`.
+    longest: int = LONGEST
 
     @property
     @abc.abstractmethod
@@ -251,7 +253,7 @@ def _run(
         ]
 
     if kernel:
-        results, is_kernel = as_kernel(loop, *room, *operands)
+        results, is_kernel = as_kernel(loop, *room, *operands, longest=call.longest)
     else:
         results, is_kernel = loop(*room, *operands), False
     return [*results, jnp.full(tail, is_kernel)] if call.reports_kernel else results

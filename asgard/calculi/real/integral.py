@@ -69,6 +69,9 @@ _FAILURES = (
 )
 # How many runs of a batch go side by side on the CPU, at most.
 TILE = 64
+# The most operations of a kernel with events, which are many and small. A thermostat of 50 cycles
+# takes 1,000 operations, and ran 20 times as fast as a kernel.
+LONGEST_WITH_EVENTS = 2000
 
 
 def integrate(
@@ -193,6 +196,8 @@ class Integral(LaneCall):
 
     def __init__(self, problem: Problem):
         self.problem = problem
+        if problem.guards:
+            self.longest = LONGEST_WITH_EVENTS
 
     @property
     def tile(self) -> int:

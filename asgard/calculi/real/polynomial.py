@@ -67,7 +67,9 @@ def rescaled(rows: Array, ratio: Array, centre: float) -> Array:
         nothing = jnp.zeros_like(row)[None]
         by_v = jnp.concatenate([nothing, found]) * ratio
         by_one = jnp.concatenate([found, nothing]) * shift
-        found = (by_v + by_one).at[0].add(row)
+        total = by_v + by_one
+        # No update of an entry, which no kernel has.
+        found = jnp.concatenate([total[:1] + row, total[1:]])
     return found * ratio
 
 
