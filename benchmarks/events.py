@@ -1,7 +1,7 @@
 """Hybrid systems against diffrax, and the cost of watching an event against heyoka's.
 
-A ball of 30 bounces and a thermostat of 50 cycles. diffrax has events that end a solve: its runs are
-scans over solves, each from the last event to the next, with Newton's method for the event's time.
+A ball of 30 bounces and a thermostat of 50 cycles. diffrax has events that end a solve: its runs
+are scans over solves, each from the last event to the next, with Newton's method for its time.
 Ours is one run. Errors are those of the last event's time, against closed forms.
 
 Watching: a pendulum and a Hénon-Heiles orbit, alone and with one event that is watched, in heyoka
@@ -99,12 +99,12 @@ def theirs(
             event=event,
             max_steps=4096,
         )
-        state = jax.tree.map(lambda x: x[-1], solution.ys)
-        return (solution.ts[-1], *after(state, args)), None
+        times, states = jax.tree.map(lambda x: x[-1], (solution.ts, solution.ys))
+        return (times, *after(states, args)), None
 
     @jax.jit
     def run() -> Array:
-        carry, _ = jax.lax.scan(one, (0.0, *start), jnp.arange(count))
+        carry, _ = jax.lax.scan(one, (jnp.zeros(()), *start), jnp.arange(count))
         return carry[0]
 
     return run
@@ -153,9 +153,8 @@ def hybrids() -> list[list[str]]:
         runs, errors = {}, {}
         settings = {"Taylor": ag.Real(max_events=256)}
         for tolerance in TOLERANCES:
-            options = {"rtol": tolerance, "atol": tolerance}
             settings[f"Tsit5 {tolerance:.0e}"] = ag.Real(
-                method=ag.Tsit5(), max_events=256, **options
+                method=ag.Tsit5(), rtol=tolerance, atol=tolerance, max_events=256
             )
         for label, calculus in settings.items():
             runs[f"ours, {label}"] = ours(circuit, event, end, calculus)
@@ -168,10 +167,8 @@ def hybrids() -> list[list[str]]:
         seconds = timing.interleaved(runs)
         best = min(s for label, s in seconds.items() if label.startswith("ours"))
         for label in runs:
-            rows.append(
-                [name, label, f"{errors[label]:.0e}", timing.duration(seconds[label])]
-                + [f"{seconds[label] / best:.1f}"]
-            )
+            row = [name, label, f"{errors[label]:.0e}", timing.duration(seconds[label])]
+            rows.append([*row, f"{seconds[label] / best:.1f}"])
     return rows
 
 
@@ -247,10 +244,9 @@ def watching() -> list[list[str]]:
             ("heyoka, crossed", "heyoka"),
         ):
             share = seconds[label] / seconds[base] - 1
-            rows.append(
-                [name, label, f"{int(found.events['x'].count)}", timing.duration(seconds[base])]
-                + [timing.duration(seconds[label]), f"{100 * share:.0f} %"]
-            )
+            row = [name, label, f"{int(found.events['x'].count)}"]
+            times = [timing.duration(seconds[key]) for key in (base, label)]
+            rows.append([*row, *times, f"{100 * share:.0f} %"])
     return rows
 
 

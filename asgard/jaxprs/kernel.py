@@ -89,14 +89,14 @@ def _tell_once(version: str) -> None:
 
 
 def as_kernel(
-    fn: Callable[..., Sequence[Any]], *arguments: Any, longest: int = LONGEST
+    fn: Callable[..., Sequence[Any]], *arguments: Any, longest: int | None = None
 ) -> tuple[list[Array], bool]:
     """fn(*arguments), compiled as one kernel if its program qualifies.
 
     For use in lowering only: the primitive that it binds has no derivatives and no batching rule.
 
     **Arguments:** `fn` takes arrays and returns a flat sequence of arrays; `longest` is the most
-    operations that compute, where no fixed point is among them.
+    operations that compute, where no fixed point is among them, by default `LONGEST`.
 
     **Returns:** the results, and whether they come from a kernel.
     """
@@ -107,7 +107,8 @@ def as_kernel(
         closed = jax.make_jaxpr(hoisted(from_jaxpr(closed)))(*types)
     equations = list(all_equations(closed.jaxpr))
     count = sum(traits(equation.primitive.name).computes for equation in equations)
-    if count > (LONGEST_WITH_LOOPS if searches else longest) or not all(map(_fits, equations)):
+    most = LONGEST_WITH_LOOPS if searches else longest or LONGEST
+    if count > most or not all(map(_fits, equations)):
         # A result that is a constant would be a NumPy array.
         return [jnp.asarray(x) for x in jaxpr_as_fun(closed)(*arguments)], False
     operands = hidden([*closed.consts, *arguments])

@@ -19,7 +19,7 @@ from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array
 
 from .hoisting import EXPANSIONS
-from .kernel import LONGEST, as_kernel, may_hold_kernels
+from .kernel import as_kernel, may_hold_kernels
 from .lanes import spread
 from .settings import default_promotion
 
@@ -39,7 +39,7 @@ class LaneCall(abc.ABC):
     # Whether its last result, which `loop` does not give, says whether it ran as a kernel.
     reports_kernel: ClassVar[bool] = False
     # The most operations of a kernel: see `as_kernel`.
-    longest: int = LONGEST
+    longest: int | None = None
 
     @property
     @abc.abstractmethod

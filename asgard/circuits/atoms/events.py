@@ -6,7 +6,7 @@ where its `guard` passes zero upward, the content becomes `jump`.
 """
 
 import abc
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -49,12 +49,12 @@ class Hybrid(State):
     ```
     """
 
-    initial: eqx.AbstractVar[Any]
     delay = 1
     # Whether a guard that is above zero at the start of a run is an event there.
     at_start: ClassVar[bool] = False
 
     if not TYPE_CHECKING:  # a rule takes as many values as its atom has inputs
+        initial: eqx.AbstractVar[Any]
 
         def rate(self, content: Any, *inputs: Any) -> Any:
             """The derivative of the content between events."""
@@ -68,10 +68,8 @@ class Hybrid(State):
         def jump(self, content: Any, *inputs: Any) -> Any:
             """The content after an event."""
 
-    else:
-        rate: Any
-        guard: Any
-        jump: Any
+    else:  # type checkers take annotations for fields of the dataclass
+        initial = rate = guard = jump = cast(Any, None)
 
 
 class Reset(Hybrid):

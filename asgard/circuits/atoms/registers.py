@@ -5,7 +5,7 @@ dimension. A loop can run along a dimension if no cycle in it has a negative del
 """
 
 import math
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -23,7 +23,10 @@ from .functions import Function
 class State(Atom):
     """An atom whose meaning along `dim` a calculus gives."""
 
-    dim: eqx.AbstractVar[str]
+    if TYPE_CHECKING:  # type checkers take abstract variables for fields of the dataclass
+        dim = cast(Any, "")
+    else:
+        dim: eqx.AbstractVar[str]
     delay: ClassVar[int]
     n_in = 1
     n_out = 1
