@@ -35,8 +35,11 @@ Values = Callable[[Array], tuple[Array, Array]]
 
 class Crossing(eqx.Module):
     """The first crossing of a step: whether there is one, the distance of the first number past
-    it, which guards have passed zero there, and which are above zero there. Where there is none,
-    `sides` are those at the end of the step."""
+    it, which guards have passed zero there, and which are above zero there.
+
+    Where there is none, `distance` is how far the search has come, and `sides` are those there: the
+    end of the step, or less where guards are nothing but rounding.
+    """
 
     found: Bool[Array, "*lanes"]
     distance: Float[Array, "*lanes"]
@@ -83,14 +86,14 @@ def first_crossing(
     zero, none = jnp.zeros_like(size), jnp.zeros(size.shape, bool)
 
     def is_scanning(now: _Search) -> Array:
-        return active & ~now.found & (now.a.distance < size)
+        return active & ~now.found & (now.a.distance < size) & (now.turns < MOST_TURNS)
 
     def is_open(now: _Search) -> Array:
         """Whether a crossing that was found is not located yet: to the last digit of its distance,
         as a run keeps what rounding leaves out of the time."""
         least = eps * jnp.maximum(eps * jnp.abs(time), now.beyond)
         wide = now.beyond - now.a.distance > least
-        return active & now.found & wide & (now.turns < MOST_TURNS)
+        return active & now.found & wide & (now.turns < 2 * MOST_TURNS)
 
     # All evaluations are those of one loop, as the first call takes as long as there is to compile.
     def turn(now: _Search) -> _Search:
@@ -134,7 +137,8 @@ def first_crossing(
     # What a guard is past its crossing is asked but once: XLA may round it another way elsewhere.
     fired = last.found & ~last.a.sides & last.above
     above = jnp.where(last.found, last.above, last.a.sides)
-    return Crossing(last.found, jnp.where(last.found, last.beyond, size), fired, above)
+    came = jnp.where(active, last.a.distance, size)
+    return Crossing(last.found, jnp.where(last.found, last.beyond, came), fired, above)
 
 
 def _scanned(now: _Search, m: _End, b: _End, shortest: Array) -> _Search:

@@ -294,6 +294,7 @@ class Eventful(StepMethod):
 
         crossing = first_crossing(values, memory.sides, size, point.time, searched)
         found, distance = crossing.found, crossing.distance
+        shorter |= searched & ~found & (distance < size)
         early = found & (distance < NEAR * attempt.size)
         retried = early if not self.method.is_series else jnp.zeros_like(early)
         cut, ended = found & ~retried, found | shorter

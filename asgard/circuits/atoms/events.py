@@ -257,8 +257,14 @@ class Clock(Atom):
 
 
 def _pulse(time: Any, period: Any, duty: Any, phase: Any) -> Any:
-    """1 in the first part of each period, else 0."""
+    """1 in the first part of each period, else 0.
+
+    Rounding may put turn k a digit past `phase + k * period`, as users compute it. So pulses but
+    that at the phase itself begin a few digits early.
+    """
     turns = (time - phase) / period
+    early = 12 * jnp.finfo(jnp.result_type(turns, float)).eps
+    turns += early * (jnp.sqrt(1 + turns * turns) - 1)
     return jnp.where(turns - jnp.floor(turns) < duty, 1.0, 0.0)
 
 

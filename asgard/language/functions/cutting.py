@@ -135,7 +135,14 @@ class _Cut:
 
 def known(program: Program, leaves: Sequence[Any], wanted: Iterable[int]) -> dict[int, Any]:
     """The wanted values that depend on no source, from the numbers: computed once, in no loop."""
-    values = {**program.constants, **dict(zip(program.inputs, leaves, strict=False))}
+    # A literal of a jaxpr may be a plain number.
+    constants = {
+        number: jnp.asarray(value, program.avals[number].dtype)
+        if isinstance(value, float | int | complex)
+        else value
+        for number, value in program.constants.items()
+    }
+    values = {**constants, **dict(zip(program.inputs, leaves, strict=False))}
     wanted = list(wanted)
     missing = set(wanted).difference(values)
     kept: list[Equation] = []
