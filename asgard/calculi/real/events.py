@@ -19,7 +19,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from .adaptive import beside
-from .crossing import first_crossing
+from .crossing import Crossing, Values, first_crossing
 from .methods.checked import attempt_of, curve_of, polynomial_of, start_of
 from .methods.method import (
     CUT,
@@ -258,8 +258,7 @@ class Eventful(StepMethod):
         active: Array,
     ) -> Attempt:
         """One try of a step of the method, cut where a guard first passes zero."""
-        watch, memory = system.watch, point.memory
-        assert watch is not None
+        memory: Memory = point.memory
         inner = dataclasses.replace(point, memory=memory.inner)
         own, series = self._apart(system)
         attempt = attempt_of(self.method, own, inner, reach, direction, control)
@@ -268,44 +267,58 @@ class Eventful(StepMethod):
         unit = jnp.where(unit == 0, jnp.ones_like(unit), unit)
         stretch = Stretch(offset, unit, reach.latest)
         curve = polynomial_of(self.method, own, inner, attempt, stretch)
+        searched = active & attempt.accepted
+        # What lies past the last time does not matter.
+        size = jnp.minimum(attempt.size, reach.remaining)
+        if series:
+            values = _by_series(series[0], direction)
+            reaches = _reach(series[0], size, memory.sides)
+            whole, size = size, jnp.where(searched, reaches.size, size)
+            searched &= ~reaches.excluded
+        else:
+            values = self._by_watching(system, point, curve, stretch, direction)
+            whole = size
+        crossing = first_crossing(values, memory.sides, size, point.time, searched)
+        ended = crossing.found | (crossing.distance < whole)
+        return self._cut(point, attempt, curve, unit, direction, crossing, ended)
+
+    def _by_watching(
+        self, system: System, point: Point, curve: Array, stretch: Stretch, direction: Array
+    ) -> Values:
+        """The guards along a step, read on its polynomial."""
+        watch, unit, latest = system.watch, stretch.unit, stretch.latest
+        assert watch is not None
 
         def values(distance: Array) -> tuple[Array, Array]:
             along = direction * distance
             time = point.time + (point.late + along)
-            beyond = direction * (time - reach.latest) > 0
-            time = jnp.where(beyond, reach.latest, time)
+            time = jnp.where(direction * (time - latest) > 0, latest, time)
             change, slope = change_and_slope(curve, along / unit, self.centre)
             slope = slope * (direction / unit).astype(slope.dtype)
             moves = jnp.broadcast_to(direction, time.shape)
             return jax.jvp(watch, (time, curve[0] + change), (moves, slope))
 
-        searched = active & attempt.accepted
-        # What lies past the last time does not matter.
-        size = jnp.minimum(attempt.size, reach.remaining)
-        shorter = jnp.zeros(size.shape, bool)
-        if series:
-            reaches = _reach(series[0], size, memory.sides)
-            shorter = searched & (reaches.size < size)
-            size, searched = jnp.where(shorter, reaches.size, size), searched & ~reaches.excluded
+        return values
 
-            def values(distance: Array) -> tuple[Array, Array]:
-                change, slope = change_and_slope(series[0], direction * distance, 0.0)
-                return series[0][0] + change, slope * direction.astype(slope.dtype)
-
-        crossing = first_crossing(values, memory.sides, size, point.time, searched)
-        found, distance = crossing.found, crossing.distance
-        shorter |= searched & ~found & (distance < size)
-        early = found & (distance < NEAR * attempt.size)
-        retried = early if not self.method.is_series else jnp.zeros_like(early)
-        cut, ended = found & ~retried, found | shorter
-        guard = jnp.argmax(crossing.fired, axis=0)
+    def _cut(
+        self,
+        point: Point,
+        attempt: Attempt,
+        curve: Array,
+        unit: Array,
+        direction: Array,
+        crossing: Crossing,
+        ended: Array,
+    ) -> Attempt:
+        """The try of a step that ends at a crossing, or where the search for one has `ended`."""
+        memory: Memory = point.memory
+        distance = crossing.distance
+        early = crossing.found & (distance < NEAR * attempt.size)
+        retried = jnp.zeros_like(early) if self.method.is_series else early
+        cut = crossing.found & ~retried
         along = direction * distance
         change, _ = change_and_slope(curve, along / unit, self.centre)
-        kept = self._rescaled(curve, along, unit, ended)
-        retry = jnp.minimum(PAST * distance, 0.5 * (distance + attempt.size))
-        again = Memory(
-            memory.inner, memory.sides, memory.fired, memory.fresh, memory.last, memory.crowd
-        )
+        kind = jnp.where(cut, CUT + jnp.argmax(crossing.fired, axis=0), PLAIN)
         onward = Memory(
             inner=attempt.memory,
             sides=jnp.where(attempt.accepted, crossing.sides, memory.sides),
@@ -314,6 +327,7 @@ class Eventful(StepMethod):
             last=memory.last,
             crowd=memory.crowd,
         )
+        retry = jnp.minimum(PAST * distance, 0.5 * (distance + attempt.size))
         return dataclasses.replace(
             attempt,
             size=jnp.where(ended, distance, attempt.size),
@@ -322,12 +336,9 @@ class Eventful(StepMethod):
             accepted=attempt.accepted & ~retried,
             rejected=attempt.rejected + retried,
             step=jnp.where(retried, retry, attempt.step),
-            memory=jax.tree.map(lambda a, b: jnp.where(retried, a, b), again, onward),
-            stages=kept,
-            mark=Mark(
-                jnp.where(cut, CUT + guard, PLAIN).astype(jnp.int32),
-                jnp.zeros_like(crossing.fired),
-            ),
+            memory=jax.tree.map(lambda a, b: jnp.where(retried, a, b), memory, onward),
+            stages=self._rescaled(curve, along, unit, ended),
+            mark=Mark(kind.astype(jnp.int32), jnp.zeros_like(crossing.fired)),
         )
 
     def _rescaled(self, curve: Array, offset: Array, unit: Array, cut: Array) -> Array:
@@ -337,6 +348,16 @@ class Eventful(StepMethod):
         shorter = self.method.unit(offset)
         ratio = jnp.where(cut, shorter / unit, 1)
         return jnp.concatenate([curve[:1], rescaled(curve[1:], ratio, self.centre)])
+
+
+def _by_series(series: Array, direction: Array) -> Values:
+    """The guards along a step, by their series."""
+
+    def values(distance: Array) -> tuple[Array, Array]:
+        change, slope = change_and_slope(series, direction * distance, 0.0)
+        return series[0] + change, slope * direction.astype(slope.dtype)
+
+    return values
 
 
 class _Reach(eqx.Module):
