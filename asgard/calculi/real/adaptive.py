@@ -131,6 +131,7 @@ def take_step(
     offset = reach.offset(attempt.size, attempt.clipped, direction)
     wall = next_breakpoint(point.time, direction, control)
     after = _end(point, offset, attempt.begin, attempt.change, attempt.clipped, wall, direction)
+    after = _in_no_time(point, after, attempt.mark)
     after = dataclasses.replace(after, step=attempt.step, memory=attempt.memory)
     return Step(attempt, _stretch(method, offset, reach, attempt.mark), after)
 
@@ -183,6 +184,7 @@ def advance(
     change = polynomial_at(coefficients[1:], part - method.centre) * part
     wall = next_breakpoint(point.time, direction, control)
     after = _end(point, stretch.offset, coefficients[0], change, clipped, wall, direction)
+    after = _in_no_time(point, after, stretch.mark)
     return dataclasses.replace(after, step=jnp.abs(stretch.offset))
 
 
@@ -211,6 +213,16 @@ def _end(
     remainder = lax.stop_gradient(increment - (state - begin))
     late = lax.stop_gradient(late)
     return Point(time, late, state, remainder, lax.abs(offset), point.memory)
+
+
+def _in_no_time(point: Point, after: Point, mark: Mark | None) -> Point:
+    """The point after a step, which is at the same time where it is a jump: what stands just past a
+    breakpoint stays there."""
+    if mark is None:
+        return after
+    jumps = mark.kind == JUMP
+    time, late = jnp.where(jumps, point.time, after.time), jnp.where(jumps, point.late, after.late)
+    return dataclasses.replace(after, time=time, late=late)
 
 
 def next_breakpoint(time: Array, direction: Array, control: StepControl) -> Array | None:

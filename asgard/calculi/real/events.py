@@ -38,8 +38,9 @@ from .polynomial import change_and_slope, rescaled, value_at
 from .system import EventLayout, Point, StepControl, System, any_of
 
 # A method whose polynomials are those of their own steps alone takes a step again that is cut
-# before this part of it, up to just past the crossing.
-NEAR, PAST = 0.9, 1.02
+# before this part of it, up to just past the crossing; but not one that is cut at its very start,
+# where any polynomial is right.
+NEAR, START, PAST = 0.9, 1e-4, 1.02
 # A run in which so many jumps follow each other without time passing has infinitely many.
 MOST_JUMPS = 64
 # How large the last terms of a guard's series may be, in units of rounding.
@@ -313,7 +314,8 @@ class Eventful(StepMethod):
         """The try of a step that ends at a crossing, or where the search for one has `ended`."""
         memory: Memory = point.memory
         distance = crossing.distance
-        early = crossing.found & (distance < NEAR * attempt.size)
+        early = (distance < NEAR * attempt.size) & (distance > START * attempt.size)
+        early &= crossing.found
         retried = jnp.zeros_like(early) if self.method.is_series else early
         cut = crossing.found & ~retried
         along = direction * distance

@@ -207,9 +207,11 @@ def test_a_clock_samples_at_the_very_times_that_are_saved():
 
 def test_a_clock_ticks_at_every_multiple_of_its_period():
     for period in (0.1, 0.07, 1 / 3):
-        ticks = ag.Clock(period) >> ag.Counter()
+        # The second one falls where the first one rises.
+        ticks = (ag.Clock(period) >> ag.Counter()) @ (ag.Clock(period, period / 2) >> ag.Counter())
         found = ag.simulate(ticks, np.arange(51) * period)
-        np.testing.assert_array_equal(found.output, 1 + np.arange(51))
+        np.testing.assert_array_equal(found.outputs[0], 1 + np.arange(51))
+        np.testing.assert_array_equal(found.outputs[1], np.arange(51))
 
 
 @ag.circuit
