@@ -118,10 +118,20 @@ class Eventful(StepMethod):
     ) -> Attempt:
         assert system.watch is not None
         memory: Memory = point.memory
-        above = system.watch(point.time, point.state) > 0
-        fired = memory.fired | (memory.fresh & ~memory.sides & above)
+        guards = system.watch(point.time, point.state)
+        fired = memory.fired | (memory.fresh & ~memory.sides & (guards > 0))
         jumps = jnp.any(fired, axis=0)
-        jump = self._jump(system, point, fired, reach, control)
+
+        def jumped() -> Attempt:
+            return self._jump(system, point, guards, fired, reach, control)
+
+        # The method starts anew after a jump, which costs evaluations: not in every turn.
+        types = jax.eval_shape(jumped)
+        jump = lax.cond(
+            any_of(jumps),
+            jumped,
+            lambda: jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), types),
+        )
         step = lax.cond(
             any_of(~jumps),
             lambda: self._step(system, point, reach, direction, control, ~jumps),
@@ -194,15 +204,20 @@ class Eventful(StepMethod):
         return dataclasses.replace(system, expand=own), found
 
     def _jump(
-        self, system: System, point: Point, fired: Array, reach: Reach, control: StepControl
+        self,
+        system: System,
+        point: Point,
+        before: Array,
+        fired: Array,
+        reach: Reach,
+        control: StepControl,
     ) -> Attempt:
-        """The jump at a point, where guards have fired."""
+        """The jump at a point where guards have fired; `before` are the guards there."""
         assert system.watch is not None
         memory: Memory = point.memory
         change = self._change(system, point.time, point.state, fired)
         after = dataclasses.replace(point, state=point.state + change)
         inner = start_of(self.method, system, after, control, reach).memory
-        before = system.watch(point.time, point.state)
         guards = system.watch(point.time, after.state)
         above = guards > 0
         # A guard that the jump leaves alone stays past its crossing, whatever rounding says. One
