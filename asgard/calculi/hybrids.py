@@ -1,4 +1,4 @@
-"""The hybrid atoms of a cut circuit, for calculi with a fixed step."""
+"""The hybrid atoms of a cut circuit; and how they jump in calculi with a fixed step."""
 
 import jax.numpy as jnp
 from jaxtyping import Array

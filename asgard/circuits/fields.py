@@ -51,6 +51,12 @@ def number_text(value: Any) -> str:
     return str(array[()])
 
 
+def precision(tree: Any) -> Any:
+    """The widest float dtype of a tree's arrays; None where it has none."""
+    dtypes = [x.dtype for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.inexact)]
+    return max((jnp.finfo(dtype).dtype for dtype in dtypes), key=lambda d: d.itemsize, default=None)
+
+
 def as_number(value: Any) -> Any:
     """Lists of numbers as arrays; a converter for fields that hold a number or array."""
     if value is None:

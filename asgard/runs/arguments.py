@@ -67,12 +67,6 @@ def _is_monotone(times: np.ndarray) -> bool:
     return bool(np.all(times[1:] > times[:-1]) or np.all(times[1:] < times[:-1]))
 
 
-def precision(tree: Any) -> Any:
-    """The widest float dtype of a tree's arrays; None where it has none."""
-    dtypes = [x.dtype for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.inexact)]
-    return max((jnp.finfo(dtype).dtype for dtype in dtypes), key=lambda d: d.itemsize, default=None)
-
-
 class _WithArguments(eqx.Module):
     """fn(t, args) as a function of t, with the arguments as leaves."""
 

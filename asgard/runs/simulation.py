@@ -14,12 +14,13 @@ from ..calculi.events import Event, checked
 from ..calculi.real.calculus import Real
 from ..calculi.trajectory import Trajectory
 from ..circuits.circuit import Circuit
+from ..circuits.fields import precision
 from ..errors import CircuitError
 from ..jaxprs.concrete import is_concrete, run_compiled
 from ..jaxprs.meshes import without_mesh
 from ..jaxprs.settings import default_promotion
 from ..status import Status
-from .arguments import as_sources, as_times, check_dim, check_resolution, check_state, precision
+from .arguments import as_sources, as_times, check_dim, check_resolution, check_state
 
 
 def simulate(

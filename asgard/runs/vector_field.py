@@ -15,12 +15,12 @@ from ..calculi.pointwise import Contents, Pointwise, Row
 from ..calculi.real.calculus import Real
 from ..calculi.real.tolerances import held_by
 from ..circuits.circuit import Circuit
-from ..circuits.fields import as_inexact, as_reals
+from ..circuits.fields import as_inexact, as_reals, precision
 from ..errors import CircuitError
 from ..jaxprs.concrete import run_compiled
 from ..jaxprs.meshes import without_mesh
 from ..jaxprs.settings import default_promotion
-from .arguments import as_sources, check_dim, precision
+from .arguments import as_sources, check_dim
 
 
 def vector_field(

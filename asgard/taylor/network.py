@@ -245,7 +245,7 @@ def _infer(
         changed = False
         for piece in registers:
             before, source = avals[piece.outs[0]], avals[piece.ins[0]]
-            after = _join(before, source)
+            after = _joined(before, source)
             changed |= (after.shape, after.dtype) != (before.shape, before.dtype)
             avals[piece.outs[0]] = after
         if not changed:
@@ -282,11 +282,21 @@ def _types(
     return dict(zip(names, types, strict=True))
 
 
-def _join(a: jax.ShapeDtypeStruct, b: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+def join(one: jax.ShapeDtypeStruct, other: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+    """The type of a state atom that starts from the one and is fed the other.
+
+    Raises `ValueError` for shapes that do not broadcast.
+    """
+    shape = jnp.broadcast_shapes(one.shape, other.shape)
+    return jax.ShapeDtypeStruct(shape, jnp.promote_types(one.dtype, other.dtype))
+
+
+def _joined(before: jax.ShapeDtypeStruct, source: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+    """The same, with an error that speaks of registers."""
     try:
-        shape = jnp.broadcast_shapes(a.shape, b.shape)
+        return join(before, source)
     except ValueError as error:
         raise CircuitError(
-            f"a register's initial content has shape {a.shape}, but its input has {b.shape}"
+            f"a register's initial content has shape {before.shape}, but its input has "
+            f"{source.shape}"
         ) from error
-    return jax.ShapeDtypeStruct(shape, jnp.promote_types(a.dtype, b.dtype))

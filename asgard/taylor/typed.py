@@ -16,7 +16,7 @@ from ..circuits.constraints import resolved
 from ..circuits.graph import Graph, Node, flatten
 from ..circuits.stream import Stream
 from ..errors import CircuitError
-from .network import call
+from .network import call, join
 
 # How often the type of what a node drives may change: shapes only grow, and have few axes.
 _MOST_CHANGES = 16
@@ -54,15 +54,6 @@ def output_types(circuit: Circuit, types: Types) -> list[Type | None]:
     graph = flatten(circuit, whole=True)
     found = _types(graph, types)
     return [found.get(wire) for wire in graph.outputs]
-
-
-def join(one: Type, other: Type) -> Type:
-    """The type of a state atom that starts from the one and is fed the other.
-
-    Raises `ValueError` for shapes that do not broadcast.
-    """
-    shape = jnp.broadcast_shapes(one.shape, other.shape)
-    return Type(shape, jnp.promote_types(one.dtype, other.dtype))
 
 
 def type_of(value: Any) -> Type:

@@ -45,6 +45,7 @@ class Guarded:
                 )
         return cls(cut, atoms, events, most)
 
+    @property
     def rates(self) -> dict[Wire, Wire]:
         """What drives the rate of each atom."""
         return {wire: rate_wire(wire) for wire in self.atoms}

@@ -227,11 +227,22 @@ def blank(problem: Problem, ts: Array, begin: Point) -> Run:
     path = None
     if problem.rows:
         path = paths.blank(problem.rows, problem.max_steps, begin, problem.guards)
-    unit, ok = jnp.ones(lanes, ts.dtype), zero + OK
-    counts = (zero, ok, zero, zero, zero)
     layout = problem.layout
-    kept = None if layout is None or not layout.keeps else Records.blank(layout, begin)
-    return Run(begin, coefficients, unit, saved, *counts, infinite, zero, path, kept)
+    return Run(
+        point=begin,
+        coefficients=coefficients,
+        unit=jnp.ones(lanes, ts.dtype),
+        saved=saved,
+        count=zero,
+        status=zero + OK,
+        steps=zero,
+        jumps=zero,
+        rejected=zero,
+        smallest=infinite,
+        bounded=zero,
+        path=path,
+        records=None if layout is None or not layout.keeps else Records.blank(layout, begin),
+    )
 
 
 def direction_of(ts: Array) -> Array:
@@ -280,12 +291,7 @@ def run(
         run = _with_polynomial(problem.method, system, run, step, ts, active)
         last = covered(step.stretch, attempt.clipped, step.after.time, direction)
         saved, count_saved = save(problem.method, run, last, ts, good, write)
-        path = run.path
-        if path is not None:
-            number = jnp.where(first, 0, run.steps + earlier)
-            path = paths.thinned(path, number, good)
-            taken = paths.Taken(attempt.size, attempt.clipped, attempt.mark)
-            path = paths.record(path, run.point, taken, number, good, write)
+        path = _on_path(run, step, jnp.where(first, 0, run.steps + earlier), good, write)
         fresh = good & ~first
         steps = run.steps + fresh
         jumps, sized = None, fresh
@@ -306,19 +312,19 @@ def run(
         tried = dataclasses.replace(run.point, step=attempt.step, memory=attempt.memory)
         point = _where(good & more, step.after, _where(refused, tried, run.point))
         after = Run(
-            point,
-            run.coefficients,
-            run.unit,
-            saved,
-            count_saved,
-            status,
-            steps,
-            run.jumps if jumps is None else run.jumps + jumps,
-            run.rejected + jnp.where(active & ~first, attempt.rejected, 0),
-            jnp.where(sized, jnp.minimum(run.smallest, attempt.size), run.smallest),
-            bounded,
-            path,
-            kept,
+            point=point,
+            coefficients=run.coefficients,
+            unit=run.unit,
+            saved=saved,
+            count=count_saved,
+            status=status,
+            steps=steps,
+            jumps=run.jumps if jumps is None else run.jumps + jumps,
+            rejected=run.rejected + jnp.where(active & ~first, attempt.rejected, 0),
+            smallest=jnp.where(sized, jnp.minimum(run.smallest, attempt.size), run.smallest),
+            bounded=bounded,
+            path=path,
+            records=kept,
         )
         return after, first & ~good, jnp.where(good, 0, in_a_row + 1)
 
@@ -326,6 +332,22 @@ def run(
     first = jnp.broadcast_to(arguments.again, lanes)
     carry = begun, first, jnp.zeros(lanes, jnp.int32)
     return lax.while_loop(lambda carry: jnp.any(unfinished(carry[0])), body, carry)[0]
+
+
+def _on_path(
+    run: Run,
+    step: Step,
+    number: Array,
+    good: Array,
+    write: Callable[[Array, Array, Array], Array],
+) -> Any:
+    """The run's path with a good step of a number, None where it has none."""
+    if run.path is None:
+        return None
+    attempt = step.attempt
+    taken = paths.Taken(attempt.size, attempt.clipped, attempt.mark)
+    path = paths.thinned(run.path, number, good)
+    return paths.record(path, run.point, taken, number, good, write)
 
 
 def _given_up(step: Step, in_a_row: Array) -> Step:

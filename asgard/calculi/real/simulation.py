@@ -91,7 +91,7 @@ class Simulation:
             if isinstance(node.atom, Register) and node.atom.dim == self.cut.dim
         }
         self.guarded = Guarded.of(self.cut, real.events, real.max_events)
-        self.registers |= self.guarded.rates()
+        self.registers |= self.guarded.rates
         if real.events and not self.registers:
             raise CircuitError(
                 "events are found in the steps of a run, and this circuit has no register"

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from ...circuits.circuit import Circuit, TypedBlock, Types, repr_value
 from ...circuits.constraints import resolved
-from ...circuits.fields import as_inexact
+from ...circuits.fields import as_inexact, precision
 from ...circuits.parameters import unknown
 from ...circuits.recording import current
 from ...errors import CircuitError, DegreeError
@@ -148,8 +148,7 @@ class FunctionBlock(TypedBlock):
         definition = self.definition
         leaves, tree = jax.tree.flatten(resolved(self.numbers))
         numbers = [Type(leaf.shape, leaf.dtype) for leaf in leaves]
-        dtypes = [jnp.finfo(number.dtype).dtype for number in numbers]
-        number = Type((), max(dtypes, key=lambda d: d.itemsize, default=jnp.result_type(float)))
+        number = Type((), precision(numbers) or jnp.result_type(float))
         known = tuple(
             next(one for one in (given, example, number) if one is not None)
             for given, example in zip(types, definition.examples, strict=True)

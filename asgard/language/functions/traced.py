@@ -11,13 +11,14 @@ import jax.numpy as jnp
 from ...circuits.assembly import Wired, assemble
 from ...circuits.atoms.arithmetic import Const
 from ...circuits.circuit import Circuit
-from ...circuits.fields import check_name
+from ...circuits.fields import check_name, precision
 from ...circuits.recording import recording
 from ...errors import CircuitError
 from ...jaxprs.open_values import end
 from ...jaxprs.program import Program, from_jaxpr
 from ...jaxprs.settings import callers_promotion
-from ...taylor.typed import join, type_of
+from ...taylor.network import join
+from ...taylor.typed import type_of
 from .cutting import depends, excerpts, is_open, known
 from .excerpt import Code, Excerpt, check_constants
 from .places import Place
@@ -125,10 +126,8 @@ class _Trial:
 
     def run(self, numbers: Any, wires: Sequence[Any]) -> list[Any]:
         """What is traced: from numbers and wires to outputs, and for each node leaves and reads."""
-        floats = [x for x in jax.tree.leaves((numbers, wires)) if jnp.issubdtype(x, jnp.inexact)]
-        dtypes = [jnp.finfo(x.dtype).dtype for x in floats]
-        precision = max(dtypes, key=lambda dtype: dtype.itemsize, default=jnp.result_type(float))
-        recorder = Recorder(self.name, precision, self.widened)
+        dtype = precision((numbers, wires)) or jnp.result_type(float)
+        recorder = Recorder(self.name, dtype, self.widened)
         with recording(recorder), callers_promotion():
             result = self.body(numbers, wires)
             entries = recorder.close()
