@@ -97,6 +97,8 @@ from .language.functions.systems import ode, recurrence, sde
 from .language.parse import parse
 from .runs import statistics
 from .runs.ensembles import Ensemble, ensemble
+from .runs.equilibrium import Equilibrium, equilibrium
+from .runs.linear import Linearization, frequency_response, linearize
 from .runs.series import series
 from .runs.simulation import compile, simulate
 from .runs.vector_field import vector_field

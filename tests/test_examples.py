@@ -89,3 +89,13 @@ def test_one_circuit_runs_under_three_calculi(capsys):
     assert abs(real - math.exp(0.5)) < 1e-6
     assert abs(discrete - 1.1**5) < 1e-6
     assert abs(mean - math.exp(0.5)) < 0.02
+
+
+def test_the_picture_of_a_pid_loop_is_drawn(tmp_path, capsys):
+    output = tmp_path / "picture.png"
+    assert loaded("pid_bode").main(str(output)) == 0
+    torque, margin = capsys.readouterr().out.splitlines()
+    assert abs(float(torque.split()[-3]) - 9.81 * math.sin(math.pi / 4)) < 1e-3
+    # What python-control's margin says, at a frequency of which the nearest of 400 is taken.
+    assert abs(float(margin.split()[2]) - 65.84) < 0.1
+    assert output.read_bytes().startswith(b"\x89PNG")

@@ -193,6 +193,12 @@ class Pointwise:
         wanted = (*self.cut.shown, *_of_loops(self.cut.net.loops))
         return self._row(self._evaluate(t, contents, guesses, wanted, given))
 
+    def inputs(self, t: Array, given: Mapping[Any, Array]) -> tuple[Value, ...]:
+        """The input wires at one time; `given` are those that change from step to step."""
+        wires = self.cut.graph.inputs
+        values = self._evaluate(t, self.begin(), self.start(), wires, given)
+        return tuple(values[wire] for wire in wires)
+
     def sample(
         self, t: Array, contents: Contents, guesses: Guesses, given: Mapping[Any, Array]
     ) -> tuple[Feeds, Row]:

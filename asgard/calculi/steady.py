@@ -1,5 +1,6 @@
 """The Steady calculus: wires carry constants, and the input of every register is 0."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -116,13 +117,7 @@ class Steady(Calculus):
         def inputs(t: Array, *contents: Array) -> Contents:
             return pointwise.feeds(t, contents, start.guesses).values
 
-        scales = _scales(lambda *contents: inputs(t, *contents), start.contents)
-
-        def moved(t: Array, *contents: Array) -> list[Array]:
-            parts = zip(contents, scales, inputs(t, *contents), strict=True)
-            return [content + scale * source for content, scale, source in parts]
-
-        found, facts = fixed_point(moved, (t,), start.contents, self.fixed_point)
+        found, facts = root(inputs, (t,), start.contents, self.fixed_point)
         return tuple(found), facts
 
 
@@ -140,7 +135,28 @@ class Solution(eqx.Module):
         return Solution(tuple(map(lax.stop_gradient, kept)), self.guesses)
 
 
-def _scales(inputs: Any, contents: Contents) -> list[Float[Array, "..."]]:
+def root(
+    equations: Callable[..., Sequence[Array]],
+    arguments: Sequence[Array],
+    start: Sequence[Array],
+    options: FixedPoint,
+) -> tuple[list[Array], Facts]:
+    """The x at which equations(*arguments, *x) is 0, and how that was solved.
+
+    The equations give an array of the shape of each x. They are solved from `start`, as the fixed
+    point of x + s equations(…, x) with the s that makes both parts of one size.
+    """
+    scales = _scales(lambda *x: equations(*arguments, *x), start)
+
+    def moved(*values: Array) -> list[Array]:
+        x = values[len(arguments) :]
+        parts = zip(x, scales, equations(*values), strict=True)
+        return [x + scale * value for x, scale, value in parts]
+
+    return fixed_point(moved, arguments, start, options)
+
+
+def _scales(inputs: Any, contents: Sequence[Array]) -> list[Float[Array, "..."]]:
     """For each entry x the s that makes s g(x) change about as x does.
 
     So the sum x + s g(x) rounds off no digits of g, in whatever unit of time g is. g is probed
@@ -152,6 +168,6 @@ def _scales(inputs: Any, contents: Contents) -> list[Float[Array, "..."]]:
         parts = 1 + (jnp.arange(count + 1, count + 1 + size.size) * 0.6180339887498949) % 1
         moves.append((size * parts.reshape(size.shape)).astype(content.dtype))
         count += size.size
-    changes = jax.jvp(inputs, contents, tuple(moves))[1]
+    changes = jax.jvp(inputs, tuple(contents), tuple(moves))[1]
     scales = [size / jnp.abs(change) for size, change in zip(sizes, changes, strict=True)]
     return [lax.stop_gradient(jnp.where(jnp.isfinite(s) & (s > 0), s, 1)) for s in scales]

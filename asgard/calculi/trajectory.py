@@ -1,6 +1,6 @@
 """What a run over time returns."""
 
-from typing import Any
+from typing import Any, TypeVar
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -27,6 +27,9 @@ _FAILURES = (
 )
 
 
+Own = TypeVar("Own", bound="Checked")
+
+
 class Outputs(eqx.Module):
     """What a run gives: output wires, and wires by name."""
 
@@ -51,7 +54,65 @@ class Outputs(eqx.Module):
         return self.names[name]
 
 
-class Trajectory(Outputs):
+class Checked(eqx.Module):
+    """What has a status and says why it failed.
+
+    - `status`, `stats`: how it ended, and what was counted.
+    - `loops`: the loops that were solved as fixed points, by name; `stats` has the number of the
+      `loop` that failed.
+    - `wires`: what may have failed first, by name, and `advice`, what to try then; where given,
+      `stats` has the number of the `wire` that did.
+    """
+
+    status: eqx.AbstractVar[Status]
+    stats: eqx.AbstractVar[dict[str, Array]]
+    loops: eqx.AbstractVar[tuple[str, ...]]
+    wires: eqx.AbstractVar[tuple[str, ...]]
+    advice: eqx.AbstractVar[str]
+
+    def check(self: Own) -> Own:
+        """Raises `SimulationError` where it failed; returns itself otherwise.
+
+        Under a trace there is nothing to check yet, and nothing is raised.
+        """
+        failed = (self.status != Status.ok) & (self.status != Status.event)
+        if not is_concrete(failed) or not bool(jnp.any(failed)):
+            return self
+        for name in _FAILURES:
+            lanes = self.status == getattr(Status, name)
+            if bool(jnp.any(lanes)):
+                raise SimulationError(self._message(name, lanes), name)
+        raise AssertionError("a status without a name")
+
+    def _message(self, name: str, lanes: Array) -> str:
+        # Under jax.grad the status is known, but the time reached is not.
+        known = not lanes.ndim and is_concrete(*self.stats.values())
+        where = ""
+        if lanes.ndim:
+            where = f" in {int(jnp.sum(lanes))} of {lanes.size} runs"
+        elif known and {"reached", "steps"} <= self.stats.keys():
+            reached, steps = float(self.stats["reached"]), int(self.stats["steps"])
+            where = f" at t = {reached:.6g}, after {steps} steps"
+        if name == "not_converged" and known and {"iterations", "residual"} <= self.stats.keys():
+            loop = self._named(self.loops, "loop") or "a loop"
+            iterations = int(self.stats["iterations"])
+            where += ", " + missed(loop, iterations, float(self.stats["residual"]))
+        if name == "times":
+            where = where if lanes.ndim else ""
+        if name != "nonfinite":
+            return f"{name}{where}: {message(name)}"
+        wire = self._named(self.wires, "wire") if known else ""
+        where += f", in {wire}" if wire else ""
+        more = f"; or try {self.advice}" if self.advice else ""
+        return f"{name}{where}: {message(name)}{more}"
+
+    def _named(self, names: tuple[str, ...], number: str) -> str:
+        """Of some names the one whose number is in the stats; empty where a calculus gave none."""
+        index = int(self.stats.get(number, len(names)))
+        return names[index] if index < len(names) else ""
+
+
+class Trajectory(Outputs, Checked):
     """The outputs of a circuit at the times asked for.
 
     - `ts`: the times, `[times]`.
@@ -107,44 +168,3 @@ class Trajectory(Outputs):
         outputs = self.dense(times.reshape(-1))
         outputs = tuple(out.reshape(*times.shape, *out.shape[1:]) for out in outputs)
         return outputs[0] if len(outputs) == 1 else outputs
-
-    def check(self) -> "Trajectory":
-        """Raises `SimulationError` where the run failed; returns the trajectory otherwise.
-
-        Under a trace there is nothing to check yet, and nothing is raised.
-        """
-        failed = (self.status != Status.ok) & (self.status != Status.event)
-        if not is_concrete(failed) or not bool(jnp.any(failed)):
-            return self
-        for name in _FAILURES:
-            lanes = self.status == getattr(Status, name)
-            if bool(jnp.any(lanes)):
-                raise SimulationError(self._message(name, lanes), name)
-        raise AssertionError("a status without a name")
-
-    def _message(self, name: str, lanes: Array) -> str:
-        # Under jax.grad the status is known, but the time reached is not.
-        known = not lanes.ndim and is_concrete(*self.stats.values())
-        where = ""
-        if lanes.ndim:
-            where = f" in {int(jnp.sum(lanes))} of {lanes.size} runs"
-        elif known and {"reached", "steps"} <= self.stats.keys():
-            reached, steps = float(self.stats["reached"]), int(self.stats["steps"])
-            where = f" at t = {reached:.6g}, after {steps} steps"
-        if name == "not_converged" and known and {"iterations", "residual"} <= self.stats.keys():
-            loop = self._named(self.loops, "loop") or "a loop"
-            iterations = int(self.stats["iterations"])
-            where += ", " + missed(loop, iterations, float(self.stats["residual"]))
-        if name == "times":
-            where = where if lanes.ndim else ""
-        if name != "nonfinite":
-            return f"{name}{where}: {message(name)}"
-        wire = self._named(self.wires, "wire") if known else ""
-        where += f", in {wire}" if wire else ""
-        more = f"; or try {self.advice}" if self.advice else ""
-        return f"{name}{where}: {message(name)}{more}"
-
-    def _named(self, names: tuple[str, ...], number: str) -> str:
-        """Of some names the one whose number is in the stats; empty where a calculus gave none."""
-        index = int(self.stats.get(number, len(names)))
-        return names[index] if index < len(names) else ""

@@ -168,9 +168,11 @@ class Block(Part):
     ```
 
     `by_name` are fields that are dictionaries and do not show in the names of their numbers.
+    `input_names` are the names of the input wires; it is empty where they have none.
     """
 
     by_name: ClassVar[tuple[str, ...]] = ()
+    input_names: ClassVar[tuple[str, ...]] = ()
 
     @abc.abstractmethod
     def circuit(self) -> Circuit:

@@ -13,7 +13,6 @@ from ..calculi.cut import Cut
 from ..calculi.meanings import REAL, noise
 from ..calculi.pointwise import Contents, Pointwise, Row
 from ..calculi.real.calculus import Real
-from ..calculi.real.tolerances import held_by
 from ..circuits.circuit import Circuit
 from ..circuits.fields import as_inexact, as_reals, precision
 from ..errors import CircuitError
@@ -21,6 +20,7 @@ from ..jaxprs.concrete import run_compiled
 from ..jaxprs.meshes import without_mesh
 from ..jaxprs.settings import default_promotion
 from .arguments import as_sources, check_dim
+from .registers import check_held, register_names
 
 
 def vector_field(
@@ -106,15 +106,10 @@ class _Equation(eqx.Module):
         )
         return Pointwise(cut, dtype)
 
-    def names(self, pointwise: Pointwise) -> list[str]:
+    def names(self, pointwise: Pointwise) -> tuple[str, ...]:
         """What y calls the registers, in the order of contents."""
-        cut, wires = pointwise.cut, [node.outs[0] for node in pointwise.states]
-        found: list[str] = []
-        for index, held in enumerate(held_by(self.circuit, cut, wires, True)):
-            # A register's own name may be that of another wire.
-            known = (n for n in held.names if cut.named.get(n, wires[index]) == wires[index])
-            found.append(next((n for n in known if n not in found), f"register {index}"))
-        return found
+        wires = [cell.wire for cell in pointwise.cells]
+        return register_names(self.circuit, pointwise.cut, wires)
 
     def contents(self, pointwise: Pointwise, names: Sequence[str], y: Any) -> Contents:
         """What the registers hold, from y; raises `CircuitError` where y is not like y0."""
@@ -128,10 +123,7 @@ class _Equation(eqx.Module):
         for name, node in zip(names, pointwise.states, strict=True):
             (out,) = node.outs
             shape, dtype = pointwise.cut.state_shape(out), pointwise.cut.net.avals[out].dtype
-            if y[name].shape != shape:
-                raise CircuitError(
-                    f"y[{name!r}] must be an array of shape {shape}, not {y[name].shape}"
-                )
+            check_held(f"y[{name!r}]", y[name], shape)
             found.append(y[name].astype(dtype))
         return tuple(found)
 

@@ -237,7 +237,7 @@ class Sequence:
             given, now = dict(zip(wires, samples, strict=True)), self.time(state.number)
             feeds, row = self.pointwise.sample(now, state.contents, state.guesses, given)
             number = state.number + 1
-            contents = self._after(state.contents, feeds.values)
+            contents = self.after(state.contents, feeds.values)
             return (Samplewise(contents, feeds.guesses, number, self.time(number)), state), row
 
         ((end, before), rows), kernel = recur(step, (start, start), list(given.values()), count)
@@ -264,7 +264,7 @@ class Sequence:
             number, samples = row
             values = dict(zip(wires, samples, strict=True))
             feeds, found = self.pointwise.sample(self.time(number), contents, (), values)
-            return self._after(contents, feeds.values), found
+            return self.after(contents, feeds.values), found
 
         rows = (numbers, list(given.values()))
         contents = contents_of_all(
@@ -289,7 +289,7 @@ class Sequence:
         check_types(state, self._blank(jnp.zeros((), jnp.int32)), "contents", "guesses")
         return state
 
-    def _after(self, contents: Contents, sources: Contents) -> Contents:
+    def after(self, contents: Contents, sources: Contents) -> Contents:
         """What the cells hold at the next sample."""
         return tuple(
             content + source if cell.wire in self.summing else source

@@ -20,6 +20,7 @@ class Equations(Block):
     initial: dict[str, Any]
     plan: Plan = eqx.field(static=True, repr=False)
     system: tree.System = eqx.field(static=True, repr=False)
+    input_names: tuple[str, ...] = eqx.field(static=True, repr=False)  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def circuit(self) -> Circuit:
         return self.plan.circuit(self.numbers, self.initial)

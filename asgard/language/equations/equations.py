@@ -104,7 +104,13 @@ def equations(
     except Circular as error:
         raise _circular(found, error) from None
     check_streams(plan, said.parameters)
-    return Equations(said.parameters, said.initial, plan, system)
+    return Equations(
+        numbers=said.parameters,
+        initial=said.initial,
+        plan=plan,
+        system=system,
+        input_names=said.inputs,
+    )
 
 
 @dataclasses.dataclass(frozen=True)

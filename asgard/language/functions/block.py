@@ -107,6 +107,10 @@ class FunctionBlock(TypedBlock):
         return self.definition.name
 
     @property
+    def input_names(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.definition.inputs
+
+    @property
     def n_in(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
         return len(self.definition.inputs)
 
