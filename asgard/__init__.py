@@ -95,6 +95,9 @@ from .language.functions.states import (
 )
 from .language.functions.systems import ode, recurrence, sde
 from .language.parse import parse
+from .language.rewriting import rules
+from .language.rewriting.rewrite import rewrite
+from .language.rewriting.simplify import simplify
 from .runs import statistics
 from .runs.ensembles import Ensemble, ensemble
 from .runs.equilibrium import Equilibrium, equilibrium
@@ -104,11 +107,11 @@ from .runs.simulation import compile, simulate
 from .runs.vector_field import vector_field
 from .status import Status
 
-_NAMESPACES = ("statistics", "taylor")
+_NAMESPACES = ("rules", "statistics", "taylor")
 
 
 def __dir__() -> list[str]:
-    """The public names. Submodules can be imported, but only two of them are public."""
+    """The public names. Submodules can be imported, but only three of them are public."""
     return sorted(
         name
         for name, value in globals().items()

@@ -9,7 +9,7 @@ import asgard as ag
 
 def test_dir_shows_public_names_only():
     namespaces = {name for name in dir(ag) if isinstance(getattr(ag, name), types.ModuleType)}
-    assert namespaces == {"statistics", "taylor"}
+    assert namespaces == {"rules", "statistics", "taylor"}
     assert {"simulate", "series", "vector_field", "Real", "parse", "fit", "Status"} <= set(dir(ag))
     assert not any(name.startswith("_") for name in dir(ag))
     assert ag.__all__ == dir(ag)
