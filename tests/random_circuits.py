@@ -47,9 +47,7 @@ def _wires(draw: random.Random, n_in: int, n_out: int) -> ag.Circuit:
         elif left:
             number = round(draw.uniform(-1, 1), 2)
             numbered = draw.random() < 0.5
-            atoms.append(
-                draw.choice(_NUMBERED)(number) if numbered else draw.choice(_STRAIGHT)()
-            )
+            atoms.append(draw.choice(_NUMBERED)(number) if numbered else draw.choice(_STRAIGHT)())
             read += 1
         else:
             atoms.append(ag.Const(draw.choice([0.5, -0.3])))

@@ -216,8 +216,8 @@ def canonical(circuit: Circuit | Graph) -> Hashable:
     return len(graph.inputs), nodes, tuple(name(wire) for wire in graph.outputs)
 
 
-def label(atom: Atom) -> Hashable:
-    """Equal for atoms of one structure with equal numbers, where these are known."""
+def label(atom: Circuit) -> Hashable:
+    """Equal for atoms and blocks of one structure with equal numbers, where these are known."""
     leaves, structure = jax.tree.flatten(atom)
     return structure, tuple(_number(leaf) for leaf in leaves)
 

@@ -13,8 +13,8 @@ from ..equations import tree
 from ..places import shorten
 from .collocation import outputs
 from .equations import Expressions
-from .instances import DIMS, KNOWN, circuit_values, expression_values, streams
 from .functions import Unsure, value
+from .instances import DIMS, KNOWN, circuit_values, expression_values, streams
 from .reading import Rules, read_rules
 from .rule import Rule
 from .terms import Terms, built, circuit_of
@@ -26,9 +26,7 @@ _TRIES = 400
 _TOLERANCE = 1e-8
 
 
-def check(
-    rules: Any, *, notation: str = "equations", instances: int = 20, seed: int = 0
-) -> None:
+def check(rules: Any, *, notation: str = "equations", instances: int = 20, seed: int = 0) -> None:
     """Tries rules on random instances, and compares the values of both sides.
 
     What placeholders stand for is drawn at random, so that the conditions hold. Expressions are
@@ -43,8 +41,8 @@ def check(
     - `instances`: how many instances of each rule are tried.
     - `seed`: what the instances are drawn from.
 
-    **Raises:** `CircuitError` for a rule that is wrong, with the instance that shows it, and for one
-    of which no instance with a value was found. `ParseError` for a text that cannot be read.
+    **Raises:** `CircuitError` for a rule that is wrong, with the instance that shows it, and for
+    one of which no instance with a value was found. `ParseError` for a text that cannot be read.
 
     ```python
     ag.rules.check("[X] + [Y] => [X]")  # CircuitError: ... is wrong: for [X] = ...
@@ -94,7 +92,9 @@ def _check_equations(rule: Rule, draw: random.Random, instances: int) -> int:
             expected, *others = (_values(side, points) for side in (left, right, normal(applied)))
         except Unsure:
             continue
-        defined = np.isfinite(expected) & (abs(expected.imag) <= _TOLERANCE * (1 + abs(expected)))
+        defined = np.isfinite(expected) & (
+            abs(np.imag(expected)) <= _TOLERANCE * (1 + abs(expected))
+        )
         compared += bool(defined.any())
         for side, found in zip((right, normal(applied)), others, strict=True):
             unequal = defined & ~(abs(found - expected) <= _TOLERANCE * (1 + abs(expected)))

@@ -61,11 +61,11 @@ def _value(node: Any, points: Points) -> np.ndarray:
             return math.prod(parts[1:], start=parts[0])
         case tree.Power():
             whole = np.unique(parts[1])
-            if len(whole) == 1 and whole[0] == round(whole[0].real) and abs(whole[0]) < 100:
-                return np.asarray(parts[0] ** int(whole[0].real))
-            return _within(parts[0] ** parts[1], parts[0], parts[0].real >= 0)
+            if len(whole) == 1 and whole[0] == round(np.real(whole[0])) and abs(whole[0]) < 100:
+                return np.asarray(parts[0] ** int(np.real(whole[0])))
+            return _within(parts[0] ** parts[1], parts[0], np.real(parts[0]) >= 0)
         case tree.Comparison(relation):
-            held = _RELATIONS[relation](parts[0].real, parts[1].real)
+            held = _RELATIONS[relation](np.real(parts[0]), np.real(parts[1]))
             return np.asarray(held, complex)
     raise CircuitError(f"'{tree.expression_text(node)}' has no value at a point")
 
@@ -76,7 +76,7 @@ def _call(node: tree.Call, points: Points) -> np.ndarray:
         return _along(node, points)
     parts = [_value(part, points) for part in arguments]
     if name == "if" and len(parts) == 3:
-        return np.where(parts[0].real != 0, parts[1], parts[2])
+        return np.where(np.real(parts[0]) != 0, parts[1], parts[2])
     if name in _FUNCTIONS and len(parts) == (2 if name in ("maximum", "minimum") else 1):
         return np.asarray(_FUNCTIONS[name](*parts))
     raise CircuitError(f"'{tree.expression_text(node)}' has no value at a point")
@@ -109,13 +109,13 @@ def _along(node: tree.Call, points: Points) -> np.ndarray:
 
 def _within(values: Any, x: np.ndarray, inside: np.ndarray) -> np.ndarray:
     """Values of a function of x, NaN where x is real and the function is not."""
-    real = abs(x.imag) <= 1e-13 * abs(x)
+    real = abs(np.imag(x)) <= 1e-13 * abs(x)
     return np.where(real & ~inside, np.nan, values)
 
 
 def _real(function: Any, low: float, high: float = math.inf) -> Callable[[Any], Any]:
     """A function that is real between two real numbers only."""
-    return lambda x: _within(function(x), x, (x.real >= low) & (x.real <= high))
+    return lambda x: _within(function(x), x, (np.real(x) >= low) & (np.real(x) <= high))
 
 
 def _erf(x: Any) -> Any:
@@ -140,7 +140,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
     "erf": _erf,
     # Of real numbers: the square root continues them to the complex ones beside.
-    "abs": lambda x: np.where(x.real < 0, -x, x),
-    "maximum": lambda x, y: np.where(x.real >= y.real, x, y),
-    "minimum": lambda x, y: np.where(x.real <= y.real, x, y),
+    "abs": lambda x: np.where(np.real(x) < 0, -x, x),
+    "maximum": lambda x, y: np.where(np.real(x) >= np.real(y), x, y),
+    "minimum": lambda x, y: np.where(np.real(x) <= np.real(y), x, y),
 }

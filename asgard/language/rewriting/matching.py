@@ -34,7 +34,7 @@ class Matcher:
     def root(self, pattern: tree.Expression, node: tree.Expression) -> Iterator[Match]:
         """All ways in which the pattern fits a node, or some terms or factors of it."""
         if isinstance(pattern, tree.Sum | tree.Product) and type(pattern) is type(node):
-            yield from self.unordered(pattern, tree.children(node), {}, leaves_rest=True)
+            yield from self.unordered(pattern, node, {}, leaves_rest=True)
         else:
             for bindings in self.fits(pattern, node, {}):
                 yield Match(bindings)
@@ -47,8 +47,7 @@ class Matcher:
         elif type(pattern) is not type(node) or _label(pattern) != _label(node):
             return
         elif isinstance(pattern, tree.Sum | tree.Product):
-            parts = tree.children(node)
-            for match in self.unordered(pattern, parts, bindings, leaves_rest=False):
+            for match in self.unordered(pattern, node, bindings, leaves_rest=False):
                 yield match.bindings
         else:
             pairs = list(zip(tree.children(pattern), tree.children(node), strict=True))
@@ -70,62 +69,80 @@ class Matcher:
             yield {**bindings, name: node}
 
     def unordered(
-        self,
-        pattern: tree.Sum | tree.Product,
-        items: Sequence[tree.Expression],
-        bindings: Bindings,
-        leaves_rest: bool,
+        self, pattern: tree.Sum | tree.Product, node: Any, bindings: Bindings, leaves_rest: bool
     ) -> Iterator[Match]:
         """All ways to find the parts of the pattern among the terms or factors of a node."""
         parts = sorted(tree.children(pattern), key=lambda part: placeholder(part) is not None)
-        joined = sum_of if isinstance(pattern, tree.Sum) else product_of
-        yield from self._unordered(parts, tuple(items), bindings, leaves_rest, joined)
+        yield from self._unordered(parts, tree.children(node), bindings, node, leaves_rest)
 
     def _unordered(
         self,
         parts: Sequence[Any],
         items: tuple[tree.Expression, ...],
         bindings: Bindings,
+        node: tree.Sum | tree.Product,
         leaves_rest: bool,
-        joined: Callable[[Sequence[tree.Expression]], tree.Expression],
     ) -> Iterator[Match]:
         if not parts:
             if leaves_rest or not items:
                 yield Match(bindings, items)
             return
-        if len(items) < len(parts):
+        if len(items) < len(parts) or (parts[0] == tree.Number(1.0) and _only_divides(node)):
             return
         first, *others = parts
         name = placeholder(first)
-        if name in bindings:
-            rest = _without(items, bindings[name], joined)
+        if name is not None and name in bindings:
+            rest = _without(items, bindings[name], node)
             if rest is not None:
-                yield from self._unordered(others, rest, bindings, leaves_rest, joined)
+                yield from self._unordered(others, rest, bindings, node, leaves_rest)
             return
         if name is not None and not others and len(items) > 1:
-            for found in self.bind(name, joined(items), bindings):
+            for found in self.bind_part(name, _joined(items, node), bindings, node):
                 yield Match(found)
         for index, item in enumerate(items):
-            for found in self.fits(first, item, bindings):
-                rest = (*items[:index], *items[index + 1 :])
-                yield from self._unordered(others, rest, found, leaves_rest, joined)
+            rest = (*items[:index], *items[index + 1 :])
+            fitted = (
+                self.fits(first, item, bindings)
+                if name is None
+                else self.bind_part(name, single(item), bindings, node)
+            )
+            for found in fitted:
+                yield from self._unordered(others, rest, found, node, leaves_rest)
+
+    def bind_part(
+        self, name: str, part: tree.Expression, bindings: Bindings, node: Any
+    ) -> Iterator[Bindings]:
+        """A placeholder for a part of a node, which is less than the node.
+
+        1/x is the factors 1 and 1/x, and its part 1/x would be all of it.
+        """
+        if part != node:
+            yield from self.bind(name, part, bindings)
+
+
+def _only_divides(node: tree.Sum | tree.Product) -> bool:
+    """Whether a product is 1/x, where the 1 stands for no factor."""
+    first, *others = tree.children(node)
+    return first == tree.Number(1.0) and all(isinstance(one, tree.Reciprocal) for one in others)
+
+
+def _joined(items: Sequence[tree.Expression], node: tree.Sum | tree.Product) -> tree.Expression:
+    """Some terms or factors of a node as one expression."""
+    return sum_of(items) if isinstance(node, tree.Sum) else product_of(items)
 
 
 def _without(
-    items: tuple[tree.Expression, ...], node: tree.Expression, joined: Any
+    items: tuple[tree.Expression, ...], part: tree.Expression, node: tree.Sum | tree.Product
 ) -> tuple[tree.Expression, ...] | None:
-    """The items but those that make a node; None where they do not."""
-    kind = tree.Sum if joined is sum_of else tree.Product
-    wanted = list(tree.children(node)) if isinstance(node, kind) else [node]
-    if isinstance(node, tree.Product) and kind is tree.Product:
-        # 1/x by itself is 1*(1/x); among other factors it is 1/x.
-        if node.factors[0] == tree.Number(1.0) and isinstance(node.factors[1], tree.Reciprocal):
-            wanted = list(node.factors[1:])
+    """The items but those that make a part of a node; None where they do not."""
+    wanted = list(tree.children(part)) if type(part) is type(node) else [part]
+    if wanted[0] == tree.Number(1.0) and isinstance(wanted[-1], tree.Reciprocal):
+        wanted = wanted[1:]  # 1/x by itself is 1*(1/x); among other factors it is 1/x
     rest = list(items)
-    for part in wanted:
-        if part not in rest:
+    for one in wanted:
+        if one not in rest:
             return None
-        rest.remove(part)
+        rest.remove(one)
     return tuple(rest)
 
 

@@ -115,7 +115,9 @@ class _Reader:
             side = "pattern" if after.startswith("=>") or not before.endswith("=>") else "result"
             raise self.error(start, f"a rule is pattern => result, and the {side} is missing")
         for name in re.compile(r"\b_\w+_\b").finditer(text, start, end):
-            raise self.error(name.start(), f"{name.group()} has underscores at both ends: rename it")
+            raise self.error(
+                name.start(), f"{name.group()} has underscores at both ends: rename it"
+            )
         part = text[start:end]
         for brackets in re.finditer(r"\[([^\]\n]*)\]?", part):
             if not re.fullmatch(r"\[[A-Za-z][A-Za-z_0-9]*\]", brackets.group()):
@@ -166,9 +168,7 @@ class _Reader:
                 hint = "rules do not look into it"
             raise self.error(pattern.place, f"unknown circuit {shorten(word)}; {hint}")
         if not keyword.accepts(len(arguments)):
-            raise self.error(
-                pattern.place, f"{keyword.usage(word)}; it is given {len(arguments)}"
-            )
+            raise self.error(pattern.place, f"{keyword.usage(word)}; it is given {len(arguments)}")
         for index, argument in enumerate(arguments):
             if keyword.kind(index) == "circuit" and placeholder(argument) is None:
                 self.check_circuit(argument)
@@ -176,7 +176,9 @@ class _Reader:
     def check_bound(self, expression: tree.Expression, known: dict[str, int]) -> None:
         for name, place in placeholders(expression).items():
             if name not in known:
-                hint = f": the pattern has {', '.join(f'[{one}]' for one in known)}" if known else ""
+                hint = (
+                    f": the pattern has {', '.join(f'[{one}]' for one in known)}" if known else ""
+                )
                 raise self.error(place, f"[{name}] does not stand in the pattern{hint}")
 
     def conditions(self, text: str, start: int, end: int) -> tuple[Condition, ...]:
@@ -215,9 +217,7 @@ def _listed(text: str, start: int, end: int) -> list[tuple[int, int]]:
         depth += {"(": 1, ")": -1}.get(text[place], 0)
         if text[place] == "," and depth == 0:
             cuts.append(place)
-    return [
-        (first + 1, last) for first, last in zip(cuts, [*cuts[1:], end], strict=True)
-    ]
+    return [(first + 1, last) for first, last in zip(cuts, [*cuts[1:], end], strict=True)]
 
 
 def call_of(pattern: tree.Expression) -> tuple[str | None, tuple[tree.Expression, ...]]:

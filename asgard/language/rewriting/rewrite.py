@@ -45,9 +45,9 @@ def rewrite(
     **Returns:** a text for a text, a circuit for a circuit. `parse` and `equations` read what
     results are printed as.
 
-    **Raises:** `ParseError` for rules that cannot be read, with line and column. `DegreeError` for a
-    rule whose result has other wires. `CircuitError` for rules that go round in circles or have no
-    end, by their names, and for wrong arguments.
+    **Raises:** `ParseError` for rules that cannot be read, with line and column. `DegreeError` for
+    a rule whose result has other wires. `CircuitError` for rules that go round in circles or have
+    no end, by their names, and for wrong arguments.
 
     ```python
     ag.rewrite("diff(x, t) = 0*y + 2*3*x", ag.rules.arithmetic)  # diff(x, t) = 6*x
@@ -59,11 +59,14 @@ def rewrite(
         raise CircuitError('rewrite: constants are names, such as ("a", "b"), not a text')
     for name in constants:
         check_name("rewrite", "constant", name)
-    if isinstance(thing, Circuit):
-        rewriter = Rewriter(Terms(), _rules(rules, "circuits"), most)
-        return circuit_of(rewriter.run(strategy, term_of(thing)))
-    if isinstance(thing, str):
-        return _rewritten_text(thing, _rules(rules, "equations"), strategy, constants, most)
+    try:
+        if isinstance(thing, Circuit):
+            rewriter = Rewriter(Terms(), _rules(rules, "circuits"), most)
+            return circuit_of(rewriter.run(strategy, term_of(thing)))
+        if isinstance(thing, str):
+            return _rewritten_text(thing, _rules(rules, "equations"), strategy, constants, most)
+    except CircuitError as error:
+        raise error.with_traceback(None) from None  # which is as deep as the term
     raise CircuitError(
         f"rewrite takes a circuit or the text of equations, not {type(thing).__name__}"
     )

@@ -46,9 +46,9 @@ def simplify(circuit: Circuit) -> Circuit:
 
     **Arguments:** `circuit`: any circuit.
 
-    **Returns:** the circuit itself where there is nothing to do; of atoms, a circuit of atoms, whose
-    parameters are those of the atoms that stay; of blocks, a block with all the parameters of the
-    circuit by their names.
+    **Returns:** the circuit itself where there is nothing to do; of atoms, a circuit of atoms,
+    whose parameters are those of the atoms that stay; of blocks, a block with all the parameters of
+    the circuit by their names.
 
     **Raises:** `LoopError` for a closed loop without an atom that an output reads.
 

@@ -1,6 +1,7 @@
 """In which order rules are applied, and when that has no end."""
 
 import dataclasses
+import operator
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
@@ -24,12 +25,15 @@ class Notation(Protocol):
     def text(self, node: Any) -> str: ...
     def key(self, node: Any) -> Any:
         """Equal for equal nodes."""
+        ...
 
     def head(self, node: Any, pattern: bool = False) -> Any:
         """What a pattern shares with all that it fits."""
+        ...
 
     def rewritten(self, rule: Rule, node: Any) -> Iterator[Any]:
         """What a rule makes of a node, in all the ways in which it applies."""
+        ...
 
 
 @dataclasses.dataclass
@@ -82,7 +86,7 @@ class Rewriter:
 
     def with_parts(self, node: Any, parts: Sequence[Any]) -> Any:
         before = self.notation.parts(node)
-        same = len(before) == len(parts) and all(map(lambda a, b: a is b, before, parts))
+        same = len(before) == len(parts) and all(map(operator.is_, before, parts))
         return node if same else self.notation.rebuilt(node, parts)
 
     def once(self, node: Any) -> Any:

@@ -85,8 +85,10 @@ def join(word: str, parts: Sequence[Term]) -> Term:
     """Parts side by side or one after another, taken apart where they are joined so themselves."""
     found: list[Term] = []
     for part in parts:
-        inside = isinstance(part, Joined) and part.word == word
-        found.extend(part.parts if inside else [part])
+        if isinstance(part, Joined) and part.word == word:
+            found.extend(part.parts)
+        else:
+            found.append(part)
     return Joined(word, tuple(found)) if len(found) > 1 else found[0]
 
 
@@ -95,7 +97,7 @@ class Terms:
     """Terms of circuits, as a notation of `strategies`."""
 
     def parts(self, node: Term) -> tuple[Term, ...]:
-        return () if isinstance(node, Leaf) else node.parts
+        return node.parts if isinstance(node, Joined) else ()
 
     def rebuilt(self, node: Joined, parts: Sequence[Term]) -> Term:
         if node.word == "trace":
@@ -127,12 +129,14 @@ class Terms:
                     found = built(rule.right, bindings)
                 except NoNumber:
                     continue
-                inside = isinstance(node, Joined) and node.word in _JOINS
-                taken = join(node.word, node.parts[start:end]) if inside else node
-                _check_degrees(rule, taken, found)
-                if inside and end - start < len(node.parts):
-                    found = join(node.word, (*node.parts[:start], found, *node.parts[end:]))
-                yield found
+                if isinstance(node, Leaf) or node.word not in _JOINS:
+                    _check_degrees(rule, node, found)
+                    yield found
+                    continue
+                _check_degrees(rule, join(node.word, node.parts[start:end]), found)
+                whole = end - start == len(node.parts)
+                around = (*node.parts[:start], found, *node.parts[end:])
+                yield found if whole else join(node.word, around)
 
 
 def _check_degrees(rule: Rule, before: Term, after: Term) -> None:
@@ -191,9 +195,9 @@ def _fits(pattern: tree.Expression, node: Term, bindings: Bindings) -> Iterator[
             yield from _row(word, arguments, node.parts, bindings)
     elif word == "trace":
         if isinstance(node, Joined) and node.word == "trace":
-            wires = arguments[1] if len(arguments) > 1 else tree.Number(1.0)
-            for first in _fits(arguments[0], node.parts[0], bindings):
-                yield from _value(wires, node.wires, first)
+            inner, *wires = arguments
+            for first in _fits(inner, node.parts[0], bindings):
+                yield from _value(wires[0] if wires else tree.Number(1.0), node.wires, first)
     elif isinstance(node, Leaf) and type(node.circuit) is _CLASSES[word]:
         yield from _atom(word, arguments, node.circuit, bindings)
 
@@ -308,8 +312,9 @@ def built(result: tree.Expression, bindings: Bindings) -> Term:
     if word in _JOINS:
         return join(word, [built(argument, bindings) for argument in arguments])
     if word == "trace":
-        wires = int(computed(arguments[1], bindings)) if len(arguments) > 1 else 1
-        return Joined("trace", (built(arguments[0], bindings),), wires)
+        inner, *wires = arguments
+        count = int(computed(wires[0], bindings)) if wires else 1
+        return Joined("trace", (built(inner, bindings),), count)
     values: list[Any] = []
     for index, argument in enumerate(arguments):
         value = computed(argument, bindings)
