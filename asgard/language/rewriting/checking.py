@@ -26,7 +26,9 @@ _TRIES = 400
 _TOLERANCE = 1e-8
 
 
-def check(rules: Any, *, notation: str = "equations", instances: int = 20, seed: int = 0) -> None:
+def check(
+    rules: str | Rules | Rule, *, notation: str = "equations", instances: int = 20, seed: int = 0
+) -> None:
     """Tries rules on random instances, and compares the values of both sides.
 
     What placeholders stand for is drawn at random, so that the conditions hold. Expressions are

@@ -7,6 +7,7 @@ from typing import Any
 from ..equations import tree
 from ..equations.elementary import FUNCTIONS
 from .matching import Matcher
+from .notation import Notation
 from .rule import Condition, Rule, placeholder
 from .trees import number, number_of, product_of, rebuilt, sum_of, value_of
 
@@ -15,7 +16,7 @@ _POINTWISE = {"if"}
 
 
 @dataclasses.dataclass(frozen=True)
-class Expressions:
+class Expressions(Notation):
     """Expressions of equations, some of whose names are known.
 
     `constants` are the names of numbers, `dims` those of coordinates.
@@ -32,9 +33,6 @@ class Expressions:
 
     def text(self, node: tree.Expression) -> str:
         return tree.expression_text(node)
-
-    def key(self, node: tree.Expression) -> Any:
-        return node
 
     def head(self, node: Any, pattern: bool = False) -> Any:
         """What a pattern shares with all that it fits."""

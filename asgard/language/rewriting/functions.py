@@ -37,10 +37,10 @@ def value(node: tree.Expression, points: Points) -> np.ndarray:
     to a singularity.
     """
     with np.errstate(all="ignore"):
-        return _value(node, points)
+        return np.asarray(_value(node, points))
 
 
-def _value(node: Any, points: Points) -> np.ndarray:
+def _value(node: Any, points: Points) -> Any:
     if isinstance(node, tree.Call):
         return _call(node, points)
     parts = [_value(part, points) for part in tree.children(node)]
@@ -70,7 +70,7 @@ def _value(node: Any, points: Points) -> np.ndarray:
     raise CircuitError(f"'{tree.expression_text(node)}' has no value at a point")
 
 
-def _call(node: tree.Call, points: Points) -> np.ndarray:
+def _call(node: tree.Call, points: Points) -> Any:
     name, arguments = node.function, node.arguments
     if name in ("diff", "int", "delay") and arguments:
         return _along(node, points)
@@ -82,7 +82,7 @@ def _call(node: tree.Call, points: Points) -> np.ndarray:
     raise CircuitError(f"'{tree.expression_text(node)}' has no value at a point")
 
 
-def _along(node: tree.Call, points: Points) -> np.ndarray:
+def _along(node: tree.Call, points: Points) -> Any:
     """A derivative, an integral from 0, or the value one before."""
     body, *others = node.arguments
     dim = others[0].name if others and isinstance(others[0], tree.Name) else "t"
@@ -107,7 +107,7 @@ def _along(node: tree.Call, points: Points) -> np.ndarray:
     return np.where(there, found[0], np.nan)
 
 
-def _within(values: Any, x: np.ndarray, inside: np.ndarray) -> np.ndarray:
+def _within(values: Any, x: Any, inside: Any) -> Any:
     """Values of a function of x, NaN where x is real and the function is not."""
     real = abs(np.imag(x)) <= 1e-13 * abs(x)
     return np.where(real & ~inside, np.nan, values)

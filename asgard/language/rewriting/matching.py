@@ -72,8 +72,11 @@ class Matcher:
         self, pattern: tree.Sum | tree.Product, node: Any, bindings: Bindings, leaves_rest: bool
     ) -> Iterator[Match]:
         """All ways to find the parts of the pattern among the terms or factors of a node."""
-        parts = sorted(tree.children(pattern), key=lambda part: placeholder(part) is not None)
-        yield from self._unordered(parts, tree.children(node), bindings, node, leaves_rest)
+        parts, items = tree.children(pattern), tree.children(node)
+        if _only_divides(pattern):
+            parts, items = parts[1:], items[1:] if _only_divides(node) else items
+        ordered = sorted(parts, key=lambda part: placeholder(part) is not None)
+        yield from self._unordered(ordered, items, bindings, node, leaves_rest)
 
     def _unordered(
         self,

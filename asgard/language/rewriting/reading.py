@@ -64,14 +64,15 @@ def read_rules(text: str, notation: str) -> tuple[Rule, ...]:
 
 
 def _lines(text: str) -> list[tuple[int, int]]:
-    """Where each rule stands. Lines that begin with `where` or `=>` belong to the one before."""
+    """Where each rule stands. Lines that begin with `where` or `=>`, or follow a comma, go on."""
     found: list[tuple[int, int]] = []
     for line in re.finditer(r"[^\n]+", text):
         bare = line.group().split("#")[0].rstrip()
         if not bare.strip():
             continue
         end = line.start() + len(bare)
-        if found and re.match(r"\s*(where\b|=>)", bare):
+        goes_on = re.match(r"\s*(where\b|=>)", bare) or (found and text[found[-1][1] - 1] == ",")
+        if found and goes_on:
             found[-1] = (found[-1][0], end)
         else:
             found.append((line.start(), end))
@@ -200,7 +201,9 @@ class _Reader:
         usages = tuple(
             f"'{kind.usage}'" for kind in KINDS.values() if self.notation in kind.notations
         )
-        raise self.error(start, f"unknown condition {shorten(text[start:end])}", usages)
+        written = shorten(text[start:end])
+        message = f"unknown condition {written}" if start < end else "a condition is missing"
+        raise self.error(start, message, usages)
 
     def term(self, text: str, start: int, end: int, whole: bool) -> tree.Expression:
         if whole:

@@ -1,7 +1,7 @@
 """`rewrite`: equations and circuits by rules."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, overload
 
 from ...circuits.circuit import Circuit
 from ...circuits.fields import check_choice, check_count, check_name
@@ -16,18 +16,38 @@ from .strategies import STRATEGIES, Rewriter
 from .terms import Terms, circuit_of, term_of
 from .trees import map_sides, normal, presented
 
+Ruleset = str | Rules | Rule
+
 # Calls that are lines of a system. All other lines without a = are expressions.
 _STATEMENTS = ("reset", "sde")
 
 
+@overload
 def rewrite(
-    thing: Any,
-    rules: Any,
+    thing: str,
+    rules: Ruleset | Iterable[Ruleset],
     strategy: str = "repeat",
     *,
     constants: Sequence[str] = (),
     most: int = 10_000,
-) -> Any:
+) -> str: ...
+@overload
+def rewrite(
+    thing: Circuit,
+    rules: Ruleset | Iterable[Ruleset],
+    strategy: str = "repeat",
+    *,
+    constants: Sequence[str] = (),
+    most: int = 10_000,
+) -> Circuit: ...
+def rewrite(
+    thing: Circuit | str,
+    rules: Ruleset | Iterable[Ruleset],
+    strategy: str = "repeat",
+    *,
+    constants: Sequence[str] = (),
+    most: int = 10_000,
+) -> Circuit | str:
     """Equations or a circuit, rewritten by rules.
 
     **Arguments:**
@@ -65,11 +85,11 @@ def rewrite(
             return circuit_of(rewriter.run(strategy, term_of(thing)))
         if isinstance(thing, str):
             return _rewritten_text(thing, _rules(rules, "equations"), strategy, constants, most)
+        raise CircuitError(
+            f"rewrite takes a circuit or the text of equations, not {type(thing).__name__}"
+        )
     except CircuitError as error:
         raise error.with_traceback(None) from None  # which is as deep as the term
-    raise CircuitError(
-        f"rewrite takes a circuit or the text of equations, not {type(thing).__name__}"
-    )
 
 
 def _rules(given: Any, notation: str) -> tuple[Rule, ...]:

@@ -5,8 +5,9 @@
 
 from .checking import check
 from .reading import Rules
+from .rule import Rule
 
-__all__ = ["Rules", "arithmetic", "calculus", "check", "circuits", "functions"]
+__all__ = ["Rule", "Rules", "arithmetic", "calculus", "check", "circuits", "functions"]
 
 
 def __dir__() -> list[str]:

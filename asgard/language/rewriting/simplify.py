@@ -66,7 +66,7 @@ def simplify(circuit: Circuit) -> Circuit:
         return Simplified(circuit, plan) if len(plan.nodes) < count else circuit
     atoms = [part for part in circuit.parts if not isinstance(part, Wiring)]
     found = plan.circuit(atoms)
-    shorter = len(found.parts) < len(circuit.parts)
+    shorter = len(found.shape) < len(circuit.shape)
     return found if shorter or len(plan.nodes) < count else circuit
 
 

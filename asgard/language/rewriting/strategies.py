@@ -3,11 +3,12 @@
 import dataclasses
 import operator
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Any
 
 from ...errors import CircuitError
 from ..places import shorten
+from .notation import Notation
 from .rule import Rule
 
 STRATEGIES = ("repeat", "once", "bottom-up", "top-down")
@@ -15,25 +16,6 @@ STRATEGIES = ("repeat", "once", "bottom-up", "top-down")
 _DEEPEST = 200
 # How far back a value is looked for among those that one node has had.
 _LONGEST_CIRCLE = 50
-
-
-class Notation(Protocol):
-    """What rules rewrite: nodes with parts."""
-
-    def parts(self, node: Any) -> tuple[Any, ...]: ...
-    def rebuilt(self, node: Any, parts: Any) -> Any: ...
-    def text(self, node: Any) -> str: ...
-    def key(self, node: Any) -> Any:
-        """Equal for equal nodes."""
-        ...
-
-    def head(self, node: Any, pattern: bool = False) -> Any:
-        """What a pattern shares with all that it fits."""
-        ...
-
-    def rewritten(self, rule: Rule, node: Any) -> Iterator[Any]:
-        """What a rule makes of a node, in all the ways in which it applies."""
-        ...
 
 
 @dataclasses.dataclass
@@ -64,10 +46,9 @@ class Rewriter:
 
     def step(self, node: Any) -> tuple[Rule, Any] | None:
         """The first rule that changes a node, and what it makes of it."""
-        key = self.notation.key(node)
         for rule in self.by_head.get(self.notation.head(node), ()):
             for found in self.notation.rewritten(rule, node):
-                if self.notation.key(found) != key:
+                if found != node:
                     self.count(rule)
                     return rule, found
         return None
@@ -123,15 +104,14 @@ class Rewriter:
                 return node
             parts = [self.repeat(part, depth + 1) for part in self.notation.parts(node)]
             node = self.with_parts(node, parts)
-            key = self.notation.key(node)
-            if key in seen:
-                raise self.circle(node, trail[seen.index(key) :])
+            if node in seen:
+                raise self.circle(node, trail[seen.index(node) :])
             found = self.step(node)
             if found is None:
                 self.finished[id(node)] = node
                 return node
             if len(seen) < _LONGEST_CIRCLE:
-                seen.append(key)
+                seen.append(node)
                 trail.append(found[0])
             rule, node = found
             if depth > _DEEPEST:

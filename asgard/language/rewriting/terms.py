@@ -19,6 +19,7 @@ from ...errors import CircuitError, DegreeError
 from ...jaxprs.concrete import is_concrete
 from ..equations import tree
 from ..keywords import KEYWORDS
+from .notation import Notation
 from .reading import call_of
 from .rule import Condition, Rule, placeholder
 from .trees import number
@@ -93,7 +94,7 @@ def join(word: str, parts: Sequence[Term]) -> Term:
 
 
 @dataclasses.dataclass(frozen=True)
-class Terms:
+class Terms(Notation):
     """Terms of circuits, as a notation of `strategies`."""
 
     def parts(self, node: Term) -> tuple[Term, ...]:
@@ -106,9 +107,6 @@ class Terms:
 
     def text(self, node: Term) -> str:
         return flat.brief(circuit_of(node))
-
-    def key(self, node: Term) -> Term:
-        return node
 
     def head(self, node: Any, pattern: bool = False) -> Any:
         """The word of a combinator, or the class of an atom."""

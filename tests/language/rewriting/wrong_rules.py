@@ -1,0 +1,36 @@
+"""Rules that cannot be read: text, line, column and what the error says."""
+
+EQUATIONS = [
+    ("", 1, 1, "the text has no rules"),
+    ("  # nothing\n", 1, 1, "the text has no rules"),
+    ("[X] + 0 = [X]", 1, 1, "here is no =>"),
+    ("[X] + 0 => [X]\n  sin(0)", 2, 3, "here is no =>"),
+    ("[X] + 0 => [Y]", 1, 12, r"\[Y\] does not stand in the pattern: the pattern has \[X\]"),
+    ("0 + 0 => [Y]", 1, 10, r"\[Y\] does not stand in the pattern"),
+    ("[X]*0 => 0 where [Y] is a number", 1, 18, r"\[Y\] does not stand in the pattern"),
+    ("[X] => 1", 1, 1, "it fits everything"),
+    ("=> 1", 1, 1, "the pattern is missing"),
+    ("[X]*0 =>", 1, 9, "the result is missing"),
+    ("[X]*(0 => 0", 1, 7, "the text ends too early, in the parentheses that open at line 1"),
+    ("sin(0) => 0\n[X]*0 => 0)", 2, 11, r"unexpected '\)'"),
+    ("sin(0) => 0\n2 [X] => 0", 2, 3, r"unexpected '\[X\]'"),
+    ("[1]*0 => 0", 1, 1, r"a placeholder is a name in brackets, such as \[X\]"),
+    ("[X*0 => 0", 1, 1, "a placeholder is a name in brackets"),
+    ("_X_*0 => 0", 1, 1, "underscores at both ends"),
+    ("[F](0) => 0", 1, 1, r"\[F\] stands for an expression, and cannot be called"),
+    ("apply(abstraction v. v, [X]) => [X]", 1, 19, "a rule has no abstraction"),
+    ("\n[X]*0 => 0 where [X] is big", 2, 18, r"unknown condition '\[X\] is big'"),
+    ("[X]*0 => 0 where [X] is a number, ", 1, 34, "a condition is missing"),
+    ("[X]*0 => 0 where", 1, 17, "a condition is missing"),
+    ("[X]*0 => 0 where [X] is in order", 1, 18, "unknown condition"),
+]
+CIRCUITS = [
+    ("composition([F], spit) => [F]", 1, 18, "unknown circuit 'spit'; did you mean split"),
+    ("composition([F], Valve) => [F]", 1, 18, "rules know the keywords of ag.parse"),
+    ("compose(exp(3), [F], t) => [F]", 1, 1, "rules do not look into it"),
+    ("composition([F]) => [F]", 1, 1, "composition takes 2 arguments or more; it is given 1"),
+    ("sin => sin(3)", 1, 8, "sin takes no arguments; it is given 1"),
+    ("monoidal([F], 3) => [F]", 1, 15, "a circuit is a keyword"),
+    ("composition([F], [G]) => [F] where [G] is constant", 1, 36, "unknown condition"),
+    ("trace([F]) => [F]\n  where trac([F]) is a circuit", 2, 9, "unknown circuit 'trac'"),
+]
