@@ -48,7 +48,7 @@ class LoopError(CircuitError):
 
 
 class ParseError(CircuitError):
-    """A text, of a circuit or of equations, that cannot be read.
+    """A text, of a circuit, of equations or of rules, that cannot be read.
 
     `expected` lists what is allowed there.
     """

@@ -18,16 +18,16 @@ from .trees import number
 
 Points = Mapping[str, np.ndarray]
 
-# A derivative that differs by the circle is of a function with a singularity nearby.
-_RADII = (0.05, 0.03)
+_RADIUS = 0.05
 _CIRCLE = np.exp(2j * np.pi * np.arange(16) / 16)
-_UNSURE = 1e-7
+# What a function may have of negative powers: one that is analytic inside of the circle has none.
+_SINGULAR = 1e-9
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(24)
 _NODES, _WEIGHTS = (_NODES + 1) / 2, _WEIGHTS / 2
 
 
 class Unsure(Exception):
-    """A derivative beside a singularity, which the circle does not give."""
+    """A derivative close to a singularity, which the circle does not give."""
 
 
 def value(node: tree.Expression, points: Points) -> np.ndarray:
@@ -97,14 +97,12 @@ def _along(node: tree.Call, points: Points) -> Any:
     order = int(number(others[1]) or 0) if len(others) > 1 else 1  # pyright: ignore
     # On the circle there is a value also where there is none on the real line.
     there = np.isfinite(_value(body, points))
-    found = []
-    for radius in _RADII:
-        values = _value(body, {**wider, dim: wider[dim] + radius * _CIRCLE})
-        mean = np.mean(values * _CIRCLE ** (-order), axis=-1)
-        found.append(mean * math.factorial(order) / radius**order)
-    if np.any(there & ~(abs(found[0] - found[1]) <= _UNSURE * (1 + abs(found[0])))):
+    values = _value(body, {**wider, dim: wider[dim] + _RADIUS * _CIRCLE})
+    powers = np.fft.fft(np.broadcast_to(values, (*np.shape(values)[:-1], 16))) / 16
+    singular = np.max(abs(powers[..., 9:]), axis=-1) > _SINGULAR * np.max(abs(values), axis=-1)
+    if np.any(there & (singular | ~np.isfinite(powers[..., order]))):
         raise Unsure
-    return np.where(there, found[0], np.nan)
+    return np.where(there, powers[..., order] * math.factorial(order) / _RADIUS**order, np.nan)
 
 
 def _within(values: Any, x: Any, inside: Any) -> Any:

@@ -36,8 +36,8 @@ def simplify(circuit: Circuit) -> Circuit:
     It drops nodes on which neither an output nor a named wire depends, joins nodes that are alike
     and read the same wires, and takes out atoms that pass one wire through: sums and products of
     one wire, and `Power(1)`. Wires are routed anew. The nodes that stay do what they did, in the
-    same order, so outputs have the same values and derivatives; runs leave out what no output
-    needs anyway, and their steps and `status` stay the same.
+    same order, so outputs have the same values and derivatives. Runs leave out what no output
+    needs anyway, so what is dropped changes neither their steps nor their `status`.
 
     Numbers are free: each may change later, by a fit or by `update`, so none is computed from
     others, and `Scalar(1.0)` stays. Nodes are alike where their numbers are one number of a block,
