@@ -1,7 +1,7 @@
 """Rules that rewrite equations and circuits, and circuits made simpler.
 
 `rule` is a rule as data, `reading` reads it from text, `conditions` has what it may ask. `notation`
-says what rules rewrite: `equations` (with `trees` and `matching`) and `terms` (with `wire_numbers`).
+says what rules rewrite: `equations` (with `trees`, `matching`) and `terms` (with `wire_numbers`).
 `strategies` applies rules, `rewrite` is what users call. `rules` is the library. `checking` tries
 a rule on random `instances`, whose values `functions` and `collocation` compute.
 
