@@ -32,7 +32,7 @@ def settled(circuit: Circuit, types: Types) -> Circuit:
     graph = flatten(circuit, whole=True)
     if not any(isinstance(node.atom, TypedBlock) for node in graph.nodes):
         return circuit
-    found = _types(graph, types)
+    found = wire_types(graph, types)
     nodes = []
     for node in graph.nodes:
         atom = node.atom
@@ -52,7 +52,7 @@ def output_types(circuit: Circuit, types: Types) -> list[Type | None]:
     if isinstance(circuit, TypedBlock):
         return list(resolved(circuit).output_types(types))
     graph = flatten(circuit, whole=True)
-    found = _types(graph, types)
+    found = wire_types(graph, types)
     return [found.get(wire) for wire in graph.outputs]
 
 
@@ -63,7 +63,7 @@ def type_of(value: Any) -> Type:
     return Type(jnp.shape(value), jnp.result_type(value))
 
 
-def _types(graph: Graph, types: Types) -> dict[int, Type]:
+def wire_types(graph: Graph, types: Types) -> dict[int, Type]:
     """The type of each wire, as far as it is known.
 
     What a node drives is found when all that it reads is; a state atom has the type of its initial

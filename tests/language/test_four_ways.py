@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 import asgard as ag
+from asgard.circuits.graph import flatten
+from asgard.language.rewriting.comparing import same_system
 
 FOLDER = Path(__file__).parent.parent.parent / "benchmarks" / "four_ways"
 # A driven oscillator, a reaction, one with an input, an array and a sequence.
@@ -95,6 +97,20 @@ def test_a_system_is_the_same_in_all_ways(system):
             np.testing.assert_allclose(
                 other_slopes[number], slope, rtol=1e-11, atol=1e-13 * steepest, err_msg=name
             )
+
+
+@pytest.mark.parametrize("system", CASES)
+def test_the_wiring_graphs_of_all_ways_are_one_system(system):
+    circuits = {name: build(**system.numbers) for name, build in system.forms.items()}
+    if system.name == "a loop without registers":
+        del circuits["wired"]  # which starts to solve from 0, and not from 0.5
+    first, *others = circuits.values()
+    assert all(same_system(first, other) for other in others)
+    for circuit in circuits.values():
+        simpler = ag.simplify(circuit)
+        assert same_system(simpler, first)
+        assert len(flatten(simpler).nodes) <= len(flatten(circuit).nodes)
+        assert ag.parameters(simpler).keys() == ag.parameters(circuit).keys()
 
 
 def test_there_are_twenty_five_systems_of_which_most_are_said_in_four_ways():

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ...circuits.circuit import Circuit
+from ...circuits.fields import check_count
 from ...circuits.terms import brief
 from ...errors import CircuitError, DegreeError, LoopError
 from ..equations import tree
@@ -15,7 +16,7 @@ from .collocation import outputs
 from .equations import Expressions
 from .functions import Unsure, value
 from .instances import DIMS, KNOWN, circuit_values, expression_values, streams
-from .reading import Rules, read_rules
+from .reading import Rules
 from .rule import Rule
 from .terms import Terms, built, circuit_of
 from .trees import normal
@@ -50,6 +51,7 @@ def check(
     ag.rules.check("[X] + [Y] => [X]")  # CircuitError: ... is wrong: for [X] = ...
     ```
     """
+    check_count("check", "instances", instances, least=1)
     for rule in _each(rules, notation):
         draw = random.Random(f"{seed} {rule.text}")
         tried = _check_circuits if rule.notation == "circuits" else _check_equations
@@ -62,7 +64,7 @@ def check(
 
 def _each(rules: Any, notation: str) -> Iterable[Rule]:
     if isinstance(rules, str):
-        return read_rules(rules, notation)
+        return Rules(rules, notation)
     if isinstance(rules, Rule):
         return (rules,)
     if isinstance(rules, Rules):

@@ -14,9 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from ...circuits.atoms.registers import State, Substitution
+from ...circuits.atoms.unknown import Unknown
 from ...circuits.circuit import Circuit
 from ...circuits.graph import Node, flatten, label
 from ...jaxprs.program import Equation, Program, trace
+from ...taylor.network import call
+from ...taylor.typed import wire_types
 from .polynomials import Form, Forms, number, value_of
 
 # Primitives that change how a value is held, not what it is.
@@ -27,9 +30,9 @@ def same_system(first: Circuit, second: Circuit) -> bool:
     """Whether two circuits have the same outputs, by their wiring graphs and numbers.
 
     Sums and products count in any order and bracket, numbers to 12 digits, and copies of one state
-    are one. Names do not count. True is certain for wires that carry numbers, but for which of
-    several solutions a loop without states finds. False is not: it may take a law that this does
-    not know, such as sin² + cos² = 1.
+    are one. Names do not count. Where a loop without states is solved from does. True is certain
+    for inputs that carry numbers, but for which of several solutions such a loop finds. False is
+    not: it may take a law that this does not know, such as sin² + cos² = 1.
     """
     if (first.n_in, first.n_out) != (second.n_in, second.n_out):
         return False
@@ -71,7 +74,13 @@ class _System:
     def of(cls, circuit: Circuit) -> "_System":
         graph = flatten(circuit)
         nodes = graph.needed(graph.outputs)
-        programs = {id(node): program for node in nodes if (program := _program(node)) is not None}
+        plain = jax.ShapeDtypeStruct((), jnp.result_type(float))
+        types = wire_types(graph, [plain] * circuit.n_in)
+        programs = {}
+        for node in nodes:
+            program = _program(node.atom, [types.get(wire, plain) for wire in node.ins])
+            if program is not None:
+                programs[id(node)] = program
         cuts: dict[int, Any] = {wire: index for index, wire in enumerate(graph.inputs)}
         held = [node for node in nodes if id(node) not in programs]
         order, looped = _ordered([node for node in nodes if id(node) in programs])
@@ -87,7 +96,8 @@ class _System:
         }
 
     def _kind(self, node: Node) -> Hashable:
-        return "loop" if id(node) in self.programs else _kind(node.atom)
+        solved = id(node) in self.programs and not isinstance(node.atom, Unknown)
+        return "loop" if solved else _kind(node.atom)
 
     def formulas(self, forms: Forms, colours: dict[int, Any]) -> dict[int, Form]:
         """The form of each wire, and under `-1 - wire` that of what drives a wire of a loop."""
@@ -122,36 +132,45 @@ def _kind(atom: Any) -> Hashable:
     return label(atom)
 
 
-def _program(node: Node) -> Program | None:
+def _program(atom: Any, types: Sequence[jax.ShapeDtypeStruct]) -> Program | None:
     """The value rule of a pointwise atom as a program; None of what has none."""
-    atom = node.atom
     if isinstance(atom, State | Substitution):
         return None
-    plain = jax.ShapeDtypeStruct((), jnp.result_type(float))
-    known = getattr(getattr(atom, "code", None), "types", None)
-    types = [known[read] for read in atom.code.reads] if known else [plain] * atom.n_in
-
-    def rule(*values: Any) -> Any:
-        found = atom(*values)
-        return found if isinstance(found, tuple) else (found,)
-
-    try:
-        return trace(rule, *[plain] * len(atom.coordinates), *types)
-    except (TypeError, ValueError, IndexError):
-        return None  # it takes no numbers
+    number = jax.ShapeDtypeStruct((), jnp.result_type(float))
+    return trace(lambda *values: call(atom, *values), *[number] * len(atom.coordinates), *types)
 
 
 def _ordered(nodes: Sequence[Node]) -> tuple[list[Node], list[Node]]:
-    """Nodes after those that they read, and nodes on loops or behind them."""
-    waiting, order = list(nodes), []
+    """Nodes after those that they read, and those that cut loops: unknowns, if there are some."""
+    waiting, order, cut = list(nodes), [], []
     blocked = {wire for node in nodes for wire in node.outs}
-    while True:
+    while waiting:
         ready = [node for node in waiting if blocked.isdisjoint(node.ins)]
-        if not ready:
-            return order, waiting
-        order += ready
+        if ready:
+            order += ready
+        else:
+            looped = [node for node in waiting if _reaches(node, waiting)]
+            ready = sorted(looped, key=lambda node: not isinstance(node.atom, Unknown))[:1]
+            cut += ready
         blocked.difference_update(wire for node in ready for wire in node.outs)
-        waiting = [node for node in waiting if not blocked.isdisjoint(node.outs)]
+        waiting = [node for node in waiting if all(node is not one for one in ready)]
+    return order, cut
+
+
+def _reaches(start: Node, nodes: Sequence[Node]) -> bool:
+    """Whether a node is on a loop of some nodes."""
+    readers: dict[int, list[Node]] = {}
+    for node in nodes:
+        for wire in node.ins:
+            readers.setdefault(wire, []).append(node)
+    pending, seen = list(start.outs), set(start.outs)
+    while pending:
+        for node in readers.get(pending.pop(), ()):
+            if node is start:
+                return True
+            pending.extend(wire for wire in node.outs if wire not in seen)
+            seen.update(node.outs)
+    return False
 
 
 def _applied(
@@ -166,10 +185,13 @@ def _applied(
         known[name] = _constant(constant, forms)
     for equation in program.equations:
         operands = [known[name] for name in equation.ins]
-        shapes = {program.avals[name].shape for name in (*equation.ins, *equation.outs)}
-        known.update(
-            zip(equation.outs, _result(equation, operands, forms, len(shapes) == 1), strict=True)
-        )
+        shapes = {program.avals[name].shape for name in equation.ins}
+        pointwise = shapes <= {(), program.avals[equation.outs[0]].shape}
+        same = len({*shapes, program.avals[equation.outs[0]].shape}) == 1
+        made = operands if same and equation.name in _SAME else None
+        if made is None:
+            made = _result(equation, operands, forms, pointwise)
+        known.update(zip(equation.outs, made, strict=True))
     return tuple(known[name] for name in program.outputs)
 
 
@@ -181,11 +203,9 @@ def _constant(constant: Any, forms: Forms) -> Form:
 
 
 def _result(equation: Equation, operands: list[Form], forms: Forms, pointwise: bool) -> list[Form]:
-    """The forms of an equation's results. A `pointwise` one has operands of one shape."""
+    """The forms of an equation's results. A `pointwise` one acts on each entry of arrays."""
     name, params = equation.name, equation.params
     if pointwise:
-        if name in _SAME:
-            return operands
         if name in ("add", "add_any"):
             return [forms.sum(operands)]
         if name == "sub":

@@ -6,7 +6,8 @@ import functools
 import re
 from collections.abc import Iterator
 
-from ...errors import ParseError
+from ...circuits.fields import check_choice
+from ...errors import CircuitError, ParseError
 from ..equations import tree
 from ..equations.reading import read_expression
 from ..keywords import KEYWORDS
@@ -26,8 +27,8 @@ class Rules:
 
     **Arguments:** `text`: the rules; `notation`: `"equations"` or `"circuits"`.
 
-    **Raises:** `ParseError` for a text that cannot be read, with line and column, when the rules
-    are first used.
+    **Raises:** `CircuitError` for wrong arguments. `ParseError` for a text that cannot be read,
+    with line and column, when the rules are first used.
 
     ```python
     odd = ag.rules.Rules("sin(-[X]) => -sin([X])")
@@ -36,6 +37,11 @@ class Rules:
 
     text: str
     notation: str = "equations"
+
+    def __post_init__(self):
+        if not isinstance(self.text, str):
+            raise CircuitError(f"Rules are a text, not {type(self.text).__name__}")
+        check_choice("Rules", "notation", self.notation, NOTATIONS)
 
     @functools.cached_property
     def rules(self) -> tuple[Rule, ...]:

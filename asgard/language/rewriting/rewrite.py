@@ -7,7 +7,7 @@ from ...circuits.circuit import Circuit
 from ...circuits.fields import check_choice, check_count, check_name
 from ...errors import CircuitError, ParseError
 from ..equations import tree
-from ..equations.names import head
+from ..equations.names import head, unknown_of
 from ..equations.reading import read, read_expression
 from .equations import Expressions
 from .reading import Rules, read_rules
@@ -161,12 +161,13 @@ def _dims(roots: Iterable[Any]) -> Iterable[str]:
 
 
 def _bound(roots: Iterable[Any]) -> Iterable[str]:
-    """The names of arguments, which are no constants although one may bear the same name."""
+    """The names of arguments and unknowns: they are no constants, whatever is called so."""
     for node in _walk(roots):
         if isinstance(node, tree.Abstraction):
             yield from node.names
         elif isinstance(node, tree.Definition):
             yield from node.inputs
         elif isinstance(node, tree.Equation):
-            found = head(node)
+            found, unknown = head(node), unknown_of(node.left)
             yield from found.arguments if found else ()
+            yield from (unknown.name,) if unknown else ()

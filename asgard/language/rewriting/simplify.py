@@ -1,11 +1,12 @@
 """`simplify`: a circuit without the nodes that it does not need."""
 
 import dataclasses
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
 import equinox as eqx
 import jax
+import numpy as np
 
 from ...circuits.assembly import Wired, assemble
 from ...circuits.atoms.arithmetic import Add, Multiplication, Power
@@ -20,8 +21,10 @@ from ...circuits.atoms.registers import (
 )
 from ...circuits.atoms.wiring import Discard, Var, Wiring
 from ...circuits.circuit import Atom, Block, Circuit
-from ...circuits.graph import Graph, flatten, label
+from ...circuits.graph import Graph, flatten
 from ...errors import CircuitError
+from ...jaxprs.concrete import is_concrete
+from ...jaxprs.program import Program, trace
 from .rows import row_by_row
 
 # Terms with rows of more wires would be longer than they are clear.
@@ -40,9 +43,9 @@ def simplify(circuit: Circuit) -> Circuit:
     needs anyway, so what is dropped changes neither their steps nor their `status`.
 
     Numbers are free: each may change later, by a fit or by `update`, so none is computed from
-    others, and `Scalar(1.0)` stays. Nodes are alike where their numbers are one number of a block,
-    or where a block writes the same number out. Two numbers of a circuit that are equal now are
-    two. The functions of `ag.ode` and `@ag.circuit` stay whole.
+    others, and `Scalar(1.0)` stays. Nodes are alike where a block has their numbers from the same
+    parameters, or writes the same number out. Two parameters that are equal now are two. The
+    functions of `ag.ode` and `@ag.circuit` stay whole.
 
     **Arguments:** `circuit`: any circuit.
 
@@ -120,25 +123,44 @@ class Simplified(Block):
 
 
 def _planned(circuit: Circuit) -> tuple[Plan, int]:
-    """What stays of a circuit, and how many nodes it had.
-
-    It is found on traced numbers. So a number of the circuit is known from one that a block writes
-    out, and two that are equal by chance are not taken for one.
-    """
+    """What stays of a circuit, and how many nodes it had."""
     leaves, structure = jax.tree.flatten(circuit)
-    found: list[tuple[Plan, int]] = []
+    graphs: list[Graph] = []
 
-    def look(leaves: Any) -> tuple[()]:
+    def numbers(*leaves: Any) -> list[Any]:
         graph = flatten(jax.tree.unflatten(structure, leaves), whole=True)
-        found.append((_plan(graph), len(graph.nodes)))
-        return ()
+        graphs.append(graph)
+        return [number for node in graph.nodes for number in jax.tree.leaves(node.atom)]
 
-    jax.eval_shape(look, leaves)
-    return found[0]
+    program = trace(numbers, *(jax.ShapeDtypeStruct(x.shape, x.dtype) for x in leaves))
+    graph = graphs[-1]
+    known = _known(program)
+    labels = [_label(node.atom, known) for node in graph.nodes]
+    return _plan(graph, labels), len(graph.nodes)
 
 
-def _plan(graph: Graph) -> Plan:
-    joined = _joined(graph)
+def _known(program: Program) -> Iterator[int]:
+    """The outputs of a program, by numbers that are equal for what is equal at all inputs.
+
+    So a parameter is known from a number that a block writes out, what a block computes twice is
+    one number, and two parameters that are equal by chance are two.
+    """
+    keys: dict[Hashable, int] = {}
+    found = {value: keys.setdefault(("input", value), len(keys)) for value in program.inputs}
+    for value, constant in program.constants.items():
+        array = np.asarray(constant) if is_concrete(constant) else None
+        key = value if array is None else (str(array.dtype), array.shape, array.tobytes())
+        found[value] = keys.setdefault(("constant", key), len(keys))
+    for equation in program.equations:
+        numbers = found | dict.fromkeys(equation.outs, -1)
+        key = equation.renumbered(numbers).key
+        for index, value in enumerate(equation.outs):
+            found[value] = keys.setdefault((key or value, index), len(keys))
+    return iter([found[value] for value in program.outputs])
+
+
+def _plan(graph: Graph, labels: Sequence[Hashable | None]) -> Plan:
+    joined = _joined(graph, labels)
 
     def read(wire: int) -> int:
         while wire in joined:
@@ -165,7 +187,7 @@ def _plan(graph: Graph) -> Plan:
     return Plan(kept, graph.inputs, outputs, names)
 
 
-def _joined(graph: Graph) -> Mapping[int, int]:
+def _joined(graph: Graph, labels: Sequence[Hashable | None]) -> Mapping[int, int]:
     """Wires that carry what an earlier wire carries, each with that wire."""
     joined: dict[int, int] = {}
 
@@ -174,7 +196,6 @@ def _joined(graph: Graph) -> Mapping[int, int]:
             wire = joined[wire]
         return wire
 
-    labels = [_label(node.atom) for node in graph.nodes]
     changed = True
     while changed:
         changed = False
@@ -201,15 +222,19 @@ def _passes(atom: Any) -> bool:
     return isinstance(atom, Power) and atom.integer == 1
 
 
-def _label(atom: Any) -> Hashable | None:
-    """Equal for atoms that drive the same wires where they read the same; None of others."""
+def _label(atom: Any, known: Iterator[int]) -> Hashable | None:
+    """Equal for atoms that drive the same wires where they read the same; None of others.
+
+    `known` gives the numbers of the atom.
+    """
+    leaves, structure = jax.tree.flatten(atom)
+    label = structure, tuple(next(known) for _ in leaves)
     if not isinstance(atom, Atom) or isinstance(atom, Substitution):
         return None
     if isinstance(atom, State) and not isinstance(atom, _ALIKE):
         return None
-    kind = label(atom)
     try:
-        hash(kind)
+        hash(label)
     except TypeError:
         return None  # static fields of an own atom that cannot be compared
-    return kind
+    return label

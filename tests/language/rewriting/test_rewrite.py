@@ -74,7 +74,9 @@ def test_what_depends_on_a_coordinate_stays_in_its_derivative():
     assert ag.rewrite("diff(a*y, t)", rule, constants=("a",)) == "a*diff(y, t)"
     assert ag.rewrite("diff($a*y, t)", rule) == "$a*diff(y, t)"
     assert ag.rewrite("diff(x*y, t) + diff(y, x)", rule) == "x*diff(y, t) + diff(y, x)"
-    # An argument of a function is no constant of the same name.
+    assert ag.rewrite("y = diff(pi*y, t)", rule) == "y = pi*diff(y, t)"
+    # An unknown, or an argument of a function is no constant of the same name.
+    assert ag.rewrite("pi = diff(pi*y, t)", rule) == "pi = diff(pi*y, t)"
     assert ag.rewrite("g(a) = diff(a*y, t)", rule, constants=("a",)) == "g(a) = diff(a*y, t)"
 
 

@@ -79,6 +79,37 @@ def test_registers_are_joined_where_a_block_says_so():
     assert (outputs(changed, inputs) == outputs(expected, inputs)).all()
 
 
+def test_what_a_block_computes_or_writes_out_twice_is_one():
+    class Both(ag.Block):
+        rate: jax.Array
+        other: jax.Array
+
+        def circuit(self):
+            one = ag.Scalar(2.0) >> ag.Scalar(-self.rate)
+            return ag.Split() >> one @ (ag.Scalar(2.0) >> ag.Scalar(-self.other)) >> ag.Add()
+
+    class Same(ag.Block):
+        rate: jax.Array
+
+        def circuit(self):
+            return ag.Split() >> ag.Scalar(-self.rate) @ ag.Scalar(-self.rate) >> ag.Add()
+
+    assert count(ag.simplify(Both(0.5, 0.5))) == 4
+    assert count(ag.simplify(Same(0.5))) == 2
+
+
+def test_a_traced_circuit_is_simplified_alike():
+    @jax.jit
+    def run(circuit):
+        found = ag.simplify(circuit)
+        assert count(found) == 3
+        return ag.series(found, order=3).coefficients
+
+    sine = ag.Split() >> (ag.Sin() >> ag.Add(1)) @ ag.Sin() >> ag.Add()
+    circuit = (sine >> ag.Register("t", 1.0) >> ag.Split()).trace()
+    np.testing.assert_allclose(run(circuit), ag.series(circuit, order=3).coefficients, rtol=1e-14)
+
+
 def test_derivatives_are_those_by_each_number():
     class Half(ag.Block):
         rate: jax.Array

@@ -5,6 +5,8 @@ import wrong_rules
 
 import asgard as ag
 
+pytestmark = pytest.mark.usefixtures("unchecked")
+
 CASES = [
     *(("equations", *case) for case in wrong_rules.EQUATIONS),
     *(("circuits", *case) for case in wrong_rules.CIRCUITS),
@@ -21,6 +23,19 @@ def test_the_error_shows_line_column_and_place(notation, text, line, column, mes
     assert shown[0].startswith(f"line {line}, column {column}: ")
     assert shown[1] == "  " + text.split("\n")[line - 1]
     assert shown[2] == " " * (column + 1) + "^"
+
+
+def test_wrong_arguments_are_refused():
+    with pytest.raises(ag.CircuitError, match='notation must be "equations" or "circuits"'):
+        ag.rules.Rules("[X]*0 => 0", "circuit")
+    with pytest.raises(ag.CircuitError, match='notation must be "equations" or "circuits"'):
+        ag.rules.check("[X]*0 => 0", notation="text")
+    with pytest.raises(ag.CircuitError, match="Rules are a text, not list"):
+        ag.rules.Rules(["[X]*0 => 0"])
+    with pytest.raises(ag.CircuitError, match="check takes a text or a group of rules, not int"):
+        ag.rules.check(3)
+    with pytest.raises(ag.CircuitError, match="instances must be an integer of at least 1"):
+        ag.rules.check("[X]*0 => 0", instances=0)
 
 
 def test_unknown_conditions_list_those_that_there_are():
