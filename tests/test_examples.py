@@ -91,6 +91,7 @@ def test_one_circuit_runs_under_three_calculi(capsys):
     assert abs(mean - math.exp(0.5)) < 0.02
 
 
+@pytest.mark.slow
 def test_the_picture_of_a_pid_loop_is_drawn(tmp_path, capsys):
     output = tmp_path / "picture.png"
     assert loaded("pid_bode").main(str(output)) == 0

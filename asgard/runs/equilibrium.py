@@ -315,10 +315,14 @@ class _Trim:
         """Raises `CircuitError` where values asked for do not fit, or are not as many as the
         numbers that are free."""
         for name, wire, value in zip(self.question.asked, self.asked, self.values, strict=True):
-            aval = self.cut.net.avals[wire]
-            check_held(f"outputs[{name!r}]", value, aval.shape)
-            if any(jnp.issubdtype(x.dtype, jnp.complexfloating) for x in (value, aval)):
-                raise CircuitError(f"outputs asks for {name!r}, which is complex; trims are real")
+            if self.cut.rest[wire]:
+                others = ", ".join(self.cut.rest[wire])
+                raise CircuitError(f"outputs asks for {name!r}, which is a series over {others}")
+            check_held(f"outputs[{name!r}]", value, self.cut.net.avals[wire].shape)
+        involved = (*self.values, *(self.cut.net.avals[wire] for wire in self.asked))
+        involved += tuple(self.inputs[index] for index in self.free)
+        if any(jnp.issubdtype(x.dtype, jnp.complexfloating) for x in involved):
+            raise CircuitError("the outputs and the free inputs of a trim are real, not complex")
         asked = sum(x.size for x in self.values)
         free = sum(self.inputs[index].size for index in self.free)
         if asked != free:

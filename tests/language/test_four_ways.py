@@ -15,9 +15,9 @@ from asgard.circuits.graph import flatten
 from asgard.language.rewriting.comparing import same_system
 
 FOLDER = Path(__file__).parent.parent.parent / "benchmarks" / "four_ways"
-# A driven oscillator, a reaction, one with an input, an array and a sequence.
+# Chaos, a reaction, one with an input, an array and a sequence.
 QUICK = (
-    "Duffing, driven",
+    "Rössler",
     "Brusselator, Tsit5",
     "a motor",
     "Lorenz-96 of 20",

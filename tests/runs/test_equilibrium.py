@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from systems import cast, decay, lotka_volterra, relaxation
+from systems import cast, decay, heat, lotka_volterra, relaxation
 
 import asgard as ag
 
@@ -79,6 +79,22 @@ def test_an_input_of_several_numbers_is_trimmed_for_several_outputs():
     np.testing.assert_allclose(jax.tree.leaves(linear.point.moves), 0.0, atol=1e-12)
 
 
+def test_a_linearization_at_an_equilibrium_moves_with_it():
+    def stiffness(gravity, torque):
+        # Where gravity sin q = torque, the stiffness is gravity cos q.
+        def swing(t, y, torque, *, gravity):
+            return y[1], torque - gravity * jnp.sin(y[0])
+
+        pendulum = ag.ode(swing, (0.1, 0.0), gravity=gravity)
+        rest = ag.equilibrium(pendulum, inputs=(torque,))
+        return -ag.linearize(pendulum, rest).A[1, 0]
+
+    value, slopes = jax.jit(jax.value_and_grad(stiffness, (0, 1)))(9.81, 2.0)
+    exact = np.sqrt(9.81**2 - 4.0)
+    np.testing.assert_allclose(value, exact, rtol=1e-14)
+    np.testing.assert_allclose(slopes, (9.81 / exact, -2.0 / exact), rtol=1e-13)
+
+
 def test_sequences_rest_where_each_sample_is_the_one_before():
     def rest(r):
         grow = ag.recurrence(lambda n, x, *, r: r * x * (1 - x), 0.4, r=r)
@@ -93,6 +109,7 @@ def test_sequences_rest_where_each_sample_is_the_one_before():
         np.testing.assert_allclose(found.output, exact)
 
 
+@pytest.mark.slow
 def test_an_equilibrium_is_that_of_steady_for_inputs_at_a_time():
     # z = (x + z) / 2, so z = x: x' = (1 + t)^3 - z^3.
     loop = (ag.Function(lambda x, z: (x + z) / 2, 2) >> ag.Split()).trace()
@@ -105,6 +122,7 @@ def test_an_equilibrium_is_that_of_steady_for_inputs_at_a_time():
     assert found.inputs == (27.0,)
 
 
+@pytest.mark.slow
 def test_a_solve_starts_from_another_equilibrium_or_the_state_of_a_run():
     # x' = x (x - 2) (x - 5).
     circuit = (
@@ -129,6 +147,7 @@ def test_where_there_is_no_equilibrium_the_status_says_so():
         ag.equilibrium(CAR, inputs=(0.0,))
 
 
+@pytest.mark.slow
 def test_halves_stay_halves_and_a_circuit_without_registers_rests():
     half = ag.equilibrium(cast(relaxation(2.0), jnp.float32), inputs=(jnp.float32(3.0),))
     assert half.output.dtype == jnp.float32
@@ -166,6 +185,11 @@ WRONG = {
     "outputs that are no dictionary": (
         rested(CAR, inputs=(0.0,), outputs=(1.0,)),
         "values by name",
+    ),
+    "a complex output": (rested(CAR, inputs=(0.0,), free=(0,), outputs={"speed": 1j}), "are real"),
+    "a series": (
+        rested(heat([0.0, 1.0]), dim="t", outputs={0: 1.0}),
+        "outputs asks for 0, which is a series over x",
     ),
     "an unknown register": (rested(CAR, inputs=(0.0,), held=("v",)), "held names 'v'"),
     "an unknown guess": (rested(CAR, inputs=(0.0,), guess={"v": 1.0}), "guess names 'v'"),
