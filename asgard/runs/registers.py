@@ -33,7 +33,7 @@ class Registers:
         """Those of a circuit, in its order."""
         cut = pointwise.cut
         cells = tuple(c for c in pointwise.cells if cut.net.avals[c.wire].dtype != bool)
-        return cls(pointwise, cells, register_names(circuit, cut, [c.wire for c in cells]))
+        return cls(pointwise, cells, register_names(circuit, cut, [c.node.outs[0] for c in cells]))
 
     @property
     def cut(self) -> Cut:
