@@ -94,7 +94,10 @@ def _along(node: tree.Call, points: Points) -> Any:
     if node.function == "int":
         values = _value(body, {**wider, dim: wider[dim] * _NODES})
         return points[dim] * np.sum(values * _WEIGHTS, axis=-1)
-    order = int(number(others[1]) or 0) if len(others) > 1 else 1  # pyright: ignore
+    order = number(others[1]) if len(others) > 1 else 1.0  # pyright: ignore
+    if order not in range(len(_CIRCLE) // 2):
+        raise CircuitError(f"'{tree.expression_text(node)}' has no order that is checked")
+    order = int(order or 0)
     # On the circle there is a value also where there is none on the real line.
     there = np.isfinite(_value(body, points))
     values = _value(body, {**wider, dim: wider[dim] + _RADIUS * _CIRCLE})

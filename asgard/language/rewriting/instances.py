@@ -12,11 +12,12 @@ from ...errors import CircuitError
 from ..equations import tree
 from ..equations.reading import read_expression
 from ..keywords import KEYWORDS
+from .arguments import call_of
 from .collocation import TIMES
-from .reading import call_of
 from .rule import Rule, placeholder, placeholders
 from .terms import built, circuit_of, term_of
 from .trees import normal
+from .wire_numbers import NoNumber
 
 # The coordinates of random functions, and constants by name.
 DIMS = ("t", "x")
@@ -101,7 +102,7 @@ def circuit_values(rule: Rule, draw: random.Random) -> dict[str, Any] | None:
     bindings = {name: _ARGUMENTS[kind](draw) for name, kind in _kinds(rule.left).items()}
     try:
         circuit_of(built(rule.left, bindings))
-    except CircuitError:
+    except (CircuitError, NoNumber):
         return None
     return bindings
 

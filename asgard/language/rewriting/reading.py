@@ -1,7 +1,6 @@
 """From text to rules."""
 
 import dataclasses
-import difflib
 import functools
 import re
 from collections.abc import Iterator
@@ -10,8 +9,8 @@ from ...circuits.fields import check_choice
 from ...errors import CircuitError, ParseError
 from ..equations import tree
 from ..equations.reading import read_expression
-from ..keywords import KEYWORDS
 from ..places import Source, shorten
+from .arguments import Arguments
 from .conditions import KINDS
 from .rule import Condition, Rule, placeholder, placeholders
 
@@ -113,6 +112,8 @@ class _Reader:
         for condition in conditions:
             for term in condition.terms:
                 self.check_bound(term, known)
+        if self.notation == "circuits":
+            self.check_circuits(left, right, conditions)
         return Rule(" ".join(text[start:end].split()), self.notation, left, right, conditions)
 
     def expression(self, text: str, start: int, end: int) -> tree.Expression:
@@ -147,7 +148,7 @@ class _Reader:
         return found
 
     def check(self, pattern: tree.Expression) -> None:
-        """Raises for what no pattern holds, and in one of circuits for unknown keywords."""
+        """Raises for what no rule holds."""
         pending: list[tree.Expression | tree.Given] = [pattern]
         while pending:
             node = pending.pop()
@@ -159,26 +160,20 @@ class _Reader:
                 )
             if isinstance(node, tree.Abstraction):
                 raise self.error(node.place, "a rule has no abstraction: it names what it binds")
-        if self.notation == "circuits" and placeholder(pattern) is None:
-            self.check_circuit(pattern)
 
-    def check_circuit(self, pattern: tree.Expression) -> None:
-        """Raises for a pattern that is no circuit by its keywords."""
-        word, arguments = call_of(pattern)
-        if word is None:
-            raise self.error(pattern.place, "a circuit is a keyword, such as id or scalar([A])")
-        keyword = KEYWORDS.get(word.lower())
-        if keyword is None or word.lower() == "compose":
-            near = difflib.get_close_matches(word.lower(), KEYWORDS, n=1)
-            hint = f"did you mean {near[0]}?" if near else "rules know the keywords of ag.parse"
-            if keyword is not None:
-                hint = "rules do not look into it"
-            raise self.error(pattern.place, f"unknown circuit {shorten(word)}; {hint}")
-        if not keyword.accepts(len(arguments)):
-            raise self.error(pattern.place, f"{keyword.usage(word)}; it is given {len(arguments)}")
-        for index, argument in enumerate(arguments):
-            if keyword.kind(index) == "circuit" and placeholder(argument) is None:
-                self.check_circuit(argument)
+    def check_circuits(
+        self, left: tree.Expression, right: tree.Expression, conditions: tuple[Condition, ...]
+    ) -> None:
+        """Raises for what is no circuit, and for placeholders that stand for two things."""
+        arguments = Arguments(self.error)
+        arguments.check(left, result=False)
+        arguments.check(right, result=True)
+        for condition in conditions:
+            meaning = KINDS[condition.kind].about
+            if meaning == "a circuit":
+                arguments.check(condition.terms[0], result=True)
+            else:
+                arguments.stands(condition.terms[0], meaning)
 
     def check_bound(self, expression: tree.Expression, known: dict[str, int]) -> None:
         for name, place in placeholders(expression).items():
@@ -227,14 +222,3 @@ def _listed(text: str, start: int, end: int) -> list[tuple[int, int]]:
         if text[place] == "," and depth == 0:
             cuts.append(place)
     return [(first + 1, last) for first, last in zip(cuts, [*cuts[1:], end], strict=True)]
-
-
-def call_of(pattern: tree.Expression) -> tuple[str | None, tuple[tree.Expression, ...]]:
-    """The word of a circuit and its arguments; None of what is no word."""
-    if isinstance(pattern, tree.Name):
-        return pattern.name, ()
-    if isinstance(pattern, tree.Call) and not any(
-        isinstance(argument, tree.Given) for argument in pattern.arguments
-    ):
-        return pattern.function, tuple(pattern.arguments)  # pyright: ignore
-    return None, ()

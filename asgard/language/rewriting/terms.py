@@ -19,11 +19,11 @@ from ...errors import CircuitError, DegreeError
 from ...jaxprs.concrete import is_concrete
 from ..equations import tree
 from ..keywords import KEYWORDS
+from .arguments import call_of
 from .notation import Notation
-from .reading import call_of
 from .rule import Condition, Rule, placeholder
 from .trees import number
-from .wire_numbers import NoNumber, computed
+from .wire_numbers import NoNumber, computed, whole
 
 Bindings = Mapping[str, Any]
 # How deep a term may nest that rules rewrite.
@@ -302,8 +302,6 @@ def built(result: tree.Expression, bindings: Bindings) -> Term:
     """The result of a rule as a term. Raises `NoNumber` where one of its numbers has no value."""
     name = placeholder(result)
     if name is not None:
-        if not isinstance(bindings[name], Leaf | Joined):
-            raise CircuitError(f"rewrite: [{name}] is no circuit, and the result takes it for one")
         return bindings[name]
     found, arguments = call_of(result)
     word = str(found).lower()
@@ -311,16 +309,17 @@ def built(result: tree.Expression, bindings: Bindings) -> Term:
         return join(word, [built(argument, bindings) for argument in arguments])
     if word == "trace":
         inner, *wires = arguments
-        count = int(computed(wires[0], bindings)) if wires else 1
+        count = whole(computed(wires[0], bindings)) if wires else 1
         return Joined("trace", (built(inner, bindings),), count)
     values: list[Any] = []
     for index, argument in enumerate(arguments):
         value = computed(argument, bindings)
-        kind = KEYWORDS[word].kind(index)
-        if isinstance(value, float) and value.is_integer() and kind != "number":
-            value = int(value)
+        value = value if KEYWORDS[word].kind(index) == "number" else whole(value)
         values.extend(value if isinstance(value, tuple) else [value])
-    circuit = KEYWORDS[word].build(*values)
+    try:
+        circuit = KEYWORDS[word].build(*values)
+    except CircuitError:  # such as split(0)
+        raise NoNumber from None
     return Leaf(label(circuit), circuit)
 
 

@@ -39,7 +39,9 @@ def _computed(node: Any, parts: list[Any], bindings: Mapping[str, Any]) -> Any:
             return len(parts[0])
         case tree.Call("after"):
             first, second = parts
-            return tuple(first[wire] for wire in second) if len(first) == len(second) else _fail()
+            if sorted(second) != list(range(len(first))):
+                raise NoNumber
+            return tuple(first[wire] for wire in second)
     if any(isinstance(part, Constraint | str | tuple) for part in parts):
         raise NoNumber
     match node:
@@ -56,5 +58,6 @@ def _computed(node: Any, parts: list[Any], bindings: Mapping[str, Any]) -> Any:
     raise NoNumber
 
 
-def _fail() -> Any:
-    raise NoNumber
+def whole(value: Any) -> Any:
+    """A number as a count where it is one."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value

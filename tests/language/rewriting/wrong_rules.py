@@ -32,5 +32,13 @@ CIRCUITS = [
     ("sin => sin(3)", 1, 8, "sin takes no arguments; it is given 1"),
     ("monoidal([F], 3) => [F]", 1, 15, "a circuit is a keyword"),
     ("composition([F], [G]) => [F] where [G] is constant", 1, 36, "unknown condition"),
+    ("scalar([A]) => [A]", 1, 16, r"\[A\] stands for a number, and here for a circuit"),
+    ("trace([F], [F]) => [F]", 1, 12, r"\[F\] stands for a circuit, and here for a number"),
+    ("trace([F], id) => [F]", 1, 12, "unexpected 'id', in argument 2 of trace"),
+    ("register(2) => id", 1, 10, "unexpected '2', in argument 1 of register"),
+    ("id([N] + 1) => id([N])", 1, 4, "in argument 1 of id"),
+    ("id([N]) => id(sin([N]))", 1, 15, "in argument 1 of id"),
+    ("permute([P]) => id(size([P])) where [P] is 1 -> 1", 1, 37, "stands for an order of wires"),
+    ("permute([P]) => permute(after([P]))", 1, 25, "in argument 1 of permute"),
     ("trace([F]) => [F]\n  where trac([F]) is a circuit", 2, 9, "unknown circuit 'trac'"),
 ]
