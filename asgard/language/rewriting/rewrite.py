@@ -98,10 +98,9 @@ def _rules(given: Any, notation: str) -> tuple[Rule, ...]:
         return read_rules(given, notation)
     if isinstance(given, Rules | Rule):
         if given.notation != notation:
-            raise CircuitError(
-                f"rewrite: these are rules for {given.notation}, and this is "
-                f"{'a circuit' if notation == 'circuits' else 'a text of equations'}"
-            )
+            this = "a circuit, whose text is ag.to_equations(circuit)"
+            this = this if notation == "circuits" else "a text of equations"
+            raise CircuitError(f"rewrite: these are rules for {given.notation}, and this is {this}")
         return given.rules if isinstance(given, Rules) else (given,)
     if isinstance(given, Iterable):
         return tuple(rule for one in given for rule in _rules(one, notation))
