@@ -118,6 +118,11 @@ class FunctionBlock(TypedBlock):
     def n_out(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
         return len(self._traced((None,) * self.n_in).outputs)
 
+    @property
+    def keywords(self) -> dict[str, Any]:
+        """What the function is given by keyword: numbers, networks, circuits, by their names."""
+        return self._values(resolved(self.numbers))
+
     def wiring(self, types: Types) -> Circuit:
         return self._traced(types).circuit(jax.tree.leaves(resolved(self.numbers)))
 
@@ -133,7 +138,7 @@ class FunctionBlock(TypedBlock):
                 f"{self.definition.name} takes {self.n_in} wire{'s'[: self.n_in != 1]}, but is "
                 f"called on {len(wires)}"
             )
-        return self.definition.run(wires, self._values(resolved(self.numbers)))
+        return self.definition.run(wires, self.keywords)
 
     def text(self) -> str:
         return self.definition.name

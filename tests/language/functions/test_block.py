@@ -129,6 +129,16 @@ def test_numbers_may_be_constraints_arrays_networks_and_circuits():
     assert jax.tree.structure(moved) == jax.tree.structure(system())
 
 
+def test_what_a_function_is_given_by_keyword_is_read_by_name():
+    @ag.circuit
+    def system(u, *, network, rate, on):
+        return u
+
+    network = eqx.nn.MLP(1, 1, 2, 1, key=jax.random.key(0))
+    given = system(network=network, rate=ag.Positive(0.5), on=True).keywords
+    assert eqx.tree_equal(given, {"network": network, "rate": jnp.asarray(0.5), "on": True})
+
+
 def test_circuits_are_called_on_wires_and_put_together_like_functions():
     @ag.circuit
     def loop(reference, *, controller=pid(), system=lag()):
