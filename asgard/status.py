@@ -36,8 +36,8 @@ class Status(eqx.Enumeration):
     )
     zeno = (
         "events follow each other here without end: more than 64 of them within the resolution of "
-        "time, as of a ball that comes to rest; end the run before it, or give what rests a state "
-        "of its own"
+        "time, as of a ball that comes to rest, or of a rate that drives the state back to where "
+        "it jumps; end the run before it, or give what rests a state of its own"
     )
     event = "a terminal event ended the run, as was asked for"
     events = (

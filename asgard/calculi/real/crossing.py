@@ -29,6 +29,9 @@ BY_DISTANCE, BY_SIZE = 0.25, 1e-3
 # How narrow the first look beside a line's crossing is; and how many points a search may read.
 NARROW, MOST_TURNS = 1 / 16, 200
 
+# A guard that is by so many times what its slopes move it away from zero does not get there.
+STEEPER = 2.0
+
 # The guards at a distance from the start of a step, and their slopes, `[guards, *lanes]`.
 Values = Callable[[Array], tuple[Array, Array]]
 
@@ -139,6 +142,16 @@ def first_crossing(
     above = jnp.where(last.found, last.above, last.a.sides)
     came = jnp.where(active, last.a.distance, size)
     return Crossing(last.found, jnp.where(last.found, last.beyond, came), fired, above)
+
+
+def is_clear(values: Values, sides: Array, size: Array) -> Array:
+    """Whether guards stay so far from zero along steps of some sizes, for their slopes at both ends
+    and in the middle, that none passes it."""
+    found, slopes = lax.map(values, jnp.stack([jnp.zeros_like(size), size / 2, size]))
+    least = jnp.min(jnp.abs(found), axis=0)
+    moves = STEEPER * size.astype(found.dtype) * jnp.max(jnp.abs(slopes), axis=0)
+    same = jnp.all((found > 0) == sides, axis=0)
+    return jnp.all(same & (least > moves), axis=0)
 
 
 def _scanned(now: _Search, m: _End, b: _End, shortest: Array) -> _Search:

@@ -10,6 +10,7 @@ Everything here may have lanes: one more axis at the end.
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -19,12 +20,13 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from .adaptive import beside
-from .crossing import Crossing, Values, first_crossing
+from .crossing import Crossing, Values, first_crossing, is_clear
 from .methods.checked import attempt_of, curve_of, polynomial_of, start_of
 from .methods.method import (
     CUT,
     EVENT,
     JUMP,
+    NONFINITE,
     OK,
     PLAIN,
     ZENO,
@@ -125,19 +127,17 @@ class Eventful(StepMethod):
         def jumped() -> Attempt:
             return self._jump(system, point, guards, fired, reach, control)
 
-        # The method starts anew after a jump, which costs evaluations: not in every turn.
-        types = jax.eval_shape(jumped)
-        jump = lax.cond(
-            any_of(jumps),
-            jumped,
-            lambda: jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), types),
+        def stepped() -> Attempt:
+            return self._step(system, point, reach, direction, control, ~jumps)
+
+        attempt = _one_or_other(jumps, jumped, stepped)
+        # A guard that is no number says nothing of events.
+        lost = jnp.any(jnp.isnan(guards), axis=0)
+        return dataclasses.replace(
+            attempt,
+            accepted=attempt.accepted & ~lost,
+            status=jnp.where(lost, NONFINITE, attempt.status),
         )
-        step = lax.cond(
-            any_of(~jumps),
-            lambda: self._step(system, point, reach, direction, control, ~jumps),
-            lambda: jump,
-        )
-        return jax.tree.map(lambda a, b: jnp.where(jumps, a, b), jump, step)
 
     def polynomial(self, system: System, point: Point, attempt: Attempt, stretch: Stretch) -> Array:
         return attempt.stages
@@ -221,8 +221,9 @@ class Eventful(StepMethod):
         guards = system.watch(point.time, after.state)
         above = guards > 0
         # A guard that the jump leaves alone stays past its crossing, whatever rounding says. One
-        # that the jump itself lifts has its event next.
-        stays = fired & (above | (guards >= -2 * jnp.abs(before)))
+        # that the jump itself lifts has its event next. That of a branch turns its side.
+        branches = self.layout.branches.reshape(-1, *(1,) * point.time.ndim)
+        stays = fired & (above | (~branches & (guards >= -2 * jnp.abs(before))))
         close = 64 * jnp.finfo(point.time.dtype).eps * jnp.abs(point.time)
         crowd = jnp.where(jnp.abs(point.time - memory.last) <= close, memory.crowd + 1, 0)
         shape = point.time.shape
@@ -294,6 +295,7 @@ class Eventful(StepMethod):
         else:
             values = self._by_watching(system, point, curve, stretch, direction)
             whole = size
+            searched &= ~is_clear(values, memory.sides, size)
         crossing = first_crossing(values, memory.sides, size, point.time, searched)
         ended = crossing.found | (crossing.distance < whole)
         return self._cut(point, attempt, curve, unit, direction, crossing, ended)
@@ -334,7 +336,14 @@ class Eventful(StepMethod):
         retried = jnp.zeros_like(early) if self.method.is_series else early
         cut = crossing.found & ~retried
         along = direction * distance
-        change, _ = change_and_slope(curve, along / unit, self.centre)
+
+        def shorter() -> tuple[Array, Array]:
+            change, _ = change_and_slope(curve, along / unit, self.centre)
+            change = jnp.where(ended, change, attempt.change)
+            return change, self._rescaled(curve, along, unit, ended)
+
+        # Few steps are cut.
+        change, stages = lax.cond(any_of(ended), shorter, lambda: (attempt.change, curve))
         kind = jnp.where(cut, CUT + jnp.argmax(crossing.fired, axis=0), PLAIN)
         onward = Memory(
             inner=attempt.memory,
@@ -349,12 +358,12 @@ class Eventful(StepMethod):
             attempt,
             size=jnp.where(ended, distance, attempt.size),
             clipped=attempt.clipped & ~ended,
-            change=jnp.where(ended, change, attempt.change),
+            change=change,
             accepted=attempt.accepted & ~retried,
             rejected=attempt.rejected + retried,
             step=jnp.where(retried, retry, attempt.step),
             memory=jax.tree.map(lambda a, b: jnp.where(retried, a, b), memory, onward),
-            stages=self._rescaled(curve, along, unit, ended),
+            stages=stages,
             mark=Mark(kind.astype(jnp.int32), jnp.zeros_like(crossing.fired)),
         )
 
@@ -365,6 +374,18 @@ class Eventful(StepMethod):
         shorter = self.method.unit(offset)
         ratio = jnp.where(cut, shorter / unit, 1)
         return jnp.concatenate([curve[:1], rescaled(curve[1:], ratio, self.centre)])
+
+
+def _one_or_other(
+    first: Array, one: Callable[[], Attempt], other: Callable[[], Attempt]
+) -> Attempt:
+    """Of two attempts the one that each lane takes. What no lane takes is not computed."""
+    if first.ndim == 0:
+        return lax.cond(first, one, other)
+    blank = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(one))
+    found = lax.cond(any_of(first), one, lambda: blank)
+    rest = lax.cond(any_of(~first), other, lambda: found)
+    return jax.tree.map(lambda a, b: jnp.where(first, a, b), found, rest)
 
 
 def _by_series(series: Array, direction: Array) -> Values:

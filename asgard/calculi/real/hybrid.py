@@ -24,12 +24,13 @@ from .system import EventLayout
 @dataclasses.dataclass(frozen=True)
 class Guarded:
     """The hybrid atoms along time, by the wires that they drive; and the events that are watched,
-    of which there is room for `most`."""
+    of which there is room for `most`. `modes` are the wires that carry the modes of branches."""
 
     cut: Cut
     atoms: dict[Wire, Hybrid]
     events: tuple[Event, ...]
     most: int
+    modes: tuple[Wire, ...] = ()
 
     @classmethod
     def of(cls, cut: Cut, events: tuple[Event, ...], most: int) -> "Guarded":
@@ -46,14 +47,19 @@ class Guarded:
         return cls(cut, atoms, events, most)
 
     @property
+    def contents(self) -> tuple[Wire, ...]:
+        """The wires that carry what jumps at events."""
+        return (*self.atoms, *self.modes)
+
+    @property
     def rates(self) -> dict[Wire, Wire]:
-        """What drives the rate of each atom."""
-        return {wire: rate_wire(wire) for wire in self.atoms}
+        """What drives the rate of each content."""
+        return {wire: rate_wire(wire) for wire in self.contents}
 
     @property
     def jumps(self) -> dict[Wire, Wire]:
-        """The wires that carry what the atoms become at events."""
-        return {wire: jump_wire(wire) for wire in self.atoms}
+        """The wires that carry what the contents become at events."""
+        return {wire: jump_wire(wire) for wire in self.contents}
 
     @property
     def pieces(self) -> tuple[Piece, ...]:
@@ -82,12 +88,12 @@ class Guarded:
     @property
     def guards(self) -> list[Wire]:
         """The wires that carry what passes zero, or one of its sides, at an event."""
-        return [*map(guard_wire, self.atoms), *map(self._wire, self.events)]
+        return [*map(guard_wire, self.contents), *map(self._wire, self.events)]
 
     def joined(self, values: Sequence[Array]) -> Array:
         """All guards, from the values of the wires that carry them, `[*orders, *value]`, with one
         axis in place of the value's."""
-        count, found = len(self.atoms), []
+        count, found = len(self.contents), []
         sides = [(1.0,)] * count + [_sides(event) for event in self.events]
         for value, wire, own in zip(values, self.guards, sides, strict=True):
             rank = len(self._shape(wire))
@@ -106,14 +112,15 @@ class Guarded:
 
     def layout(self, registers: Iterable[Wire]) -> EventLayout | None:
         """What is static of them, for a flat state of some registers; None where there are none."""
-        if not self.atoms and not self.events:
+        if not self.contents and not self.events:
             return None
-        numbers, at_start = {}, []
-        for wire, atom in self.atoms.items():
+        numbers, at_start, branches = {}, [], []
+        for wire in self.contents:
             shape = self.cut.net.avals[guard_wire(wire)].shape
             own = len(at_start) + np.arange(math.prod(shape)).reshape(shape)
             numbers[wire] = np.broadcast_to(own, self.cut.state_shape(wire)).reshape(-1)
-            at_start += [atom.at_start] * own.size
+            at_start += [wire not in self.atoms or self.atoms[wire].at_start] * own.size
+            branches += [wire not in self.atoms] * own.size
         entries = [
             numbers.get(wire, np.full(math.prod(self.cut.state_shape(wire)), -1))
             for wire in registers
@@ -123,6 +130,7 @@ class Guarded:
         return EventLayout(
             entries=np.concatenate(entries),
             at_start=np.array(at_start + [False] * len(watched)),
+            branches=np.array(branches + [False] * len(watched)),
             watched=np.array(own + [True] * len(watched)),
             terminal=np.array(own + watched),
             most=self.most,

@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.interpreters import ad
 from jaxtyping import Array, Float
@@ -32,7 +33,7 @@ from ...jaxprs.lane_call import (
     sums_of,
 )
 from ...jaxprs.primitives import traits
-from ...jaxprs.program import Program, trace
+from ...jaxprs.program import Equation, Program, trace
 from ...status import Status
 from . import path as paths
 from . import runs
@@ -53,7 +54,7 @@ from .path import Path
 from .retake import replay, retake
 from .runs import Arguments, Problem, Run, Storage
 from .sweep import Sweep
-from .system import CHECKS, SMOOTH_CHECKS, Point, StepControl, System
+from .system import CHECKS, SMOOTH_CHECKS, EventLayout, Point, StepControl, System
 from .tolerances import RTOL, TRACE
 
 _CODES = (OUT_OF_STEPS, NONFINITE, NO_STEP, NEWTON, STIFF, ZENO, EVENT, FULL)
@@ -108,8 +109,8 @@ def integrate(
         method=method,
         programs=programs,
         size=system.size,
-        checks=_checks(programs["field"]),
-        branches=_branches(programs["field"]),
+        checks=_checks(programs["field"], system.layout),
+        branches=branches_along(programs["field"], system.layout),
         pattern=system.pattern,
         algebraic=system.algebraic,
         degree=degree_of(method, begin.state.dtype),
@@ -166,16 +167,12 @@ def _with_constants_as_inputs(program: Program) -> tuple[Program, list[Array]]:
     return dataclasses.replace(program, inputs=inputs, constants=rest), values
 
 
-def _branches(field: Program) -> bool:
-    """Whether a field may jump or have kinks."""
-    return any(not traits(equation.name).smooth for equation in field.equations)
-
-
-def branches_along(program: Program) -> bool:
-    """Whether what a program makes of its inputs may jump or have kinks."""
-    moving = set(program.inputs)
+def branches_along(program: Program, layout: EventLayout | None) -> bool:
+    """Whether what a program makes of time and state, its first two inputs, may jump or have kinks
+    between events."""
+    moving = set(program.inputs[:2])
     for equation in program.equations:
-        if moving.isdisjoint(equation.ins):
+        if moving.isdisjoint(equation.ins) or _reads_modes(equation, program, layout):
             continue
         if not traits(equation.name).smooth:
             return True
@@ -183,10 +180,18 @@ def branches_along(program: Program) -> bool:
     return False
 
 
-def _checks(field: Program) -> int:
+def _reads_modes(equation: Equation, program: Program, layout: EventLayout | None) -> bool:
+    """Whether an equation takes from the state what only jumps at events."""
+    if layout is None or equation.name != "slice" or equation.ins[0] != program.inputs[1]:
+        return False
+    (start,), (limit,) = equation.params["start_indices"], equation.params["limit_indices"]
+    return bool(np.all(layout.holds_modes[start:limit]))
+
+
+def _checks(field: Program, layout: EventLayout | None) -> int:
     """At which points of a step a field is checked."""
     names_time = any(field.inputs[0] in equation.ins for equation in field.equations)
-    return CHECKS if names_time or _branches(field) else SMOOTH_CHECKS
+    return CHECKS if names_time or branches_along(field, layout) else SMOOTH_CHECKS
 
 
 class Integral(LaneCall):

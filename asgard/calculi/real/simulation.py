@@ -37,6 +37,7 @@ from ..rows import only
 from ..trajectory import Trajectory
 from . import integral
 from .adaptive import Pause, beside, ends, resume, start, stretch_of
+from .branches import branching
 from .events import Eventful
 from .hybrid import Guarded
 from .methods.checked import curve_of, degree_of
@@ -96,10 +97,27 @@ class Simulation:
             raise CircuitError(
                 "events are found in the steps of a run, and this circuit has no register"
             )
-        # The loops that the state depends on: the state keeps where each of their solves starts.
-        self.warm = self.cut.loops_behind(self.registers)
         # Time runs in the precision of the state.
         self.ts = ts.astype(jnp.finfo(self.dtype).dtype)
+        self._hold_branches()
+        # The loops that the state depends on: the state keeps where each of their solves starts.
+        self.warm = self.cut.loops_behind(self.registers)
+
+    def _hold_branches(self) -> None:
+        """Makes events of the branches that the rates ask."""
+        if not self.registers:
+            return
+        contents = {
+            initial_wire(wire): Value(
+                self.cut.initial(wire).astype(self.cut.net.avals[wire].dtype), self.cut.rest[wire]
+            )
+            for wire in self.registers
+        }
+        known = self._known_at(self._first_time(), contents, 0)
+        held = branching(self.cut, list(self.registers.values()), known, self.ts.dtype)
+        self.cut = held.cut
+        self.guarded = dataclasses.replace(self.guarded, cut=held.cut, modes=held.modes)
+        self.registers |= self.guarded.rates
 
     def trajectory(self, state: Any, switches: Switches | None, storage: Storage) -> Trajectory:
         """Runs from the state of an earlier trajectory, or None; gives the outputs at `ts`."""
@@ -229,7 +247,8 @@ class Simulation:
         # The series of a guard says nothing of the branches that it may take.
         begin = self._begin()
         types = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in (begin.time, begin.state)]
-        smooth = not integral.branches_along(trace(lambda t, y: (self._watch(t, y),), *types))
+        program = trace(lambda t, y: (self._watch(t, y),), *types)
+        smooth = not integral.branches_along(program, layout)
         return dataclasses.replace(layout, has_series=smooth)
 
     @functools.cached_property
@@ -251,7 +270,8 @@ class Simulation:
         begin = self._begin()
         types = (jax.ShapeDtypeStruct(x.shape, x.dtype) for x in (begin.time, begin.state))
         field = trace(lambda t, y: (self._field(t, y),), *types)
-        return chosen(self.real.tolerance, field, self._size, self.dtype)
+        branches = integral.branches_along(field, self.guarded.layout(self.registers))
+        return chosen(self.real.tolerance, field, self._size, self.dtype, branches=branches)
 
     @property
     def _system(self) -> System:
@@ -618,10 +638,17 @@ class Simulation:
         if not self.registers:
             return StepControl(nothing, nothing, longest, stops)
         by_name = isinstance(rtol, dict) or isinstance(atol, dict)
-        held = held_by(self.circuit, self.cut, self.registers, by_name)
-        relative = jnp.full(self._size, RTOL * dtype.eps, dtype.dtype)
+        modes = self.guarded.modes
+        named = [wire for wire in self.registers if wire not in modes]
+        held = held_by(self.circuit, self.cut, named, by_name)
+        size = sum(one.size for one in held)
+        relative = jnp.full(size, RTOL * dtype.eps, dtype.dtype)
         relative = by_entry("rtol", rtol, held, relative)
         absolute = by_entry("atol", atol, held, self._least(relative))
+        # The modes of branches do not move along steps.
+        still = self._size - size
+        relative = jnp.append(relative, jnp.full(still, jnp.min(relative, initial=1)))
+        absolute = jnp.append(absolute, jnp.full(still, 1.0, dtype.dtype))
         if self._solves_loops:
             # Unknowns of loops are found as exactly as the tightest of the states.
             count = self._algebraic
@@ -636,7 +663,7 @@ class Simulation:
         the largest entry: the first traces of a pulse, or of a wave in cells that it has not
         reached, would cost many steps.
         """
-        initial = jnp.abs(self._begin().state[: self._size])
+        initial = jnp.abs(self._begin().state[: len(rtol)])
         dtype = jnp.finfo(initial.dtype)
         told = jnp.maximum(TRACE, rtol * dtype.eps * jnp.max(initial, initial=0))
         return jnp.where(initial > 0, dtype.tiny, told).astype(dtype.dtype)

@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from ....jaxprs.concrete import is_concrete
-from ....jaxprs.primitives import traits
 from ....jaxprs.program import Program
 from .method import StepMethod
 from .runge_kutta import Dopri8, Tsit5
@@ -40,16 +39,15 @@ def looseness(rtol: Any) -> str:
     return "loose" if least >= LOOSE else "middle" if least >= MIDDLE else "tight"
 
 
-def chosen(tolerance: str, field: Program, size: int, dtype: Any) -> StepMethod:
+def chosen(tolerance: str, field: Program, size: int, dtype: Any, *, branches: bool) -> StepMethod:
     """The method for a system, by the looseness of its tolerance.
 
     **Arguments:** `field` is the right-hand side as a program, `size` how many numbers the state
-    has, and `dtype` theirs.
+    has, and `dtype` theirs; `branches` says that the field may branch between events.
     """
-    names = [equation.name for equation in field.equations]
     factor = _largest_factor(field)
     large = size > LARGE or factor > 0
-    if not large and not all(traits(name).smooth for name in names):
+    if not large and branches:
         # A Taylor step finds where the equation branches; embedded errors step over it.
         return Taylor()
     if jnp.finfo(dtype).eps > COARSE:

@@ -1,0 +1,312 @@
+"""Programs whose branches are held: what each branch says is given, and not asked again.
+
+A branching equation, such as a < b or max(a, b), has a *mode*: numbers that say which branch it
+takes. Held at a mode it is smooth. Its *guard* is zero or less while the mode is right, and passes
+zero where another branch begins. So a solver may follow one branch past its end, find where that
+was, and take the next mode there.
+"""
+
+import abc
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array
+
+from .program import Equation, Program
+
+# An equation of more entries keeps asking: it belongs to a table or a layer of a network.
+LARGEST = 8
+# After a kink that the solution stays at, its guard counts from this many roundings on.
+ROUNDINGS = 64.0
+
+
+class Branch(abc.ABC):
+    """What a branching primitive does, at a mode of the result's shape."""
+
+    @abc.abstractmethod
+    def mode(self, *operands: Any) -> Array:
+        """The mode that holds for operands."""
+
+    @abc.abstractmethod
+    def held(self, mode: Array, *operands: Any) -> Array:
+        """The result at a mode."""
+
+    @abc.abstractmethod
+    def guard(self, mode: Array, *operands: Any) -> Array:
+        """What passes zero where the mode ends."""
+
+    @abc.abstractmethod
+    def after(self, mode: Array, *operands: Any) -> Array:
+        """The mode after that, for operands just past the end."""
+
+    def band(self, *operands: Any) -> Array:
+        """How far a guard must pass zero the next time, so that rounding alone does not pass it."""
+        return jnp.zeros(jnp.broadcast_shapes(*map(jnp.shape, operands)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison(Branch):
+    """`sign` (a - b) > 0, or >= 0 where `equal`. The mode is 1 where that is true, else 0."""
+
+    sign: float
+    equal: bool
+
+    def mode(self, a: Any, b: Any) -> Array:
+        over = self.sign * (a - b)
+        return jnp.where((over >= 0) if self.equal else (over > 0), 1.0, 0.0)
+
+    def held(self, mode: Array, a: Any, b: Any) -> Array:
+        del a, b
+        return mode > 0.5
+
+    def guard(self, mode: Array, a: Any, b: Any) -> Array:
+        return (1 - 2 * mode) * (self.sign * (a - b))
+
+    def after(self, mode: Array, a: Any, b: Any) -> Array:
+        del a, b
+        return 1 - mode
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice(Branch):
+    """The larger of two numbers, or the smaller where `sign` is -1. The mode is 1 for the first."""
+
+    sign: float
+
+    def mode(self, a: Any, b: Any) -> Array:
+        return jnp.where(self.sign * (a - b) >= 0, 1.0, 0.0)
+
+    def held(self, mode: Array, a: Any, b: Any) -> Array:
+        return jnp.where(mode > 0.5, a, b)
+
+    def guard(self, mode: Array, a: Any, b: Any) -> Array:
+        return (1 - 2 * mode) * (self.sign * (a - b))
+
+    def after(self, mode: Array, a: Any, b: Any) -> Array:
+        del a, b
+        return 1 - mode
+
+    def band(self, a: Any, b: Any) -> Array:
+        size = jnp.maximum(jnp.abs(a), jnp.abs(b))
+        return jnp.where(jnp.isfinite(size), ROUNDINGS * jnp.finfo(size.dtype).eps * size, 0)
+
+
+class Magnitude(Branch):
+    """The absolute value. The mode is 1 where the number is not negative, else 0."""
+
+    def mode(self, x: Any) -> Array:
+        return jnp.where(x >= 0, 1.0, 0.0)
+
+    def held(self, mode: Array, x: Any) -> Array:
+        return jnp.where(mode > 0.5, x, -x)
+
+    def guard(self, mode: Array, x: Any) -> Array:
+        return (1 - 2 * mode) * x
+
+    def after(self, mode: Array, x: Any) -> Array:
+        del x
+        return 1 - mode
+
+
+class Sign(Branch):
+    """The sign, which is the mode. A number that leaves zero ends the mode 0 at once."""
+
+    def mode(self, x: Any) -> Array:
+        return jnp.sign(x)
+
+    def held(self, mode: Array, x: Any) -> Array:
+        return mode.astype(x.dtype)
+
+    def guard(self, mode: Array, x: Any) -> Array:
+        return (1 - mode * mode) * x * x - mode * x
+
+    def after(self, mode: Array, x: Any) -> Array:
+        return jnp.where(mode == 0, jnp.sign(x), -mode)
+
+
+class Clamp(Branch):
+    """A number between two others. The mode is 0 below the lower, 2 above the upper, else 1."""
+
+    def mode(self, low: Any, x: Any, high: Any) -> Array:
+        return jnp.where(x < low, 0.0, jnp.where(x > high, 2.0, 1.0))
+
+    def held(self, mode: Array, low: Any, x: Any, high: Any) -> Array:
+        return jnp.where(mode < 0.5, low, jnp.where(mode > 1.5, high, x))
+
+    def guard(self, mode: Array, low: Any, x: Any, high: Any) -> Array:
+        outside = jnp.where(mode < 0.5, x - low, high - x)
+        return jnp.where(jnp.abs(mode - 1) < 0.5, (x - low) * (x - high), outside)
+
+    def after(self, mode: Array, low: Any, x: Any, high: Any) -> Array:
+        inside = jnp.where(2 * x < low + high, 0.0, 2.0)
+        return jnp.where(jnp.abs(mode - 1) < 0.5, inside, 1.0)
+
+
+class Floor(Branch):
+    """The floor of `sign` x + `shift`, times `sign`. The mode is that floor."""
+
+    def __init__(self, sign: float = 1.0, shift: float = 0.0):
+        self.sign, self.shift = sign, shift
+
+    def _past(self, x: Any) -> Array:
+        return self.sign * x + self.shift
+
+    def mode(self, x: Any) -> Array:
+        return jnp.floor(self._past(x))
+
+    def held(self, mode: Array, x: Any) -> Array:
+        return (self.sign * mode).astype(x.dtype)
+
+    def guard(self, mode: Array, x: Any) -> Array:
+        past = self._past(x) - mode
+        return past * (past - 1)
+
+    def after(self, mode: Array, x: Any) -> Array:
+        past = self._past(x) - mode
+        beside = jnp.where(past > 0.5, mode + 1, mode - 1)
+        return jnp.where(jnp.abs(past - 0.5) > 1.25, mode + jnp.floor(past), beside)
+
+
+class Remainder(Branch):
+    """What is left of a after whole multiples of b. The mode is how many: a / b without its
+    fraction."""
+
+    def mode(self, a: Any, b: Any) -> Array:
+        return jnp.trunc(a / b)
+
+    def held(self, mode: Array, a: Any, b: Any) -> Array:
+        return a - mode.astype(a.dtype) * b
+
+    def guard(self, mode: Array, a: Any, b: Any) -> Array:
+        past = a / b - mode
+        return jnp.where(
+            mode > 0, past * (past - 1), (past + 1) * jnp.where(mode < 0, past, past - 1)
+        )
+
+    def after(self, mode: Array, a: Any, b: Any) -> Array:
+        past = a / b - mode
+        middle = jnp.where(mode > 0, 0.5, jnp.where(mode < 0, -0.5, 0.0))
+        beside = jnp.where(past > middle, mode + 1, mode - 1)
+        return jnp.where(jnp.abs(past - middle) > 1.75, mode + jnp.trunc(past), beside)
+
+
+BRANCHES: Mapping[str, Branch] = {
+    "lt": Comparison(-1.0, equal=False),
+    "le": Comparison(-1.0, equal=True),
+    "gt": Comparison(1.0, equal=False),
+    "ge": Comparison(1.0, equal=True),
+    "max": Choice(1.0),
+    "min": Choice(-1.0),
+    "abs": Magnitude(),
+    "sign": Sign(),
+    "clamp": Clamp(),
+    "floor": Floor(),
+    "ceil": Floor(sign=-1.0),
+    "round": Floor(shift=0.5),
+    "rem": Remainder(),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Held:
+    """A program with branches that can be held, `count` numbers in all.
+
+    `places` says where the mode of an equation stands among these, by the number of its result.
+    """
+
+    program: Program
+    places: dict[int, slice]
+    count: int
+
+    @classmethod
+    def of(cls, program: Program, moving: Sequence[bool]) -> "Held":
+        """The branches that depend on the inputs that are `moving`, and are small."""
+        known = {number for number, moves in zip(program.inputs, moving, strict=True) if moves}
+        places, count = {}, 0
+        for equation in program.equations:
+            if known.isdisjoint(equation.ins):
+                continue
+            known.update(equation.outs)
+            size = _size_of_branch(equation, program)
+            if size:
+                places[equation.outs[0]] = slice(count, count + size)
+                count += size
+        return cls(program, places, count)
+
+    def modes(self, inputs: Sequence[Any]) -> Array:
+        """The modes that hold for the program's inputs, `[count]`."""
+        return self._joined([one.branch.mode(*one.operands) for one in self._walk(inputs, None)[1]])
+
+    def outputs(self, modes: Array, inputs: Sequence[Any]) -> list[Array]:
+        """The program's results at its modes."""
+        return self._walk(inputs, modes)[0]
+
+    def guards(self, modes: Array, bands: Array, inputs: Sequence[Any]) -> Array:
+        """What passes zero where a mode ends, `[count]`; `bands` as `bands` gave them."""
+        asked = self._walk(inputs, modes)[1]
+        return self._joined([one.branch.guard(one.mode, *one.operands) for one in asked]) - bands
+
+    def after(self, modes: Array, inputs: Sequence[Any]) -> Array:
+        """What each mode becomes where it ends, `[count]`."""
+        asked = self._walk(inputs, modes)[1]
+        return self._joined([one.branch.after(one.mode, *one.operands) for one in asked])
+
+    def bands(self, modes: Array, inputs: Sequence[Any]) -> Array:
+        """How far guards must pass zero the next time, `[count]`."""
+        asked = self._walk(inputs, modes)[1]
+        return lax.stop_gradient(self._joined([one.branch.band(*one.operands) for one in asked]))
+
+    def _walk(self, inputs: Sequence[Any], modes: Array | None) -> tuple[list[Any], list["_Asked"]]:
+        """The program's results, and what its branches were asked; at modes if these are given."""
+        program, asked = self.program, []
+        values: dict[int, Any] = {
+            **program.constants,
+            **dict(zip(program.inputs, inputs, strict=True)),
+        }
+        for equation in program.equations:
+            operands = [values[number] for number in equation.ins]
+            place = self.places.get(equation.outs[0])
+            if place is None:
+                results = equation.bind(*operands)
+            else:
+                branch = BRANCHES[equation.name]
+                aval = program.avals[equation.outs[0]]
+                own = jnp.zeros(aval.shape) if modes is None else modes[place].reshape(aval.shape)
+                asked.append(_Asked(branch, own, operands))
+                results = (
+                    equation.bind(*operands) if modes is None else [branch.held(own, *operands)]
+                )
+            values.update(zip(equation.outs, results, strict=True))
+        return [values[number] for number in program.outputs], asked
+
+    def _joined(self, values: Sequence[Array]) -> Array:
+        """The numbers of all branches, in one vector."""
+        sizes = [place.stop - place.start for place in self.places.values()]
+        flat = [
+            jnp.broadcast_to(jnp.ravel(value), (size,))
+            for value, size in zip(values, sizes, strict=True)
+        ]
+        return jnp.concatenate(flat)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Asked:
+    """A branch with the mode that it is held at, and its operands."""
+
+    branch: Branch
+    mode: Array
+    operands: list[Any]
+
+
+def _size_of_branch(equation: Equation, program: Program) -> int:
+    """How many numbers the mode of an equation is; 0 where it keeps asking."""
+    avals = [program.avals[number] for number in equation.ins]
+    if equation.name not in BRANCHES or equation.function is not None:
+        return 0
+    size = math.prod(program.avals[equation.outs[0]].shape)
+    real = all(jnp.issubdtype(aval.dtype, jnp.floating) for aval in avals)
+    return size if real and 0 < size <= LARGEST else 0
