@@ -221,9 +221,10 @@ class Eventful(StepMethod):
         guards = system.watch(point.time, after.state)
         above = guards > 0
         # A guard that the jump leaves alone stays past its crossing, whatever rounding says. One
-        # that the jump itself lifts has its event next. That of a branch turns its side.
+        # that the jump itself lifts has its event next; and a branch that the jump of another one,
+        # at the same time, has moved back.
         branches = self.layout.branches.reshape(-1, *(1,) * point.time.ndim)
-        stays = fired & (above | (~branches & (guards >= -2 * jnp.abs(before))))
+        stays = fired & ~branches & (above | (guards >= -2 * jnp.abs(before)))
         close = 64 * jnp.finfo(point.time.dtype).eps * jnp.abs(point.time)
         crowd = jnp.where(jnp.abs(point.time - memory.last) <= close, memory.crowd + 1, 0)
         shape = point.time.shape

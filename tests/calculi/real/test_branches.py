@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import slow
 from systems import ode
 
 import asgard as ag
@@ -100,3 +101,83 @@ def test_inputs_that_switch_are_seen_at_any_phase():
 
 def switched(t, phase):
     return jnp.where(jnp.mod(t + phase, 1.0) < 0.3, 1.0, 0.0)
+
+
+METHODS = {"Taylor": None, "Tsit5": ag.Tsit5(), "Dopri8": ag.Dopri8(), "Radau": ag.Radau()}
+
+
+@pytest.mark.parametrize("name", ["Taylor", slow("Tsit5"), slow("Dopri8"), slow("Radau")])
+def test_derivatives_of_both_orders_move_with_the_place_of_a_branch(name):
+    """x' jumps where x passes a threshold, and y' = max(x, 1) has a kink."""
+
+    def field(u, threshold, rate):
+        return jnp.stack([jnp.where(u[0] < threshold, rate, 2 * rate), jnp.maximum(u[0], 1.0)])
+
+    def end(p):
+        start = jnp.zeros(2)
+        real = ag.Real(method=METHODS[name], rtol=1e-10)
+        circuit = ag.ode(lambda t, u: field(u, *p), start)
+        return ag.simulate(circuit, [0.0, 2.0], calculus=real).output[-1]
+
+    def exact(p):
+        threshold, rate = p
+        jump = threshold / rate
+        x = threshold + 2 * rate * (2 - jump)
+        kink = jump + (1 - threshold) / (2 * rate)
+        return jnp.stack([x, kink + (2 - kink) * (1 + x) / 2])
+
+    p = jnp.array([0.4, 0.7])
+    got, want = (
+        jax.jit(lambda p, f=f: (f(p), jax.jacrev(f)(p), jax.jacfwd(jax.jacrev(f))(p)))(p)
+        for f in (end, exact)
+    )
+    for one, other in zip(got, want, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-7, atol=1e-8)
+
+
+def test_no_branch_on_the_state_is_passed_over_however_short():
+    """x' = 1, and y' = 1000 where x is between 5 and 5.001: one at the end."""
+
+    def field(u):
+        inside = (u[0] > 5) & (u[0] < 5.001)
+        return jnp.stack([1.0, jnp.where(inside, 1000.0, 0.0)])
+
+    for method in (None, ag.Tsit5()):
+        run = ag.simulate(ode(field, jnp.zeros(2)), [0.0, 100.0], calculus=ag.Real(method=method))
+        np.testing.assert_allclose(run.output[-1], [100.0, 1.0], rtol=1e-9)
+        assert run.stats["jumps"] == 2
+
+
+def test_whole_numbers_and_remainders_of_the_state_switch_where_they_should():
+    """An angle that turns at the rate 1: how often it went around, and in which half it is."""
+
+    def field(u):
+        upper = jnp.mod(u[0], 2 * jnp.pi) < jnp.pi
+        return jnp.stack([1.0, jnp.where(upper, 1.0, -1.0), jnp.floor(u[0])])
+
+    ts = np.linspace(0, 6 * np.pi, 7)
+    run = ag.simulate(ode(field, jnp.zeros(3)), ts)
+    np.testing.assert_allclose(run.output[:, 1], np.pi * (np.arange(7) % 2), atol=1e-12)
+    whole = np.floor(ts)
+    np.testing.assert_allclose(
+        run.output[:, 2], whole * (whole - 1) / 2 + whole * (ts - whole), rtol=1e-12
+    )
+    back = ag.simulate(ode(field, run.output[-1]), ts[::-1])
+    np.testing.assert_allclose(back.output[-1], 0, atol=1e-11)
+
+
+def test_a_branch_that_is_not_taken_and_no_number_ends_the_run_as_before():
+    def field(x):
+        return jnp.maximum(-x, jnp.sqrt(x - 1.0) - 10)
+
+    run = ag.simulate(ode(field, jnp.array(2.0)), [0.0, 0.5, 5.0], throw=False)
+    assert run.status == ag.Status.nonfinite
+    assert np.isnan(run.output[-1])
+
+
+def test_layers_of_networks_keep_asking():
+    weights = jnp.linspace(-1, 1, 96).reshape(3, 32)
+    run = ag.simulate(
+        ode(lambda x: -weights @ jnp.maximum(weights.T @ x, 0.0), jnp.ones(3)), [0.0, 1.0]
+    )
+    assert "jumps" not in run.stats

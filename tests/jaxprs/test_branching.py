@@ -1,0 +1,61 @@
+"""Branches that are held at a mode: their values, their guards, and the modes after these."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from asgard.jaxprs.branching import LARGEST, Held
+from asgard.jaxprs.program import trace
+
+OPERATIONS = {
+    "less": lambda x: jnp.where(x < 0.3, 1.0, 2.0),
+    "at most": lambda x: jnp.where(x <= 0.3, 1.0, 2.0),
+    "greater": lambda x: jnp.where(x > 0.3, 1.0, 2.0),
+    "at least": lambda x: jnp.where(x >= 0.3, 1.0, 2.0),
+    "maximum": lambda x: jnp.maximum(x, 1 - x),
+    "minimum": lambda x: jnp.minimum(2 * x, 1.0),
+    "abs": jnp.abs,
+    "sign": jnp.sign,
+    "clamp": lambda x: lax.clamp(-0.5, x, jnp.asarray(1.5)),
+    "floor": jnp.floor,
+    "ceil": jnp.ceil,
+    "round": jnp.round,
+    "remainder": lambda x: lax.rem(x, jnp.asarray(0.7)),
+    "mod": lambda x: jnp.mod(x, 0.7),
+}
+POINTS = np.linspace(-2.13, 2.17, 29)
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_held_branches_are_the_function_until_their_guards_pass_zero(name):
+    fn = OPERATIONS[name]
+    number = jax.ShapeDtypeStruct((), jnp.result_type(float))
+    held = Held.of(trace(lambda x: [fn(x)], number), [True])
+    assert held.count >= 1
+    with jax.disable_jit():
+        for x in map(jnp.asarray, POINTS):
+            modes, none = held.modes([x]), jnp.zeros(held.count)
+            np.testing.assert_allclose(held.outputs(modes, [x])[0], fn(x), rtol=1e-12)
+            assert np.all(held.guards(modes, none, [x]) <= 0)
+            for y in (x - 0.05, x + 0.05):
+                # Where a guard has passed zero the next mode is that of the new point. One may
+                # move another, as a remainder moves what compares it.
+                after = modes
+                for _ in range(2):
+                    passed = held.guards(after, none, [y]) > 0
+                    after = jnp.where(passed, held.after(after, [y]), after)
+                np.testing.assert_allclose(held.outputs(after, [y])[0], fn(y), rtol=1e-12)
+
+
+def test_what_does_not_move_is_large_or_no_float_keeps_asking():
+    vector = jax.ShapeDtypeStruct((LARGEST + 1,), jnp.result_type(float))
+    number = jax.ShapeDtypeStruct((), jnp.result_type(float))
+    whole = jax.ShapeDtypeStruct((), jnp.result_type(int))
+
+    def fn(x, t, n):
+        return [jnp.maximum(x, 0.0), jnp.abs(t), jnp.maximum(n, 0)]
+
+    assert Held.of(trace(fn, vector, number, whole), [True, False, True]).count == 0
+    assert Held.of(trace(fn, vector, number, whole), [True, True, True]).count == 1
