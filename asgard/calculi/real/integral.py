@@ -174,7 +174,8 @@ def branches_along(program: Program, layout: EventLayout | None) -> bool:
     for equation in program.equations:
         if moving.isdisjoint(equation.ins) or _reads_modes(equation, program, layout):
             continue
-        if not traits(equation.name).smooth:
+        held = equation.name == "select_n" and equation.ins[0] not in moving
+        if not held and not traits(equation.name).smooth:
             return True
         moving.update(equation.outs)
     return False
