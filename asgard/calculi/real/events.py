@@ -36,7 +36,7 @@ from .methods.method import (
     StepMethod,
     Stretch,
 )
-from .polynomial import change_and_slope, rescaled, value_at
+from .polynomial import change_and_slope, rescaled, sum_of_powers
 from .system import EventLayout, Point, StepControl, System, any_of
 
 # A method whose polynomials are those of their own steps alone takes a step again that is cut
@@ -164,7 +164,8 @@ class Eventful(StepMethod):
         guard, unit = jnp.maximum(kind - CUT, 0), stretch.unit
 
         def value(offset: Array) -> Array:
-            return value_at(curve, offset / unit, self.centre)
+            part = (offset / unit).astype(curve.dtype)
+            return curve[0] + part * sum_of_powers(curve[1:], part - self.centre)
 
         def along(offset: Array) -> Array:
             guards = watch(time + offset, value(offset))

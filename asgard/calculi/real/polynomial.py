@@ -7,10 +7,14 @@ Everything here may have lanes: one more axis at the end.
 import math
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array
+
+# So many powers or fewer are found one from the other.
+FEW = 8
 
 
 def polynomial_at(coefficients: Array, offset: Array) -> Array:
@@ -54,6 +58,32 @@ def change_and_slope(coefficients: Array, part: Array, centre: Any) -> tuple[Arr
     (value, slope), _ = lax.scan(turn, (zero, zero), rows, reverse=True)
     part = part.astype(coefficients.dtype)
     return value * part, value + slope * part
+
+
+@jax.custom_jvp
+def sum_of_powers(rows: Array, offset: Array) -> Array:
+    """The sum of rows[k] offset^k, in few operations.
+
+    Its derivatives of any order are sums of powers too. Those of Horner's scheme for 20 terms took
+    1.5 times as long to compile in a gradient through events, and 2.5 times as long to run.
+    """
+    if len(rows) <= FEW:
+        return polynomial_at(rows, offset)
+    shape = (len(rows), *offset.shape)
+    powers = np.arange(len(rows), dtype=np.int32).reshape(-1, *(1,) * offset.ndim)
+    powers = lax.pow(jnp.broadcast_to(offset, shape), jnp.broadcast_to(powers, shape))
+    return jnp.sum(rows * powers[: len(rows), None], axis=0)
+
+
+@sum_of_powers.defjvp
+def _sum_of_powers_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
+    (rows, offset), (moved, shift) = primals, tangents
+    value = sum_of_powers(rows, offset)
+    if len(rows) == 1:
+        return value, sum_of_powers(moved, offset)
+    degrees = orders(rows)[1:]
+    slope = sum_of_powers(rows[1:] * degrees, offset)
+    return value, sum_of_powers(moved, offset) + slope * shift.astype(rows.dtype)
 
 
 def rescaled(rows: Array, ratio: Array, centre: float) -> Array:
