@@ -28,27 +28,21 @@ def main(output: str = "pid_bode.png") -> int:
     """Prints the operating point and the margin, and draws the picture."""
     rest = ag.equilibrium(loop(), inputs=(HELD,))
     w = jnp.logspace(-1, 3, 400)
-    closed = ag.frequency_response(loop(), w, at=rest)[:, 0, 0]
-    opened = ag.frequency_response(loop(closed=False), w, at=rest.state, inputs=(0.0,))[:, 0, 0]
+    about = {"at": rest.state, "inputs": (0.0,)}
+    opened = ag.frequency_response(loop(closed=False), w, **about)[:, 0, 0]
     crossing = int(jnp.argmax(jnp.abs(opened) < 1))
     margin = 180 + jnp.degrees(jnp.angle(opened[crossing]))
     print(f"torque that holds the arm  {40.0 * float(rest['total']):.4f} N m")
     print(f"phase margin               {margin:.1f} degrees at {float(w[crossing]):.1f} rad/s")
 
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 5), layout="constrained")
-    gain, phase = figure.subplots(2, 1, sharex=True)
-    for label, color, response in (("open loop", "0.4", opened), ("closed loop", "C0", closed)):
-        gain.semilogx(w, 20 * jnp.log10(jnp.abs(response)), color=color, label=label)
-        phase.semilogx(w, jnp.degrees(jnp.unwrap(jnp.angle(response))), color=color)
-    for axes in (gain, phase):
-        axes.grid(which="both", color="0.92")
-        axes.axvline(w[crossing], color="C3", linewidth=0.8)
-    gain.legend(frameon=False)
-    gain.set_ylabel("gain (dB)")
-    phase.set(ylabel="phase (degrees)", xlabel="angular frequency (rad/s)")
-    figure.savefig(output, dpi=120)
+    axes = ag.plot_frequency_response(
+        loop(closed=False), w, output="angle", label="open loop", **about
+    )
+    closed = {"label": "closed loop", "axes": axes, "units": {"time": "s"}}
+    ag.plot_frequency_response(loop(), w, at=rest, output="angle", **closed)
+    for panel in axes:
+        panel.axvline(w[crossing], color="0.4", linewidth=0.8, linestyle=":")
+    axes[0].figure.savefig(output, dpi=120)
     return 0
 
 

@@ -1,5 +1,6 @@
 """What a run over time returns."""
 
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import equinox as eqx
@@ -7,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Shaped
 
 from ..circuits.fields import as_reals
+from ..circuits.pictured import picture
 from ..errors import CircuitError, SimulationError
 from ..fixed_points.options import missed
 from ..jaxprs.concrete import is_concrete
@@ -168,3 +170,85 @@ class Trajectory(Outputs, Checked):
         outputs = self.dense(times.reshape(-1))
         outputs = tuple(out.reshape(*times.shape, *out.shape[1:]) for out in outputs)
         return outputs[0] if len(outputs) == 1 else outputs
+
+    def plot(self, *names: str, ax: Any = None, units: Mapping[str, str] | None = None) -> Any:
+        """Draws wires over time: a line for each entry, and two where numbers are complex.
+
+        Events that the run watched are marked, and times that it did not reach are shaded; the
+        legend has the status. Up to 40 saved times are marked by dots.
+
+        **Arguments:**
+
+        - `names`: wires by name, as in `names`, and their entries, such as `"x[0]"`; all outputs by
+          default, of which those without a name are `"output"`, or `"output 0"` and so on.
+        - `ax`: axes of matplotlib to draw on; by default those of a new figure.
+        - `units`: what labels say in brackets, by name, and for `"time"`.
+
+        **Returns:** the axes.
+
+        **Raises:** `CircuitError` for an unknown name, under a JAX transformation, and for a batch
+        of runs; `ImportError` without matplotlib.
+
+        ```python
+        trajectory.plot("angle", units={"angle": "rad", "time": "s"})
+        ```
+        """
+        return picture("trajectory.plot", self, *names, ax=ax, units=units)
+
+    def phase(
+        self, x: str, y: str, *, ax: Any = None, units: Mapping[str, str] | None = None
+    ) -> Any:
+        """Draws one wire against another, from a dot where the run starts.
+
+        Arguments, results and errors are those of `plot`. Of arrays of one shape, entries are drawn
+        against entries.
+        """
+        return picture("trajectory.phase", self, x, y, ax=ax, units=units)
+
+    def heat_map(
+        self,
+        name: str,
+        *,
+        space: Any = None,
+        at: float | None = None,
+        ax: Any = None,
+        units: Mapping[str, str] | None = None,
+    ) -> Any:
+        """Draws a wire that carries a field: `[n]` over time and space, `[n, m]` at one time.
+
+        **Arguments:** those of `plot`, and
+
+        - `space`: the positions of the field's entries, `[n]`; for two axes a pair of them.
+        - `at`: for two axes, a time, of which the nearest saved one is drawn; by default the last
+          one that the run reached.
+
+        **Returns:** the axes. The first axis of a field of two goes up.
+
+        **Raises:** as `plot`, and `CircuitError` for what is no real field of one or two axes.
+        """
+        options = {"space": space, "at": at, "ax": ax, "units": units}
+        return picture("trajectory.heat_map", self, name, **options)
+
+    def animate(
+        self,
+        name: str,
+        *,
+        space: Any = None,
+        interval: float = 50.0,
+        ax: Any = None,
+        units: Mapping[str, str] | None = None,
+    ) -> Any:
+        """A film of a wire that carries a field, with a picture for each saved time.
+
+        **Arguments:** those of `heat_map`, and `interval`, the milliseconds between pictures.
+
+        **Returns:** a `matplotlib.animation.FuncAnimation`: `.save("film.gif")`, or
+        `.to_jshtml()`. Keep a reference to it while it plays.
+
+        **Raises:** as `heat_map`.
+        """
+        options = {"space": space, "interval": interval, "ax": ax, "units": units}
+        return picture("trajectory.animate", self, name, **options)
+
+    def _repr_html_(self) -> str:
+        return picture("trajectory.html", self)

@@ -1,7 +1,7 @@
 """Streams: functions as their Taylor coefficients about a centre."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -12,6 +12,7 @@ from jaxtyping import Array, Inexact
 
 from ..errors import CircuitError, DimensionError
 from .fields import as_inexact
+from .pictured import picture
 
 
 class Stream(eqx.Module):
@@ -108,6 +109,31 @@ class Stream(eqx.Module):
             result = jnp.moveaxis(result, axis, 0)
             result = horner(result, offset)
         return result
+
+    def plot(
+        self,
+        *,
+        radius: float = 1.0,
+        name: str = "value",
+        ax: Any = None,
+        units: Mapping[str, str] | None = None,
+    ) -> Any:
+        """Draws the polynomial about its centre: lines along one dimension, a heat map over two.
+
+        **Arguments:**
+
+        - `radius`: how far from the centre along each dimension. Nothing says whether the function
+          that the stream is of is still near its polynomial there.
+        - `name`: what labels call the value.
+        - `ax`: axes of matplotlib to draw on; by default those of a new figure.
+        - `units`: what labels say in brackets, by the name of the value and of dimensions.
+
+        **Returns:** the axes.
+
+        **Raises:** `CircuitError` under a JAX transformation and for more than two dimensions;
+        `ImportError` without matplotlib.
+        """
+        return picture("stream.plot", self, radius=radius, name=name, ax=ax, units=units)
 
     def __repr__(self) -> str:
         shape = ", ".join(map(str, self.coefficients.shape))

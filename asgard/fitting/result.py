@@ -1,5 +1,6 @@
 """The result of a fit, and how it ended."""
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import equinox as eqx
@@ -7,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from ..circuits.circuit import Circuit
+from ..circuits.pictured import picture
 from ..errors import FitError
 from ..jaxprs.concrete import is_concrete
 
@@ -65,3 +67,50 @@ class Fit(eqx.Module):
         error = FitError(f"nonfinite {where}: {said}", "nonfinite")
         error.fit = self
         raise error
+
+    def plot(self, *, ax: Any = None) -> Any:
+        """Draws the loss before each step and at the end; a line for each fit of a batch.
+
+        **Arguments:** `ax`: axes of matplotlib to draw on; by default those of a new figure.
+
+        **Returns:** the axes, logarithmic where all losses are above 0.
+
+        **Raises:** `CircuitError` under a JAX transformation; `ImportError` without matplotlib.
+        """
+        return picture("fit.plot", self, ax=ax)
+
+    def plot_data(
+        self,
+        model: Callable[[Circuit, Array], Any],
+        ts: Any,
+        data: Any,
+        *,
+        uncertainty: Any = None,
+        ax: Any = None,
+        units: Mapping[str, str] | None = None,
+    ) -> Any:
+        """Draws data as points, and the fitted model between them as lines.
+
+        **Arguments:**
+
+        - `model`: `model(circuit, ts)` returns an array `[times]`, or a dictionary or tuple of
+          them: what the data are of.
+        - `ts`, `data`: the times of the data, and the data in the form of what `model` returns.
+        - `uncertainty`: what `ag.uncertainty` found at this fit. Then bands are of two standard
+          errors of the model, to first order in the numbers' errors; the data's own noise is not in
+          them.
+        - `ax`, `units`: as for `Trajectory.plot`.
+
+        **Returns:** the axes.
+
+        **Raises:** as `plot`, and `CircuitError` for data that do not fit the model.
+
+        ```python
+        fit.plot_data(lambda circuit, ts: ag.simulate(circuit, ts).output, ts, data)
+        ```
+        """
+        options = {"uncertainty": uncertainty, "ax": ax, "units": units}
+        return picture("fit.plot_data", self, model, ts, data, **options)
+
+    def _repr_html_(self) -> str:
+        return picture("fit.html", self)

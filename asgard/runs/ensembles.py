@@ -2,7 +2,7 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -20,6 +20,7 @@ from ..calculi.stochastic.tiles import Reduced, Tiles, key_array, tiles
 from ..calculi.trajectory import Outputs
 from ..circuits.circuit import Circuit
 from ..circuits.fields import check_count
+from ..circuits.pictured import picture
 from ..errors import CircuitError, SimulationError
 from ..fixed_points.options import missed
 from ..jaxprs.concrete import is_concrete, run_compiled
@@ -74,7 +75,7 @@ class Ensemble(Outputs):
     - `outputs`: without `reduce`, one array `[paths, times, *value]` for each output wire, NaN from
       a path's end on.
     - `names`: the wires named by `Var`, likewise; `ensemble["name"]` reads them.
-    - `statistics`: with `reduce`, its result, of the same structure.
+    - `reduce`, `statistics`: what `reduce` asked for, and its result, of the same structure.
     - `failed`, `survivors`: how many paths ended, at a value that is not finite or at a loop
       without a fixed point, and how many did not. Statistics rest on the survivors, a biased
       sample.
@@ -97,6 +98,7 @@ class Ensemble(Outputs):
     state: Any
     wires: tuple[str, ...] = eqx.field(static=True)
     loops: tuple[str, ...] = eqx.field(static=True)
+    reduce: Any = None
 
     @property
     def failed(self) -> Array:
@@ -120,6 +122,37 @@ class Ensemble(Outputs):
         error = self._error()
         error.ensemble = self
         raise error
+
+    def plot(
+        self,
+        *names: str,
+        quantiles: Sequence[float] = (0.05, 0.25, 0.5, 0.75, 0.95),
+        paths: int = 5,
+        ax: Any = None,
+        units: Mapping[str, str] | None = None,
+    ) -> Any:
+        """Draws a fan for each wire: quantiles at each time as bands, and some paths.
+
+        Quantiles are of the paths that have not ended by then. With `reduce` what was kept at each
+        time is drawn: quantiles, the mean, with the variance a band of two standard deviations
+        about it, and the least and the greatest.
+
+        **Arguments:** those of `Trajectory.plot`, and
+
+        - `names`: with `reduce`, the names of functions `of`, or `"output"`.
+        - `quantiles`: the probabilities, drawn in pairs from outside in.
+        - `paths`: how many of the first paths are drawn.
+
+        **Returns:** the axes.
+
+        **Raises:** as `Trajectory.plot`, and `CircuitError` for statistics that are not over time
+        and for more wires than colours.
+        """
+        options = {"quantiles": quantiles, "paths": paths, "ax": ax, "units": units}
+        return picture("ensemble.plot", self, *names, **options)
+
+    def _repr_html_(self) -> str:
+        return picture("ensemble.html", self)
 
     def _error(self) -> SimulationError:
         """What the failed paths raise."""
@@ -211,7 +244,7 @@ def ensemble(
     if label is not None:
         statistics = jax.tree.unflatten(structure, found.statistics)
         kept = dataclasses.replace(found.state, label=label)
-        found = dataclasses.replace(found, statistics=statistics, state=kept)
+        found = dataclasses.replace(found, reduce=reduce, statistics=statistics, state=kept)
     return found.check() if throw else found
 
 

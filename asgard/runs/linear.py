@@ -164,7 +164,7 @@ def frequency_response(
     _check("frequency_response", circuit, calculus)
     frequencies = as_reals("w", w)
     found = linearize(circuit, at, inputs=inputs, calculus=calculus, dim=dim, t=t, throw=throw)
-    return _compiled_response(found, frequencies)
+    return response(found, frequencies)
 
 
 def _check(owner: str, circuit: Any, calculus: Any) -> None:
@@ -271,4 +271,5 @@ def _response(system: Linearization, w: Array) -> Array:
 
 
 _compiled = jax.jit(without_mesh(_linearize), static_argnums=5)
-_compiled_response = jax.jit(without_mesh(_response))
+# The response of a `Linearization` at frequencies, `[*w, outputs, inputs]`.
+response = jax.jit(without_mesh(_response))

@@ -1,0 +1,138 @@
+"""What all plots share: axes, colours, labels, and numbers that are known."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from ...errors import CircuitError
+from ...jaxprs.concrete import is_concrete
+
+# M. Okabe and K. Ito, *Color Universal Design* (2008), which colour-blind readers tell apart;
+# without its yellow, which is hardly seen on white.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+# How curves of one colour are told apart: real parts, and imaginary ones.
+_STYLES = (("-", "--"), ("-.", ":"))
+FAILED, ENDED, EVENT = "#D55E00", "#999999", "#000000"
+# The legends that plots have made.
+_OWN = "asgard"
+# Up to so many saved times each is marked: straight lines between them are no solution.
+MARKED = 40
+Units = Mapping[str, str] | None
+
+
+def pyplot() -> Any:
+    """`matplotlib.pyplot`. Raises `ImportError` that says how to get it."""
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError as error:
+        raise ImportError(
+            'plots need the package matplotlib: pip install "asgard[plot]"'
+        ) from error
+    return plt
+
+
+def known(what: str, values: Any) -> None:
+    """Raises `CircuitError` where a number is traced."""
+    if not is_concrete(*jax.tree.leaves(values)):
+        raise CircuitError(
+            f"{what} draws numbers, and under jax.jit, jax.grad or jax.vmap there are none yet: "
+            "return the result from the transformed function, and plot it outside"
+        )
+
+
+def axes_of(what: str, ax: Any, size: tuple[float, float] = (6.4, 3.6)) -> Any:
+    """The axes given, or those of a new figure."""
+    plt = pyplot()
+    if ax is None:
+        figure = plt.figure(figsize=size, layout="constrained")
+        ax = figure.add_subplot()
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.grid(color="0.92")
+        ax.set_axisbelow(True)
+    check_axes(what, ax)
+    return ax
+
+
+def check_axes(what: str, ax: Any) -> None:
+    """Raises `CircuitError` for what are no axes of matplotlib."""
+    from matplotlib.axes import Axes
+
+    if not isinstance(ax, Axes):
+        raise CircuitError(f"{what}: ax takes axes of matplotlib, not {ax!r:.60}")
+
+
+def looks(count: int) -> list[tuple[Any, tuple[str, str]]]:
+    """A colour, and the styles of a real and of an imaginary part, for each of some curves.
+
+    More curves than two styles of the palette tell apart are in the order of a colour map.
+    """
+    if count <= len(PALETTE) * len(_STYLES):
+        every = [(color, styles) for styles in _STYLES for color in PALETTE]
+        return every[:count]
+    import matplotlib
+
+    # The last, yellow end is hardly seen on white.
+    shades = matplotlib.colormaps["viridis"](np.linspace(0, 0.9, count))
+    return [(shade, _STYLES[0]) for shade in shades]
+
+
+def in_legend(count: int) -> set[int]:
+    """Which of some curves have their label in the legend: all, or some from first to last."""
+    if count <= len(PALETTE) * len(_STYLES):
+        return set(range(count))
+    return set(np.linspace(0, count - 1, len(PALETTE)).round().astype(int).tolist())
+
+
+def labelled(name: str, units: Units) -> str:
+    """A name with its unit, if one is given."""
+    return name if units is None or name not in units else f"{name} ({units[name]})"
+
+
+def check_units(what: str, units: Any) -> None:
+    """Raises `CircuitError` for units that are no texts by name."""
+    texts = isinstance(units, Mapping) and all(
+        isinstance(text, str) for pair in units.items() for text in pair
+    )
+    if units is not None and not texts:
+        raise CircuitError(
+            f'{what}: units are a dictionary of texts by name, such as {{"x": "m"}}, not {units!r}'
+        )
+
+
+def legend(ax: Any, panels: int = 1) -> None:
+    """A legend of what has a label: below the axes in a figure of one plot, else inside.
+
+    A plot on the same axes again replaces it. `panels` are the axes that one plot has.
+    """
+    handles, labels = ax.get_legend_handles_labels()
+    if not handles:
+        return
+    figure = ax.get_figure()
+    if figure.get_layout_engine() is None or len(figure.axes) != panels:
+        ax.legend(loc="best", framealpha=0.85, fontsize="small")
+        return
+    for old in [one for one in figure.legends if one.get_gid() == _OWN]:
+        old.remove()
+    # In inches: what stands before a label, and a letter of it.
+    widest = 0.6 + 0.075 * max(map(len, labels))
+    columns = max(1, min(len(labels), int(figure.get_figwidth() / widest)))
+    style = {"loc": "outside lower center", "fontsize": "small", "frameon": False}
+    figure.legend(handles, labels, ncols=columns, **style).set_gid(_OWN)
+
+
+def heat(ax: Any, across: Any, up: Any, values: np.ndarray, label: str) -> Any:
+    """A heat map of values `[up, across]`, with a colour bar of the height of the axes."""
+    ax.grid(False)
+    mesh = ax.pcolormesh(across, up, values, shading="nearest", cmap="viridis", rasterized=True)
+    bar = ax.inset_axes((1.03, 0.0, 0.04, 1.0))
+    ax.get_figure().colorbar(mesh, cax=bar, label=label)
+    return mesh
+
+
+def one_of(what: str, name: Any, names: Sequence[str]) -> CircuitError:
+    """The error for a name that is not among some."""
+    return CircuitError(
+        f"{what}: nothing is named {name!r}; there are {', '.join(names) or 'none'}"
+    )
