@@ -36,7 +36,15 @@ def promised(statement: ast.stmt, block: str) -> str:
 
 
 # The longest pages show what other quick tests hold.
-LONG = ("simulate.md", "fit.md", "stochastic.md", "taylor.md", "circuits.md", "linear.md")
+LONG = (
+    "simulate.md",
+    "fit.md",
+    "stochastic.md",
+    "taylor.md",
+    "circuits.md",
+    "linear.md",
+    "pictures.md",
+)
 # What pages need beyond the extra `test`.
 NEEDS = {"other_solvers.md": ("diffrax", "probdiffeq")}
 
