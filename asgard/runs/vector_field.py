@@ -16,6 +16,7 @@ from ..calculi.real.calculus import Real
 from ..circuits.circuit import Circuit
 from ..circuits.fields import as_inexact, as_reals, precision
 from ..errors import CircuitError
+from ..fixed_points.options import FixedPoint
 from ..jaxprs.concrete import run_compiled
 from ..jaxprs.meshes import without_mesh
 from ..jaxprs.settings import default_promotion
@@ -73,7 +74,9 @@ def vector_field(
         raise CircuitError(f"vector_field: calculus must be Real(), not {calculus!r}")
     check_dim(dim)
     sources = as_sources(circuit, inputs, jnp.zeros(1))
-    equation = _Equation(circuit, sources or None, calculus, dim)
+    orders = calculus.order if isinstance(calculus.order, tuple) else ()
+    held = calculus.fixed_point, calculus.noise, orders
+    equation = _Equation(circuit, sources or None, *held, dim)
     y0 = run_compiled(_compiled_start, _start, equation)
     fn, read = Partial(_call_slope, equation), Partial(_call_read, equation)
     for function in (fn, read):  # raises here what the solver's first call would raise
@@ -82,27 +85,31 @@ def vector_field(
 
 
 class _Equation(eqx.Module):
-    """A circuit with its inputs, as `Real` reads it."""
+    """A circuit with its inputs, and what of `Real` its slope depends on.
+
+    diffrax.BacksolveAdjoint takes no () in its pytree: `sources` is None for none.
+    """
 
     circuit: Circuit
-    sources: tuple[Any, ...] | None  # None for none: diffrax.BacksolveAdjoint takes no ()
-    calculus: Real
+    sources: tuple[Any, ...] | None
+    fixed_point: FixedPoint
+    noise: str = eqx.field(static=True)
+    orders: tuple[tuple[str, int], ...] = eqx.field(static=True)
     dim: str | None = eqx.field(static=True)
 
     def pointwise(self) -> Pointwise:
         """The circuit cut at its registers along time."""
         sources = self.sources or ()
         dtype = precision((self.circuit, sources)) or jnp.result_type(float)
-        order = self.calculus.order
         cut = Cut.of(
             self.circuit,
             jnp.zeros((), dtype),
             sources,
             self.dim,
             calculus="Real",
-            meanings={**REAL, **noise(self.calculus.noise, "Real", "Real")},
-            fixed_point=self.calculus.fixed_point,
-            orders=dict(order) if isinstance(order, tuple) else {},
+            meanings={**REAL, **noise(self.noise, "Real", "Real")},
+            fixed_point=self.fixed_point,
+            orders=dict(self.orders),
         )
         return Pointwise(cut, dtype)
 
@@ -142,7 +149,10 @@ class _Equation(eqx.Module):
                 "args must be None or a circuit of the same structure as that of the vector field, "
                 f"with numbers of the same shapes, not {args!r:.60}"
             )
-        return _Equation(args, self.sources, self.calculus, self.dim), time, y
+        equation = _Equation(
+            args, self.sources, self.fixed_point, self.noise, self.orders, self.dim
+        )
+        return equation, time, y
 
 
 def _types(circuit: Circuit) -> tuple[Any, ...]:

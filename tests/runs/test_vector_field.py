@@ -124,6 +124,14 @@ def test_a_field_is_a_function_to_jit_and_an_argument_of_one():
         assert found == {"register": -2.0}
 
 
+def test_a_field_holds_no_empty_tuple():
+    # diffrax.BacksolveAdjoint, in docs/other_solvers.md, fails on one.
+    field, y0, _ = ag.vector_field(decay(1.0))
+    assert y0
+    leaves = jax.tree.leaves(field, is_leaf=lambda node: isinstance(node, tuple) and not node)
+    assert not any(isinstance(leaf, tuple) for leaf in leaves)
+
+
 def test_functions_without_series_rules_are_allowed():
     spectrum = ode(lambda x: jnp.linalg.eigvalsh(jnp.diag(x)), [2.0, 1.0])
     with pytest.raises(ag.CircuitError, match="no series rule"):
