@@ -18,6 +18,8 @@ from jaxtyping import Array
 
 from .program import Equation, Program
 
+# What a primitive is applied to.
+Operands = Sequence[Any]
 # An equation of more entries keeps asking: it belongs to a table or a layer of a network.
 LARGEST = 8
 # After a kink that the solution stays at, its guard counts from this many roundings on.
@@ -28,22 +30,22 @@ class Branch(abc.ABC):
     """What a branching primitive does, at a mode of the result's shape."""
 
     @abc.abstractmethod
-    def mode(self, *operands: Any) -> Array:
+    def mode(self, operands: Operands) -> Array:
         """The mode that holds for operands."""
 
     @abc.abstractmethod
-    def held(self, mode: Array, *operands: Any) -> Array:
+    def held(self, mode: Array, operands: Operands) -> Array:
         """The result at a mode."""
 
     @abc.abstractmethod
-    def guard(self, mode: Array, *operands: Any) -> Array:
+    def guard(self, mode: Array, operands: Operands) -> Array:
         """What passes zero where the mode ends."""
 
     @abc.abstractmethod
-    def after(self, mode: Array, *operands: Any) -> Array:
+    def after(self, mode: Array, operands: Operands) -> Array:
         """The mode after that, for operands just past the end."""
 
-    def band(self, *operands: Any) -> Array:
+    def band(self, operands: Operands) -> Array:
         """How far a guard must pass zero the next time, so that rounding alone does not pass it."""
         return jnp.zeros(jnp.broadcast_shapes(*map(jnp.shape, operands)))
 
@@ -55,19 +57,21 @@ class Comparison(Branch):
     sign: float
     equal: bool
 
-    def mode(self, a: Any, b: Any) -> Array:
+    def mode(self, operands: Operands) -> Array:
+        a, b = operands
         over = self.sign * (a - b)
         return jnp.where((over >= 0) if self.equal else (over > 0), 1.0, 0.0)
 
-    def held(self, mode: Array, a: Any, b: Any) -> Array:
-        del a, b
+    def held(self, mode: Array, operands: Operands) -> Array:
+        del operands
         return mode > 0.5
 
-    def guard(self, mode: Array, a: Any, b: Any) -> Array:
+    def guard(self, mode: Array, operands: Operands) -> Array:
+        a, b = operands
         return (1 - 2 * mode) * (self.sign * (a - b))
 
-    def after(self, mode: Array, a: Any, b: Any) -> Array:
-        del a, b
+    def after(self, mode: Array, operands: Operands) -> Array:
+        del operands
         return 1 - mode
 
 
@@ -77,20 +81,24 @@ class Choice(Branch):
 
     sign: float
 
-    def mode(self, a: Any, b: Any) -> Array:
+    def mode(self, operands: Operands) -> Array:
+        a, b = operands
         return jnp.where(self.sign * (a - b) >= 0, 1.0, 0.0)
 
-    def held(self, mode: Array, a: Any, b: Any) -> Array:
+    def held(self, mode: Array, operands: Operands) -> Array:
+        a, b = operands
         return jnp.where(mode > 0.5, a, b)
 
-    def guard(self, mode: Array, a: Any, b: Any) -> Array:
+    def guard(self, mode: Array, operands: Operands) -> Array:
+        a, b = operands
         return (1 - 2 * mode) * (self.sign * (a - b))
 
-    def after(self, mode: Array, a: Any, b: Any) -> Array:
-        del a, b
+    def after(self, mode: Array, operands: Operands) -> Array:
+        del operands
         return 1 - mode
 
-    def band(self, a: Any, b: Any) -> Array:
+    def band(self, operands: Operands) -> Array:
+        a, b = operands
         size = jnp.maximum(jnp.abs(a), jnp.abs(b))
         return jnp.where(jnp.isfinite(size), ROUNDINGS * jnp.finfo(size.dtype).eps * size, 0)
 
@@ -98,74 +106,90 @@ class Choice(Branch):
 class Magnitude(Branch):
     """The absolute value. The mode is 1 where the number is not negative, else 0."""
 
-    def mode(self, x: Any) -> Array:
+    def mode(self, operands: Operands) -> Array:
+        (x,) = operands
         return jnp.where(x >= 0, 1.0, 0.0)
 
-    def held(self, mode: Array, x: Any) -> Array:
+    def held(self, mode: Array, operands: Operands) -> Array:
+        (x,) = operands
         return jnp.where(mode > 0.5, x, -x)
 
-    def guard(self, mode: Array, x: Any) -> Array:
+    def guard(self, mode: Array, operands: Operands) -> Array:
+        (x,) = operands
         return (1 - 2 * mode) * x
 
-    def after(self, mode: Array, x: Any) -> Array:
-        del x
+    def after(self, mode: Array, operands: Operands) -> Array:
+        del operands
         return 1 - mode
 
 
 class Sign(Branch):
     """The sign, which is the mode. A number that leaves zero ends the mode 0 at once."""
 
-    def mode(self, x: Any) -> Array:
+    def mode(self, operands: Operands) -> Array:
+        (x,) = operands
         return jnp.sign(x)
 
-    def held(self, mode: Array, x: Any) -> Array:
+    def held(self, mode: Array, operands: Operands) -> Array:
+        (x,) = operands
         return mode.astype(x.dtype)
 
-    def guard(self, mode: Array, x: Any) -> Array:
+    def guard(self, mode: Array, operands: Operands) -> Array:
+        (x,) = operands
         return (1 - mode * mode) * x * x - mode * x
 
-    def after(self, mode: Array, x: Any) -> Array:
+    def after(self, mode: Array, operands: Operands) -> Array:
+        (x,) = operands
         return jnp.where(mode == 0, jnp.sign(x), -mode)
 
 
 class Clamp(Branch):
     """A number between two others. The mode is 0 below the lower, 2 above the upper, else 1."""
 
-    def mode(self, low: Any, x: Any, high: Any) -> Array:
+    def mode(self, operands: Operands) -> Array:
+        low, x, high = operands
         return jnp.where(x < low, 0.0, jnp.where(x > high, 2.0, 1.0))
 
-    def held(self, mode: Array, low: Any, x: Any, high: Any) -> Array:
+    def held(self, mode: Array, operands: Operands) -> Array:
+        low, x, high = operands
         return jnp.where(mode < 0.5, low, jnp.where(mode > 1.5, high, x))
 
-    def guard(self, mode: Array, low: Any, x: Any, high: Any) -> Array:
+    def guard(self, mode: Array, operands: Operands) -> Array:
+        low, x, high = operands
         outside = jnp.where(mode < 0.5, x - low, high - x)
         return jnp.where(jnp.abs(mode - 1) < 0.5, (x - low) * (x - high), outside)
 
-    def after(self, mode: Array, low: Any, x: Any, high: Any) -> Array:
+    def after(self, mode: Array, operands: Operands) -> Array:
+        low, x, high = operands
         inside = jnp.where(2 * x < low + high, 0.0, 2.0)
         return jnp.where(jnp.abs(mode - 1) < 0.5, inside, 1.0)
 
 
+@dataclasses.dataclass(frozen=True)
 class Floor(Branch):
     """The floor of `sign` x + `shift`, times `sign`. The mode is that floor."""
 
-    def __init__(self, sign: float = 1.0, shift: float = 0.0):
-        self.sign, self.shift = sign, shift
+    sign: float = 1.0
+    shift: float = 0.0
 
     def _past(self, x: Any) -> Array:
         return self.sign * x + self.shift
 
-    def mode(self, x: Any) -> Array:
+    def mode(self, operands: Operands) -> Array:
+        (x,) = operands
         return jnp.floor(self._past(x))
 
-    def held(self, mode: Array, x: Any) -> Array:
+    def held(self, mode: Array, operands: Operands) -> Array:
+        (x,) = operands
         return (self.sign * mode).astype(x.dtype)
 
-    def guard(self, mode: Array, x: Any) -> Array:
+    def guard(self, mode: Array, operands: Operands) -> Array:
+        (x,) = operands
         past = self._past(x) - mode
         return past * (past - 1)
 
-    def after(self, mode: Array, x: Any) -> Array:
+    def after(self, mode: Array, operands: Operands) -> Array:
+        (x,) = operands
         past = self._past(x) - mode
         beside = jnp.where(past > 0.5, mode + 1, mode - 1)
         return jnp.where(jnp.abs(past - 0.5) > 1.25, mode + jnp.floor(past), beside)
@@ -175,19 +199,23 @@ class Remainder(Branch):
     """What is left of a after whole multiples of b. The mode is how many: a / b without its
     fraction."""
 
-    def mode(self, a: Any, b: Any) -> Array:
+    def mode(self, operands: Operands) -> Array:
+        a, b = operands
         return jnp.trunc(a / b)
 
-    def held(self, mode: Array, a: Any, b: Any) -> Array:
+    def held(self, mode: Array, operands: Operands) -> Array:
+        a, b = operands
         return a - mode.astype(a.dtype) * b
 
-    def guard(self, mode: Array, a: Any, b: Any) -> Array:
+    def guard(self, mode: Array, operands: Operands) -> Array:
+        a, b = operands
         past = a / b - mode
         return jnp.where(
             mode > 0, past * (past - 1), (past + 1) * jnp.where(mode < 0, past, past - 1)
         )
 
-    def after(self, mode: Array, a: Any, b: Any) -> Array:
+    def after(self, mode: Array, operands: Operands) -> Array:
+        a, b = operands
         past = a / b - mode
         middle = jnp.where(mode > 0, 0.5, jnp.where(mode < 0, -0.5, 0.0))
         beside = jnp.where(past > middle, mode + 1, mode - 1)
@@ -239,7 +267,7 @@ class Held:
 
     def modes(self, inputs: Sequence[Any]) -> Array:
         """The modes that hold for the program's inputs, `[count]`."""
-        return self._joined([one.branch.mode(*one.operands) for one in self._walk(inputs, None)[1]])
+        return self._joined([one.branch.mode(one.operands) for one in self._walk(inputs, None)[1]])
 
     def outputs(self, modes: Array, inputs: Sequence[Any]) -> list[Array]:
         """The program's results at its modes."""
@@ -248,17 +276,17 @@ class Held:
     def guards(self, modes: Array, bands: Array, inputs: Sequence[Any]) -> Array:
         """What passes zero where a mode ends, `[count]`; `bands` as `bands` gave them."""
         asked = self._walk(inputs, modes)[1]
-        return self._joined([one.branch.guard(one.mode, *one.operands) for one in asked]) - bands
+        return self._joined([one.branch.guard(one.mode, one.operands) for one in asked]) - bands
 
     def after(self, modes: Array, inputs: Sequence[Any]) -> Array:
         """What each mode becomes where it ends, `[count]`."""
         asked = self._walk(inputs, modes)[1]
-        return self._joined([one.branch.after(one.mode, *one.operands) for one in asked])
+        return self._joined([one.branch.after(one.mode, one.operands) for one in asked])
 
     def bands(self, modes: Array, inputs: Sequence[Any]) -> Array:
         """How far guards must pass zero the next time, `[count]`."""
         asked = self._walk(inputs, modes)[1]
-        return lax.stop_gradient(self._joined([one.branch.band(*one.operands) for one in asked]))
+        return lax.stop_gradient(self._joined([one.branch.band(one.operands) for one in asked]))
 
     def _walk(self, inputs: Sequence[Any], modes: Array | None) -> tuple[list[Any], list["_Asked"]]:
         """The program's results, and what its branches were asked; at modes if these are given."""
@@ -278,7 +306,7 @@ class Held:
                 own = jnp.zeros(aval.shape) if modes is None else modes[place].reshape(aval.shape)
                 asked.append(_Asked(branch, own, operands))
                 results = (
-                    equation.bind(*operands) if modes is None else [branch.held(own, *operands)]
+                    equation.bind(*operands) if modes is None else [branch.held(own, operands)]
                 )
             values.update(zip(equation.outs, results, strict=True))
         return [values[number] for number in program.outputs], asked
