@@ -37,13 +37,17 @@ def promised(statement: ast.stmt, block: str) -> str:
 
 # The longest pages show what other quick tests hold.
 LONG = (
-    "simulate.md",
+    "circuits.md",
+    "equations.md",
+    "events.md",
     "fit.md",
+    "functions.md",
+    "linear.md",
+    "methods.md",
+    "pictures.md",
+    "simulate.md",
     "stochastic.md",
     "taylor.md",
-    "circuits.md",
-    "linear.md",
-    "pictures.md",
 )
 # What pages need beyond the extra `test`.
 NEEDS = {"other_solvers.md": ("diffrax", "probdiffeq")}

@@ -200,6 +200,7 @@ def test_a_loop_without_a_solution_stops_a_run_that_depends_on_it():
     assert run.stats["residual"] == 1.0
 
 
+@pytest.mark.slow
 def test_lanes_fail_one_by_one():
     def run(gain):
         solve = (ag.Function(lambda y, x: gain * x + 1 + y, 2) >> ag.Split()).trace()

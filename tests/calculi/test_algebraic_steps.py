@@ -74,6 +74,7 @@ def test_a_solve_starts_from_the_solution_of_the_sample_before():
     assert warm.stats["iterations"] < cold.stats["iterations"]
 
 
+@pytest.mark.slow
 def test_gradients_go_through_the_loops_of_a_sequence():
     samples = RANDOM.normal(size=9)
 

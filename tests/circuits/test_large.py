@@ -61,6 +61,7 @@ print(seconds(16_000) / min(seconds(2_000), seconds(2_000)))
 """
 
 
+@pytest.mark.slow
 def test_a_text_that_nests_eight_times_deeper_takes_about_eight_times_as_long():
     ratio = subprocess.run([sys.executable, "-c", NESTED], capture_output=True, check=True).stdout
     assert float(ratio) < 24

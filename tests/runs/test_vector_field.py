@@ -52,6 +52,7 @@ def by_simulate(circuit, frequency):
     return ag.simulate(circuit, TIMES, inputs=((wave, frequency),), calculus=QUICK)
 
 
+@pytest.mark.slow
 def test_values_and_derivatives_agree_with_simulate():
     def found(run):
         def loss(circuit, frequency):

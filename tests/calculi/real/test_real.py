@@ -182,6 +182,7 @@ def test_a_register_of_nothing_stays():
     np.testing.assert_array_equal(trajectory.output, [3.0, 3.0])
 
 
+@pytest.mark.slow
 def test_looser_tolerances_take_fewer_steps_and_keep_their_error():
     steps = []
     for rtol in (1e-4, 1e-8, 1e-12):

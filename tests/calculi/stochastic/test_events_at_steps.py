@@ -43,6 +43,7 @@ def looped(current, sigma, increments, h):
     return np.moveaxis(np.array(rows), 0, 2)
 
 
+@pytest.mark.slow
 def test_neurons_with_noise_are_their_loop_path_by_path():
     paths, steps, h = 30, 400, 0.01
     current, sigma = 1.1, 0.4

@@ -226,6 +226,7 @@ def test_uneven_steps_are_those_of_their_intervals():
         np.testing.assert_allclose(found[1:], expected, rtol=1e-13)
 
 
+@pytest.mark.slow
 def test_gradients_are_those_of_the_same_path_by_differences():
     ts = [0.0, 0.5, 1.0]
 

@@ -130,6 +130,7 @@ def test_a_wave_with_a_fixed_point_in_it_is_solved_in_both_dimensions():
     np.testing.assert_allclose(found, exact, rtol=1e-14, atol=1e-14)
 
 
+@pytest.mark.slow
 def test_gradients_of_a_series_are_the_series_of_gradients():
     def run(a):
         circuit = loop(lambda t, x: a + t + 0.5 * jnp.sin(x))
