@@ -189,3 +189,5 @@ def test_a_dense_run_is_evaluated_at_numbers_alone():
     for wrong in ("a", KEY, None):
         with pytest.raises(ag.CircuitError, match="evaluate: ts must be a"):
             run.evaluate(wrong)
+    with pytest.raises(ag.CircuitError, match="side must be"):
+        run.evaluate(0.5, side="both")

@@ -1,7 +1,7 @@
 """What a run over time returns."""
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -152,10 +152,11 @@ class Trajectory(Outputs, Checked):
         """The time to which the run came."""
         return self.stats["reached"]
 
-    def evaluate(self, ts: Any) -> Any:
+    def evaluate(self, ts: Any, *, side: Literal["left", "right"] = "right") -> Any:
         """The output at any times of the run, of `Real(dense=True)`.
 
-        **Arguments:** `ts`: a time, or times of any shape and order.
+        **Arguments:** `ts`: a time, or times of any shape and order; `side`: at the time of an
+        event, whether the output is that after the jump, "right", or before it, "left".
 
         **Returns:** what `outputs` holds, at these times: `[*ts, *value]`, a tuple of them where
         the circuit has not one output; NaN outside of the run.
@@ -166,8 +167,10 @@ class Trajectory(Outputs, Checked):
             raise CircuitError(
                 "evaluate is for dense runs: simulate with calculus=Real(dense=True)"
             )
+        if side not in ("left", "right"):
+            raise CircuitError(f'evaluate: side must be "left" or "right", not {side!r}')
         times = as_reals("evaluate: ts", ts).astype(self.ts.dtype)
-        outputs = self.dense(times.reshape(-1))
+        outputs = self.dense(times.reshape(-1), side)
         outputs = tuple(out.reshape(*times.shape, *out.shape[1:]) for out in outputs)
         return outputs[0] if len(outputs) == 1 else outputs
 

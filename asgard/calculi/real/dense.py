@@ -1,5 +1,6 @@
 """A dense solution: a run that can be evaluated anywhere later."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -28,14 +29,15 @@ class Dense(eqx.Module):
     rows: Int[Array, ""]
     reached: Float[Array, ""]
 
-    def __call__(self, times: Array) -> tuple[Array, ...]:
-        """The outputs at times, `[times, *value]`."""
-        return _evaluate(self, times)
+    def __call__(self, times: Array, side: str) -> tuple[Array, ...]:
+        """The outputs at times, `[times, *value]`; before the jump at an event if `side` is "left",
+        after it if "right"."""
+        return _evaluate(self, times, side)
 
 
-@jax.jit
+@functools.partial(jax.jit, static_argnums=2)
 @without_mesh
 @default_promotion()
-def _evaluate(dense: Dense, times: Array) -> tuple[Array, ...]:
+def _evaluate(dense: Dense, times: Array, side: str) -> tuple[Array, ...]:
     simulation = dense.simulation(*dense.arguments, dense.dim)
-    return simulation.at(times, dense.path, dense.rows, dense.reached)
+    return simulation.at(times, dense.path, dense.rows, dense.reached, side)

@@ -323,8 +323,13 @@ class Simulation:
         """How many numbers the unknowns of these loops are."""
         return sum(self._layout(loop).size for loop in self.warm)
 
-    def at(self, times: Array, path: Path | None, rows: Array, reached: Array) -> tuple[Array, ...]:
-        """The outputs at any times of a run, from its path of so many rows; NaN outside of it."""
+    def at(
+        self, times: Array, path: Path | None, rows: Array, reached: Array, side: str
+    ) -> tuple[Array, ...]:
+        """The outputs at any times of a run, from its path of so many rows; NaN outside of it.
+
+        `side` says what holds at an event: "left" before its jump, "right" after it.
+        """
         times, first, reached = (x.astype(self.ts.dtype) for x in (times, self.ts[0], reached))
         direction = self._direction()
         inside = (direction * (times - first) >= 0) & (direction * (reached - times) >= 0)
@@ -339,7 +344,7 @@ class Simulation:
         starts = jnp.where(jnp.arange(path.time.shape[0]) < rows, direction * starts, jnp.inf)
 
         def one(time: Array) -> _Wires:
-            row = jnp.searchsorted(starts, direction * time, side="right") - 1
+            row = jnp.searchsorted(starts, direction * time, side=side) - 1
             row = jnp.clip(row, 0, jnp.maximum(rows - 1, 0))
             point = start(path.time[row], path.state[row])
             point = dataclasses.replace(point, late=path.late[row])
