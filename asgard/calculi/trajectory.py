@@ -174,7 +174,13 @@ class Trajectory(Outputs, Checked):
         outputs = tuple(out.reshape(*times.shape, *out.shape[1:]) for out in outputs)
         return outputs[0] if len(outputs) == 1 else outputs
 
-    def plot(self, *names: str, ax: Any = None, units: Mapping[str, str] | None = None) -> Any:
+    def plot(
+        self,
+        *names: str,
+        label: str | None = None,
+        ax: Any = None,
+        units: Mapping[str, str] | None = None,
+    ) -> Any:
         """Draws wires over time: a line for each entry, and two where numbers are complex.
 
         Events that the run watched are marked, and times that it did not reach are shaded; the
@@ -184,6 +190,7 @@ class Trajectory(Outputs, Checked):
 
         - `names`: wires by name, as in `names`, and their entries, such as `"x[0]"`; all outputs by
           default, of which those without a name are `"output"`, or `"output 0"` and so on.
+        - `label`: what the legend calls this run, where several are drawn on the same axes.
         - `ax`: axes of matplotlib to draw on; by default those of a new figure.
         - `units`: what labels say in brackets, by name, and for `"time"`.
 
@@ -196,15 +203,15 @@ class Trajectory(Outputs, Checked):
         trajectory.plot("angle", units={"angle": "rad", "time": "s"})
         ```
         """
-        return picture("trajectory.plot", self, *names, ax=ax, units=units)
+        return picture("trajectory.plot", self, *names, label=label, ax=ax, units=units)
 
     def phase(
         self, x: str, y: str, *, ax: Any = None, units: Mapping[str, str] | None = None
     ) -> Any:
         """Draws one wire against another, from a dot where the run starts.
 
-        Arguments, results and errors are those of `plot`. Of arrays of one shape, entries are drawn
-        against entries.
+        Arguments, results and errors are those of `plot`, without `label`. Of arrays of one shape,
+        entries are drawn against entries.
         """
         return picture("trajectory.phase", self, x, y, ax=ax, units=units)
 

@@ -63,14 +63,17 @@ def check_axes(what: str, ax: Any) -> None:
         raise CircuitError(f"{what}: ax takes axes of matplotlib, not {ax!r:.60}")
 
 
-def looks(count: int) -> list[tuple[Any, tuple[str, str]]]:
+def looks(count: int, ax: Any) -> list[tuple[Any, tuple[str, str]]]:
     """A colour, and the styles of a real and of an imaginary part, for each of some curves.
 
-    More curves than two styles of the palette tell apart are in the order of a colour map.
+    They go on from those of the palette that are on the axes. More curves than two styles of the
+    palette tell apart are in the order of a colour map.
     """
+    taken = {line.get_color() for line in ax.lines if isinstance(line.get_color(), str)}
+    first = sum(color in taken for color in PALETTE)
     if count <= len(PALETTE) * len(_STYLES):
         every = [(color, styles) for styles in _STYLES for color in PALETTE]
-        return every[:count]
+        return [every[(first + spot) % len(every)] for spot in range(count)]
     import matplotlib
 
     # The last, yellow end is hardly seen on white.
@@ -86,8 +89,10 @@ def in_legend(count: int) -> set[int]:
 
 
 def labelled(name: str, units: Units) -> str:
-    """A name with its unit, if one is given."""
-    return name if units is None or name not in units else f"{name} ({units[name]})"
+    """A name with its unit, if one is given for it or for the array that it is an entry of."""
+    units = units or {}
+    unit = units.get(name, units.get(name.partition("[")[0]))
+    return name if unit is None else f"{name} ({unit})"
 
 
 def check_units(what: str, units: Any) -> None:
@@ -109,7 +114,7 @@ def legend(ax: Any, panels: int = 1) -> None:
     handles, labels = ax.get_legend_handles_labels()
     if not handles:
         return
-    figure = ax.get_figure()
+    figure = ax.get_figure(root=True)
     if figure.get_layout_engine() is None or len(figure.axes) != panels:
         ax.legend(loc="best", framealpha=0.85, fontsize="small")
         return

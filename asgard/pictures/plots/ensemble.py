@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from ...circuits.fields import as_reals, check_count
 from ...circuits.pictured import draws
 from ...errors import CircuitError
 from ...runs.ensembles import Ensemble
@@ -18,6 +19,7 @@ from .axes import (
     known,
     labelled,
     legend,
+    looks,
     one_of,
 )
 from .wires import curves, wires_of
@@ -53,9 +55,10 @@ def plot(
             "such as x[0]"
         )
     ax = axes_of(what, ax)
-    for fan, color in zip(fans, PALETTE, strict=False):
+    colors = [color for color, _ in looks(len(fans), ax)]
+    for fan, color in zip(fans, colors, strict=True):
         _draw(ax, np.asarray(run.ts), fan, color)
-    _explain(ax, fans)
+    _explain(ax, fans, colors)
     failed = int(run.failed)
     if failed:
         ax.plot([], [], " ", label=f"{failed} of {int(run.paths)} paths ended")
@@ -98,7 +101,8 @@ def _stored(
     what: str, run: Ensemble, names: tuple[str, ...], quantiles: Sequence[float], paths: int
 ) -> Iterator[_Fan]:
     """The fans of stored paths, at each time over the paths that have not ended."""
-    levels = sorted(map(float, quantiles))
+    levels = sorted(np.ravel(as_reals(f"{what}: quantiles", quantiles)).tolist())
+    check_count(what, "paths", paths)
     if not levels or not all(0 <= level <= 1 for level in levels):
         raise CircuitError(f"{what}: quantiles are numbers in 0 to 1, not {quantiles!r}")
     for wire in wires_of(what, run, names, lead=2):
@@ -125,16 +129,16 @@ def _kept(what: str, run: Ensemble, names: tuple[str, ...]) -> Iterator[_Fan]:
     values = structure.flatten_up_to(run.statistics)
     groups: dict[Any, list[tuple[Reduction, np.ndarray]]] = {}
     for reduction, value in zip(leaves, values, strict=True):
-        if not isinstance(reduction, Mean | Variance | Min | Max | Quantiles):
-            raise CircuitError(f"{what} draws no {type(reduction).__name__}")
-        value = np.asarray(value)
-        if value.ndim == 0 or len(value) != len(run.ts):
-            raise CircuitError(
-                f"{what} draws statistics at each of the {len(run.ts)} times, not of shape "
-                f"{list(value.shape)}"
-            )
-        groups.setdefault(reduction.of, []).append((reduction, value))
-    titles = {of: getattr(of, "__name__", "output") if of else "output" for of in groups}
+        over_time = np.shape(value)[:1] == run.ts.shape
+        if over_time and isinstance(reduction, Mean | Variance | Min | Max | Quantiles):
+            groups.setdefault(reduction.of, []).append((reduction, np.asarray(value)))
+    if not groups:
+        kept = ", ".join(type(reduction).__name__ for reduction in leaves)
+        raise CircuitError(
+            f"{what} draws Mean, Variance, Min, Max and Quantiles of values at each of the "
+            f"{len(run.ts)} times; of these the ensemble kept none, but {kept}"
+        )
+    titles = {of: _title(of, number) for number, of in enumerate(groups)}
     if names:
         for name in names:
             if name not in titles.values():
@@ -142,6 +146,12 @@ def _kept(what: str, run: Ensemble, names: tuple[str, ...]) -> Iterator[_Fan]:
         groups = {of: group for of, group in groups.items() if titles[of] in names}
     for of, group in groups.items():
         yield from _fans(titles[of], group)
+
+
+def _title(of: Any, number: int) -> str:
+    """What a function of the outputs is called."""
+    name = "output" if of is None else getattr(of, "__name__", "<lambda>")
+    return f"function {number}" if name == "<lambda>" else name
 
 
 def _fans(title: str, group: list[tuple[Reduction, np.ndarray]]) -> Iterator[_Fan]:
@@ -178,11 +188,11 @@ def _draw(ax: Any, ts: np.ndarray, fan: _Fan, color: str) -> None:
         ax.plot(ts, row, color=color, **_line(name, fan))
 
 
-def _explain(ax: Any, fans: list[_Fan]) -> None:
+def _explain(ax: Any, fans: list[_Fan], colors: list[Any]) -> None:
     """What the legend says: each fan by its colour, and what bands and lines are, once."""
-    color = PALETTE[0] if len(fans) == 1 else "#555555"
+    color = colors[0] if len(fans) == 1 else "#555555"
     if len(fans) > 1:
-        for fan, own in zip(fans, PALETTE, strict=False):
+        for fan, own in zip(fans, colors, strict=True):
             ax.plot([], [], color=own, linewidth=4, label=fan.label)
     said = set()
     for fan in fans:

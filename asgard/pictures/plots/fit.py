@@ -3,19 +3,34 @@
 from collections.abc import Callable
 from typing import Any
 
-import jax
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
 from ...circuits.parameters import parameters
 from ...circuits.pictured import draws
 from ...errors import CircuitError
+from ...fitting.compiled import Compiled
 from ...fitting.result import Fit, FitStatus
 from ...fitting.sensitivity import Uncertainty, sensitivities
+from ...jaxprs.settings import callers_promotion
 from .axes import Units, axes_of, check_units, in_legend, known, labelled, legend, looks
 
 # A line through so many times looks smooth.
 FINE = 301
+
+
+class _Named(eqx.Module):
+    """A user's model, whose values are by name."""
+
+    model: Callable[..., Any]
+
+    def __call__(self, circuit: Any, ts: Any) -> dict[str, Any]:
+        with callers_promotion():
+            return _named(self.model(circuit, ts))
+
+
+_values = Compiled(_Named.__call__)
 
 
 @draws("fit.plot")
@@ -24,9 +39,9 @@ def plot(found: Fit, *, ax: Any = None) -> Any:
     what = "fit.plot"
     known(what, found)
     ax = axes_of(what, ax)
-    losses = np.asarray(found.losses).reshape(-1, found.losses.shape[-1])
+    losses = np.asarray(found.losses).reshape(found.loss.size, -1)
     ends = np.ravel(found.loss), np.ravel(found.steps)
-    labels, look = in_legend(len(losses)), looks(len(losses))
+    labels, look = in_legend(len(losses)), looks(len(losses), ax)
     for index, (row, loss, steps) in enumerate(zip(losses, *ends, strict=True)):
         points = np.append(row[: int(steps)], loss)
         label = f"fit {index}" if len(losses) > 1 and index in labels else None
@@ -65,15 +80,12 @@ def plot_data(
     ts = np.asarray(ts)
     points = _named(data)
     fine = jnp.linspace(ts.min(), ts.max(), FINE, dtype=ts.dtype)
-
-    def values(circuit: Any, times: Any) -> dict[str, Any]:
-        return _named(model(circuit, times))
-
-    lines = {name: np.asarray(line) for name, line in jax.jit(values)(found.circuit, fine).items()}
+    named = _Named(model)
+    lines = {k: np.asarray(line) for k, line in _values(named, found.circuit, fine).items()}
     _check_shapes(what, ts, points, lines)
-    spreads = _spreads(found, values, fine, uncertainty)
+    spreads = _spreads(found, named, fine, uncertainty)
     ax = axes_of(what, ax)
-    for (name, line), (color, styles) in zip(lines.items(), looks(len(lines)), strict=True):
+    for (name, line), (color, styles) in zip(lines.items(), looks(len(lines), ax), strict=True):
         before = "" if len(lines) == 1 else f"{labelled(name, units)}, "
         if spreads is not None:
             band = line - 2 * spreads[name], line + 2 * spreads[name]
@@ -124,7 +136,7 @@ def _check_shapes(what: str, ts: np.ndarray, points: Any, lines: dict[str, np.nd
 
 
 def _spreads(
-    found: Fit, values: Callable[..., Any], ts: Any, uncertainty: Uncertainty | None
+    found: Fit, named: Callable[..., Any], ts: Any, uncertainty: Uncertainty | None
 ) -> dict[str, np.ndarray] | None:
     """The standard errors of the model at each time, to first order in those of the numbers."""
     if uncertainty is None:
@@ -132,7 +144,7 @@ def _spreads(
     entries, names = list(uncertainty.names), parameters(found.circuit)
     # An entry of an array is named `name[index]`.
     numbers = dict.fromkeys(n if n in names else n.rpartition("[")[0] for n in entries)
-    slopes = sensitivities(found.circuit, values, args=(ts,), trainable=list(numbers))
+    slopes = sensitivities(found.circuit, named, args=(ts,), trainable=list(numbers))
     spreads = {}
     for name in next(iter(slopes.values())):
         columns = [np.asarray(one[name]).reshape(len(ts), -1) for one in slopes.values()]

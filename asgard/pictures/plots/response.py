@@ -38,8 +38,8 @@ def plot_frequency_response(
 
     **Returns:** two axes of matplotlib: gain in decibels, and unwrapped phase in degrees.
 
-    **Raises:** as `ag.linearize`; `CircuitError` for an unknown name and for frequencies that are
-    not above 0; `ImportError` without matplotlib.
+    **Raises:** as `ag.linearize`; `SimulationError` for a linearization that failed; `CircuitError`
+    for an unknown name and for frequencies that are not above 0; `ImportError` without matplotlib.
 
     ```python
     gain, phase = ag.plot_frequency_response(circuit, jnp.logspace(-2, 2, 200), inputs=(0.0,))
@@ -52,6 +52,7 @@ def plot_frequency_response(
     if isinstance(system, Linearization) and options:
         raise CircuitError(f"{what}: a Linearization has its point, and takes no {list(options)}")
     linear = system if isinstance(system, Linearization) else linearize(system, **options)
+    linear.check()
     if linear.A.ndim != 2:
         raise CircuitError(f"{what} draws one point, and this is a linearization along times")
     frequencies = as_reals("w", w)
@@ -62,10 +63,9 @@ def plot_frequency_response(
     pairs = [(row, column) for row in rows for column in columns]
     answers = np.asarray(response(linear, frequencies))
     gain, phase = _panels(what, axes)
-    first = len(gain.lines)
-    look, labels = looks(first + len(pairs)), in_legend(len(pairs))
+    look, labels = looks(len(pairs), gain), in_legend(len(pairs))
     for spot, (row, column) in enumerate(pairs):
-        color, styles = look[first + spot]
+        color, styles = look[spot]
         pair = f"{linear.outputs[row]} / {linear.inputs[column]}"
         said = label if label is not None and len(pairs) == 1 else pair
         shown = said if label is not None or (len(pairs) > 1 and spot in labels) else None

@@ -36,7 +36,8 @@ def plot(
     ((dim, xs),) = points.items()
     entries = list(curves(name, stream.value_shape, np.iscomplexobj(values)))
     lines = [curve for curve in entries if not curve.imaginary]
-    ax, labels, look, spot = axes_of(what, ax), in_legend(len(lines)), looks(len(lines)), -1
+    ax = axes_of(what, ax)
+    labels, look, spot = in_legend(len(lines)), looks(len(lines), ax), -1
     # The wire's axes come first in a stream, and last in what curves read.
     values = np.moveaxis(values, -1, 0)
     for curve in entries:

@@ -72,7 +72,7 @@ def _trajectory(run: Trajectory) -> Rows:
         if name in run.stats:
             yield name, str(int(run.stats[name]))
     for name, seen in run.events.items():
-        yield f"event {html.escape(name)}", f"{int(seen.count)} times"
+        yield f"events {html.escape(name)}", str(int(seen.count))
     yield from _small_pictures(run, lambda values: values)
 
 

@@ -31,7 +31,13 @@ _FAILURES = tuple(name for name in Status._name_to_item if name not in ("ok", "e
 
 
 @draws("trajectory.plot")
-def plot(run: Trajectory, *names: str, ax: Any = None, units: Units = None) -> Any:
+def plot(
+    run: Trajectory,
+    *names: str,
+    label: str | None = None,
+    ax: Any = None,
+    units: Units = None,
+) -> Any:
     """Wires over time."""
     what = "trajectory.plot"
     check_run(what, run)
@@ -41,11 +47,11 @@ def plot(run: Trajectory, *names: str, ax: Any = None, units: Units = None) -> A
     ts = np.asarray(run.ts)
     pairs = [(wire, curve) for wire in wires for curve in curves_of(run, wire)]
     lines = [(wire, curve) for wire, curve in pairs if not curve.imaginary]
-    labels, look, spot = in_legend(len(lines)), looks(len(lines)), -1
+    labels, look, spot = in_legend(len(lines)), looks(len(lines), ax), -1
     for wire, curve in pairs:
         spot += not curve.imaginary
         color, styles = look[spot]
-        shown = len(pairs) > 1 and spot in labels
+        shown = spot in labels and (len(pairs) > 1 or label is not None)
         ax.plot(
             ts,
             curve.read(wire.read(run)),
@@ -53,11 +59,11 @@ def plot(run: Trajectory, *names: str, ax: Any = None, units: Units = None) -> A
             linestyle=styles[curve.imaginary],
             linewidth=1.6 if len(lines) < 15 else 0.9,
             marker="." if len(ts) <= MARKED else None,
-            label=_label(curve.label, wire.name, units) if shown else None,
+            label=_label(curve, wire, label, units, len(pairs)) if shown else None,
         )
         for name, marker in markers(run):
             seen = run.events[name]
-            _mark(ax, np.asarray(seen.times), curve.read(wire.read(seen)), marker, color)
+            _mark(ax, seen, (seen.times, curve.read(wire.read(seen))), marker, color)
     _legend_of_events(ax, run)
     shade(ax, run)
     ax.set_xlabel(labelled("time", units))
@@ -81,7 +87,7 @@ def phase(run: Trajectory, x: str, y: str, *, ax: Any = None, units: Units = Non
         raise CircuitError(f"{what} draws real wires, and one of {x} and {y} is complex")
     ax = axes_of(what, ax, (4.8, 4.2))
     entries = list(curves_of(run, across))
-    labels, look = in_legend(len(entries)), looks(len(entries))
+    labels, look = in_legend(len(entries)), looks(len(entries), ax)
     for spot, (curve, (color, styles)) in enumerate(zip(entries, look, strict=True)):
         xs, ys = curve.read(across.read(run)), curve.read(up.read(run))
         label = (
@@ -92,7 +98,8 @@ def phase(run: Trajectory, x: str, y: str, *, ax: Any = None, units: Units = Non
         ax.plot(xs[:1], ys[:1], "o", color=color, label="start" if spot == 0 else None)
         for name, marker in markers(run):
             seen = run.events[name]
-            _mark(ax, curve.read(across.read(seen)), curve.read(up.read(seen)), marker, color)
+            places = curve.read(across.read(seen)), curve.read(up.read(seen))
+            _mark(ax, seen, places, marker, color)
     _legend_of_events(ax, run)
     ax.set_xlabel(labelled(across.name, units))
     ax.set_ylabel(labelled(up.name, units))
@@ -148,11 +155,14 @@ def shade(ax: Any, run: Trajectory) -> None:
     ax.axvspan(reached, float(run.ts[-1]), color=color, alpha=0.15, linewidth=0, label=said)
 
 
-def _label(curve: str, wire: str, units: Units) -> str:
-    return curve + labelled(wire, units).removeprefix(wire)
+def _label(curve: Curve, wire: Wire, label: str | None, units: Units, count: int) -> str:
+    """What the legend calls a curve: its name, behind the plot's label if it has one."""
+    name = curve.label + labelled(wire.name, units).removeprefix(wire.name)
+    return name if label is None else label if count == 1 else f"{label}: {name}"
 
 
-def _mark(ax: Any, xs: np.ndarray, ys: np.ndarray, marker: str, color: Any) -> None:
+def _mark(ax: Any, seen: Any, places: tuple[Any, Any], marker: str, color: Any) -> None:
+    xs, ys = (np.asarray(place)[: int(seen.count)] for place in places)
     style = {"markerfacecolor": "white", "markeredgecolor": color, "markersize": 5, "zorder": 3}
     ax.plot(xs, ys, marker, **style)
 

@@ -28,14 +28,15 @@ class Curve(eqx.Module):
 
 
 def wires_of(what: str, result: Outputs, names: tuple[str, ...], lead: int = 1) -> list[Wire]:
-    """The wires of some names, by default all outputs; `lead` axes come before those of the value.
+    """The wires of some names, by default all outputs, or all named
+    wires where there are none; `lead` axes come before those of the value.
 
     A name is one of `names` or an output's label; with an index, as `x[0]`, an entry of it.
     """
     outputs = {label: _output(i) for i, label in enumerate(output_labels(result))}
     found = outputs | {name: _named(name) for name in result.names}
     if not names:
-        return [Wire(name, outputs[name]) for name in outputs]
+        return [Wire(name, read) for name, read in (outputs or found).items()]
     return [_wire(what, result, name, found, lead) for name in names]
 
 
