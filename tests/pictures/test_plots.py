@@ -284,6 +284,17 @@ def test_bands_of_a_fan_are_the_quantiles(paths):
     assert len(list(table(run)["B"].iter("{http://www.w3.org/2000/svg}polyline"))) == 7
 
 
+def test_paths_that_have_ended_are_left_out_and_counted(paths):
+    *_, run = paths
+    values = run["C"].at[0, 10:].set(jnp.nan)
+    failures = dataclasses.replace(run.failures, count=jnp.asarray(1, jnp.uint32))
+    run = dataclasses.replace(run, names={"C": values}, failures=failures)
+    ax = run.plot("C", quantiles=(0.5,), paths=0)
+    (drawn,) = [one.get_ydata() for one in ax.lines if len(one.get_xdata())]
+    np.testing.assert_allclose(drawn, np.nanmedian(values, axis=0))
+    assert "1 of 50 paths ended" in texts(ax)
+
+
 def test_statistics_that_were_kept_are_drawn(paths):
     circuit, calculus, run = paths
     kept = {
@@ -301,6 +312,9 @@ def test_statistics_that_were_kept_are_drawn(paths):
     assert table(reduced)["statistics"].text == "Mean, Quantiles, Variance"
     with pytest.raises(ag.CircuitError, match="there are second, first"):
         reduced.plot("third")
+    other = {"reduce": ag.statistics.Histogram(0.0, 1.0), "statistics": jnp.zeros((21, 102))}
+    with pytest.raises(ag.CircuitError, match="kept none, but Histogram"):
+        dataclasses.replace(reduced, **other).plot()
 
 
 def first(B, C):

@@ -109,20 +109,23 @@ def check_units(what: str, units: Any) -> None:
 def legend(ax: Any, panels: int = 1) -> None:
     """A legend of what has a label: below the axes in a figure of one plot, else inside.
 
-    A plot on the same axes again replaces it. `panels` are the axes that one plot has.
+    It is inside, too, where it would take more than a third of the figure. A plot on the same axes
+    again replaces it. `panels` are the axes that one plot has.
     """
     handles, labels = ax.get_legend_handles_labels()
     if not handles:
         return
-    figure = ax.get_figure(root=True)
-    if figure.get_layout_engine() is None or len(figure.axes) != panels:
-        ax.legend(loc="best", framealpha=0.85, fontsize="small")
-        return
+    figure = ax.get_figure(root=False)
     for old in [one for one in figure.legends if one.get_gid() == _OWN]:
         old.remove()
-    # In inches: what stands before a label, and a letter of it.
+    width, height = figure.bbox.width / figure.dpi, figure.bbox.height / figure.dpi
+    # In inches: what stands before a label, a letter of it, and a row.
     widest = 0.6 + 0.075 * max(map(len, labels))
-    columns = max(1, min(len(labels), int(figure.get_figwidth() / widest)))
+    columns = max(1, min(len(labels), int(width / widest)))
+    tall = 0.18 * len(labels) / columns > height / 3
+    if tall or figure.get_layout_engine() is None or len(figure.axes) != panels:
+        ax.legend(handles, labels, loc="best", framealpha=0.85, fontsize="small")
+        return
     style = {"loc": "outside lower center", "fontsize": "small", "frameon": False}
     figure.legend(handles, labels, ncols=columns, **style).set_gid(_OWN)
 

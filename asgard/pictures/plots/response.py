@@ -106,5 +106,5 @@ def _panels(what: str, axes: Any) -> tuple[Any, Any]:
             check_axes(what, panel)
     gain, phase = panels
     gain.set_ylabel("gain (dB)")
-    phase.set_ylabel("phase (degrees)")
+    phase.set_ylabel("phase (°)")
     return gain, phase
