@@ -43,6 +43,14 @@ class Status(eqx.Enumeration):
     events = (
         "more events happened than there is room for: raise Real(max_events=...), or watch fewer"
     )
+    history = (
+        "a delay reads what the run no longer holds: raise Real(max_history=...), the number of "
+        "steps that it keeps"
+    )
+    delay = (
+        "a delay is not a positive number, or the run goes backward in time, where what a delay "
+        "reads is not known yet"
+    )
     switches = (
         "what depends on time alone switches more than 4,096 times in this run, or takes more than "
         "16,384 windows to search for them: make shorter runs, each from the state of the last"

@@ -29,6 +29,12 @@ class Calculus(eqx.Module):
         """The calculus with what it takes from known times made static; called before a trace."""
         return self
 
+    def for_circuit(self, circuit: Circuit) -> "Calculus":
+        """The calculus with what it takes from known numbers of a circuit made static; called
+        before a trace."""
+        del circuit
+        return self
+
     def check_precision(self, dtype: Any) -> None:
         """Raises `CircuitError` where a run in a float dtype cannot do what the calculus asks."""
         del dtype

@@ -9,18 +9,40 @@ from ..circuits.atoms.registers import (
     StochasticRegister,
     Substitution,
 )
+from ..circuits.graph import Node
+from ..circuits.terms import brief
+from ..errors import CircuitError
 from ..taylor.network import Meaning, Meanings, constant, deregister, given, hybrid, register
 
 EVENTS = (
     "it jumps at events, which belong to runs along its dimension: use simulate or ensemble with "
     "that dim as time, and under Real not jax.disable_jit"
 )
+HISTORY = (
+    "what a delay gives is read from the history of a run, which is no series: use simulate with "
+    "its dimension as time, and not jax.disable_jit"
+)
 FOR_SERIES = "it composes power series, so it is for series only, not for simulate"
 
 
-def unit_delay(calculus: str) -> Meanings:
-    """The error for unit delays."""
-    return {Delay: f"a unit delay has no meaning under {calculus}; it belongs to Discrete"}
+def delays(calculus: str, by_time: str) -> Meanings:
+    """The errors for delays: by one sample, and by a time."""
+
+    def meaning(node: Node) -> None:
+        check_by(node, calculus)
+        raise CircuitError(f"{brief(node.atom)}: {by_time}", atoms=[node.atom])
+
+    return {Delay: meaning}
+
+
+def check_by(node: Node, calculus: str) -> None:
+    """Raises `CircuitError` for a delay by one sample."""
+    if node.atom.by is None:
+        raise CircuitError(
+            f"{brief(node.atom)}: a unit delay has no meaning under {calculus}; it belongs to "
+            "Discrete; a delay by a time says by how much: by=...",
+            atoms=[node.atom],
+        )
 
 
 def noise(option: str, calculus: str, drift: str) -> Meanings:
@@ -44,7 +66,7 @@ SERIES: Meanings = {
     Deregister: deregister,
     Substitution: given,
     Hybrid: EVENTS,
-    **unit_delay("Real"),
+    **delays("Real", HISTORY),
     **noise("error", "Real", "Real"),
 }
 

@@ -25,6 +25,8 @@ _FAILURES = (
     "stiff",
     "zeno",
     "events",
+    "history",
+    "delay",
     "not_converged",
 )
 

@@ -79,7 +79,7 @@ KEYWORDS: dict[str, Keyword] = {
     "power": Keyword(arithmetic.Power, ("exponent",)),
     "register": Keyword(registers.Register, ("dimension",), ("number",)),
     "deregister": Keyword(registers.Deregister, ("dimension",)),
-    "delay": Keyword(registers.Delay, ("dimension",), ("number",)),
+    "delay": Keyword(registers.Delay, ("dimension",), ("number",) * 2),
     "stochastic_register": Keyword(
         registers.StochasticRegister, ("dimension", "noise"), ("number",)
     ),

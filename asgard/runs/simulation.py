@@ -82,7 +82,12 @@ def simulate(
     times = as_times(ts)
     sources = as_sources(circuit, inputs, times)
     check_state(times, state, calculus.gapless)
-    calculus = calculus.settled(times).with_key(key, path).with_events(checked(events))
+    calculus = (
+        calculus.settled(times)
+        .for_circuit(circuit)
+        .with_key(key, path)
+        .with_events(checked(events))
+    )
     dtype = precision((circuit, sources)) or times.dtype
     calculus.check_precision(dtype)
     if is_concrete(times):

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from ..circuits.atoms.events import Hybrid
+from ..circuits.atoms.functions import Function
 from ..circuits.circuit import Atom
 from ..circuits.components import in_order
 from ..circuits.fields import NOT_NUMBERS
@@ -72,6 +73,11 @@ def register(node: Node) -> Piece:
 def deregister(node: Node) -> Piece:
     """The inverse of a register: it reads its input one order ahead."""
     return Piece(node.ins, node.outs, sign=-1, dim=_dim(node))
+
+
+def line_wire(wire: Wire) -> Wire:
+    """The wire that carries all that the delay which drives `wire` holds."""
+    return ("line", wire)
 
 
 def rate_wire(wire: Wire) -> Wire:
@@ -140,10 +146,14 @@ def network(
         pieces += found
         initial = initial_wire(node.outs[0]) if node.outs else None
         if any(initial in piece.reads for piece in found):
-            initials[initial] = _initial(node.atom)
+            initials[initial] = _initial(node.atom, first)
         # What a calculus adds to an atom's own content starts from no type, and from False.
         others = {piece.initial for piece in found if piece.sign > 0} - {initial}
         initials |= {wire: Value(jnp.zeros((), bool)) for wire in others if wire is not None}
+        line = initial_wire(line_wire(node.outs[0])) if node.outs else None
+        if line in others:
+            # One value for all that it holds, along the last axis.
+            initials[line] = Value(jnp.asarray(node.atom.initial)[..., None])
     pieces, loops, guesses = contract(pieces, graph.names, fixed_point)
     initials |= guesses
     found = _infer(pieces, {**first, **{wire: at_zero(v) for wire, v in initials.items()}})
@@ -204,8 +214,13 @@ def _pieces(node: Node, meanings: Mapping[str, Meanings]) -> Sequence[Piece]:
     return [Piece(ins, node.outs, fn=lambda *values: call(atom, *values), atom=atom)]
 
 
-def _initial(atom: Any) -> Value:
-    """The initial content, with a leading coefficient axis for each dimension of a stream."""
+def _initial(atom: Any, first: Mapping[Wire, Array]) -> Value:
+    """The initial content, with a leading coefficient axis for each dimension of a stream; of a
+    history in time its type alone."""
+    if isinstance(atom.initial, Function):
+        history = atom.initial
+        (aval,) = jax.eval_shape(lambda t: call(history, t), first[coordinate_wire(atom.dim)])
+        return Value(jnp.zeros(aval.shape, aval.dtype))
     if not isinstance(atom.initial, Stream):
         return Value(atom.initial)
     stream = atom.initial

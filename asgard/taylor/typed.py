@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from ..circuits.assembly import Wired, assemble
+from ..circuits.atoms.functions import Function
 from ..circuits.atoms.registers import State, Substitution
 from ..circuits.atoms.unknown import Unknown
 from ..circuits.atoms.wiring import Var
@@ -60,6 +61,8 @@ def type_of(value: Any) -> Type:
     """The type of what a wire with this value carries: for a stream that of its value."""
     if isinstance(value, Stream):
         return Type(value.value_shape, value.coefficients.dtype)
+    if isinstance(value, Function):  # a history in time
+        return jax.eval_shape(lambda t: call(value, t), _number())[0]
     return Type(jnp.shape(value), jnp.result_type(value))
 
 

@@ -23,20 +23,20 @@ from ...jaxprs.meshes import without_mesh
 from ...jaxprs.recursion import recur
 from ...jaxprs.settings import default_promotion
 from ...taylor.net import Wire
-from ...taylor.network import Meanings, deregister, guard_wire, register
+from ...taylor.network import Meanings, deregister, guard_wire, line_wire, register
 from ..calculus import Calculus, check_types
 from ..cut import Cut
 from ..hybrids import hybrids
 from ..meanings import FOR_SERIES, noise
 from ..pointwise import Contents, Pointwise, Row
 from ..trajectory import Trajectory
+from .delays import delay_of, longest
 from .events import sampled, side_wire
 from .lookahead import Lookahead, ahead
 from .parallel import contents_of_all
 
 MEANINGS: Meanings = {
     Register: register,
-    Delay: register,
     Deregister: deregister,
     Hybrid: sampled,
     Substitution: FOR_SERIES,
@@ -59,6 +59,7 @@ class Discrete(Calculus):
     - `noise`: "off" runs a circuit with noise by its drift alone; "error" refuses.
     - `span`: `ts[-1] - ts[0]`, a count; needed only where `ts` is traced.
     - `fixed_point`: how loops that no register cuts are solved, at every sample.
+    - `max_delay`: the most samples that a delay takes; needed only where a `by` is traced.
     - `parallel`: whether the run is an associative scan, `log2(samples)` passes over all samples.
       The values are the same up to rounding. It is for long sequences on accelerators, for circuits
       that are linear in what their registers hold and have no loops without registers. On a CPU
@@ -78,6 +79,7 @@ class Discrete(Calculus):
     span: int | None = eqx.field(static=True, default=None)
     fixed_point: FixedPoint = eqx.field(default_factory=FixedPoint)
     parallel: bool = eqx.field(static=True, default=False)
+    max_delay: int | None = eqx.field(static=True, default=None)
     gapless = True
 
     def __check_init__(self):
@@ -85,6 +87,8 @@ class Discrete(Calculus):
         check_choice("Discrete", "noise", self.noise, ("error", "off"))
         if self.span is not None:
             check_count("Discrete", "span", self.span)
+        if self.max_delay is not None:
+            check_count("Discrete", "max_delay", self.max_delay, least=1)
         check_fixed_point("Discrete", self.fixed_point)
 
     def settled(self, ts: Array) -> "Discrete":
@@ -103,6 +107,17 @@ class Discrete(Calculus):
         if self.span not in (None, span):
             raise CircuitError(f"Discrete: span is {self.span}, but ts spans {span} samples")
         return dataclasses.replace(self, span=span)
+
+    def for_circuit(self, circuit: Circuit) -> "Discrete":
+        leaves = jax.tree.leaves(circuit, is_leaf=lambda node: isinstance(node, Delay))
+        known = longest([leaf for leaf in leaves if isinstance(leaf, Delay)])
+        if known is None or self.max_delay is None:
+            return self if known is None else dataclasses.replace(self, max_delay=known)
+        if known > self.max_delay:
+            raise CircuitError(
+                f"Discrete: max_delay is {self.max_delay}, but a delay takes {known} samples"
+            )
+        return self
 
     def simulate(
         self, circuit: Circuit, ts: Array, inputs: tuple[Any, ...], dim: str | None, state: Any
@@ -137,7 +152,7 @@ class Discrete(Calculus):
 
     def compile(self, circuit: Circuit) -> Callable[[Any, Any], tuple[Any, Any]]:
         def run(inputs: Any, state: Any = None) -> tuple[Any, Any]:
-            return _compiled(circuit, self, _samples(circuit, inputs), state)
+            return _compiled(circuit, self.for_circuit(circuit), _samples(circuit, inputs), state)
 
         return run
 
@@ -173,7 +188,11 @@ class Sequence:
         self.cut = Cut.of(
             *(circuit, ts[0], tuple(constants), dim),
             calculus="Discrete",
-            meanings={**MEANINGS, **noise(discrete.noise, "Discrete", "Discrete")},
+            meanings={
+                **MEANINGS,
+                Delay: delay_of(discrete.max_delay),
+                **noise(discrete.noise, "Discrete", "Discrete"),
+            },
             fixed_point=discrete.fixed_point,
         )
         changing = [self.cut.graph.inputs[index] for index in self.samples]
@@ -258,6 +277,13 @@ class Sequence:
                 f"hold; {brief(atom)} jumps at events",
                 atoms=[atom],
             )
+        for cell in self.pointwise.cells:
+            if cell.wire == line_wire(cell.node.outs[0]):
+                raise CircuitError(
+                    f"Discrete(parallel=True): {brief(cell.node.atom)} holds many samples, and "
+                    "runs sample by sample",
+                    atoms=[cell.node.atom],
+                )
         wires, numbers = list(given), start.number + jnp.arange(count, dtype=jnp.int32)
 
         def sample(contents: Contents, row: tuple[Array, list[Array]]) -> tuple[Contents, Row]:

@@ -4,6 +4,7 @@ Everything here may have lanes: one more axis at the end, the same for all, of r
 """
 
 import dataclasses
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -24,7 +25,7 @@ class Pause(eqx.Module):
 
     `point` is the start of the last step, `coefficients` are that step's polynomial in
     (t - start) / `unit` with a `centre`, and `last` is the time to which the run came, within the
-    step.
+    step. `history` is what the run's delays read, None where it has none.
     """
 
     point: Point
@@ -32,6 +33,7 @@ class Pause(eqx.Module):
     unit: Float[Array, ""]
     centre: Float[Array, ""]
     last: Float[Array, ""]
+    history: Any = None
 
     def at(self, offset: Array) -> Array:
         """The state at an offset from the start of the last step."""
@@ -157,13 +159,14 @@ def _stretch(method: StepMethod, offset: Array, reach: Reach, mark: Mark | None)
     return Stretch(offset, unit, lax.stop_gradient(reach.latest), mark)
 
 
-def covered(stretch: Stretch, clipped: Array, end: Array, direction: Array) -> Array:
+def covered(stretch: Stretch, clipped: Array, end: Array, direction: Array, delayed: bool) -> Array:
     """The last time at which a step that ends at a time says what the state is.
 
-    At an event that is what it is after the jump, so a step that ends at one says it up to there.
+    At an event that is what it is after the jump, so a step that ends at one says it up to there;
+    and so does one that ends at a breakpoint in a run with delays, which may jump.
     """
     if stretch.mark is None:
-        return end
+        return jnp.where(clipped, stretch.latest, end) if delayed else end
     kind = stretch.mark.kind
     last = jnp.where(kind == PLAIN, end, beside(end, -direction))
     last = jnp.where(clipped, stretch.latest, last)

@@ -55,6 +55,7 @@ class Real(Calculus):
       narrow beside the time before them: a step cannot see what lies between the points at which it
       asks for the equation.
     - `max_events`: how many times of events a run keeps, of all that it watches.
+    - `max_history`: how many steps a run keeps for its delays to read.
     - `breakpoints`: times at which a step ends, for inputs that jump there.
     - `adjoint`: what reverse mode keeps of a run. "bounded": the starts of at most 1,024 steps,
       between which steps are taken once more; "recorded": those of all steps, in memory for
@@ -81,6 +82,7 @@ class Real(Calculus):
     dense: bool = eqx.field(static=True)
     fixed_point: FixedPoint
     max_events: int = eqx.field(static=True)
+    max_history: int = eqx.field(static=True)
     events: tuple[Event, ...]
 
     def __init__(
@@ -97,6 +99,7 @@ class Real(Calculus):
         fixed_point: FixedPoint = FixedPoint(),  # noqa: B008 - frozen, and holds no array of JAX
         method: Any = None,
         max_events: int = 256,
+        max_history: int = 1024,
     ):
         self.order = tuple(order.items()) if isinstance(order, Mapping) else order
         self.rtol, self.atol = as_tolerance("rtol", rtol), as_tolerance("atol", atol)
@@ -107,11 +110,13 @@ class Real(Calculus):
         self.adjoint = adjoint
         self.dense = dense
         self.max_events, self.events = max_events, ()
+        self.max_history = max_history
         self.fixed_point = fixed_point
         self.tolerance = looseness(self.rtol)
         self.method = _checked_method(method, order)
         check_count("Real", "max_steps", max_steps, 1)
         check_count("Real", "max_events", max_events, 1)
+        check_count("Real", "max_history", max_history, 1)
         check_flag("Real", "dense", dense)
         if not isinstance(fixed_point, FixedPoint):
             raise CircuitError(f"Real: fixed_point must be a FixedPoint, not {fixed_point!r}")
@@ -152,6 +157,8 @@ class Real(Calculus):
                 )
             return eager.run(circuit, self, ts, inputs, dim, state)
         simulation = Simulation(circuit, self, ts, inputs, dim)
+        if self.dense and simulation.transport:
+            raise CircuitError("Real: a dense run keeps no history for delays: save at more times")
         checkpoints = CHECKPOINTS if self.adjoint == "bounded" else None
         trajectory = simulation.trajectory(
             state, simulation.switches(state), Storage(self.max_steps, self.dense, checkpoints)

@@ -38,10 +38,13 @@ from ...status import Status
 from . import path as paths
 from . import runs
 from .adaptive import reach_of
+from .delays import Delays, Seen
 from .methods.checked import degree_of, start_of
 from .methods.method import (
     EVENT,
     FULL,
+    LAG,
+    LOST,
     NEWTON,
     NO_STEP,
     NONFINITE,
@@ -57,7 +60,7 @@ from .sweep import Sweep
 from .system import CHECKS, SMOOTH_CHECKS, EventLayout, Point, StepControl, System
 from .tolerances import RTOL, TRACE
 
-_CODES = (OUT_OF_STEPS, NONFINITE, NO_STEP, NEWTON, STIFF, ZENO, EVENT, FULL)
+_CODES = (OUT_OF_STEPS, NONFINITE, NO_STEP, NEWTON, STIFF, ZENO, EVENT, FULL, LOST, LAG)
 _FAILURES = (
     Status.max_steps,
     Status.nonfinite,
@@ -67,12 +70,17 @@ _FAILURES = (
     Status.zeno,
     Status.event,
     Status.events,
+    Status.history,
+    Status.delay,
 )
 # How many runs of a batch go side by side on the CPU, at most.
 TILE = 64
 # The most operations of a kernel with events, which are many and small. The thermostat of
 # benchmarks/events.py is past the usual limit, and is 5.6 times as fast as a kernel.
 LONGEST_WITH_EVENTS = 2000
+# The same with delays. The Mackey-Glass equation in `benchmarks/delays.py` has 900 with Taylor
+# steps and 1,900 with Dopri8, and is 3 to 6 times as fast as a kernel.
+LONGEST_WITH_DELAYS = 4000
 
 
 def integrate(
@@ -83,6 +91,7 @@ def integrate(
     again: Array,
     control: StepControl,
     storage: Storage,
+    delays: Delays | None = None,
 ) -> tuple[Run, Array]:
     """Steps through `ts` from a point at or before `ts[0]`.
 
@@ -91,9 +100,14 @@ def integrate(
 
     **Returns:** the run, and whether it ran as a kernel.
     """
-    avals = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in (begin.time, begin.state)]
+    degree = degree_of(method, begin.state.dtype)
     reads = (*method.reads, *(() if system.solve is None else ("solve",)))
-    traced = {name: traced_program(getattr(system, name), avals) for name in reads}
+    if delays is not None:
+        reads = (*reads, "past")
+    traced = {
+        name: traced_program(getattr(system, name), avals_of(name, begin, degree, delays))
+        for name in reads
+    }
     programs = {name: program for name, (program, _) in traced.items()}
     if "jacobian" in method.reads:
         # Newton's method finds the stages as exactly as the field is known.
@@ -101,24 +115,27 @@ def integrate(
     constants = {name: values for name, (_, values) in traced.items()}
     control = _of_one_step(control, method.share(degree_of(method, begin.state.dtype)))
     if begin.memory is None:
-        begin = dataclasses.replace(begin, memory=blank_memory(method, system, begin, ts, control))
-    arguments = Arguments(ts, begin, jnp.asarray(again), control, constants)
+        memory = blank_memory(method, system, begin, ts, control, delays)
+        begin = dataclasses.replace(begin, memory=memory)
+    lags, history = (None, None) if delays is None else (delays.lags, delays.begun(degree, begin))
+    arguments = Arguments(ts, begin, jnp.asarray(again), control, constants, lags, history)
     flat, leaves = jax.tree.flatten(arguments)
     max_steps = storage.max_steps
     problem = Problem(
         method=method,
         programs=programs,
         size=system.size,
-        checks=_checks(programs["field"], system.layout),
+        checks=_checks(programs["field"], system.layout) if delays is None else CHECKS,
         branches=branches_along(programs["field"], system.layout),
         pattern=system.pattern,
         algebraic=system.algebraic,
-        degree=degree_of(method, begin.state.dtype),
+        degree=degree,
         max_steps=max_steps,
         rows=paths.rows_of(max_steps) if storage.dense else 0,
         checkpoints=storage.checkpoints,
         leaves=leaves,
         layout=system.layout,
+        delays=None if delays is None else delays.layout,
     )
     call = Integral(problem)
     *results, is_kernel = bind(call, flat)
@@ -138,14 +155,34 @@ def traced_program(fn: Any, avals: Sequence[Any]) -> tuple[Program, list[Array]]
     return _with_constants_as_inputs(trace(lambda t, y: (fn(t, y),), *avals))
 
 
+def avals_of(name: str, begin: Point, degree: int, delays: Delays | None) -> list[Any]:
+    """The types of what a program of a system reads."""
+    dtype, time = begin.state.dtype, jax.ShapeDtypeStruct((), begin.time.dtype)
+    if delays is None:
+        return [time, jax.ShapeDtypeStruct(begin.state.shape, dtype)]
+    if name == "past":
+        return [time, jax.ShapeDtypeStruct(delays.lags.shape, time.dtype)]
+    orders = degree + 1 if name == "expand" else 1
+    size = begin.state.shape[0] + orders * delays.layout.entries
+    return [time, jax.ShapeDtypeStruct((size,), dtype)]
+
+
 def blank_memory(
-    method: StepMethod, system: System, begin: Point, ts: Array, control: StepControl
+    method: StepMethod,
+    system: System,
+    begin: Point,
+    ts: Array,
+    control: StepControl,
+    delays: Delays | None = None,
 ) -> Any:
     """Zeros of the shapes of what the method remembers."""
 
     def begun(begin: Point) -> Any:
-        reach = reach_of(begin, ts[-1], runs.direction_of(ts), control)
-        return start_of(method, system, begin, control, reach).memory
+        seen = Seen(system, control)
+        if delays is not None:
+            seen = delays.seen(method, system, control, begin, degree_of(method, begin.state.dtype))
+        reach = reach_of(begin, ts[-1], runs.direction_of(ts), seen.control)
+        return start_of(method, seen.system, begin, seen.control, reach).memory
 
     return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(begun, begin))
 
@@ -204,6 +241,8 @@ class Integral(LaneCall):
         self.problem = problem
         if problem.guards:
             self.longest = LONGEST_WITH_EVENTS
+        if problem.delays is not None:
+            self.longest = LONGEST_WITH_DELAYS
 
     @property
     def tile(self) -> int:
@@ -402,6 +441,8 @@ class Cotangent(_Derivative):
     def loop(
         self, room: list[Any], operands: list[Any], laned: Flags, size: int, kernel: bool
     ) -> list[Array]:
+        if self.problem.delays is not None:
+            return self._replayed(operands, laned, size)
         primals, about, cotangents = self.split(operands)
         flags, others, more = self.split(laned)
         counts = in_lanes(about[_PATH:], others[_PATH:], size)
@@ -451,6 +492,18 @@ class Cotangent(_Derivative):
         rest = iter(merge(self.given, cotangents, [None] * len(self.given)))
         found = [next(rest) if jnp.issubdtype(leaf.dtype, jnp.inexact) else None for leaf in leaves]
         return jax.tree.unflatten(structure, found)
+
+    def _replayed(self, operands: list[Any], laned: Flags, size: int) -> list[Array]:
+        """The cotangents by the loop that has all derivatives: a later step may read any earlier
+        one, which the sweep has not gone through yet."""
+        if not size:
+            return self.plain(*operands)
+        axes = [-1 if flag else None for flag in laned]
+        results = jax.vmap(self.plain, in_axes=axes, out_axes=-1)(*operands)
+        sums = sums_of(self, results)
+        return [
+            jnp.sum(x, axis=-1) if is_sum else x for x, is_sum in zip(results, sums, strict=True)
+        ]
 
     def plain(self, *operands: Any) -> list[Any]:
         run, values = self.replay(operands)

@@ -25,4 +25,5 @@ class Options(Protocol):
     noise: str
     events: tuple[Event, ...]
     max_events: int
+    max_history: int
     fixed_point: FixedPoint

@@ -1,6 +1,6 @@
 """The path of a run: the points at which its steps started, as many as there is room for."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -22,29 +22,38 @@ FLAGS = 24
 
 
 class Taken(eqx.Module):
-    """The size of a step that was taken, whether a breakpoint clipped it, and its mark."""
+    """The size of a step that was taken, whether a breakpoint clipped it, and its mark; and for
+    how long a time the series of what it read was right, in a run with delays."""
 
     size: Array
     clipped: Array
     mark: Mark | None = None
+    span: Array | None = None
 
     def packed(self) -> Array:
-        """All as one number, or a few, `[fields, *lanes]`, in a run with events; in which a path
-        keeps them: an array of flags has no tangents."""
+        """All as one number, or a few, `[fields, *lanes]`, in a run with events or delays; in which
+        a path keeps them: an array of flags has no tangents."""
         signed = jnp.where(self.clipped, -self.size, self.size)
-        if self.mark is None:
+        if self.mark is None and self.span is None:
             return signed
-        flags = packed_flags(self.mark.fired, signed.dtype)
-        return jnp.concatenate([jnp.stack([signed, self.mark.kind.astype(signed.dtype)]), flags])
+        fields = [signed[None]] if self.span is None else [signed[None], self.span[None]]
+        if self.mark is not None:
+            flags = packed_flags(self.mark.fired, signed.dtype)
+            fields += [self.mark.kind.astype(signed.dtype)[None], flags]
+        return jnp.concatenate(fields)
 
     @classmethod
-    def unpacked(cls, numbers: Array, guards: int) -> "Taken":
-        """The inverse of `packed`, in a run with so many guards."""
-        if not guards:
+    def unpacked(cls, numbers: Array, guards: int, delayed: bool = False) -> "Taken":
+        """The inverse of `packed`, in a run with so many guards, and with delays or without."""
+        if not guards and not delayed:
             return cls(jnp.abs(numbers), numbers < 0)
-        signed, kind = numbers[0], numbers[1]
-        mark = Mark(kind.astype(jnp.int32), unpacked_flags(numbers[2:], guards))
-        return cls(jnp.abs(signed), signed < 0, mark)
+        signed, *rest = numbers
+        span = rest.pop(0) if delayed else None
+        mark = None
+        if guards:
+            kind, *flags = rest
+            mark = Mark(kind.astype(jnp.int32), unpacked_flags(flags, guards))
+        return cls(jnp.abs(signed), signed < 0, mark, span)
 
 
 def packed_flags(flags: Array, dtype: Any) -> Array:
@@ -55,15 +64,17 @@ def packed_flags(flags: Array, dtype: Any) -> Array:
     return jnp.stack([jnp.sum(weighted[first : first + FLAGS], axis=0) for first in parts])
 
 
-def unpacked_flags(numbers: Array, count: int) -> Array:
+def unpacked_flags(numbers: Sequence[Array] | Array, count: int) -> Array:
     """The inverse of `packed_flags`, for so many flags."""
     flags = (numbers[k // FLAGS] * 0.5 ** (k % FLAGS) for k in range(count))
     return jnp.stack([jnp.floor(flag) % 2 == 1 for flag in flags])
 
 
-def fields_of(guards: int) -> tuple[int, ...]:
-    """The shape of what `Taken.packed` gives in a run with so many guards."""
-    return (2 + -(-guards // FLAGS),) if guards else ()
+def fields_of(guards: int, delayed: bool = False) -> tuple[int, ...]:
+    """The shape of what `Taken.packed` gives in a run with so many guards, with delays or not."""
+    if not guards and not delayed:
+        return ()
+    return (1 + delayed + (1 + -(-guards // FLAGS) if guards else 0),)
 
 
 class Path(eqx.Module):
@@ -94,12 +105,12 @@ class Path(eqx.Module):
 Write = Callable[[Array, Array, Array], Array]
 
 
-def blank(rows: int, max_steps: int, begin: Point, guards: int) -> Path:
+def blank(rows: int, max_steps: int, begin: Point, fields: tuple[int, ...]) -> Path:
     """A path of nothing yet, of the types of a run's arrays."""
     lanes, dtype = begin.time.shape, begin.time.dtype
     times = jnp.zeros((rows + 1, *lanes), dtype)
     states = jnp.zeros((rows + 1, *begin.state.shape), begin.state.dtype)
-    sizes = jnp.zeros((max_steps + 2, *fields_of(guards), *lanes), dtype)
+    sizes = jnp.zeros((max_steps + 2, *fields, *lanes), dtype)
     return Path(times, times, states, sizes, jnp.zeros(lanes, jnp.int32))
 
 

@@ -25,13 +25,13 @@ class Records(eqx.Module):
     layout: EventLayout = eqx.field(static=True)
 
     @classmethod
-    def blank(cls, layout: EventLayout, begin: Point) -> "Records":
-        """Nothing yet, of the types of a run's arrays."""
+    def blank(cls, layout: EventLayout, begin: Point, size: int) -> "Records":
+        """Nothing yet, of the types of a run's arrays, with so many numbers of a state."""
         rows, lanes, dtype = layout.most + 1, begin.time.shape, begin.time.dtype
         flags = packed_flags(jnp.zeros((layout.guards, *lanes), bool), dtype)
         return cls(
             jnp.zeros((rows, *lanes), dtype),
-            jnp.zeros((rows, *begin.state.shape), begin.state.dtype),
+            jnp.zeros((rows, size, *lanes), begin.state.dtype),
             jnp.zeros((rows, *flags.shape), dtype),
             jnp.zeros(lanes, jnp.int32),
             layout,
@@ -47,14 +47,17 @@ class Records(eqx.Module):
         """Whether more events have happened than there is room for."""
         return self.count > self.layout.most
 
-    def with_step(self, point: Point, mark: Mark | None, good: Array, write: Write) -> "Records":
-        """With the events at the start of a good step; those past the last row are left out."""
+    def with_step(
+        self, point: Point, state: Array, mark: Mark | None, good: Array, write: Write
+    ) -> "Records":
+        """With the events at the start of a good step, and the state there; those past the last row
+        are left out."""
         assert mark is not None
         kept = is_kept(self.layout, mark, good)
         row = jnp.where(kept & (self.count < self.layout.most), self.count, self.layout.most)
         return Records(
             write(self.times, row, point.time),
-            write(self.states, row, point.state),
+            write(self.states, row, state),
             write(self.fired, row, packed_flags(mark.fired, point.time.dtype)),
             self.count + kept,
             self.layout,

@@ -17,6 +17,7 @@ from ...jaxprs.bounded_loop import bounded_while
 from . import path as paths
 from . import runs
 from .adaptive import advance, at_number, covered, stretch_of
+from .delays import Seen
 from .events import Eventful
 from .methods.checked import curve_of
 from .methods.method import StepMethod, Stretch
@@ -47,12 +48,13 @@ def retake_step(
     last: Array,
     direction: Array,
     control: StepControl,
+    delayed: bool = False,
 ) -> Retaken:
     """A step that was taken from a point."""
     stretch = stretch_of(method, point, taken, last, direction, control)
     coefficients = curve_of(method, system, point.time, point.state, stretch)
     end = advance(method, coefficients, point, stretch, taken.clipped, direction, control)
-    last = covered(stretch, taken.clipped, end.time, direction)
+    last = covered(stretch, taken.clipped, end.time, direction, delayed)
     if isinstance(method, Eventful):
         late, moved = method.shift(system, point.time, point.state, stretch, coefficients)
         end = dataclasses.replace(end, time=end.time + late, state=end.state + moved)
@@ -73,6 +75,7 @@ def retake(
     ts, control, method = arguments.ts, arguments.control, problem.method
     system = runs.system_of(problem, arguments.constants, laned.constants, size)
     begin = runs.spread_begin(arguments, laned, size)
+    lags, history = runs.spread_delays(arguments, laned, size)
     count, direction = ts.shape[0], runs.direction_of(ts)
     write = runs.scatter_row if scatter else runs.write_row
 
@@ -81,21 +84,34 @@ def retake(
 
     def body(run: Run) -> Run:
         active = unfinished(run)
-        row = jnp.where(active, _taken(path.taken, run.steps, problem.guards), 0)
-        size = Taken.unpacked(row, problem.guards)
-        step = retake_step(method, system, run.point, size, ts[-1], direction, control)
+        row = jnp.where(active, _taken(path.taken, run.steps, problem.fields), 0)
+        size = problem.taken(row)
+        seen = Seen.at(
+            *(problem.delays, method, system, control, run.history, run.point, lags, direction),
+            taken=size,
+        )
+        step = retake_step(
+            *(method, seen.system, run.point, size, ts[-1], direction, seen.control),
+            delayed=seen.view is not None,
+        )
         end, unit = step.end, jnp.where(active, step.stretch.unit, run.unit)
         coefficients = jnp.where(active, step.coefficients, run.coefficients)
         run = dataclasses.replace(run, coefficients=coefficients, unit=unit)
-        saved, number = runs.save(method, run, step.covered, ts, active, write)
+        saved, number = runs.save(method, seen, run, step.covered, ts, active, write)
         kept = run.path
         if kept is not None:
             kept = paths.add_point(kept, run.point, run.steps, active, write)
         events = run.records
         if events is not None:
-            events = events.with_step(run.point, step.stretch.mark, active, write)
+            state = seen.with_delayed(run.point.time, run.point.state)
+            events = events.with_step(run.point, state, step.stretch.mark, active, write)
         leaves = active & (number < count)
         point = jax.tree.map(lambda new, old: jnp.where(leaves, new, old), end, run.point)
+        past = run.history
+        if past is not None:
+            past = seen.after(
+                *(past, method, run.point, end, coefficients, step.stretch, size, leaves, write)
+            )
         return dataclasses.replace(
             run,
             point=point,
@@ -104,19 +120,19 @@ def retake(
             steps=run.steps + active,
             path=kept,
             records=events,
+            history=past,
         )
 
     begun = runs.blank(problem, ts, dataclasses.replace(begin, step=lax.stop_gradient(begin.step)))
-    begun = runs.with_room(begun, room)
+    begun = dataclasses.replace(runs.with_room(begun, room), history=history)
     if begun.path is not None:
         level = jnp.broadcast_to(path.level, begin.time.shape)
         begun = eqx.tree_at(lambda run: run.path.level, begun, level)
     return lax.while_loop(lambda run: jnp.any(unfinished(run)), body, begun)
 
 
-def _taken(rows: Array, number: Array, guards: int) -> Array:
+def _taken(rows: Array, number: Array, fields: tuple[int, ...]) -> Array:
     """What a path keeps of a step, `[*fields, *lanes]`; its rows may lack the lanes of a number."""
-    fields = paths.fields_of(guards)
     if fields and number.ndim and rows.ndim == 1 + len(fields):
         return jnp.moveaxis(rows[number], -1, 0)
     return at_number(rows, number)
@@ -128,6 +144,7 @@ def replay(problem: Problem, arguments: Arguments, path: Path, taken: Array) -> 
     Each turn saves several times, and each row once.
     """
     ts, begin, control = arguments.ts, arguments.begin, arguments.control
+    lags = arguments.lags
     method = problem.method
     still = jax.tree.map(lambda _: False, arguments.constants)
     system = runs.system_of(problem, arguments.constants, still, 0)
@@ -141,16 +158,26 @@ def replay(problem: Problem, arguments: Arguments, path: Path, taken: Array) -> 
     def body(carry: tuple[Run, Array]) -> tuple[Run, Array]:
         run, repeated = carry
         point = run.point
-        size = Taken.unpacked(path.taken[run.steps], problem.guards)
-        step = retake_step(method, system, point, size, ts[-1], direction, control)
+        size = problem.taken(path.taken[run.steps])
+        seen = Seen.at(
+            *(problem.delays, method, system, control, run.history, point, lags, direction),
+            taken=size,
+        )
+        step = retake_step(
+            *(method, seen.system, point, size, ts[-1], direction, seen.control),
+            delayed=seen.view is not None,
+        )
         coefficients, end = step.coefficients, step.end
         places = run.count + jnp.arange(width, dtype=run.count.dtype)
         times = padded[places]
         inside = (direction * (times - step.covered) <= 0) & (places < count)
         passed = direction * (times - point.time) >= 0  # not beside a breakpoint at a start
         offsets = jnp.where(inside & passed, times - point.time - point.late, 0)
+        offsets = seen.beside(point, times, inside & ~passed, offsets)
         parts = offsets / step.stretch.unit
         values = jax.vmap(lambda part: value_at(coefficients, part, method.centre))(parts)
+        safe = jnp.where(inside & passed, times, point.time)
+        values = jax.vmap(seen.with_delayed)(safe, values)
         # Reverse mode takes each row to be written once: what is not covered goes past the last.
         rows = jnp.where(inside, places, count + jnp.arange(width, dtype=places.dtype))
         number = run.count + jnp.sum(inside, dtype=run.count.dtype)
@@ -162,8 +189,14 @@ def replay(problem: Problem, arguments: Arguments, path: Path, taken: Array) -> 
             kept = paths.add_point(kept, point, run.steps, ~repeated, _put)
         events = run.records
         if events is not None:
-            events = events.with_step(point, step.stretch.mark, ~repeated, _put)
+            state = seen.with_delayed(point.time, point.state)
+            events = events.with_step(point, state, step.stretch.mark, ~repeated, _put)
         leaves = ~stays & (number < count)
+        past = run.history
+        if past is not None:
+            past = seen.after(
+                *(past, method, point, end, coefficients, step.stretch, size, leaves, _put)
+            )
         after = dataclasses.replace(
             run,
             point=jax.tree.map(lambda new, old: jnp.where(leaves, new, old), end, point),
@@ -174,11 +207,13 @@ def replay(problem: Problem, arguments: Arguments, path: Path, taken: Array) -> 
             steps=run.steps + leaves,
             path=kept,
             records=events,
+            history=past,
         )
         return after, stays
 
-    room = jnp.zeros((count + width, *begin.state.shape), begin.state.dtype)
-    start = dataclasses.replace(runs.blank(problem, ts, begin), saved=room)
+    start = runs.blank(problem, ts, begin)
+    room = jnp.zeros((count + width, *start.saved.shape[1:]), begin.state.dtype)
+    start = dataclasses.replace(start, saved=room, history=arguments.history)
     if start.path is not None:
         start = eqx.tree_at(lambda run: run.path.level, start, path.level)
     turns, begun = problem.max_steps + -(-count // width) + 1, (start, jnp.zeros((), bool))

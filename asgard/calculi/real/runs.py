@@ -20,6 +20,8 @@ from ...jaxprs.program import Program
 from ...jaxprs.sparsity import Pattern
 from . import path as paths
 from .adaptive import Step, at_number, covered, reach_of, take_step
+from .delays import Seen, holds_for_wires
+from .history import DelayLayout, History
 from .methods.checked import polynomial_of, start_of
 from .methods.method import (
     FULL,
@@ -66,6 +68,7 @@ class Run(eqx.Module):
     bounded: Int[Array, "*lanes"]
     path: Any  # a Path where it is asked for, else None
     records: Records | None = None  # where events are watched
+    history: History | None = None  # where there are delays
 
     @property
     def large(self) -> list[Any]:
@@ -91,7 +94,8 @@ class Arguments(eqx.Module):
     """What of a run is traced; or of each leaf its type, or whether it has lanes, or moves.
 
     `again` says that the first step was counted in an earlier run. The constants are those that the
-    programs of the system close over, by the names of these.
+    programs of the system close over, by the names of these. A run with delays has `lags`, their
+    lengths, and the history from which it goes on.
     """
 
     ts: Any  # [times, *lanes]
@@ -99,6 +103,8 @@ class Arguments(eqx.Module):
     again: Any  # [*lanes]
     control: Any  # a StepControl
     constants: dict[str, list[Any]]
+    lags: Any = None  # [delays, *lanes]
+    history: Any = None  # a History
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -124,11 +130,26 @@ class Problem:
     checkpoints: int | None
     leaves: Any
     layout: EventLayout | None = None
+    delays: DelayLayout | None = None
+
+    @property
+    def fields(self) -> tuple[int, ...]:
+        """The shape of what a path keeps of a step."""
+        return paths.fields_of(self.guards, self.delays is not None)
+
+    def taken(self, numbers: Array) -> paths.Taken:
+        """What a path keeps of a step, from these numbers."""
+        return paths.Taken.unpacked(numbers, self.guards, self.delays is not None)
 
     @property
     def guards(self) -> int:
         """How many guards have events."""
         return 0 if self.layout is None else self.layout.guards
+
+    @property
+    def delayed(self) -> int:
+        """How many numbers the delays give."""
+        return 0 if self.delays is None else self.delays.entries
 
     @property
     def keeps_events(self) -> bool:
@@ -207,6 +228,7 @@ def system_of(
         layout=problem.layout,
         watch=calls.get("watch"),
         jump=calls.get("jump"),
+        past=calls.get("past"),
     )
 
 
@@ -222,12 +244,15 @@ def blank(problem: Problem, ts: Array, begin: Point) -> Run:
     lanes = begin.time.shape
     zero = jnp.zeros(lanes, jnp.int32)
     coefficients = jnp.zeros((problem.degree + 1, *begin.state.shape), begin.state.dtype)
-    saved = jnp.zeros((ts.shape[0] + 1, *begin.state.shape), begin.state.dtype)
+    size = begin.state.shape[0] + problem.delayed
+    saved = jnp.zeros((ts.shape[0] + 1, size, *lanes), begin.state.dtype)
     infinite = jnp.full(lanes, jnp.inf, ts.dtype)
     path = None
     if problem.rows:
-        path = paths.blank(problem.rows, problem.max_steps, begin, problem.guards)
-    layout = problem.layout
+        path = paths.blank(problem.rows, problem.max_steps, begin, problem.fields)
+    layout, history = problem.layout, None
+    if problem.delays is not None:
+        history = History.blank(problem.delays, problem.degree, begin)
     return Run(
         point=begin,
         coefficients=coefficients,
@@ -241,7 +266,8 @@ def blank(problem: Problem, ts: Array, begin: Point) -> Run:
         smallest=infinite,
         bounded=zero,
         path=path,
-        records=None if layout is None or not layout.keeps else Records.blank(layout, begin),
+        records=None if layout is None or not layout.keeps else Records.blank(layout, begin, size),
+        history=history,
     )
 
 
@@ -254,6 +280,15 @@ def spread_begin(arguments: Arguments, laned: Arguments, size: int) -> Point:
     if not size:
         return arguments.begin
     return jax.tree.map(lambda x, flag: spread((x, flag), size), arguments.begin, laned.begin)
+
+
+def spread_delays(arguments: Arguments, laned: Arguments, size: int) -> tuple[Any, Any]:
+    """The delays and the history at the start, with lanes where there are any."""
+    given = arguments.lags, arguments.history
+    if not size:
+        return given
+    flags = laned.lags, laned.history
+    return jax.tree.map(lambda x, flag: spread((x, flag), size), given, flags)
 
 
 def _spread_tolerances(control: StepControl, laned: Any, size: int) -> StepControl:
@@ -276,6 +311,12 @@ def run(
     write = scatter_row if scatter else write_row
     lanes = begin.time.shape
     earlier = jnp.broadcast_to(arguments.again, lanes).astype(jnp.int32)
+    lags, history = spread_delays(arguments, laned, size)
+
+    def seen_from(point: Point, history: History | None) -> Seen:
+        return Seen.at(
+            problem.delays, problem.method, system, control, history, point, lags, direction
+        )
 
     def unfinished(run: Run) -> Array:
         return (run.count < count) & (run.status == OK)
@@ -283,15 +324,19 @@ def run(
     def body(carry: tuple[Run, Array, Array]) -> tuple[Run, Array, Array]:
         run, first, in_a_row = carry
         active = unfinished(run)
-        step = take_step(problem.method, system, run.point, ts[-1], direction, control)
+        seen = seen_from(run.point, run.history)
+        step = take_step(problem.method, seen.system, run.point, ts[-1], direction, seen.control)
         step = _given_up(step, in_a_row)
+        step = dataclasses.replace(step, attempt=seen.judged(step.attempt, direction))
+        run = _with_polynomial(problem.method, seen, run, step, ts, active)
+        run, step = _checked(problem, seen, run, step, active)
         attempt = step.attempt
         status = jnp.where(active, attempt.status, run.status)
         good = active & attempt.accepted
-        run = _with_polynomial(problem.method, system, run, step, ts, active)
-        last = covered(step.stretch, attempt.clipped, step.after.time, direction)
-        saved, count_saved = save(problem.method, run, last, ts, good, write)
-        path = _on_path(run, step, jnp.where(first, 0, run.steps + earlier), good, write)
+        delayed = seen.view is not None
+        last = covered(step.stretch, attempt.clipped, step.after.time, direction, delayed)
+        saved, count_saved = save(problem.method, seen, run, last, ts, good, write)
+        path = _on_path(run, seen, step, jnp.where(first, 0, run.steps + earlier), good, write)
         fresh = good & ~first
         steps = run.steps + fresh
         jumps, sized = None, fresh
@@ -305,12 +350,27 @@ def run(
         status = jnp.where(good & more & (end != OK), end, status).astype(jnp.int32)
         kept = run.records
         if kept is not None:
-            kept = kept.with_step(run.point, attempt.mark, fresh, write)
+            at_event = seen.with_delayed(run.point.time, run.point.state)
+            kept = kept.with_step(run.point, at_event, attempt.mark, fresh, write)
             status = jnp.where(fresh & kept.is_full, FULL, status)
         # A refused step is tried again from the same point. A run that ends stays at its last step.
         refused = active & ~attempt.accepted & (status == OK)
         tried = dataclasses.replace(run.point, step=attempt.step, memory=attempt.memory)
-        point = _where(good & more, step.after, _where(refused, tried, run.point))
+        leaves = good & more
+        point = _where(leaves, step.after, _where(refused, tried, run.point))
+        history = run.history
+        if history is not None:
+            history = seen.after(
+                history,
+                problem.method,
+                run.point,
+                step.after,
+                run.coefficients,
+                step.stretch,
+                taken_of(step, seen),
+                leaves,
+                write,
+            )
         after = Run(
             point=point,
             coefficients=run.coefficients,
@@ -325,10 +385,13 @@ def run(
             bounded=bounded,
             path=path,
             records=kept,
+            history=history,
         )
         return after, first & ~good, jnp.where(good, 0, in_a_row + 1)
 
-    begun = with_room(blank(problem, ts, _started(problem, system, begin, ts, control)), room)
+    first_seen = seen_from(begin, history)
+    begin = _started(problem, first_seen.system, begin, ts, first_seen.control)
+    begun = dataclasses.replace(with_room(blank(problem, ts, begin), room), history=history)
     first = jnp.broadcast_to(arguments.again, lanes)
     carry = begun, first, jnp.zeros(lanes, jnp.int32)
     return lax.while_loop(lambda carry: jnp.any(unfinished(carry[0])), body, carry)[0]
@@ -336,6 +399,7 @@ def run(
 
 def _on_path(
     run: Run,
+    seen: Seen,
     step: Step,
     number: Array,
     good: Array,
@@ -344,10 +408,44 @@ def _on_path(
     """The run's path with a good step of a number, None where it has none."""
     if run.path is None:
         return None
-    attempt = step.attempt
-    taken = paths.Taken(attempt.size, attempt.clipped, attempt.mark)
     path = paths.thinned(run.path, number, good)
-    return paths.record(path, run.point, taken, number, good, write)
+    return paths.record(path, run.point, taken_of(step, seen), number, good, write)
+
+
+def taken_of(step: Step, seen: Seen) -> paths.Taken:
+    """What a path keeps of a step."""
+    attempt = step.attempt
+    span = None if seen.view is None else seen.view.span
+    return paths.Taken(attempt.size, attempt.clipped, attempt.mark, span)
+
+
+def _checked(problem: Problem, seen: Seen, run: Run, step: Step, active: Array) -> tuple[Run, Step]:
+    """The try of a step, refused where what goes into a delay is no polynomial over it.
+
+    A method knows of the state alone. Then the next one is at most half as long.
+    """
+    layout, history = problem.delays, run.history
+    if layout is None or history is None:
+        return run, step
+    attempt = step.attempt
+    holds, scales = holds_for_wires(
+        *(layout, problem.method, seen, run.point, run.coefficients, step.stretch),
+        *(attempt.mark, history.scales),
+    )
+    refused = active & attempt.accepted & ~holds
+    accepted = active & attempt.accepted & holds
+    longest = jnp.where(accepted, 2 * history.longest, history.longest)
+    longest = jnp.where(refused, attempt.size / 2, longest)
+    attempt = dataclasses.replace(
+        attempt,
+        accepted=attempt.accepted & holds,
+        rejected=attempt.rejected + refused,
+        step=jnp.where(refused, attempt.size / 2, attempt.step),
+        memory=_where(refused, run.point.memory, attempt.memory),
+    )
+    scales = jnp.where(accepted, scales, history.scales)
+    history = dataclasses.replace(history, longest=longest, scales=scales)
+    return dataclasses.replace(run, history=history), dataclasses.replace(step, attempt=attempt)
 
 
 def _given_up(step: Step, in_a_row: Array) -> Step:
@@ -384,17 +482,18 @@ def _started(
 
 
 def _with_polynomial(
-    method: StepMethod, system: System, run: Run, step: Step, ts: Array, active: Array
+    method: StepMethod, seen: Seen, run: Run, step: Step, ts: Array, active: Array
 ) -> Run:
     """The run with the polynomial of a step that was just tried, where that is read: in steps that
-    cover saved times, and where the run fails."""
+    cover saved times, where the run fails, and in all steps where there are delays."""
     attempt = step.attempt
-    last = covered(step.stretch, attempt.clipped, step.after.time, direction_of(ts))
+    delayed = seen.view is not None
+    last = covered(step.stretch, attempt.clipped, step.after.time, direction_of(ts), delayed)
     saves = attempt.accepted & _covers(run.count, last, ts)
-    read = active & (saves | (attempt.status != OK))
+    read = active & (saves | (attempt.status != OK) | delayed)
 
     def found() -> Array:
-        polynomial = polynomial_of(method, system, run.point, attempt, step.stretch)
+        polynomial = polynomial_of(method, seen.system, run.point, attempt, step.stretch)
         return jnp.where(read, polynomial, run.coefficients)
 
     coefficients = lax.cond(jnp.any(read), found, lambda: run.coefficients)
@@ -410,6 +509,7 @@ def _covers(number: Array, end: Array, ts: Array) -> Array:
 
 def save(
     method: StepMethod,
+    seen: Seen,
     run: Run,
     end: Array,
     ts: Array,
@@ -429,8 +529,10 @@ def save(
         time = at_number(ts, jnp.minimum(number, count - 1))
         passed = direction * (time - run.point.time) >= 0  # not beside a breakpoint at a start
         offset = jnp.where(covered & passed, time - run.point.time - run.point.late, 0)
+        offset = seen.beside(run.point, time, covered & ~passed, offset)
         part = offset / run.unit
         value = value_at(run.coefficients, part, method.centre)
+        value = seen.with_delayed(jnp.where(covered & passed, time, run.point.time), value)
         return write(saved, jnp.where(covered, number, count), value), number + covered
 
     start = run.saved, run.count

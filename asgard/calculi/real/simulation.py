@@ -36,9 +36,11 @@ from ..meanings import noise as meanings_of_noise
 from ..rows import only
 from ..trajectory import Trajectory
 from . import integral
-from .adaptive import Pause, beside, ends, resume, start, stretch_of
+from .adaptive import Pause, beside, ends, start, stretch_of
 from .branches import branching
+from .delays import DEEPEST, Delays, resume
 from .events import Eventful
+from .history import History
 from .hybrid import Guarded
 from .methods.checked import curve_of, degree_of
 from .methods.choice import chosen
@@ -53,6 +55,7 @@ from .runs import Run, Storage
 from .switches import Guards, Switches
 from .system import EventLayout, Point, StepControl, System
 from .tolerances import RTOL, TRACE, by_entry, held_by
+from .transport import TRANSPORT, Transport
 
 # Jacobians of fewer numbers are formed whole; of more, the pattern itself would fill the memory.
 LARGEST_PATTERN = 8192
@@ -78,7 +81,12 @@ class Simulation:
             inputs,
             dim,
             calculus="Real",
-            meanings={**REAL, **HYBRID, **meanings_of_noise(real.noise, "Real", "Real")},
+            meanings={
+                **REAL,
+                **HYBRID,
+                **TRANSPORT,
+                **meanings_of_noise(real.noise, "Real", "Real"),
+            },
             fixed_point=real.fixed_point,
             orders=orders,
         )
@@ -99,7 +107,13 @@ class Simulation:
             )
         # Time runs in the precision of the state.
         self.ts = ts.astype(jnp.finfo(self.dtype).dtype)
+        self.transport = Transport.of(self.cut, self.registers)
         self._hold_branches()
+        self.transport = dataclasses.replace(self.transport, cut=self.cut)
+        if self.transport and not self.registers:
+            raise CircuitError(
+                "a delay under Real reads the steps of a run, and this circuit has no register"
+            )
         # The loops that the state depends on: the state keeps where each of their solves starts.
         self.warm = self.cut.loops_behind(self.registers)
 
@@ -113,6 +127,10 @@ class Simulation:
             )
             for wire in self.registers
         }
+        if self.transport:
+            s = self._first_time() - self.transport.lags(self.ts.dtype)
+            late = self.transport.contents(self.transport.past(s, self.dtype))
+            contents |= {initial_wire(wire): value for wire, value in late.items()}
         known = self._known_at(self._first_time(), contents, 0)
         held = branching(self.cut, list(self.registers.values()), known, self.ts.dtype)
         self.cut = held.cut
@@ -134,7 +152,7 @@ class Simulation:
             point, coefficients, unit = run.point, run.coefficients, run.unit
             centre = jnp.full_like(unit, self.method.centre)
         else:
-            states, found = jnp.zeros((count, 0), self.dtype), jnp.asarray(count)
+            run, states, found = None, jnp.zeros((count, 0), self.dtype), jnp.asarray(count)
             status = Status.ok
             path, again, is_kernel = None, False, jnp.zeros((), bool)
             zero = jnp.zeros((), jnp.int32)
@@ -147,7 +165,8 @@ class Simulation:
             last = jnp.where(known < found, switches.known, last)
             status = Status.where(known < found, Status.switches, status)
             found = jnp.minimum(found, known)
-        pause = Pause(point, coefficients, unit, centre, last)
+        history = None if run is None else run.history
+        pause = Pause(point, coefficients, unit, centre, last, history)
         rows = again + counts["steps"] + counts.get("jumps", 0)
         dense = (path, rows, last) if storage.dense else None
         times, loops = self.ts, self.cut.loop_names
@@ -182,7 +201,7 @@ class Simulation:
         here = jnp.arange(layout.most) < kept.count
         # Derivatives at a row that is not used would be NaN, whatever their weight.
         times = jnp.where(here, kept.times[:-1], begin.time)
-        states = jnp.where(here[:, None], kept.states[:-1], begin.state)
+        states = jnp.where(here[:, None], kept.states[:-1], self._with_past(begin))
         wires = jax.vmap(self._wires)(times, states)
         fired = jax.vmap(functools.partial(unpacked_flags, count=layout.guards))(kept.fired[:-1])
         rows = (times, wires.apart(), wires.names)
@@ -205,6 +224,7 @@ class Simulation:
         begin = self._begin()
         avals = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in (begin.time, begin.state)]
         asked = self._field if self._layout_of_events is None else self._asked
+        avals[1] = self._seen_type
         program, constants = integral.traced_program(asked, avals)
         guards = Guards.of(program)
         if guards is None:
@@ -214,17 +234,20 @@ class Simulation:
 
     def _run(self, state: Any, control: StepControl, storage: Storage) -> tuple[Run, Array, Array]:
         """The run; whether an earlier run counted its first step; whether it was a kernel."""
-        point, again = self._begin(), jnp.zeros((), bool)
+        point, again, delays = self._begin(), jnp.zeros((), bool), self._delays()
         if state is not None:
             pause = self._checked(state, control)
-            point, again = resume(self.method, self._system, self.ts, pause, control)
+            point, again, history = resume(
+                self.method, self._system, self.ts, pause, control, delays
+            )
+            delays = delays and dataclasses.replace(delays, history=history)
         if self._solves_loops:
             solved = jax.lax.stop_gradient(self._solved(point.time, point.state))
             is_state = jnp.arange(len(solved)) < self._size
             state = jnp.where(again | is_state, point.state, solved)
             point = dataclasses.replace(point, state=state)
         run, is_kernel = integral.integrate(
-            self.method, self._system, self.ts, point, again, control, storage
+            self.method, self._system, self.ts, point, again, control, storage, delays
         )
         return run, again, is_kernel
 
@@ -246,7 +269,7 @@ class Simulation:
             return layout
         # The series of a guard says nothing of the branches that it may take.
         begin = self._begin()
-        types = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in (begin.time, begin.state)]
+        types = [jax.ShapeDtypeStruct((), begin.time.dtype), self._seen_type]
         program = trace(lambda t, y: (self._watch(t, y),), *types)
         smooth = not integral.branches_along(program, layout)
         return dataclasses.replace(layout, has_series=smooth)
@@ -254,7 +277,7 @@ class Simulation:
     @functools.cached_property
     def _pieces(self) -> tuple[Piece, ...]:
         """What is evaluated: the net's pieces, and those of the events that are watched."""
-        return self.guarded.pieces
+        return self.transport.without(self.guarded.pieces)
 
     @functools.cached_property
     def _types(self) -> Mapping[Wire, Any]:
@@ -268,7 +291,7 @@ class Simulation:
         if self._given is not None:
             return self._given
         begin = self._begin()
-        types = (jax.ShapeDtypeStruct(x.shape, x.dtype) for x in (begin.time, begin.state))
+        types = (jax.ShapeDtypeStruct((), begin.time.dtype), self._seen_type)
         field = trace(lambda t, y: (self._field(t, y),), *types)
         branches = integral.branches_along(field, self.guarded.layout(self.registers))
         return chosen(self.real.tolerance, field, self._size, self.dtype, branches=branches)
@@ -289,7 +312,44 @@ class Simulation:
             layout=self._layout_of_events,
             watch=self._watch,
             jump=self._jump,
+            past=self._past if self.transport else None,
         )
+
+    def _past(self, t: Array, s: Array) -> Array:
+        """What the delays give before the start, at times s."""
+        del t
+        return self.transport.past(s, self.dtype)
+
+    def _delays(self) -> Delays | None:
+        """The delays at the start of a run; None where there are none."""
+        if not self.transport:
+            return None
+        columns, first = {}, 0
+        for wire in self.registers:
+            columns[wire] = first
+            first += math.prod(self.cut.state_shape(wire))
+        first += sum(self._layout(loop).size for loop in self.warm)
+        for wire in self.transport.derived:
+            columns[wire] = first
+            first += math.prod(self.cut.net.avals[wire].shape)
+        deepest = min(degree_of(self.method, self.dtype), DEEPEST)
+        layout = self.transport.layout(
+            columns, self.real.max_history, deepest, self._plain.is_series
+        )
+        return Delays(layout, self.transport.lags(self.ts.dtype))
+
+    @property
+    def _seen_type(self) -> jax.ShapeDtypeStruct:
+        """The type of a state with what the delays give behind it."""
+        begin = self._begin().state
+        return jax.ShapeDtypeStruct((len(begin) + self.transport.entries,), begin.dtype)
+
+    def _with_past(self, begin: Point) -> Array:
+        """The state at the start, with what the delays give there."""
+        if not self.transport:
+            return begin.state
+        s = begin.time - self.transport.lags(begin.time.dtype)
+        return jnp.concatenate([begin.state, self._past(begin.time, s)])
 
     def _watch(self, t: Array, y: Array) -> Array:
         """The guards of all events, flat."""
@@ -311,7 +371,8 @@ class Simulation:
             else:
                 flat.append(y[index : index + size])
             index += size
-        return jnp.concatenate([*flat, y[index:]], dtype=self.dtype)
+        rest = y[index : len(y) - self.transport.entries]
+        return jnp.concatenate([*flat, rest], dtype=self.dtype)
 
     @property
     def _solves_loops(self) -> bool:
@@ -371,7 +432,8 @@ class Simulation:
         unknowns = [wire for loop in self.warm for wire in loop.unknowns]
         layout = self._layout_of_events
         guards = self.guarded.guards if layout is not None and layout.has_series else []
-        values = self._evaluate(t, y, working, [*self.registers, *unknowns, *guards])
+        wanted = [*self.registers, *unknowns, *self.transport.derived, *guards]
+        values = self._evaluate(t, y, working, list(dict.fromkeys(wanted)))
         found = [values[wire] for wire in self.registers]
         whole = whole_of(found) if found else None
         if whole is not None and whole.dims == (self.cut.dim,):
@@ -383,8 +445,11 @@ class Simulation:
             ]
         flat = [array[: order + 1].reshape(order + 1, -1) for array in columns]
         flat += [self._unknowns(loop, values, order) for loop in self.warm]
+        frame = self._frame(working)
+        for wire in self.transport.derived:
+            array = promote(values[wire], (self.cut.dim,), frame).array[: order + 1]
+            flat.append(array.reshape(order + 1, -1))
         if guards:
-            frame = self._frame(working)
             rows = [promote(values[w], (self.cut.dim,), frame).array[: order + 1] for w in guards]
             flat.append(self.guarded.joined(rows))
         return jnp.concatenate(flat, axis=1, dtype=self.dtype)
@@ -406,10 +471,16 @@ class Simulation:
         """The derivative of the state, which is what goes into the registers; and the solutions of
         loops, in the place of their guesses."""
         unknowns = [wire for loop in self.warm for wire in loop.unknowns]
-        values = self._evaluate(t, y, 0, [*dict.fromkeys(self.registers.values()), *unknowns])
+        wanted = [*self.registers.values(), *unknowns, *self.transport.derived]
+        values = self._evaluate(t, y, 0, list(dict.fromkeys(wanted)))
         flat = self._rates(values)
         flat += [self._packed(loop, values, loop.unknowns) for loop in self.warm]
+        flat += self._carried(values)
         return jnp.concatenate(flat, dtype=self.dtype)
+
+    def _carried(self, values: Mapping[Wire, Value]) -> list[Array]:
+        """What goes into delays and is no register's, in flat pieces."""
+        return [self._at_zero(values[w], ()).reshape(-1) for w in self.transport.derived]
 
     def _rates(self, values: Mapping[Wire, Value]) -> list[Array]:
         """What goes into the registers, in flat pieces."""
@@ -574,6 +645,8 @@ class Simulation:
             arrays = layout.unpack(flat.real if jnp.iscomplexobj(flat) else flat)
             contents |= dict(zip(loop.guesses, map(Value, arrays), strict=True))
             index += layout.size
+        if self.transport:
+            contents |= self.transport.contents(y[index + self.transport.carried :])
         return contents
 
     @functools.cached_property
@@ -592,6 +665,7 @@ class Simulation:
         for wire in self.registers:
             flat.append(self.cut.initial(wire).reshape(-1))
         flat += [self._layout(loop).pack(self.cut.guess(loop)) for loop in self.warm]
+        flat.append(jnp.zeros(self.transport.carried, self.dtype))
         return start(self._first_time(), jnp.concatenate(flat, dtype=self.dtype))
 
     def _first_time(self) -> Array:
@@ -608,7 +682,7 @@ class Simulation:
 
     def _checked(self, state: Any, control: StepControl) -> Pause:
         """A state as one of this run's. What another method remembered is left out."""
-        size = self._size + sum(self._layout(loop).size for loop in self.warm)
+        size = len(self._begin().state)
         if not isinstance(state, Pause) or state.point.state.shape != (size,):
             raise CircuitError(
                 f"state must be the state of a trajectory of this circuit, with {size} numbers, "
@@ -616,7 +690,9 @@ class Simulation:
             )
         dtype, time = self.dtype, self.ts.dtype
         point = state.point
-        memory = integral.blank_memory(self.method, self._system, self._begin(), self.ts, control)
+        memory = integral.blank_memory(
+            self.method, self._system, self._begin(), self.ts, control, self._delays()
+        )
         shapes = (jax.tree.map(jnp.shape, tree) for tree in (point.memory, memory))
         known = (
             operator.eq(*shapes) and len(state.coefficients) == degree_of(self.method, dtype) + 1
@@ -631,7 +707,22 @@ class Simulation:
             jax.lax.stop_gradient(as_known(point.memory, memory)) if known else None,
         )
         unit, centre, last = (x.astype(time) for x in (state.unit, state.centre, state.last))
-        return Pause(point, state.coefficients.astype(dtype), unit, centre, last)
+        coefficients = state.coefficients.astype(dtype)
+        return Pause(point, coefficients, unit, centre, last, self._checked_history(state))
+
+    def _checked_history(self, state: Pause) -> History | None:
+        """The history of a state as one of this run's."""
+        delays = self._delays()
+        if delays is None:
+            return None
+        like = delays.begun(degree_of(self.method, self.dtype), self._begin())
+        shapes = (jax.tree.map(jnp.shape, tree) for tree in (state.history, like))
+        if not operator.eq(*shapes):
+            raise CircuitError(
+                "state must be that of a run with the same delays, method and max_history: it has "
+                "the history that the delays read"
+            )
+        return jax.tree.map(lambda x, like: x.astype(like.dtype), state.history, like)
 
     def control(self, switches: Switches | None) -> StepControl:
         """Tolerances by entry, and the bounds of steps, which end at switches."""

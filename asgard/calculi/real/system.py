@@ -35,6 +35,10 @@ class System:
     In a run with events, `watch(t, y)` gives the guards, `[guards]`, and `jump(t, y)` what each
     entry of the state becomes at an event of its guard, as `layout` says; they are None elsewhere.
 
+    In a run with delays, all these are given what the delays give behind the state: `[delayed]`
+    values, for `expand` their series, flat. `past(t, s)` gives what it is at times s, one for each
+    delay, before the start. A method sees the functions of t and y alone: see `delays.py`.
+
     If the last entries of the state, `algebraic` of them, are unknowns of loops, then f is 0 there
     where the loops are solved, and `solve(t, y)` gives y with these entries solved for. It is None
     where they stay so along a run.
@@ -54,6 +58,7 @@ class System:
     layout: "EventLayout | None" = None
     watch: Callable[[Array, Array], Array] | None = None
     jump: Callable[[Array, Array], Array] | None = None
+    past: Callable[[Array, Array], Array] | None = None
 
     @property
     def differential(self) -> int:

@@ -27,7 +27,7 @@ from ...taylor.network import Meanings, hybrid, register
 from ..calculus import Calculus, check_types
 from ..convergence import facts
 from ..cut import Cut
-from ..meanings import FOR_SERIES, noise, unit_delay
+from ..meanings import FOR_SERIES, delays, noise
 from ..pointwise import Pointwise
 from ..rows import chosen
 from ..trajectory import Trajectory
@@ -55,7 +55,9 @@ MEANINGS: Meanings = {
     Hybrid: hybrid,
     Deregister: "it has no meaning under Stochastic: a path with noise has no derivative",
     Substitution: FOR_SERIES,
-    **unit_delay("Stochastic"),
+    **delays(
+        "Stochastic", "a delay by a time has no meaning under Stochastic yet; it has one under Real"
+    ),
 }
 
 # How far an interval may exceed a number of steps of `dt`, in parts of one step, by rounding.

@@ -16,7 +16,7 @@ from ...jaxprs.concrete import is_concrete
 from ..circuit import Atom, Circuit
 from ..constraints import Constraint, Number
 from ..fields import as_number, check_count, check_name, number_text
-from ..stream import Stream
+from ..stream import Stream, horner
 from .functions import Function
 
 
@@ -126,15 +126,78 @@ class JumpRegister(State):
 NOISY = StochasticRegister | JumpRegister
 
 
+def _as_history(value: Any) -> Any:
+    """A function or a stream as one whose arrays are leaves; a number or array as it stands."""
+    if isinstance(value, Stream):
+        return Function(_Polynomial(value.coefficients, value.center, value.dims), 1, 1)
+    return Function(value, 1, 1) if callable(value) else as_number(value)
+
+
+class _Polynomial(eqx.Module):
+    """A stream as a function of its one dimension."""
+
+    coefficients: Any
+    center: Any
+    dims: tuple[str, ...] = eqx.field(static=True)
+
+    def __call__(self, t: Any) -> Any:
+        return horner(jnp.moveaxis(self.coefficients, -1, 0), t - jnp.reshape(self.center, ()))
+
+
 class Delay(State):
-    """The unit delay of sequences along `dim`; `initial` comes first."""
+    """The value of a wire earlier along `dim`: x(t - by).
+
+    Under `Discrete` it is by so many samples, without `by` by one. Under `Real` it is a transport
+    delay: the history is that of the run itself, and delay differential equations follow.
+
+    **Arguments:**
+
+    - `initial`: the history before the start: a number or array; or, where there is a `by`, a
+      function of the coordinate, or a `Stream` along `dim`.
+    - `by`: by how much, a number above 0. It has gradients under `Real`.
+
+    **Raises:** `CircuitError` for a `by` that is no real number above 0, and for a history in time
+    without one.
+
+    ```python
+    late = ag.Delay("t", 1.0, by=2.0) >> ag.Scalar(-1.0)
+    (late >> ag.Register("t", 1.0) >> ag.Split()).trace()  # x' = -x(t - 2)
+    ```
+    """
 
     dim: str = eqx.field(static=True)
-    initial: Number = eqx.field(converter=as_number, default=0.0)
+    initial: Number | Function = eqx.field(converter=_as_history, default=0.0)
+    by: Number | None = eqx.field(
+        converter=lambda value: None if value is None else as_number(value), default=None
+    )
     delay = 1
 
+    def __check_init__(self):
+        history = self.initial if isinstance(self.initial, Function) else None
+        if history is not None and self.by is None:
+            raise CircuitError(
+                f"Delay: a history along {self.dim} is for a delay by a time: give it, by=..."
+            )
+        polynomial = None if history is None else history.fn
+        if isinstance(polynomial, _Polynomial) and polynomial.dims != (self.dim,):
+            raise DimensionError(
+                f"Delay: the history is a stream along {self.dim} alone, not along "
+                f"{', '.join(polynomial.dims)}"
+            )
+        by = self.by.value if isinstance(self.by, Constraint) else self.by
+        if by is None:
+            return
+        if jnp.shape(by) or jnp.iscomplexobj(by):
+            raise CircuitError(f"Delay: by must be one real number, not {by!r}")
+        if is_concrete(by) and not (np.isfinite(by) and by > 0):
+            raise CircuitError(f"Delay: by must be above 0 and finite, not {number_text(by)}")
+
     def text(self) -> str:
-        return _with_initial("delay", self.dim, self.initial)
+        if self.by is None:
+            return _with_initial("delay", self.dim, self.initial)
+        initial = self.initial
+        known = initial.text() if isinstance(initial, Function) else number_text(initial)
+        return f"delay({self.dim}, {known}, {number_text(self.by)})"
 
 
 class Coordinate(Atom):

@@ -18,7 +18,7 @@ from ..system import Point, StepControl, System
 MOST_REFUSED = 1000
 
 # How a run stands, in numbers.
-OK, OUT_OF_STEPS, NONFINITE, NO_STEP, NEWTON, STIFF, ZENO, EVENT, FULL = range(9)
+OK, OUT_OF_STEPS, NONFINITE, NO_STEP, NEWTON, STIFF, ZENO, EVENT, FULL, LOST, LAG = range(11)
 # What a step is beside others: plain, a jump at events, or cut at the event of guard i, `CUT + i`.
 PLAIN, JUMP, CUT = range(3)
 
