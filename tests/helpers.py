@@ -1,6 +1,7 @@
 """What tests of series share: errors against exact coefficients, loops, and a look into jaxprs."""
 
 import contextlib
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -100,3 +101,12 @@ def equations(fn: Callable[..., Any], *args: Any) -> list[str]:
                     yield from walk(parameter.jaxpr)
 
     return list(walk(jax.make_jaxpr(fn)(*args).jaxpr))
+
+
+def rendered(latex: str) -> None:
+    """Lets matplotlib's mathtext read LaTeX. It knows no cases."""
+    from matplotlib.mathtext import MathTextParser
+
+    if "cases" not in latex:
+        plain = re.sub(r"\\text\{", r"\\mathrm{", latex)
+        MathTextParser("path").parse(f"${plain}$")

@@ -1,20 +1,16 @@
 """One system said as a function, by its right-hand side, as equations and wired by hand is one
 system: the same values, the same numbers by name, the same gradients."""
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from four_ways_systems import SYSTEMS
 
 import asgard as ag
 from asgard.circuits.graph import flatten
 from asgard.language.rewriting.comparing import same_system
 
-FOLDER = Path(__file__).parent.parent.parent / "benchmarks" / "four_ways"
 # Chaos, a reaction, one with an input, an array and a sequence.
 QUICK = (
     "Rössler",
@@ -23,20 +19,6 @@ QUICK = (
     "Lorenz-96 of 20",
     "smoothing",
 )
-
-
-def loaded():
-    """The systems, which the benchmarks also run."""
-    spec = importlib.util.spec_from_file_location(
-        "four_ways", FOLDER / "__init__.py", submodule_search_locations=[str(FOLDER)]
-    )
-    package = importlib.util.module_from_spec(spec)
-    sys.modules["four_ways"] = package
-    spec.loader.exec_module(package)
-    return package.SYSTEMS
-
-
-SYSTEMS = loaded()
 CASES = [
     pytest.param(system, id=system.name, marks=() if system.name in QUICK else pytest.mark.slow)
     for system in SYSTEMS

@@ -226,8 +226,12 @@ def _delayed(body: _Text) -> _Text:
 
 def _factor(text: str) -> str:
     """A text before a differential."""
-    summed = re.search(r"(?<=\S) [+-] ", text) is not None
-    return f"\\left({text}\\right)" if summed else text
+    depth = 0
+    for token in re.findall(r"\\left(?![a-z])|\\right(?![a-z])|[{}]|(?<=\S) [+-] ", text):
+        if token[0] == " " and depth == 0:
+            return f"\\left({text}\\right)"
+        depth += {"\\left": 1, "{": 1, "\\right": -1, "}": -1}.get(token, 0)
+    return text
 
 
 def _sum(terms: tuple, parts: list[_Text]) -> _Text:

@@ -16,9 +16,11 @@ from ...circuits.graph import Graph, Node, flatten
 from ...circuits.stream import Stream
 from ...errors import CircuitError
 from ...jaxprs.concrete import is_concrete
+from ..functions.excerpt import Excerpt
 from . import tree
 from .block import Equations
 from .elementary import FUNCTIONS, Chosen, Compared
+from .formulas import formulas, number_of, product_of, sum_of
 from .latex import expression_latex, system_latex
 from .names import RESERVED
 from .reading import read
@@ -29,15 +31,16 @@ def to_equations(circuit: Circuit) -> str:
 
     Of a circuit made by `equations` it is the text that said it. Any other is read off its wiring
     graph. Each state is an integral from its initial value, `x = 2 + int(-x, t)`; wires have the
-    names that `Var` gives them, or else `x1`, `x2`, ..., and inputs `u1`, `u2`, .... An atom of
-    your own is called by its name: `Valve(x)`.
+    names that `Var` gives them, or else `x1`, `x2`, ..., and inputs `u1`, `u2`, .... Functions
+    under `@ag.circuit`, `ag.ode` and the like are written out, with their numbers. An atom of your
+    own is called by its name: `Valve(x)`.
 
     **Arguments:** `circuit`: any circuit whose numbers are known scalars.
 
     **Returns:** the text, from which `equations` makes the circuit again, once `inputs` and `noise`
     are said.
 
-    **Raises:** `CircuitError` for atoms that no equation says, and for arrays.
+    **Raises:** `CircuitError` for atoms and functions that no equation says, and for arrays.
 
     ```python
     print(ag.to_equations((ag.Scalar(-1.0) >> ag.Register("t", 2.0) >> ag.Split()).trace()))
@@ -86,7 +89,7 @@ class _Reader:
     graph: Graph
 
     def __post_init__(self):
-        self.source = {node.outs[0]: node for node in self.graph.nodes if node.outs}
+        self.source = {wire: node for node in self.graph.nodes for wire in node.outs}
         self.names = self._wire_names()
         self.written: dict[int, tree.Expression] = {}
 
@@ -111,7 +114,7 @@ class _Reader:
         named: dict[int, str] = {}
         for kind, wires in (
             ("u", graph.inputs),
-            ("x", [node.outs[0] for node in graph.nodes if node.outs]),
+            ("x", [wire for node in graph.nodes for wire in node.outs]),
         ):
             count = 0
             for wire in wires:
@@ -145,16 +148,23 @@ class _Reader:
                 pending += missing
                 continue
             pending.pop()
-            self.written[wire] = _expression(node.atom, self._inputs(node))
+            self.written.update(zip(node.outs, self._made(node), strict=True))
         return self.written[root]
 
     def _inputs(self, node: Node) -> list[tree.Expression]:
         """What a node reads, once its inputs are written."""
         return [tree.Name(self.names[w]) if w in self.names else self.written[w] for w in node.ins]
 
+    def _made(self, node: Node) -> list[tree.Expression]:
+        """What a node drives, once its inputs are written."""
+        parts = self._inputs(node)
+        if isinstance(node.atom, Excerpt):
+            return formulas(node.atom, parts)
+        return [_expression(node.atom, parts)]
+
     def _node(self, wire: int) -> Node:
-        node = self.source.get(wire)
-        if node is None or len(node.outs) != 1:
+        node = self.source[wire]
+        if len(node.outs) != 1 and not isinstance(node.atom, Excerpt):
             raise CircuitError("to_equations: an atom of several outputs has no equation")
         return node
 
@@ -174,9 +184,9 @@ def _expression(atom: Atom, parts: list[tree.Expression]) -> tree.Expression:
     """What an atom drives, from what it reads."""
     match atom:
         case arithmetic.Add():
-            return _sum(parts)
+            return sum_of(parts)
         case arithmetic.Multiplication():
-            return _product(parts)
+            return product_of(parts)
         case arithmetic.Scalar(factor):
             return _scaled(atom, factor, parts[0])
         case arithmetic.Const(value):
@@ -250,45 +260,21 @@ def _function(fn: Callable[..., Any], parts: list[tree.Expression]) -> tree.Expr
 
 
 def _number(atom: Atom, value: Any) -> tree.Expression:
-    if not is_concrete(value) or np.ndim(value) or np.iscomplexobj(value):
-        raise CircuitError(
-            f"to_equations: {type(atom).__name__} holds what is no known real number"
-        )
-    # The fewest digits that the dtype of the circuit reads back.
-    number = float(str(np.asarray(value)[()]))
-    if not np.isfinite(number):
-        raise CircuitError(f"to_equations: {type(atom).__name__} holds {number}")
-    return tree.Number(number) if number >= 0 else tree.Negative(tree.Number(-number))
+    return number_of(type(atom).__name__, value)
 
 
 def _scaled(atom: Atom, factor: Any, body: tree.Expression) -> tree.Expression:
     number = _number(atom, factor)
     if isinstance(number, tree.Negative) and number.body == tree.Number(1.0):
         return tree.Negative(body)
-    return _product([number, body])
-
-
-def _product(parts: list[tree.Expression]) -> tree.Expression:
-    return tree.Product(tuple(parts)) if len(parts) > 1 else parts[0]
-
-
-def _sum(parts: list[tree.Expression]) -> tree.Expression:
-    """A sum, with the signs of its terms before them."""
-    terms = []
-    for part in parts:
-        match part:
-            case tree.Product((tree.Negative(first), *rest)) if terms:
-                terms.append(tree.Negative(tree.Product((first, *rest))))
-            case _:
-                terms.append(part)
-    return tree.Sum(tuple(terms)) if len(terms) > 1 else terms[0]
+    return product_of([number, body])
 
 
 def _from(atom: Atom, initial: Any, integral: tree.Expression) -> tree.Expression:
     """An integral from an initial value."""
     start = _polynomial(atom, initial) if isinstance(initial, Stream) else _number(atom, initial)
     terms = start.terms if isinstance(start, tree.Sum) else (start,)
-    return integral if start == tree.Number(0.0) else _sum([*terms, integral])
+    return integral if start == tree.Number(0.0) else sum_of([*terms, integral])
 
 
 def _polynomial(atom: Atom, stream: Stream) -> tree.Expression:
@@ -305,5 +291,5 @@ def _polynomial(atom: Atom, stream: Stream) -> tree.Expression:
                     parts.append(
                         name if order == 1 else tree.Power(name, tree.Number(float(order)))
                     )
-            terms.append(_product(parts))
-    return _sum(terms) if terms else tree.Number(0.0)
+            terms.append(product_of(parts))
+    return sum_of(terms) if terms else tree.Number(0.0)

@@ -1,12 +1,11 @@
 """Circuits back to equations, as text and as LaTeX."""
 
 import random
-import re
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import slow
+from helpers import rendered, slow
 from systems import Saturation
 
 import asgard as ag
@@ -183,12 +182,3 @@ def test_latex_of_several_equations_is_aligned():
     circuit = ag.equations("diff(x, t) = -x\ny = 2*x")
     assert ag.to_latex(circuit) == ag.to_latex("diff(x, t) = -x\ny = 2*x")
     assert ag.to_latex(ag.Scalar(-2.0)) == r"x_{1} = -2\,u_{1}"
-
-
-def rendered(latex):
-    """Lets matplotlib render LaTeX. It knows no cases."""
-    from matplotlib.mathtext import MathTextParser
-
-    if "cases" not in latex:
-        plain = re.sub(r"\\text\{", r"\\mathrm{", latex)
-        MathTextParser("path").parse(f"${plain}$")
