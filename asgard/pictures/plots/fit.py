@@ -7,6 +7,7 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
+from ...circuits.fields import as_reals
 from ...circuits.parameters import parameters
 from ...circuits.pictured import draws
 from ...errors import CircuitError
@@ -77,7 +78,7 @@ def plot_data(
     check_units(what, units)
     if found.loss.ndim:
         raise CircuitError(f"{what} draws one fit, and this is a batch: take one of it")
-    ts = np.asarray(ts)
+    ts = np.asarray(as_reals(f"{what}: ts", ts))
     points = _named(data)
     fine = jnp.linspace(ts.min(), ts.max(), FINE, dtype=ts.dtype)
     named = _Named(model)
@@ -113,9 +114,9 @@ def _named(values: Any) -> dict[str, Any]:
     """What a model or data hold, by name."""
     if isinstance(values, dict):
         return values
-    if isinstance(values, list | tuple):
+    if isinstance(values, list | tuple) and all(map(np.ndim, values)):
         return {f"value {index}": value for index, value in enumerate(values)}
-    return {"value": values}
+    return {"value": values}  # a list of numbers is an array
 
 
 def _check_shapes(what: str, ts: np.ndarray, points: Any, lines: dict[str, np.ndarray]) -> None:

@@ -31,7 +31,8 @@ def plot_frequency_response(
     - `w`: angular frequencies above 0, `[frequencies]`, in radians per unit of time, or per sample.
     - `output`, `input`: the names of an output and an input, as a `Linearization` has them; all of
       them by default, a line for each pair.
-    - `label`: what the legend calls the line; by default the pair, where there are several.
+    - `label`: what the legend calls the line, where there is one; several are called by
+      their pairs.
     - `axes`: the two axes of an earlier plot, to draw on; by default those of a new figure.
     - `units`: the unit of `"time"`, for the label of the frequencies.
     - `options`: for a circuit, those of `ag.linearize`: `at`, `inputs`, `calculus`, `dim`, `t`.
@@ -62,17 +63,16 @@ def plot_frequency_response(
     columns = _places(what, input, linear.inputs)
     pairs = [(row, column) for row in rows for column in columns]
     answers = np.asarray(response(linear, frequencies))
+    labels = [f"{linear.outputs[row]} / {linear.inputs[column]}" for row, column in pairs]
+    if len(pairs) == 1:
+        labels = [label]
     gain, phase = _panels(what, axes)
-    look, labels = looks(len(pairs), gain), in_legend(len(pairs))
-    for spot, (row, column) in enumerate(pairs):
-        color, styles = look[spot]
-        pair = f"{linear.outputs[row]} / {linear.inputs[column]}"
-        said = label if label is not None and len(pairs) == 1 else pair
-        shown = said if label is not None or (len(pairs) > 1 and spot in labels) else None
-        answer = answers[:, row, column]
+    some = in_legend(len(pairs))
+    for spot, (color, styles) in enumerate(looks(len(pairs), gain)):
+        answer, said = answers[:, *pairs[spot]], labels[spot] if spot in some else None
         style = {"color": color, "linestyle": styles[0], "linewidth": 1.6}
         with np.errstate(divide="ignore"):
-            gain.plot(frequencies, 20 * np.log10(np.abs(answer)), label=shown, **style)
+            gain.plot(frequencies, 20 * np.log10(np.abs(answer)), label=said, **style)
         phase.plot(frequencies, np.degrees(np.unwrap(np.angle(answer))), **style)
     per = "sample" if linear.discrete else (units or {}).get("time", "time")
     phase.set_xlabel(f"angular frequency (rad/{per})")

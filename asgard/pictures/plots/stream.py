@@ -7,8 +7,8 @@ import numpy as np
 from ...circuits.pictured import draws
 from ...circuits.stream import Stream
 from ...errors import CircuitError
-from .axes import Units, axes_of, check_units, heat, in_legend, known, labelled, legend, looks
-from .wires import curves
+from .axes import Units, axes_of, check_units, heat, known, labelled, legend
+from .wires import curves, styled
 
 FINE, GRID = 401, 101
 
@@ -35,16 +35,12 @@ def plot(
         return _map(what, points, values, name, ax, units)
     ((dim, xs),) = points.items()
     entries = list(curves(name, stream.value_shape, np.iscomplexobj(values)))
-    lines = [curve for curve in entries if not curve.imaginary]
     ax = axes_of(what, ax)
-    labels, look, spot = in_legend(len(lines)), looks(len(lines), ax), -1
     # The wire's axes come first in a stream, and last in what curves read.
     values = np.moveaxis(values, -1, 0)
-    for curve in entries:
-        spot += not curve.imaginary
-        color, styles = look[spot]
-        label = curve.label if len(entries) > 1 and spot in labels else None
-        ax.plot(xs, curve.read(values), color=color, linestyle=styles[curve.imaginary], label=label)
+    for curve, (look, in_legend) in zip(entries, styled(entries, ax), strict=True):
+        label = curve.label if len(entries) > 1 and in_legend else None
+        ax.plot(xs, curve.read(values), label=label, **look)
     ax.axvline(float(stream.center_of(dim)), color="0.6", linewidth=0.8, linestyle=":")
     ax.set_xlabel(labelled(dim, units))
     ax.set_ylabel(labelled(name, units))

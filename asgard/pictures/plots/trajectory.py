@@ -17,16 +17,16 @@ from .axes import (
     Units,
     axes_of,
     check_units,
-    in_legend,
     known,
     labelled,
     legend,
-    looks,
 )
-from .wires import Curve, Wire, curves, wires_of
+from .wires import Curve, Wire, curves, styled, wires_of
 
 # What each event is marked by.
 _MARKERS = "osD^vPX*"
+# So many curves are thin.
+CROWDED = 15
 _FAILURES = tuple(name for name in Status._name_to_item if name not in ("ok", "event"))  # pyright: ignore
 
 
@@ -46,24 +46,19 @@ def plot(
     ax = axes_of(what, ax)
     ts = np.asarray(run.ts)
     pairs = [(wire, curve) for wire in wires for curve in curves_of(run, wire)]
-    lines = [(wire, curve) for wire, curve in pairs if not curve.imaginary]
-    labels, look, spot = in_legend(len(lines)), looks(len(lines), ax), -1
-    for wire, curve in pairs:
-        spot += not curve.imaginary
-        color, styles = look[spot]
-        shown = spot in labels and (len(pairs) > 1 or label is not None)
-        ax.plot(
-            ts,
-            curve.read(wire.read(run)),
-            color=color,
-            linestyle=styles[curve.imaginary],
-            linewidth=1.6 if len(lines) < 15 else 0.9,
-            marker="." if len(ts) <= MARKED else None,
-            label=_label(curve, wire, label, units, len(pairs)) if shown else None,
-        )
+    style = {
+        "linewidth": 1.6 if len(pairs) < CROWDED else 0.9,
+        "marker": "." if len(ts) <= MARKED else None,
+    }
+    looks = styled([curve for _, curve in pairs], ax)
+    for (wire, curve), (look, in_legend) in zip(pairs, looks, strict=True):
+        said = None
+        if in_legend and (len(pairs) > 1 or label is not None):
+            said = _label(curve, wire, label, units, len(pairs))
+        ax.plot(ts, curve.read(wire.read(run)), label=said, **look, **style)
         for name, marker in markers(run):
             seen = run.events[name]
-            _mark(ax, seen, (seen.times, curve.read(wire.read(seen))), marker, color)
+            _mark(ax, seen, (seen.times, curve.read(wire.read(seen))), marker, look)
     _legend_of_events(ax, run)
     shade(ax, run)
     ax.set_xlabel(labelled("time", units))
@@ -87,19 +82,17 @@ def phase(run: Trajectory, x: str, y: str, *, ax: Any = None, units: Units = Non
         raise CircuitError(f"{what} draws real wires, and one of {x} and {y} is complex")
     ax = axes_of(what, ax, (4.8, 4.2))
     entries = list(curves_of(run, across))
-    labels, look = in_legend(len(entries)), looks(len(entries), ax)
-    for spot, (curve, (color, styles)) in enumerate(zip(entries, look, strict=True)):
+    style = {"marker": "." if len(run.ts) <= MARKED else None}
+    for curve, (look, in_legend) in zip(entries, styled(entries, ax), strict=True):
         xs, ys = curve.read(across.read(run)), curve.read(up.read(run))
-        label = (
-            curve.label.removeprefix(across.name) if spot in labels and curve.label != x else None
-        )
-        marker = "." if len(xs) <= MARKED else None
-        ax.plot(xs, ys, color=color, linestyle=styles[0], marker=marker, label=label)
-        ax.plot(xs[:1], ys[:1], "o", color=color, label="start" if spot == 0 else None)
+        said = curve.label.removeprefix(across.name) if in_legend and len(entries) > 1 else None
+        ax.plot(xs, ys, label=said, **look, **style)
+        start = "start" if curve is entries[0] else None
+        ax.plot(xs[:1], ys[:1], "o", color=look["color"], label=start)
         for name, marker in markers(run):
             seen = run.events[name]
             places = curve.read(across.read(seen)), curve.read(up.read(seen))
-            _mark(ax, seen, places, marker, color)
+            _mark(ax, seen, places, marker, look)
     _legend_of_events(ax, run)
     ax.set_xlabel(labelled(across.name, units))
     ax.set_ylabel(labelled(up.name, units))
@@ -161,9 +154,14 @@ def _label(curve: Curve, wire: Wire, label: str | None, units: Units, count: int
     return name if label is None else label if count == 1 else f"{label}: {name}"
 
 
-def _mark(ax: Any, seen: Any, places: tuple[Any, Any], marker: str, color: Any) -> None:
+def _mark(ax: Any, seen: Any, places: tuple[Any, Any], marker: str, look: Any) -> None:
     xs, ys = (np.asarray(place)[: int(seen.count)] for place in places)
-    style = {"markerfacecolor": "white", "markeredgecolor": color, "markersize": 5, "zorder": 3}
+    style = {
+        "markerfacecolor": "white",
+        "markeredgecolor": look["color"],
+        "markersize": 5,
+        "zorder": 3,
+    }
     ax.plot(xs, ys, marker, **style)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...calculi.trajectory import Outputs
 from ...errors import CircuitError
-from .axes import one_of
+from .axes import in_legend, looks, one_of
 
 
 class Wire(eqx.Module):
@@ -61,6 +61,19 @@ def curves(wire: str, value_shape: tuple[int, ...], complex_: bool) -> Iterator[
             continue
         yield Curve(f"Re {name}", False, lambda values, at=at: np.real(values[at]))
         yield Curve(f"Im {name}", True, lambda values, at=at: np.imag(values[at]))
+
+
+def styled(every: list[Curve], ax: Any) -> Iterator[tuple[dict[str, Any], bool]]:
+    """The colour and the line style of each curve, and whether the legend has it.
+
+    Both parts of a complex number have one colour.
+    """
+    count = sum(not curve.imaginary for curve in every)
+    labels, look, spot = in_legend(count), looks(count, ax), -1
+    for curve in every:
+        spot += not curve.imaginary
+        color, styles = look[spot]
+        yield {"color": color, "linestyle": styles[curve.imaginary]}, spot in labels
 
 
 def _output(index: int) -> Callable[[Outputs], np.ndarray]:
