@@ -15,13 +15,15 @@ def bounded_while(
     *,
     max_steps: int,
     buffers: Callable[[Carry], Any],
+    once: bool = False,
 ) -> Carry:
     """`lax.while_loop` of at most `max_steps` turns, with forward, reverse and mixed derivatives.
+
+    With `once` it has one derivative, in reverse mode, which compiles sooner.
 
     `buffers` selects arrays of the carry that the body reads by index and writes by
     `.at[...].set(...)` only. Reverse mode does not copy them at every turn. An entry that is read
     after the loop must be written once only, or its gradient is wrong.
     """
-    return eqxi.while_loop(
-        condition, body, start, max_steps=max_steps, buffers=buffers, kind="bounded"
-    )
+    kind = "checkpointed" if once else "bounded"
+    return eqxi.while_loop(condition, body, start, max_steps=max_steps, buffers=buffers, kind=kind)

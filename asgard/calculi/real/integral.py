@@ -325,14 +325,14 @@ class _Derivative(LinearCall):
         about = list(operands[count : self.known])
         return list(operands[:count]), about, list(operands[self.known :])
 
-    def replay(self, known: Sequence[Any]) -> Any:
+    def replay(self, known: Sequence[Any], once: bool = False) -> Any:
         """From the moving operands to the inexact results, and the moving operands."""
         primals, about, _ = self.split(known)
         path, taken = about[:_PATH], about[_PATH + 1]
 
         def run(*values: Any) -> list[Any]:
             arguments = self.integral.arguments(merge(self.moving, values, primals))
-            found = replay(self.problem, arguments, Path(*path), taken)
+            found = replay(self.problem, arguments, Path(*path), taken, once)
             return inexact(jax.tree.leaves(found))
 
         return run, flagged(self.moving, primals)
@@ -496,17 +496,21 @@ class Cotangent(_Derivative):
     def _replayed(self, operands: list[Any], laned: Flags, size: int) -> list[Array]:
         """The cotangents by the loop that has all derivatives: a later step may read any earlier
         one, which the sweep has not gone through yet."""
+        pull = functools.partial(self._pulled, once=True)
         if not size:
-            return self.plain(*operands)
+            return pull(*operands)
         axes = [-1 if flag else None for flag in laned]
-        results = jax.vmap(self.plain, in_axes=axes, out_axes=-1)(*operands)
+        results = jax.vmap(pull, in_axes=axes, out_axes=-1)(*operands)
         sums = sums_of(self, results)
         return [
             jnp.sum(x, axis=-1) if is_sum else x for x, is_sum in zip(results, sums, strict=True)
         ]
 
     def plain(self, *operands: Any) -> list[Any]:
-        run, values = self.replay(operands)
+        return self._pulled(*operands)
+
+    def _pulled(self, *operands: Any, once: bool = False) -> list[Any]:
+        run, values = self.replay(operands, once)
         results, back = jax.vjp(run, *values)
         zeros = [jnp.zeros_like(x) for x in results]
         return list(back(merge(self.given, operands[self.known :], zeros)))

@@ -5,6 +5,7 @@ that has derivatives in any mode; `sweep.py` goes through the steps backward.
 """
 
 import dataclasses
+import functools
 from typing import Any
 
 import equinox as eqx
@@ -138,8 +139,10 @@ def _taken(rows: Array, number: Array, fields: tuple[int, ...]) -> Array:
     return at_number(rows, number)
 
 
-def replay(problem: Problem, arguments: Arguments, path: Path, taken: Array) -> Run:
-    """The same for one lane, in a bounded loop.
+def replay(
+    problem: Problem, arguments: Arguments, path: Path, taken: Array, once: bool = False
+) -> Run:
+    """The same for one lane, in a bounded loop; for one derivative in reverse mode alone, `once`.
 
     Each turn saves several times, and each row once.
     """
@@ -217,16 +220,28 @@ def replay(problem: Problem, arguments: Arguments, path: Path, taken: Array) -> 
     if start.path is not None:
         start = eqx.tree_at(lambda run: run.path.level, start, path.level)
     turns, begun = problem.max_steps + -(-count // width) + 1, (start, jnp.zeros((), bool))
-    run, _ = bounded_while(unfinished, body, begun, max_steps=turns, buffers=_large)
+    run, _ = bounded_while(
+        unfinished,
+        body,
+        begun,
+        max_steps=turns,
+        buffers=functools.partial(_large, problem),
+        once=once,
+    )
     saved = jnp.concatenate([run.saved[:count], jnp.zeros_like(room[:1])])
     return dataclasses.replace(run, saved=saved)
 
 
-def _large(carry: tuple[Run, Any]) -> list[Any]:
+def _large(problem: Problem, carry: tuple[Run, Any]) -> list[Any]:
     """The large arrays of a carry of `replay`."""
-    run, path = carry[0], carry[0].path
-    found = [run.saved] if path is None else [run.saved, path.time, path.late, path.state]
-    return found if run.records is None else [*found, run.records.times, run.records.states]
+    run, path, events = carry[0], carry[0].path, carry[0].records
+    found = [run.saved]
+    if problem.rows:
+        found += [path.time, path.late, path.state]
+    if problem.keeps_events:
+        assert events is not None
+        found += [events.times, events.states]
+    return found
 
 
 def _put(rows: Array, row: Array, value: Array) -> Array:
