@@ -98,6 +98,7 @@ from .language.parse import parse
 from .language.rewriting import rules
 from .language.rewriting.rewrite import rewrite
 from .language.rewriting.simplify import simplify
+from .pictures.draw import Drawing, draw
 from .pictures.plots.response import plot_frequency_response
 from .runs import statistics
 from .runs.ensembles import Ensemble, ensemble

@@ -18,6 +18,7 @@ from ..errors import CircuitError, DegreeError
 from .constraints import Constraint, resolved
 from .fields import as_array, check_count, number_text
 from .recording import current
+from .showing import picture
 from .terms import ONE_PART, Assembly, Shape, Subterm, Term, brief, fold, text
 
 # The types of what wires carry; None is one that is not known.
@@ -75,6 +76,10 @@ class Circuit(eqx.Module):
 
     def __repr__(self) -> str:
         return fold(self, _repr_part, _render_repr)
+
+    def _repr_svg_(self) -> str | None:
+        """The picture that notebooks show."""
+        return picture(self)
 
 
 class Part(Circuit):

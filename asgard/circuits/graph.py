@@ -28,7 +28,7 @@ from .stream import Stream
 class Node:
     """An atom with the wires it reads and the wires it drives.
 
-    `atom` is a typed block where `flatten` was told to leave these whole.
+    `atom` is a block where `flatten` was told to leave it whole.
     """
 
     atom: Any
@@ -83,12 +83,15 @@ class Graph:
         return tuple(self.nodes[index] for index in sorted(kept))
 
 
-def flatten(circuit: Circuit, whole: bool = False) -> Graph:
+def flatten(circuit: Circuit, whole: bool = False, depth: int | None = None) -> Graph:
     """The wiring graph of a circuit. `whole` leaves each typed block in it as one node.
+
+    `depth` opens blocks, and blocks in these, that many levels deep, and leaves what is in there as
+    one node each; None opens all.
 
     Raises `LoopError` if an output or node reads a closed loop that holds no node.
     """
-    wires = _Wires(whole)
+    wires = _Wires(whole, depth)
     ins, outs = wires.expand(resolved(circuit))
     return wires.resolve(ins, outs)
 
@@ -96,8 +99,9 @@ def flatten(circuit: Circuit, whole: bool = False) -> Graph:
 class _Wires:
     """Wires under construction. An input of a node is a wire that is joined to its source later."""
 
-    def __init__(self, whole: bool):
+    def __init__(self, whole: bool, depth: int | None):
         self.whole = whole
+        self.depth = depth
         self.count = 0
         self.source: dict[int, int] = {}
         self.nodes: list[Node] = []
@@ -139,10 +143,11 @@ class _Wires:
         return ins, outs
 
     def _part(self, part: Circuit) -> tuple[list[int], list[int]]:
-        typed = self.whole and isinstance(part, TypedBlock)
-        if isinstance(part, Block) and not typed:
-            return self.expand(resolved(part.circuit()))
-        if not isinstance(part, Atom) and not typed:
+        block = isinstance(part, Block)
+        folded = block and (self.depth == 0 or (self.whole and isinstance(part, TypedBlock)))
+        if isinstance(part, Block) and not folded:
+            return self._opened(part)
+        if not isinstance(part, Atom) and not folded:
             raise CircuitError(f"a circuit is built of atoms and blocks, not {type(part).__name__}")
         ins = self.fresh(part.n_in)
         if isinstance(part, Wiring):
@@ -152,6 +157,13 @@ class _Wires:
         outs = self.fresh(part.n_out)
         self.nodes.append(Node(part, tuple(ins), tuple(outs)))
         return ins, outs
+
+    def _opened(self, block: Block) -> tuple[list[int], list[int]]:
+        outside = self.depth
+        self.depth = None if outside is None else outside - 1
+        wires = self.expand(resolved(block.circuit()))
+        self.depth = outside
+        return wires
 
     def resolve(self, ins: Sequence[int], outs: Sequence[int]) -> Graph:
         nodes = tuple(
