@@ -1,16 +1,15 @@
 """`ag.draw`: the string diagram of a circuit.
 
-The layout is our own, a layered one after Sugiyama, Tagawa and Toda (1981): `feedback` breaks the
-loops, `layers` cuts wires at columns, `crossings` orders columns, `heights` and `routing` place
-boxes and wires. No library that we know of serves:
+The layout is our own, a layered one after Sugiyama, Tagawa and Toda (1981). `feedback` breaks the
+loops, `layers` cuts wires at columns, `crossings` and `ordering` order columns, `heights`, `routing`
+and `placing` say where all is. We know of no library that serves:
 
-- grandalf, pure Python, has no ports: wires end at the middles of boxes. It is older than numpy 2
-  and its licence is the GPL or the EPL.
-- graphviz has ports, and is a program to install beside Python; rustworkx and pydot only call it.
-- DisCoPy draws terms, not graphs: a row for every box, in the order of the term, and a loop over
-  all that its trace spans.
+- grandalf, in pure Python, has no ports: edges end in the middle of boxes, and their order there is
+  not counted. Its licence is the GPL or the EPL.
+- graphviz has ports. It is a program to install beside Python; rustworkx only calls it.
+- DisCoPy draws terms, not graphs: a row for every box, in the order of the term.
 
-And a notebook shows circuits with what is installed, so nothing but NumPy may be needed.
+And notebooks show circuits with what is installed, so nothing but NumPy may be needed.
 """
 
 import dataclasses

@@ -14,7 +14,7 @@ def svg_of(scene: Scene) -> str:
     width, height = _number(scene.width), _number(scene.height)
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
-        f'viewBox="0 0 {width} {height}" style="max-width: 100%; height: auto" role="img" '
+        f'viewBox="0 0 {width} {height}" role="img" '
         f'font-family="{_FONT}" stroke-linejoin="round" stroke-linecap="round">',
         f"<title>{escape(scene.description)}</title>",
         *(_text(mark) if isinstance(mark, Text) else _stroke(mark) for mark in scene.marks),

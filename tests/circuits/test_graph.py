@@ -47,6 +47,16 @@ def test_blocks_expand_also_in_blocks():
     assert canonical(Twice(Twice(ag.Exp()))) == canonical(ag.Composition(*[ag.Exp()] * 4))
 
 
+def test_blocks_below_a_depth_stay_whole():
+    inner = Twice(ag.Exp())
+    depths = [
+        [type(node.atom) for node in flatten(Twice(inner) >> ag.Sin(), depth=depth).nodes]
+        for depth in (0, 1, 2, None)
+    ]
+    assert depths[:2] == [[Twice, ag.Sin], [Twice, Twice, ag.Sin]]
+    assert depths[2] == depths[3] == [ag.Exp] * 4 + [ag.Sin]
+
+
 def test_variables_name_wires():
     circuit = ag.Var("a") >> ag.Exp() >> ag.Var("b") >> ag.Split() >> ag.Var("c") @ ag.Id()
     graph = flatten(circuit)

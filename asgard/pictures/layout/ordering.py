@@ -16,10 +16,12 @@ from .layers import End, Layers, Link, layered
 
 _SWEEPS = 12
 _STARTS = 8
+# The smaller a diagram, the more often the best order is shaken.
+_MOST_SHAKES, _OF_SHAKES = 80, 8_000
 # Long wires are led at these heights of their columns, in turn.
 _HEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 # Pairs of items in one column, summed over columns: up to the first number all starts are worked
-# out, up to the second the best one is, and above it only neighbours change places.
+# out and the best is shaken, up to the second it is worked out, and above it only neighbours change places.
 _FEW_PAIRS, _MANY_PAIRS = 600, 6_000
 
 
@@ -53,15 +55,41 @@ def reduce_crossings(layers: Layers) -> None:
                 column.reverse()
             elif start > 1:
                 draw.shuffle(column)
-        order = Order(layers, _swept(layers, columns))
+        # Sweeps forget where they start, so every other order is only sifted.
+        order = Order(layers, columns if start > 1 and start % 2 else _swept(layers, columns))
         order.sift(far=pairs <= _MANY_PAIRS)
         found.append(order.columns)
+        # Lengths count too, so a few more starts follow one without crossings.
+        if start >= _STARTS // 2 and not crossings(layers, order.columns):
+            break
     found.sort(key=lambda columns: _cost(layers, columns))
-    if pairs <= _MANY_PAIRS:
+    if pairs <= _MANY_PAIRS and crossings(layers, found[0]):
         del found[_STARTS if pairs <= _FEW_PAIRS else 1 :]
         for columns in found:
             Order(layers, columns).reroute(_HEIGHTS)
-    layers.columns[:] = min(found, key=lambda columns: _cost(layers, columns))
+    best = min(found, key=lambda columns: _cost(layers, columns))
+    shakes = min(_OF_SHAKES // max(pairs, 1), _MOST_SHAKES) if pairs <= _FEW_PAIRS else 0
+    layers.columns[:] = _shaken(layers, best, shakes, draw)
+
+
+def _shaken(
+    layers: Layers, best: list[list[int]], shakes: int, draw: random.Random
+) -> list[list[int]]:
+    """The best order after columns of it are shuffled, one or two at a time, and all is sifted."""
+    cost = _cost(layers, best)
+    for shake in range(shakes):
+        if not cost[0]:
+            break
+        columns = [list(column) for column in best]
+        first = draw.randrange(len(columns))
+        for column in columns[first : first + 1 + shake % 2]:
+            draw.shuffle(column)
+        order = Order(layers, columns)
+        order.sift(far=True)
+        found = _cost(layers, columns)
+        if found < cost:
+            best, cost = columns, found
+    return best
 
 
 def _pairs(layers: Layers) -> int:
