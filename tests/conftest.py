@@ -10,8 +10,8 @@ import pytest
 
 jax.config.update("jax_enable_x64", True)
 # All but the engine's own functions, which are called for every equation that is traced, and those
-# of pictures, for every pair of wires: pyright checks those, and their checks at run time would take
-# an eighth of all tests' time.
+# of pictures, for every pair of wires: pyright checks those, and their checks at run time would
+# take an eighth of all tests' time.
 _package = importlib.util.find_spec("asgard")
 assert _package is not None
 _modules = [one.name for one in pkgutil.iter_modules(_package.submodule_search_locations)]

@@ -17,8 +17,8 @@ import jax
 from ..errors import CircuitError, DegreeError
 from .constraints import Constraint, resolved
 from .fields import as_array, check_count, number_text
+from .pictured import picture
 from .recording import current
-from .showing import picture
 from .terms import ONE_PART, Assembly, Shape, Subterm, Term, brief, fold, text
 
 # The types of what wires carry; None is one that is not known.
@@ -78,8 +78,8 @@ class Circuit(eqx.Module):
         return fold(self, _repr_part, _render_repr)
 
     def _repr_svg_(self) -> str | None:
-        """The picture that notebooks show."""
-        return picture(self)
+        """The picture that notebooks show; None for circuits too large to look at."""
+        return picture("circuit", self)
 
 
 class Part(Circuit):

@@ -1,6 +1,6 @@
-"""Pictures that results have, by name. What draws them stands in a folder above.
+"""Pictures that circuits and results have, by name. What draws them stands in a folder above.
 
-A result's class is below `pictures`, and imports run downward only. So a method such as
+Their classes are below `pictures`, and imports run downward only. So a method such as
 `trajectory.plot` asks for its picture by name, and `pictures` says here who draws it: that is known
 once the package is imported. Nothing below imports what draws, or matplotlib.
 """

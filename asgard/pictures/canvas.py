@@ -3,6 +3,7 @@
 from typing import Any
 
 from .geometry import Path
+from .plots.axes import check_axes, pyplot
 from .scene import Scene, Text
 
 # Inches for a pixel, as browsers have it.
@@ -11,7 +12,7 @@ _INCHES = 1 / 96
 
 def figure_of(scene: Scene) -> Any:
     """A figure of the size of a scene, which pyplot does not know of, with the scene on it."""
-    _needs_matplotlib()
+    pyplot()
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(scene.width * _INCHES, scene.height * _INCHES))
@@ -22,7 +23,8 @@ def figure_of(scene: Scene) -> Any:
 def draw_on(axes: Any, scene: Scene) -> Any:
     """Draws a scene on axes, whose frame and ticks it takes off. Letters fit where the axes are as
     large as the scene, and are scaled for other sizes."""
-    _needs_matplotlib()
+    pyplot()
+    check_axes("draw", axes)
     from matplotlib.patches import PathPatch
 
     axes.set_xlim(0.0, scene.width)
@@ -53,10 +55,7 @@ def draw_on(axes: Any, scene: Scene) -> Any:
 
 def new_axes(scene: Scene) -> Any:
     """Axes of a new figure of pyplot, of the size of a scene."""
-    _needs_matplotlib()
-    from matplotlib import pyplot
-
-    figure = pyplot.figure(figsize=(scene.width * _INCHES, scene.height * _INCHES))
+    figure = pyplot().figure(figsize=(scene.width * _INCHES, scene.height * _INCHES))
     return figure.add_axes((0.0, 0.0, 1.0, 1.0))
 
 
@@ -89,13 +88,3 @@ def _path(path: Path) -> Any:
         points.append(path.start)
         codes.append(Drawn.CLOSEPOLY)
     return Drawn(points, codes)
-
-
-def _needs_matplotlib() -> None:
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise ImportError(
-            "this needs matplotlib, of the extra `plot`: pip install asgard[plot]; .svg() and "
-            '.save("….svg") need no other library'
-        ) from error

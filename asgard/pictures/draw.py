@@ -1,8 +1,8 @@
 """`ag.draw`: the string diagram of a circuit.
 
 The layout is our own, a layered one after Sugiyama, Tagawa and Toda (1981). `feedback` breaks the
-loops, `layers` cuts wires at columns, `crossings` and `ordering` order columns, `heights`, `routing`
-and `placing` say where all is. We know of no library that serves:
+loops, `layers` cuts wires at columns, `crossings` and `ordering` order columns; `heights`,
+`routing` and `placing` say where all is. We know of no library that serves:
 
 - grandalf, in pure Python, has no ports: edges end in the middle of boxes, and their order there is
   not counted. Its licence is the GPL or the EPL.
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ..circuits.circuit import Circuit
-from ..circuits.showing import shows
+from ..circuits.pictured import draws
 from ..errors import CircuitError
 from . import canvas
 from .diagram import diagram_of
@@ -149,7 +149,7 @@ def _drawing(circuit: Circuit, depth: int | None, most: int) -> Drawing:
     return Drawing(placed(diagram))
 
 
-@shows
+@draws("circuit")
 def _in_notebooks(circuit: Circuit) -> str | None:
     """The picture of a circuit in a notebook, which shows the text of those that have none."""
     try:

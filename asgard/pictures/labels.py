@@ -11,13 +11,16 @@ from typing import Any
 import numpy as np
 
 from ..circuits.atoms import arithmetic, events, registers
+from ..circuits.atoms.functions import Function
 from ..circuits.atoms.unknown import Unknown
 from ..circuits.circuit import Block, Circuit
 from ..circuits.constraints import Constraint
 from ..circuits.stream import Stream
+from ..errors import CircuitError
 from ..jaxprs.concrete import is_concrete
+from ..language.equations import tree
+from ..language.equations.formulas import formulas
 from ..language.functions.excerpt import Excerpt
-from .formulas import formula
 
 # The first that fits is the kind.
 _KINDS: tuple[tuple[Any, str], ...] = (
@@ -62,6 +65,8 @@ def shortened(text: str, length: int = _LONGEST) -> str:
 def number(value: Any) -> str:
     """A number to four digits, or the shape of an array."""
     value = value.value if isinstance(value, Constraint) else value
+    if isinstance(value, Function):
+        return value.text()
     if isinstance(value, Stream):
         return f"stream over {', '.join(value.dims)}"
     if not is_concrete(value):
@@ -76,7 +81,7 @@ def _words(atom: Circuit, names: Sequence[str | None]) -> tuple[str, str]:
     """The name and the detail of an atom or a block."""
     match atom:
         case Excerpt():
-            return formula(atom.code, atom.numbers, names, number), ""
+            return _formula(atom, names), ""
         case Block():
             return (getattr(atom, "label", "") or type(atom).__name__), ""
         case arithmetic.Add() | arithmetic.Multiplication() | arithmetic.Divide():
@@ -97,10 +102,30 @@ def _words(atom: Circuit, names: Sequence[str | None]) -> tuple[str, str]:
         case registers.StochasticRegister() | registers.JumpRegister():
             return f"∫ d{atom.noise}", _start(atom.initial)
         case registers.Delay():
-            return f"delay {atom.dim}", _start(atom.initial)
+            by = "" if atom.by is None else f"by {number(atom.by)} "
+            return f"delay {atom.dim}", by + _start(atom.initial)
         case Unknown():
             return "unknown", f"near {number(atom.guess)}"
     return _from_text(str(atom))
+
+
+def _formula(atom: Excerpt, names: Sequence[str | None]) -> str:
+    """What a part of a function computes, or else the name of the function.
+
+    Wires have their names, or the numbers of their ports from the top.
+    """
+    ports = [names[p] if p < len(names) else None for p in range(atom.n_in)]
+    wires = [tree.Name(name or _port(port)) for port, name in enumerate(ports)]
+    try:
+        found = formulas(atom, wires)
+    except CircuitError:
+        return str(atom)
+    return _rounded(tree.expression_text(found[0])) if len(found) == 1 else str(atom)
+
+
+def _port(index: int) -> str:
+    """A number in a circle, of which there are twenty."""
+    return chr(ord("①") + index) if index < 20 else f"({index + 1})"
 
 
 def _start(initial: Any) -> str:
@@ -108,10 +133,12 @@ def _start(initial: Any) -> str:
 
 
 def _from_text(text: str) -> tuple[str, str]:
-    """The words of any other atom, from its text: what stands before the parenthesis, and inside.
-
-    Digits past the fourth are left out.
-    """
+    """The words of any other atom: what stands before the parenthesis in its text, and inside."""
     name, _, inside = text.partition("(")
-    short = re.sub(r"-?\d+\.\d+(e[-+]?\d+)?", lambda found: f"{float(found[0]):.4g}", inside)
-    return name.replace("_", " "), short.removesuffix(")").replace("-", "−")
+    return name.replace("_", " "), _rounded(inside.removesuffix(")"))
+
+
+def _rounded(text: str) -> str:
+    """A text whose numbers have four digits."""
+    short = re.sub(r"\d+\.\d+(e[-+]?\d+)?", lambda found: f"{float(found[0]):.4g}", text)
+    return short.replace("-", "−")

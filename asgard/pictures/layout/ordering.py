@@ -20,8 +20,9 @@ _STARTS = 8
 _MOST_SHAKES, _OF_SHAKES = 80, 8_000
 # Long wires are led at these heights of their columns, in turn.
 _HEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
-# Pairs of items in one column, summed over columns: up to the first number all starts are worked
-# out and the best is shaken, up to the second it is worked out, and above it only neighbours change places.
+# Pairs of items in one column, summed over columns. Up to the first number all starts are worked
+# out and the best is shaken; up to the second only the best is worked out; above it only
+# neighbours change places.
 _FEW_PAIRS, _MANY_PAIRS = 600, 6_000
 
 
