@@ -99,3 +99,17 @@ def test_a_stiff_run_ends_early_and_says_what_to_use():
     calculus = ag.Real(method=ag.Tsit5(), rtol=1e-4, atol=1e-4)
     run = ag.simulate(decay(1e3), [0.0, 20.0], calculus=calculus)
     assert run.status == ag.Status.ok
+
+
+def test_an_estimate_that_passes_zero_by_chance_accepts_no_step():
+    """After the second pulse the next step is to t = 10 at once, 5.654 long."""
+    edges = np.array([3.23131267, 3.29267346, 4.31860824, 4.34591364])
+
+    def rates(t, x):
+        pulse = ((t >= edges[0]) & (t < edges[1])) | ((t >= edges[2]) & (t < edges[3]))
+        return jnp.where(pulse, 1.0, 0.0) - x
+
+    real = ag.Real(method=ag.Dopri8(), rtol=1e-6, atol=1e-6)
+    found = ag.simulate(ag.ode(rates, jnp.zeros(())), [0.0, 10.0], calculus=real)
+    exact = np.sum(np.exp(edges - 10) * [-1, 1, -1, 1])
+    np.testing.assert_allclose(found.output[-1], exact, atol=1e-6)
