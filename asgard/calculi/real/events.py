@@ -199,7 +199,8 @@ class Eventful(StepMethod):
 
         def own(t: Array, y: Array) -> Array:
             whole = expand(t, y)
-            found.append(whole[:, len(y) :])
+            guards = whole[:, len(y) :]
+            found.append(guards.real if jnp.iscomplexobj(guards) else guards)
             return whole[:, : len(y)]
 
         return dataclasses.replace(system, expand=own), found

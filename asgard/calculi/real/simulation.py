@@ -355,7 +355,7 @@ class Simulation:
         """The guards of all events, flat."""
         values = self._evaluate(t, y, 0, self.guarded.guards)
         flat = [self._at_zero(values[wire], ()) for wire in self.guarded.guards]
-        return self.guarded.joined(flat).astype(self.dtype)
+        return self.guarded.joined(flat).astype(self.ts.dtype)
 
     def _jump(self, t: Array, y: Array) -> Array:
         """What each entry of the state becomes at its event."""

@@ -181,3 +181,18 @@ def test_layers_of_networks_keep_asking():
         ode(lambda x: -weights @ jnp.maximum(weights.T @ x, 0.0), jnp.ones(3)), [0.0, 1.0]
     )
     assert "jumps" not in run.stats
+
+
+def test_complex_states_stand_beside_branches_and_events():
+    """z' = i z beside x' = 1 up to x = 0.5, and 1/2 from there on."""
+
+    def rates(t, y):
+        z, x = y
+        return 1j * z, jnp.where(x < 0.5, 1.0, 0.5)
+
+    circuit = ag.ode(rates, (1.0 + 0j, 0.0))
+    watched = ag.Event(lambda t, wires: t - 1.0, name="one")
+    run = ag.simulate(circuit, [0.0, 2.0], events=watched)
+    np.testing.assert_allclose(run.outputs[0][-1], np.exp(2j), rtol=1e-13)
+    np.testing.assert_allclose(run.outputs[1][-1], 1.25, rtol=1e-13)
+    assert run.events["one"].times[0] == 1.0
