@@ -85,8 +85,10 @@ def as_sources(circuit: Circuit, inputs: Any, times: Array) -> tuple[Any, ...]:
             f"{type(inputs).__name__}"
         )
     if len(inputs) != circuit.n_in:
+        names = getattr(circuit, "input_names", ())  # which some blocks have
+        named = f" ({', '.join(names)})" if names else ""
         raise DegreeError(
-            f"{brief(circuit)} takes {circuit.n_in} input{'s'[: circuit.n_in != 1]}, but "
+            f"{brief(circuit)} takes {circuit.n_in} input{'s'[: circuit.n_in != 1]}{named}, but "
             f"{len(inputs)} {'was' if len(inputs) == 1 else 'were'} given"
         )
     return tuple(_source(index, given, times) for index, given in enumerate(inputs))

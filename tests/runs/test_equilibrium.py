@@ -165,7 +165,7 @@ WRONG = {
     "no circuit": (rested(3), "equilibrium takes a circuit"),
     "another calculus": (rested(decay(), calculus=ag.Steady()), r"must be Real\(\) or Discrete"),
     "no fixed point": (rested(decay(), fixed_point="newton"), "must be a FixedPoint"),
-    "an input too few": (rested(CAR), "takes 1 input, but 0 were given"),
+    "an input too few": (rested(CAR), r"takes 1 input \(force\), but 0 were given"),
     "free without outputs": (rested(CAR, inputs=(0.0,), free=(0,)), "asks for 0 numbers, and the"),
     "outputs without free": (
         rested(CAR, inputs=(0.0,), outputs={"speed": 1.0}),

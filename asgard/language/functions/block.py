@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import inspect
+import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -21,7 +22,7 @@ from ...errors import CircuitError, DegreeError
 from ...jaxprs.concrete import is_concrete
 from ...taylor.typed import type_of
 from .numbers import Structure, as_value, parted
-from .places import Place, of_error, of_function
+from .places import Place, blaming, of_error, of_function
 from .traced import Traced, trace
 
 Type = jax.ShapeDtypeStruct
@@ -73,7 +74,8 @@ class Definition:
             )
         if isinstance(error, AttributeError) and "'input'" in str(error):
             return "only what a state holds has an input, as ag.register and its like give it"
-        reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        message = _TRACER.sub("a wire", str(error).partition("\n")[0])
+        reason = f"{type(error).__name__}: {message}"
         guessed = [n for n, one in zip(self.inputs, self.examples, strict=True) if one is None]
         if not guessed or not isinstance(error, TypeError | ValueError | IndexError):
             return reason
@@ -83,6 +85,8 @@ class Definition:
         )
 
 
+# What JAX calls a wire in its messages.
+_TRACER = re.compile(r"'?\b[A-Za-z]*Tracer\b'?( object)?")
 _NOT_TRACEABLE = (jax.errors.TracerArrayConversionError, jax.errors.ConcretizationTypeError)
 _cache: WeakKeyDictionary[Definition, dict[Any, Traced]] = WeakKeyDictionary()
 
@@ -196,15 +200,12 @@ class CircuitFunction:
 
     def __init__(self, fn: Callable[..., Any]):
         functools.update_wrapper(self, fn)
-        name = name_of_function(fn, "function")
-        wires, self.numbers = signature_of(name, fn)
-        self.definition = Definition(
-            name=name,
-            body=fn,
-            inputs=tuple(parameter.name for parameter in wires),
-            examples=tuple(example_of(name, parameter) for parameter in wires),
-            place=of_function(fn),
-        )
+        name, place = name_of_function(fn, "function"), of_function(fn)
+        with blaming(place):
+            wires, self.numbers = signature_of(name, fn)
+            examples = tuple(example_of(name, parameter) for parameter in wires)
+        inputs = tuple(parameter.name for parameter in wires)
+        self.definition = Definition(name, fn, inputs, examples, place)
 
     def __call__(self, *wires: Any, **numbers: Any) -> FunctionBlock:
         """The block with these numbers, the defaults for others."""
@@ -213,7 +214,8 @@ class CircuitFunction:
             raise CircuitError(
                 f"{name} takes its numbers by keyword, and then wires: {name}(…)(wire, …)"
             )
-        values = given_numbers(name, self.numbers, numbers)
+        with blaming(self.definition.place):
+            values = given_numbers(name, self.numbers, numbers, self.definition.inputs)
         return FunctionBlock(self.definition, {n: as_value(value) for n, value in values.items()})
 
     def __rshift__(self, other: Any) -> Any:
@@ -242,12 +244,10 @@ def signature_of(
     parameters = inspect.signature(fn).parameters.values()
     for parameter in parameters:
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-            error = CircuitError(
+            raise CircuitError(
                 f"{name} takes {parameter}, but a circuit has a fixed number of wires and numbers: "
                 "name each"
             )
-            place = of_function(fn)
-            raise error if place is None else place.blame(error)
     numbers = {p.name: p.default for p in parameters if p.kind == p.KEYWORD_ONLY}
     return [p for p in parameters if p.kind != p.KEYWORD_ONLY], numbers
 
@@ -260,10 +260,15 @@ def example_of(name: str, parameter: inspect.Parameter) -> Type | None:
 
 
 def given_numbers(
-    name: str, defaults: Mapping[str, Any], given: Mapping[str, Any]
+    name: str, defaults: Mapping[str, Any], given: Mapping[str, Any], wires: Sequence[str]
 ) -> dict[str, Any]:
     """The numbers of a function: those given, and the defaults of others."""
     for number in given:
+        if number in wires:
+            raise CircuitError(
+                f"{name}: {number} is an input wire, which a run gives by inputs=…; a parameter "
+                f"after *, as in (…, *, {number}), is a number"
+            )
         if number not in defaults:
             raise CircuitError(f"{name}: {unknown(number, defaults)}")
     values = {**defaults, **given}

@@ -1,12 +1,13 @@
 """Lines of the user's code, which errors name."""
 
+import contextlib
 import dataclasses
 import inspect
 import linecache
 import sys
 import sysconfig
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,17 @@ class Place:
 
     def __str__(self) -> str:
         return f"{Path(self.file).name}, line {self.line}"
+
+
+@contextlib.contextmanager
+def blaming(place: Place | None) -> Iterator[None]:
+    """Errors of circuits in the block name this line, unless they name one."""
+    try:
+        yield
+    except CircuitError as error:
+        if place is not None:
+            place.blame(error)
+        raise
 
 
 def here() -> Place:

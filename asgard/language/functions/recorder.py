@@ -182,6 +182,8 @@ def as_wire(value: Any, what: str) -> Any:
     """A value as what a wire carries, an inexact array; `what` names it in the error."""
     if isinstance(value, list | tuple):
         raise CircuitError(f"{what} {len(value)} values, which are no wire: jnp.stack makes one")
+    if isinstance(value, Circuit):
+        raise CircuitError(f"{what} the circuit {brief(value)}, which is no wire: call it on wires")
     try:
         array = jnp.asarray(value)
     except NOT_NUMBERS as error:

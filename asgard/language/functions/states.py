@@ -36,12 +36,19 @@ def _open_form(name: str, atom: Callable[P, Atom]) -> Callable[P, Wire]:
                 f"ag.{name} is the wire of a state in a function under @ag.circuit; elsewhere the "
                 f"circuit is ag.{kind}"
             )
+        try:
+            signature.bind(*arguments, **keywords)
+        except TypeError as error:
+            raise CircuitError(f"ag.{name} takes {plain}: {error}") from error
         return recorder.open(atom(*arguments, **keywords))
 
     kind = getattr(atom, "__name__", name)
     open.__name__ = open.__qualname__ = name
     open.__doc__ = _DOC.format(name=name, kind=kind)
-    open.__dict__["__signature__"] = inspect.signature(atom)
+    signature = inspect.signature(atom)
+    open.__dict__["__signature__"] = signature
+    shown = [p.replace(annotation=p.empty) for p in signature.parameters.values()]
+    plain = signature.replace(parameters=shown, return_annotation=signature.empty)
     return open
 
 

@@ -8,7 +8,7 @@ import dataclasses
 import functools
 import math
 import re
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -28,7 +28,7 @@ from .block import (
     signature_of,
 )
 from .numbers import as_value, is_number, is_whole
-from .places import of_function
+from .places import blaming, of_function
 from .recorder import as_wire
 from .states import delay, register, stochastic_register
 
@@ -47,8 +47,9 @@ def ode(fn: Function, y0: Any, *, dim: str = "t", **numbers: Any) -> Circuit:
     - `dim`: the name of the time.
     - `numbers`: values for keyword-only parameters of `fn`, the defaults for others.
 
-    **Returns:** a block with an output for each leaf of y, named by its path: `x` for `{"x": …}`,
-    `a_b` for `{"a": {"b": …}}`, `y_0` for the first of a tuple, and `y` for a y that is one array.
+    **Returns:** a block with an output for each leaf of y, in the order of `y0`, named by its path:
+    `x` for `{"x": …}`, `a_b` for `{"a": {"b": …}}`, `y_0` for the first of a tuple, and `y` for a y
+    that is one array.
     Its numbers are `y0` and those of `fn`. Blocks of one `fn` share a compilation: define it once.
 
     **Raises:** `CircuitError`, with the line in `fn`, where its value is not like y, or where it
@@ -62,7 +63,7 @@ def ode(fn: Function, y0: Any, *, dim: str = "t", **numbers: Any) -> Circuit:
     ag.simulate(pendulum, ts, inputs=(0.0,))["angle"]
     ```
     """
-    make = functools.partial(_Flow, dim, register)
+    make = functools.partial(_Flow, dim, register, _outputs("ode", y0))
     return _system("ode", make, y0, numbers, fn=fn)
 
 
@@ -81,7 +82,7 @@ def recurrence(fn: Function, y0: Any, *, dim: str = "n", **numbers: Any) -> Circ
     ag.simulate(fibonacci, range(10), calculus=ag.Discrete())["y_0"]
     ```
     """
-    make = functools.partial(_Flow, dim, delay)
+    make = functools.partial(_Flow, dim, delay, _outputs("recurrence", y0))
     return _system("recurrence", make, y0, numbers, fn=fn)
 
 
@@ -124,7 +125,7 @@ def sde(
     sources = (source,) if isinstance(source, str) else tuple(source) or ("",)
     for name in sources:
         check_name("sde", "noise", name)
-    make = functools.partial(_Diffusion, dim, noise, sources)
+    make = functools.partial(_Diffusion, dim, noise, sources, _outputs("sde", y0))
     return _system("sde", make, y0, numbers, drift=drift, diffusion=diffusion)
 
 
@@ -142,6 +143,8 @@ class _Right:
         """The leaves of the function's value, a pytree like y."""
         chosen = {name: given[name] for name in self.numbers}
         value = fn(Coordinate(dim)(), y, *wires[: len(self.inputs)], **chosen)
+        if type(y) in (list, tuple) and _entries(value) == len(y):
+            value = type(y)(value)
         expected, found = jax.tree.structure(y), jax.tree.structure(value)
         if expected.num_nodes == 1 and isinstance(value, list | tuple) and jnp.ndim(y):
             value = jnp.stack(value)
@@ -151,30 +154,48 @@ class _Right:
         return [as_wire(leaf, f"{self.name} returns") for leaf in jax.tree.leaves(value)]
 
 
+def _entries(value: Any) -> int | None:
+    """How many entries a list, a tuple or an array has; None of anything else."""
+    if isinstance(value, list | tuple):
+        return len(value)
+    return value.shape[0] if isinstance(value, jax.Array) and value.ndim else None
+
+
 @dataclasses.dataclass(frozen=True)
 class _Flow:
-    """The body of a system of one function. `state` opens what holds a leaf."""
+    """The body of a system of one function. `state` opens what holds a leaf.
+
+    `outputs` are the names of the leaves in the order in which y0 has them.
+    """
 
     dim: str
     state: Function
+    outputs: tuple[str, ...]
     right: _Right
 
     def __call__(self, *wires: Any, fn: Function, y0: Any, **given: Any) -> dict[str, Any]:
         leaves, tree = jax.tree.flatten(y0, is_leaf=is_whole)
-        states = [self.state(self.dim, leaf) for leaf in leaves]
-        slopes = self.right.call(fn, self.dim, tree.unflatten(states), wires, given)
-        for state, slope in zip(states, slopes, strict=True):
-            state.input = slope
-        return dict(zip(leaf_names(y0), states, strict=True))
+        names = leaf_names(y0)
+        starts = dict(zip(names, leaves, strict=True))
+        states = {name: self.state(self.dim, starts[name]) for name in self.outputs}
+        y = tree.unflatten([states[name] for name in names])
+        slopes = self.right.call(fn, self.dim, y, wires, given)
+        for name, slope in zip(names, slopes, strict=True):
+            states[name].input = slope
+        return states
 
 
 @dataclasses.dataclass(frozen=True)
 class _Diffusion:
-    """The body of a stochastic system: each leaf is the sum of integrals against time and noise."""
+    """The body of a stochastic system: each leaf is the sum of integrals against time and noise.
+
+    `outputs` are the names of the leaves in the order in which y0 has them.
+    """
 
     dim: str
     noise: str
     sources: tuple[str, ...]
+    outputs: tuple[str, ...]
     right: _Right
     diffusing: _Right
 
@@ -183,20 +204,20 @@ class _Diffusion:
     ) -> dict[str, Any]:
         leaves, tree = jax.tree.flatten(y0, is_leaf=is_whole)
         names = leaf_names(y0)
-        means = [register(self.dim, leaf) for leaf in leaves]
-        noises = [
-            self._noise(mean, sources)
-            for mean, sources in zip(means, self._sources(names), strict=True)
-        ]
-        values = [mean + noise.value for mean, noise in zip(means, noises, strict=True)]
-        y = tree.unflatten(values)
+        starts = dict(zip(names, leaves, strict=True))
+        means = {name: register(self.dim, starts[name]) for name in self.outputs}
+        noises = {
+            name: self._noise(means[name], sources)
+            for name, sources in zip(self.outputs, self._sources(self.outputs), strict=True)
+        }
+        values = {name: mean + noises[name].value for name, mean in means.items()}
+        y = tree.unflatten([values[name] for name in names])
         slopes = self.right.call(drift, self.dim, y, wires, given)
         factors = self.diffusing.call(diffusion, self.dim, y, wires, given)
-        for mean, slope in zip(means, slopes, strict=True):
-            mean.input = slope
-        for noise, factor in zip(noises, factors, strict=True):
-            noise.feed(factor)
-        return dict(zip(names, values, strict=True))
+        for name, slope, factor in zip(names, slopes, factors, strict=True):
+            means[name].input = slope
+            noises[name].feed(factor)
+        return values
 
     def _sources(self, names: Sequence[str]) -> list[tuple[str, ...]]:
         """The names of the noises of each leaf."""
@@ -298,22 +319,34 @@ def _system(
         raise CircuitError(f"{kind}: a number cannot be named {taken.pop()}, as an argument is")
     if any(len(other.inputs) not in (0, len(rights[0].inputs)) for other in rights[1:]):
         raise CircuitError(f"{kind}: {' and '.join(r.name for r in rights)} take other inputs")
-    values = {name: as_value(v) for name, v in given_numbers(kind, defaults, numbers).items()}
-    _check_start(kind, y0)
     first = rights[0]
     place = of_function(next(iter(functions.values())))
+    with blaming(place):
+        given = given_numbers(kind, defaults, numbers, first.inputs)
+    values = {name: as_value(v) for name, v in given.items()}
     definition = Definition(first.name, make(*rights), first.inputs, first.examples, place)
     return FunctionBlock(definition, {**functions, "y0": y0, **values})
 
 
-def _check_start(kind: str, y0: Any) -> None:
-    """Raises `CircuitError` where an initial state holds what is no number, or nothing."""
+def _outputs(kind: str, y0: Any) -> tuple[str, ...]:
+    """The names of the leaves of an initial state, in the order in which it has them.
+
+    Raises `CircuitError` where it holds what is no number, or nothing.
+    """
     leaves = jax.tree.leaves(y0, is_leaf=is_whole)
     if not leaves:
         raise CircuitError(f"{kind}: y0 holds nothing")
     for leaf in leaves:
         if not is_number(leaf):
             raise CircuitError(f"{kind}: y0 holds {leaf!r:.60}, which is no number")
+    return tuple(leaf_names(_unsorted(y0)))
+
+
+def _unsorted(tree: Any) -> Any:
+    """A pytree whose dictionaries keep their order, where pytrees sort their names."""
+    if type(tree) is dict:
+        return OrderedDict((key, _unsorted(value)) for key, value in tree.items())
+    return type(tree)(map(_unsorted, tree)) if type(tree) in (list, tuple) else tree
 
 
 def _signature(kind: str, fn: Function) -> tuple[_Right, dict[str, Any]]:

@@ -45,6 +45,33 @@ FAULTS = (
     "u[0]",
     "u.nothing",
     "u.input = v",
+    "u.inputs = v",
+    "x.inpt = v",
+    "u[0].input = v",
+    "f'{u:.3f}'",
+    "math.floor(v)",
+    "list(u)",
+    "np.asarray(u)",
+    "jnp.ones(3)[u]",
+    "jnp.zeros(u)",
+    "x.input = ag.Register('t')",
+    "ag.register(1.0)",
+    "ag.register('t', 1.0, 2.0)",
+    "ag.register(t='t')",
+    "ag.relay(1.0)",
+    "ag.reset('t').input = u, v",
+    "ag.counter().input = u, v",
+    "ag.sample_hold().input = u",
+    "-ag.Register('t')",
+    "ag.Register('t').input = u",
+    "ag.circuit(lambda q, *, k: k * q)()(u)",
+    "ag.circuit(lambda q: q)(q=1.0)",
+    "ag.recurrence(lambda n, y: y, 'a')",
+    "ag.sde(lambda t, y: y, lambda t, y: y, 1.0, noise='pink')",
+    "(lambda: ag.register('t'))()",
+    "jax.grad(ag.Register('t'))(1.0)",
+    "del nothing",
+    "import nothing_of_this_name",
     "nothing + u",
     "1 / 0",
     "raise ValueError('own')",
@@ -86,11 +113,34 @@ FAULTS = (
 )
 
 
+# What is returned in place of the wires.
+RETURNED = (
+    "None",
+    "'u'",
+    "{'w': None}",
+    "{'w v': u}",
+    "{1: u}",
+    "(u, (u, v))",
+    "[u, ag.Register('t')]",
+    "ag.Register('t')",
+    "lambda: u",
+    "jax.random.key(0)",
+    "{u: v}",
+    "(q for q in (u, v))",
+    "object()",
+    "type(u)",
+)
+
+
 def spoilt(fault, line):
-    """The function with a fault as a line of its own, as a function of a file."""
+    """The function with a fault as a line of its own."""
     lines = FUNCTION.splitlines(keepends=True)
     lines.insert(line - 1, f"    {fault}\n")
-    file = f"<spoilt {FAULTS.index(fault)} at {line}>"
+    return in_a_file(lines, f"<spoilt {FAULTS.index(fault)} at {line}>")
+
+
+def in_a_file(lines, file):
+    """The function that some lines of code define, and the name of its file."""
     linecache.cache[file] = (0, None, lines, file)
     namespace = {"ag": ag, "jax": jax, "jnp": jnp, "np": np, "math": math}
     exec(compile("".join(lines), file, "exec"), namespace)
@@ -114,3 +164,12 @@ def test_a_fault_is_an_error_with_its_line(fault):
         later = fault.startswith(("x.input", "y.input")) and caught.value.line in (6, 7)
         assert caught.value.line == line or later
         assert str(caught.value).count("File") == 1
+
+
+@pytest.mark.parametrize("value", RETURNED)
+def test_a_wrong_return_is_an_error_with_the_line_of_the_function(value):
+    lines = [*FUNCTION.splitlines(keepends=True)[:-1], f"    return {value}\n"]
+    function, file = in_a_file(lines, f"<returned {RETURNED.index(value)}>")
+    with pytest.raises(ag.CircuitError, match=r"no wire|named by|unhashable") as caught:
+        ag.circuit(function)()
+    assert (caught.value.file, caught.value.line) in ((file, 1), (file, len(lines)))

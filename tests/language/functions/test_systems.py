@@ -88,6 +88,38 @@ def test_leaves_are_named_by_their_paths():
         ag.ode(lambda t, y: y, {"a": {"b": 1.0}, "a_b": 1.0})
 
 
+def test_sources_name_the_noises_of_leaves_in_the_order_of_y0():
+    def rates(t, y):
+        return {"x": y["x"], "a": 2.0 * y["a"]}
+
+    model = ag.sde(rates, rates, {"x": 1.0, "a": 1.0}, source=("W", "V"))
+    paths = {"W": jnp.zeros(100), "V": jnp.full(100, 0.01)}
+    drawn = ag.Stochastic(steps=100, noise=paths)
+    found = ag.simulate(model, [0.0, 1.0], calculus=drawn)
+    assert found["a"][-1] > 2 * found["x"][-1]
+
+
+def test_outputs_are_in_the_order_of_y0_and_a_list_may_be_returned_for_a_tuple():
+    def hunt(t, y):
+        return {"prey": y["hunter"], "hunter": y["prey"]}
+
+    for circuit in (
+        ag.ode(hunt, {"prey": 1.0, "hunter": 2.0}),
+        ag.recurrence(hunt, {"prey": 1.0, "hunter": 2.0}),
+        ag.sde(hunt, hunt, {"prey": 1.0, "hunter": 2.0}),
+    ):
+        graph = flatten(circuit)
+        named = [graph.names[name][0] for name in ("prey", "hunter")]
+        assert list(graph.outputs) == named
+    for y0 in ([1.0, 0.0], (1.0, 0.0)):
+        for rate in (
+            lambda t, y: (y[1], -y[0]),
+            lambda t, y: [y[1], -y[0]],
+            lambda t, y: jnp.stack([y[1], -y[0]]),
+        ):
+            assert list(flatten(ag.ode(rate, y0)).names) == ["y_0", "y_1"]
+
+
 def test_time_and_inputs_are_read_and_a_list_is_an_array():
     model = ag.ode(lambda t, y, u, v=jnp.zeros(2): [t + u, v[0]], jnp.zeros(2))
     assert model.n_in == 2
@@ -157,6 +189,12 @@ WRONG = {
     r"ode returns \(\*, \*\), but y is \*": lambda: ag.ode(lambda t, y: (y, y), 1.0),
     r"ode returns \*, but y is \{'a': \*\}": lambda: ag.ode(lambda t, y: y["a"], {"a": 1.0}),
     r"holds a value of shape \(2,\)": lambda: ag.ode(lambda t, y: jnp.ones(3), jnp.ones(2)),
+    r"ode returns \[\*, \*, \*\], but y is \(\*, \*\)": lambda: ag.ode(
+        lambda t, y: [*y, 1.0], (1.0, 1.0)
+    ),
+    r"a is an input wire, .* after \*, as in \(…, \*, a\)": lambda: ag.ode(
+        lambda t, y, a: y, 1.0, a=2.0
+    ),
     r"did you mean rate\?": lambda: ag.ode(growth, 1.0, rte=1.0),
     r"a has no default": lambda: ag.ode(lambda t, y, *, a: y, 1.0),
     r"cannot be named y0": lambda: ag.ode(lambda t, y, *, y0=1.0: y, 1.0),

@@ -44,6 +44,17 @@ def with_one_wire_of_two():
     return x
 
 
+def along_nothing():
+    x = ag.register()  # here
+    return x
+
+
+def fed_by_a_wrong_name(u):
+    x = ag.register("t")
+    x.inputs = u  # here
+    return x
+
+
 def fed_where_nothing_is_held():
     x = ag.register("t")
     y = 2 * x
@@ -146,6 +157,8 @@ INSIDE = {
     of_wrong_shape: r"register\(t\) holds a value of shape \(3,\), but is fed one of shape \(2,\)",
     with_no_number: r"stochastic_register\(t, W\) is fed None, which is no wire",
     with_one_wire_of_two: "JumpRegister takes 2 wires, but is fed 1",
+    along_nothing: r"ag.register takes \(dim, initial=0.0\): missing a required argument: 'dim'",
+    fed_by_a_wrong_name: "fed_by_a_wrong_name: AttributeError: a wire has no attribute 'inputs'",
     fed_where_nothing_is_held: "only what a state holds has an input",
     read_before_it_is_fed: r"register\(t\) has not been fed yet",
     started_from_a_wire: r"a number of register\(t\) depends on a wire",
@@ -256,8 +269,11 @@ def test_numbers_are_given_by_the_names_they_have():
     def gain(u, *, factor, name="a"):
         return factor * u
 
-    with pytest.raises(ag.CircuitError, match="gain: factor has no default"):
+    with pytest.raises(ag.CircuitError, match="gain: factor has no default") as caught:
         gain()
+    assert linecache.getline(__file__, caught.value.line).startswith("    def gain(")
+    with pytest.raises(ag.CircuitError, match=r"gain: u is an input wire, .* as in \(…, \*, u\)"):
+        gain(u=1.0, factor=2.0)
     with pytest.raises(ag.CircuitError, match=r"unknown parameter 'facter'; did you mean factor\?"):
         gain(facter=1.0)
     with pytest.raises(ag.CircuitError, match="gain: factor must be numbers"):
