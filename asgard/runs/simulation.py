@@ -70,7 +70,7 @@ def simulate(
     for a run that failed.
 
     ```python
-    decay = (ag.Scalar(-1.0) >> ag.Register("t", 1.0) >> ag.Split()).trace()
+    decay = ag.ode(lambda t, x: -x, 1.0)
     ag.simulate(decay, [0.0, 1.0]).output  # 1, 1/e
     ```
     """

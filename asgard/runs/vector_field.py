@@ -63,7 +63,7 @@ def vector_field(
     for a `y` that is not like `y0` and `args` that are not like `circuit`.
 
     ```python
-    decay = (ag.Scalar(-1.0) >> ag.Register("t", 1.0) >> ag.Var("x") >> ag.Split()).trace()
+    decay = ag.ode(lambda t, y: {"x": -y["x"]}, {"x": 1.0})
     fn, y0, read = ag.vector_field(decay)  # y0 is {"x": 1.0}
     diffrax.diffeqsolve(diffrax.ODETerm(fn), diffrax.Tsit5(), 0.0, 1.0, 0.1, y0)
     ```

@@ -69,7 +69,7 @@ class Discrete(Calculus):
     linear.
 
     ```python
-    growth = (ag.Register("n", 1.0) >> ag.Split()).trace()
+    growth = ag.ode(lambda n, x: x, 1.0, dim="n")
     ag.simulate(growth, [0, 1, 2, 3], calculus=ag.Discrete()).output  # 1, 2, 4, 8
     ```
     """
