@@ -309,6 +309,8 @@ class _Derivative(LinearCall):
     def __init__(self, problem: Problem, rows: int, moving: Flags):
         self.problem, self.rows, self.moving = problem, rows, moving
         self.integral = Integral(problem)
+        if problem.delays is not None:
+            self.longest = LONGEST_WITH_DELAYS
 
     @property
     def tile(self) -> int:

@@ -190,7 +190,7 @@ class Delay(State):
         if jnp.shape(by) or jnp.iscomplexobj(by):
             raise CircuitError(f"Delay: by must be one real number, not {by!r}")
         if is_concrete(by) and not (np.isfinite(by) and by > 0):
-            raise CircuitError(f"Delay: by must be above 0 and finite, not {number_text(by)}")
+            raise CircuitError(f"Delay: by must be above 0 and finite, not {float(by)}")
 
     def text(self) -> str:
         if self.by is None:

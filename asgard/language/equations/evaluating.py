@@ -299,7 +299,8 @@ class Evaluator(abc.ABC):
                 return pool.add(Integral((body,), along))
             return pool.add(Integral((body,), self.names.time(node.place), along))
         if len(arguments) == 2:
-            return self._delayed(node.place)
+            by = self.as_number((yield arguments[1], scope), arguments[1])
+            return self._delayed(body, by, arguments[1].place, node.place)
         return pool.add(Delay((body,), self.names.time(node.place)))
 
     def _switching(self, node: tree.Call, scope: Scope) -> Evaluation:
@@ -347,8 +348,11 @@ class Evaluator(abc.ABC):
             raise self.error(order.place, "the order of a derivative is a number: 1, 2, ...")
         return int(order.value)
 
-    def _delayed(self, place: int) -> int:
-        raise self.error(place, "delays by a time are not there yet: delay(x) is by one sample")
+    def _delayed(self, body: int, by: int, at: int, place: int) -> int:
+        """What a body was earlier by a time, which stands at a place."""
+        if not self.pool.constant[by]:
+            raise self.error(at, "what a delay is by is made of numbers and parameters alone")
+        return self.pool.add(Delay((body, by), self.names.time(place)))
 
     def _apply(
         self, function: Value, node: tree.Call, arguments: tuple[Any, ...], scope: Scope
@@ -433,8 +437,10 @@ class Evaluator(abc.ABC):
             raise self.error(
                 argument.place, f"{name} is known at {first.name} and before: {name}(t - tau)"
             )
-        return self._delayed(node.place)
-        yield  # makes this an evaluation, though it asks for no part
+        by = argument.terms[1].body
+        found = self.as_number(found, node)
+        by = self.as_number((yield by, scope), by)
+        return self._delayed(found, by, argument.place, node.place)
 
 
 def _plain(values: list[Value]) -> bool:

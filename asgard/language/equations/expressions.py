@@ -120,9 +120,9 @@ class Integral:
 
 @dataclasses.dataclass(frozen=True)
 class Delay:
-    """The unit delay along `dim`."""
+    """The delay of its first part along `dim`: by one sample, or by its second part."""
 
-    parts: tuple[int]
+    parts: tuple[int, ...]
     dim: str
 
 

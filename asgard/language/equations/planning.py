@@ -281,6 +281,11 @@ class Planner:
                 return self._state(StochasticRegister, (dim, noise), body, index)
             case Delay((body,), dim):
                 return self._state(DelayAtom, (dim,), body, index)
+            case Delay((body, by), dim):
+                # What is not said of the time before the start is as at the start.
+                begun = self.starts.get(body, self.pool.number(0.0))
+                numbers = self.number(self.starts.get(index, begun)), self.number(by)
+                return Step(Numbered(DelayAtom, (dim,), numbers), (self.wire(body),), index)
             case Switching():
                 return self._switching(node, index)
             case Derivative((body,), dim):

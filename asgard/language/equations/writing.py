@@ -207,7 +207,7 @@ def _expression(atom: Atom, parts: list[tree.Expression]) -> tree.Expression:
             return _from(atom, initial, tree.Call("int", (parts[0], tree.Name(noise))))
         case registers.Deregister(dim):
             return tree.Call("diff", (parts[0], tree.Name(dim)))
-        case registers.Delay(_, initial) if float(np.asarray(initial)) == 0:
+        case registers.Delay(_, initial, None) if float(np.asarray(initial)) == 0:
             return tree.Call("delay", (parts[0],))
         case Unknown():
             return parts[0]
