@@ -205,7 +205,7 @@ class Delays:
 
     def begun(self, degree: int, begin: Point) -> History:
         """The history at the start."""
-        return self.history or History.blank(self.layout, degree, begin)
+        return self.history or History.blank(self.layout, degree, begin).started(begin, _write)
 
     def seen(
         self, method: StepMethod, system: System, control: StepControl, point: Point, degree: int
@@ -239,7 +239,7 @@ def resume(
     segment = segment_of(delays.layout, method, seen.system, point, pause.coefficients, stretch)
     moved = offset > 0
     pushed = history.pushed(point, segment, stretch, moved, _write)
-    level = jnp.zeros(delays.layout.count, jnp.int32)
+    level = jnp.zeros(delays.layout.count, ts.dtype)
     breaks = history.breaks.with_one(begin.time, level, moved, _write)
     pushed = dataclasses.replace(pushed, breaks=breaks)
     history = jax.tree.map(lambda old, new: jnp.where(again, old, new), history, pushed)

@@ -18,7 +18,7 @@ from .path import Write
 from .system import Point
 
 # The level of what does not jump in any derivative.
-SMOOTH = 1 << 20
+SMOOTH = 1e6
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -106,23 +106,36 @@ class History(eqx.Module):
 
     @classmethod
     def blank(cls, layout: DelayLayout, degree: int, begin: Point) -> "History":
-        """Nothing yet: what goes into the delays may jump at the start."""
+        """Nothing yet."""
         lanes, rows = begin.time.shape, layout.rows + 1
         times = jnp.zeros((rows, *lanes), begin.time.dtype)
         coefficients = jnp.zeros((rows, degree + 1, layout.entries, *lanes), begin.state.dtype)
-        levels = jnp.zeros((rows, layout.count, *lanes), jnp.int32)
+        levels = jnp.zeros((rows, layout.count, *lanes), begin.time.dtype)
         nothing = jnp.zeros(lanes, jnp.int32)
         return cls(
             times=times,
             lates=times,
-            units=times + 1,
+            units=times,
             coefficients=coefficients,
             count=nothing,
-            breaks=Breaks(times + begin.time, levels, nothing + 1),
+            breaks=Breaks(times, levels, nothing),
             began=begin.time,
             longest=jnp.full(lanes, jnp.inf, begin.time.dtype),
             scales=jnp.zeros_like(jnp.abs(coefficients[0, 0])),
         )
+
+    @property
+    def large(self) -> list[Any]:
+        """Its large arrays."""
+        arrays = [self.times, self.lates, self.units, self.coefficients]
+        return [*arrays, self.breaks.times, self.breaks.levels]
+
+    def started(self, begin: Point, write: Write) -> "History":
+        """At the start, where what goes into the delays may jump."""
+        zero = jnp.zeros_like(self.count)
+        times = write(self.breaks.times, zero, begin.time)
+        breaks = Breaks(times, self.breaks.levels, zero + 1)
+        return dataclasses.replace(self, breaks=breaks, began=begin.time)
 
     @property
     def rows(self) -> int:

@@ -117,7 +117,7 @@ def integrate(
     if begin.memory is None:
         memory = blank_memory(method, system, begin, ts, control, delays)
         begin = dataclasses.replace(begin, memory=memory)
-    lags, history = (None, None) if delays is None else (delays.lags, delays.begun(degree, begin))
+    lags, history = (None, None) if delays is None else (delays.lags, delays.history)
     arguments = Arguments(ts, begin, jnp.asarray(again), control, constants, lags, history)
     flat, leaves = jax.tree.flatten(arguments)
     max_steps = storage.max_steps

@@ -125,7 +125,7 @@ def retake(
         )
 
     begun = runs.blank(problem, ts, dataclasses.replace(begin, step=lax.stop_gradient(begin.step)))
-    begun = dataclasses.replace(runs.with_room(begun, room), history=history)
+    begun = runs.with_history(runs.with_room(begun, room), history, write)
     if begun.path is not None:
         level = jnp.broadcast_to(path.level, begin.time.shape)
         begun = eqx.tree_at(lambda run: run.path.level, begun, level)
@@ -216,7 +216,7 @@ def replay(
 
     start = runs.blank(problem, ts, begin)
     room = jnp.zeros((count + width, *start.saved.shape[1:]), begin.state.dtype)
-    start = dataclasses.replace(start, saved=room, history=arguments.history)
+    start = runs.with_history(dataclasses.replace(start, saved=room), arguments.history, _put)
     if start.path is not None:
         start = eqx.tree_at(lambda run: run.path.level, start, path.level)
     turns, begun = problem.max_steps + -(-count // width) + 1, (start, jnp.zeros((), bool))

@@ -73,7 +73,8 @@ class Run(eqx.Module):
     @property
     def large(self) -> list[Any]:
         """Its large arrays."""
-        parts = [part.large for part in (self.records, self.path) if part is not None]
+        kept = (self.records, self.path, self.history)
+        parts = [part.large for part in kept if part is not None]
         return [self.saved, *itertools.chain(*parts)]
 
 
@@ -389,9 +390,10 @@ def run(
         )
         return after, first & ~good, jnp.where(good, 0, in_a_row + 1)
 
-    first_seen = seen_from(begin, history)
+    begun = with_history(with_room(blank(problem, ts, begin), room), history, write)
+    first_seen = seen_from(begin, begun.history)
     begin = _started(problem, first_seen.system, begin, ts, first_seen.control)
-    begun = dataclasses.replace(with_room(blank(problem, ts, begin), room), history=history)
+    begun = dataclasses.replace(begun, point=begin)
     first = jnp.broadcast_to(arguments.again, lanes)
     carry = begun, first, jnp.zeros(lanes, jnp.int32)
     return lax.while_loop(lambda carry: jnp.any(unfinished(carry[0])), body, carry)[0]
@@ -542,6 +544,13 @@ def save(
 def with_room(run: Run, room: Sequence[Array]) -> Run:
     """A run whose large arrays are given."""
     return eqx.tree_at(lambda run: run.large, run, list(room))
+
+
+def with_history(run: Run, given: History | None, write: Any) -> Run:
+    """A run that goes on from a history, or starts one."""
+    if given is None and run.history is not None:
+        given = run.history.started(run.point, write)
+    return dataclasses.replace(run, history=given)
 
 
 def write_row(saved: Array, row: Array, value: Array) -> Array:

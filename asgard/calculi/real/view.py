@@ -122,7 +122,9 @@ class View:
             return jnp.take_along_axis(array, row, axis=0)
 
         offset = s - read(history.times) - read(history.lates)
-        part = jnp.where(self.past, 0, offset) / read(history.units)
+        unit = read(history.units)
+        # Rows of no step yet have none.
+        part = jnp.where(self.past, 0, offset) / jnp.where(unit == 0, 1, unit)
         bounds = np.cumsum((0, *self.layout.sizes))
         parts = [
             at_number(history.coefficients, row[k])[:, bounds[k] : bounds[k + 1]]
@@ -236,7 +238,7 @@ class View:
         direct = self.layout.direct.reshape(*self.layout.direct.shape, *(1,) * wall.ndim)
         passed = jnp.min(jnp.where(direct, arrive[None], SMOOTH), axis=1)
         level = jnp.minimum(smoother, passed)
-        return jnp.where(clipped & (given <= wall), 0, level).astype(jnp.int32)
+        return jnp.where(clipped & (given <= wall), 0, level)
 
 
 @functools.cache
