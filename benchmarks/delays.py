@@ -85,6 +85,7 @@ def main() -> None:
     for rtol in (1e-10, 1e-6):
         runs[f"SciPy chained, {rtol:.0e}"] = chained(rtol)
     found = timing.interleaved(runs)
+    print(timing.setting(), end="\n\n")
     print("| run to t = 500 | time | error |\n|---|---|---|")
     for name, seconds in found.items():
         error = abs(float(runs[name]()) - exact)

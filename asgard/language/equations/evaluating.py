@@ -437,7 +437,9 @@ class Evaluator(abc.ABC):
             raise self.error(
                 argument.place, f"{name} is known at {first.name} and before: {name}(t - tau)"
             )
-        by = argument.terms[1].body
+        (_, subtracted) = argument.terms
+        assert isinstance(subtracted, tree.Negative)
+        by = subtracted.body
         found = self.as_number(found, node)
         by = self.as_number((yield by, scope), by)
         return self._delayed(found, by, argument.place, node.place)
