@@ -1,33 +1,23 @@
-"""One run under `Real`: a circuit cut at its registers along time, and what is read off."""
+"""One run under `Real`: how its steps are made, and what is read off."""
 
 import dataclasses
 import functools
-import itertools
 import math
 import operator
-from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
 from ...circuits.atoms.registers import Register
 from ...circuits.circuit import Circuit
-from ...circuits.components import orders_read
 from ...errors import CircuitError
-from ...fixed_points.jacobian import jacobian
-from ...fixed_points.layout import Layout
-from ...jaxprs.apart import MANY, apart
 from ...jaxprs.program import trace
-from ...jaxprs.sparsity import Pattern, dependence, pattern_of
+from ...jaxprs.sparsity import Pattern
 from ...status import Status
-from ...taylor.algebraic import Algebraic, opened, turned
-from ...taylor.evaluate import evaluate
-from ...taylor.net import Frame, Piece, Value, Wire, at_zero, at_zero_along, promote, whole_of
+from ...taylor.net import Value, Wire
 from ...taylor.network import coordinate_wire, initial_wire
-from ...taylor.streams import coordinate
 from ..convergence import Solves, judge
 from ..cut import Cut
 from ..events import Occurrences
@@ -39,13 +29,13 @@ from . import integral
 from .adaptive import Pause, beside, ends, start, stretch_of
 from .branches import branching
 from .delays import DEEPEST, Delays, resume
+from .equations import Equations, Wires, known_at
 from .events import Eventful
 from .history import History
 from .hybrid import Guarded
 from .methods.checked import curve_of, degree_of
 from .methods.choice import chosen
 from .methods.method import StepMethod
-from .methods.radau.factors import SMALL
 from .methods.taylor import Taylor
 from .options import Options
 from .path import Path, Taken, unpacked_flags
@@ -56,9 +46,6 @@ from .switches import Guards, Switches
 from .system import EventLayout, Point, StepControl, System
 from .tolerances import RTOL, TRACE, by_entry, held_by
 from .transport import TRANSPORT, Transport
-
-# Jacobians of fewer numbers are formed whole; of more, the pattern itself would fill the memory.
-LARGEST_PATTERN = 8192
 
 
 class Simulation:
@@ -94,7 +81,7 @@ class Simulation:
         self._given = real.method if along_time is None else Taylor(along_time)
         given = () if real.breakpoints is None else (real.breakpoints,)
         self.stops = (*self.cut.stops, *given)
-        self.registers = {
+        self.registers: dict[Wire, Wire] = {
             node.outs[0]: node.ins[0]
             for node in self.cut.nodes
             if isinstance(node.atom, Register) and node.atom.dim == self.cut.dim
@@ -131,7 +118,7 @@ class Simulation:
             s = self._first_time() - self.transport.lags(self.ts.dtype)
             late = self.transport.contents(self.transport.past(s, self.dtype))
             contents |= {initial_wire(wire): value for wire, value in late.items()}
-        known = self._known_at(self._first_time(), contents, 0)
+        known = known_at(self.cut, self._first_time(), contents, 0)
         held = branching(self.cut, list(self.registers.values()), known, self.ts.dtype)
         self.cut = held.cut
         self.guarded = dataclasses.replace(self.guarded, cut=held.cut, modes=held.modes)
@@ -181,7 +168,7 @@ class Simulation:
             # Derivatives at a row without a solution would be NaN, whatever their weight.
             times = jnp.where(good, times, times[0])
             states = jnp.where(good[:, None], states, states[0])
-        wires = only(good, jax.vmap(self._wires)(times, states))
+        wires = only(good, jax.vmap(self._equations.wires)(times, states))
         return Trajectory(
             ts=self.ts_given,
             outputs=wires.apart(),
@@ -202,7 +189,7 @@ class Simulation:
         # Derivatives at a row that is not used would be NaN, whatever their weight.
         times = jnp.where(here, kept.times[:-1], begin.time)
         states = jnp.where(here[:, None], kept.states[:-1], self._with_past(begin))
-        wires = jax.vmap(self._wires)(times, states)
+        wires = jax.vmap(self._equations.wires)(times, states)
         fired = jax.vmap(functools.partial(unpacked_flags, count=layout.guards))(kept.fired[:-1])
         rows = (times, wires.apart(), wires.names)
         found = {}
@@ -223,7 +210,7 @@ class Simulation:
             return None
         begin = self._begin()
         avals = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in (begin.time, begin.state)]
-        asked = self._field if self._layout_of_events is None else self._asked
+        asked = self._equations.field if self._layout_of_events is None else self._asked
         avals[1] = self._seen_type
         program, constants = integral.traced_program(asked, avals)
         guards = Guards.of(program)
@@ -242,8 +229,8 @@ class Simulation:
             )
             delays = delays and dataclasses.replace(delays, history=history)
         if self._solves_loops:
-            solved = jax.lax.stop_gradient(self._solved(point.time, point.state))
-            is_state = jnp.arange(len(solved)) < self._size
+            solved = jax.lax.stop_gradient(self._equations.solved(point.time, point.state))
+            is_state = jnp.arange(len(solved)) < self._equations.size
             state = jnp.where(again | is_state, point.state, solved)
             point = dataclasses.replace(point, state=state)
         run, is_kernel = integral.integrate(
@@ -253,7 +240,8 @@ class Simulation:
 
     def _asked(self, t: Array, y: Array) -> Array:
         """All that a run with events asks for."""
-        return jnp.concatenate([self._field(t, y), self._watch(t, y), self._jump(t, y)])
+        asked = self._equations
+        return jnp.concatenate([asked.field(t, y), asked.watch(t, y), asked.jump(t, y)])
 
     @functools.cached_property
     def method(self) -> StepMethod:
@@ -270,19 +258,24 @@ class Simulation:
         # The series of a guard says nothing of the branches that it may take.
         begin = self._begin()
         types = [jax.ShapeDtypeStruct((), begin.time.dtype), self._seen_type]
-        program = trace(lambda t, y: (self._watch(t, y),), *types)
+        program = trace(lambda t, y: (self._equations.watch(t, y),), *types)
         smooth = not integral.branches_along(program, layout)
         return dataclasses.replace(layout, has_series=smooth)
 
     @functools.cached_property
-    def _pieces(self) -> tuple[Piece, ...]:
-        """What is evaluated: the net's pieces, and those of the events that are watched."""
-        return self.transport.without(self.guarded.pieces)
-
-    @functools.cached_property
-    def _types(self) -> Mapping[Wire, Any]:
-        """The types of all wires."""
-        return self.guarded.types(self.ts[0])
+    def _equations(self) -> Equations:
+        """The circuit as functions of time and the flat state."""
+        return Equations(
+            cut=self.cut,
+            registers=self.registers,
+            guarded=self.guarded,
+            transport=self.transport,
+            loops=self.warm,
+            pieces=self.transport.without(self.guarded.pieces),
+            types=self.guarded.types(self.ts[0]),
+            dtype=self.dtype,
+            time=self.ts.dtype,
+        )
 
     @functools.cached_property
     def _plain(self) -> StepMethod:
@@ -292,28 +285,46 @@ class Simulation:
             return self._given
         begin = self._begin()
         types = (jax.ShapeDtypeStruct((), begin.time.dtype), self._seen_type)
-        field = trace(lambda t, y: (self._field(t, y),), *types)
+        field = trace(lambda t, y: (self._equations.field(t, y),), *types)
         branches = integral.branches_along(field, self.guarded.layout(self.registers))
-        return chosen(self.real.tolerance, field, self._size, self.dtype, branches=branches)
+        size = self._equations.size
+        return chosen(self.real.tolerance, field, size, self.dtype, branches=branches)
 
     @property
     def _system(self) -> System:
         """What the method asks of the circuit."""
-        reads, loops = self.method.reads, self._solves_loops
-        algebraic = self._algebraic if loops else 0
+        equations, reads, loops = self._equations, self.method.reads, self._solves_loops
+        algebraic = self._equations.algebraic if loops else 0
         return System(
-            field=self._balance if loops else self._field,
+            field=equations.balance if loops else equations.field,
             expand=self._expand if "expand" in reads else None,
             jacobian=self._jacobian if "jacobian" in reads else None,
-            size=self._size + algebraic,
+            size=equations.size + algebraic,
             pattern=self._pattern if "jacobian" in reads else None,
             algebraic=algebraic,
-            solve=self._solved if loops and self.stops else None,
+            solve=self._equations.solved if loops and self.stops else None,
             layout=self._layout_of_events,
-            watch=self._watch,
-            jump=self._jump,
+            watch=self._equations.watch,
+            jump=self._equations.jump,
             past=self._past if self.transport else None,
         )
+
+    def _expand(self, t: Array, y: Array) -> Array:
+        """The Taylor coefficients of the state about (t, y), and of its guards if the layout of
+        events says so."""
+        layout = self._layout_of_events
+        with_guards = layout is not None and layout.has_series
+        return self._equations.expand(t, y, degree_of(self.method, self.dtype), with_guards)
+
+    def _jacobian(self, t: Array, y: Array) -> Array:
+        """The derivatives of the field along the state."""
+        return self._equations.jacobian(t, y, self._pattern, self._solves_loops)
+
+    @functools.cached_property
+    def _pattern(self) -> Pattern | None:
+        """Where the Jacobian may differ from zero, if few derivatives give all of it."""
+        begin = self._begin()
+        return self._equations.pattern(begin.time, begin.state, self._solves_loops)
 
     def _past(self, t: Array, s: Array) -> Array:
         """What the delays give before the start, at times s."""
@@ -328,7 +339,7 @@ class Simulation:
         for wire in self.registers:
             columns[wire] = first
             first += math.prod(self.cut.state_shape(wire))
-        first += sum(self._layout(loop).size for loop in self.warm)
+        first += sum(self._equations.layout(loop).size for loop in self.warm)
         for wire in self.transport.derived:
             columns[wire] = first
             first += math.prod(self.cut.net.avals[wire].shape)
@@ -351,38 +362,10 @@ class Simulation:
         s = begin.time - self.transport.lags(begin.time.dtype)
         return jnp.concatenate([begin.state, self._past(begin.time, s)])
 
-    def _watch(self, t: Array, y: Array) -> Array:
-        """The guards of all events, flat."""
-        values = self._evaluate(t, y, 0, self.guarded.guards)
-        flat = [self._at_zero(values[wire], ()) for wire in self.guarded.guards]
-        return self.guarded.joined(flat).astype(self.ts.dtype)
-
-    def _jump(self, t: Array, y: Array) -> Array:
-        """What each entry of the state becomes at its event."""
-        found = self.guarded.jumps
-        values = self._evaluate(t, y, 0, list(found.values()))
-        flat, index = [], 0
-        for register in self.registers:
-            shape = self.cut.state_shape(register)
-            size = math.prod(shape)
-            if register in found:
-                array = self._at_zero(values[found[register]], ())
-                flat.append(jnp.broadcast_to(array, shape).reshape(-1))
-            else:
-                flat.append(y[index : index + size])
-            index += size
-        rest = y[index : len(y) - self.transport.entries]
-        return jnp.concatenate([*flat, rest], dtype=self.dtype)
-
     @property
     def _solves_loops(self) -> bool:
         """Whether steps solve for the unknowns of the loops that the state depends on."""
         return self.method.solves_loops and bool(self.warm)
-
-    @property
-    def _algebraic(self) -> int:
-        """How many numbers the unknowns of these loops are."""
-        return sum(self._layout(loop).size for loop in self.warm)
 
     def at(
         self, times: Array, path: Path | None, rows: Array, reached: Array, side: str
@@ -396,7 +379,7 @@ class Simulation:
         inside = (direction * (times - first) >= 0) & (direction * (reached - times) >= 0)
         if path is None:
             empty = jnp.zeros((len(times), 0))
-            return only(inside, jax.vmap(self._wires)(times, empty)).apart()
+            return only(inside, jax.vmap(self._equations.wires)(times, empty)).apart()
         control = self.control(self.switches(None))
         layout = self._layout_of_events
         guards = 0 if layout is None else layout.guards
@@ -404,7 +387,7 @@ class Simulation:
         starts = path.time + path.late if guards else path.time
         starts = jnp.where(jnp.arange(path.time.shape[0]) < rows, direction * starts, jnp.inf)
 
-        def one(time: Array) -> _Wires:
+        def one(time: Array) -> Wires:
             row = jnp.searchsorted(starts, direction * time, side=side) - 1
             row = jnp.clip(row, 0, jnp.maximum(rows - 1, 0))
             point = start(path.time[row], path.state[row])
@@ -413,7 +396,8 @@ class Simulation:
             stretch = stretch_of(self.method, point, taken, self.ts[-1], direction, control)
             curve = curve_of(self.method, self._system, point.time, point.state, stretch)
             offset = time - point.time - point.late
-            return self._wires(time, value_at(curve, offset / stretch.unit, self.method.centre))
+            state = value_at(curve, offset / stretch.unit, self.method.centre)
+            return self._equations.wires(time, state)
 
         return only(inside & (rows > 0), jax.vmap(one)(times)).apart()
 
@@ -424,147 +408,6 @@ class Simulation:
             return self.ts_given.dtype
         return jnp.result_type(*(self.cut.net.avals[wire].dtype for wire in self.registers))
 
-    def _expand(self, t: Array, y: Array) -> Array:
-        """The Taylor coefficients of the state about (t, y), and of its guards if the layout of
-        events says so."""
-        order = degree_of(self.method, self.dtype)
-        working = orders_read(self.cut.nodes, {self.cut.dim: order})[self.cut.dim]
-        unknowns = [wire for loop in self.warm for wire in loop.unknowns]
-        layout = self._layout_of_events
-        guards = self.guarded.guards if layout is not None and layout.has_series else []
-        wanted = [*self.registers, *unknowns, *self.transport.derived, *guards]
-        values = self._evaluate(t, y, working, list(dict.fromkeys(wanted)))
-        found = [values[wire] for wire in self.registers]
-        whole = whole_of(found) if found else None
-        if whole is not None and whole.dims == (self.cut.dim,):
-            columns = [whole.array]
-        else:
-            columns = [
-                promote(value, (self.cut.dim, *self.cut.rest[wire]), self._frame(working)).array
-                for wire, value in zip(self.registers, found, strict=True)
-            ]
-        flat = [array[: order + 1].reshape(order + 1, -1) for array in columns]
-        flat += [self._unknowns(loop, values, order) for loop in self.warm]
-        frame = self._frame(working)
-        for wire in self.transport.derived:
-            array = promote(values[wire], (self.cut.dim,), frame).array[: order + 1]
-            flat.append(array.reshape(order + 1, -1))
-        if guards:
-            rows = [promote(values[w], (self.cut.dim,), frame).array[: order + 1] for w in guards]
-            flat.append(self.guarded.joined(rows))
-        return jnp.concatenate(flat, axis=1, dtype=self.dtype)
-
-    def _unknowns(self, loop: Algebraic, values: Mapping[Wire, Value], order: int) -> Array:
-        """The series along time of a loop's unknowns, at order 0 of the other dimensions."""
-        arrays = []
-        for wire in loop.unknowns:
-            array = promote(
-                values[wire], (self.cut.dim, *self.cut.rest[wire]), self._frame(order)
-            ).array
-            arrays.append(array[: order + 1][(slice(None), *[0] * len(self.cut.rest[wire]))])
-        return jax.vmap(self._layout(loop).pack)(arrays)
-
-    def _layout(self, loop: Algebraic) -> Layout:
-        return Layout(tuple(self.cut.net.avals[wire] for wire in loop.unknowns))
-
-    def _field(self, t: Array, y: Array) -> Array:
-        """The derivative of the state, which is what goes into the registers; and the solutions of
-        loops, in the place of their guesses."""
-        unknowns = [wire for loop in self.warm for wire in loop.unknowns]
-        wanted = [*self.registers.values(), *unknowns, *self.transport.derived]
-        values = self._evaluate(t, y, 0, list(dict.fromkeys(wanted)))
-        flat = self._rates(values)
-        flat += [self._packed(loop, values, loop.unknowns) for loop in self.warm]
-        flat += self._carried(values)
-        return jnp.concatenate(flat, dtype=self.dtype)
-
-    def _carried(self, values: Mapping[Wire, Value]) -> list[Array]:
-        """What goes into delays and is no register's, in flat pieces."""
-        return [self._at_zero(values[w], ()).reshape(-1) for w in self.transport.derived]
-
-    def _rates(self, values: Mapping[Wire, Value]) -> list[Array]:
-        """What goes into the registers, in flat pieces."""
-        whole = whole_of([values[source] for source in self.registers.values()])
-        if whole is not None and all(whole.aval.shape[1:] == s for s, _ in self._kinds):
-            return [self._at_zero(whole, ()).reshape(-1)]
-        flat = []
-        for register, source in self.registers.items():
-            array = self._at_zero(values[source], self.cut.rest[register])
-            flat.append(jnp.broadcast_to(array, self.cut.state_shape(register)).reshape(-1))
-        return flat
-
-    def _packed(
-        self, loop: Algebraic, values: Mapping[Wire, Value], wires: Sequence[Wire]
-    ) -> Array:
-        """The values of wires that are alike to a loop's unknowns, in one vector."""
-        return self._layout(loop).pack([self._at_zero(values[wire], ()) for wire in wires])
-
-    def _solved(self, t: Array, y: Array) -> Array:
-        """The state with the unknowns of loops solved for."""
-        return jnp.concatenate([y[: self._size], self._field(t, y)[self._size :]])
-
-    def _balance(self, t: Array, y: Array) -> Array:
-        """The derivative of the state; and by how much one turn around each loop moves its
-        unknowns, which are the last entries of y."""
-        size = self._size
-        known = self._known_at(t, self._split(y), 0)
-        known |= {
-            wire: known[guess]
-            for loop in self.warm
-            for wire, guess in zip(loop.unknowns, loop.guesses, strict=True)
-        }
-        wanted = [turned(wire) for loop in self.warm for wire in loop.unknowns]
-        wanted = [*dict.fromkeys(self.registers.values()), *wanted]
-        frame = self._frame(0)
-        types = {turned(w): frame.avals[w] for loop in self.warm for w in loop.unknowns}
-        frame = dataclasses.replace(frame, avals={**frame.avals, **types})
-        values = evaluate(self._opened, known, [w for w in wanted if w not in known], frame)
-        values = {**known, **values}
-        flat = self._rates(values)
-        start = size
-        for loop in self.warm:
-            found = self._packed(loop, values, [turned(wire) for wire in loop.unknowns])
-            flat.append(found - y[start : start + found.shape[0]])
-            start += found.shape[0]
-        return jnp.concatenate(flat, dtype=self.dtype)
-
-    @functools.cached_property
-    def _opened(self) -> list[Piece]:
-        """The net's pieces, with the loops that the state depends on opened."""
-        pieces = list(self.cut.net.pieces)
-        for loop in self.warm:
-            index = next(i for i, piece in enumerate(pieces) if loop.turns in piece.outs)
-            pieces[index] = opened(pieces[index], loop)
-        return pieces
-
-    def _jacobian(self, t: Array, y: Array) -> Array:
-        """The derivatives of the field along the state, as a `System` gives them."""
-        pattern, size = self._pattern, len(y) if self._solves_loops else self._size
-        if pattern is None:
-            return jacobian(self._reduced(t, y), y[:size])
-        _, push = jax.linearize(self._reduced(t, y), y[:size])
-        return jax.vmap(push)(pattern.seeds.astype(y.dtype))
-
-    def _reduced(self, t: Array, y: Array) -> Callable[[Array], Array]:
-        """The field as a function of all entries of the state that are no guesses."""
-        if self._solves_loops:
-            return lambda x: self._balance(t, x)
-        size = self._size
-        return lambda x: self._field(t, jnp.concatenate([x, y[size:]]))[:size]
-
-    @functools.cached_property
-    def _pattern(self) -> Pattern | None:
-        """Where the Jacobian may differ from zero, if few derivatives give all of it."""
-        begin = self._begin()
-        size = len(begin.state) if self._solves_loops else self._size
-        if not SMALL < size <= LARGEST_PATTERN:
-            return None
-        field = self._reduced(begin.time, begin.state)
-        type_ = jax.ShapeDtypeStruct((size,), begin.state.dtype)
-        program = trace(lambda y: (field(y),), type_)
-        pattern = pattern_of(dependence(program, program.inputs[0]))
-        return pattern if 4 * pattern.count <= size else None
-
     def _solves(self, times: Array, states: Array, pause: Pause) -> Solves:
         """How the loops were solved at the saved times and, of a run, at its ends."""
         if self.registers:
@@ -572,99 +415,14 @@ class Simulation:
             times, states = (
                 jnp.concatenate(pair) for pair in zip((times, states), more, strict=True)
             )
-
-        def one(t: Array, y: Array) -> Solves:
-            values = self._evaluate(t, y, 0, [w for loop in self.cut.net.loops for w in loop.facts])
-            facts = ([at_zero(values[w]) for w in loop.facts] for loop in self.cut.net.loops)
-            return Solves(*map(jnp.stack, zip(*facts, strict=True)))
-
-        return jax.vmap(one)(*jax.lax.stop_gradient((times, states)))
-
-    def _wires(self, t: Array, y: Array) -> "_Wires":
-        """The output wires and the named ones at one time, coefficient axes last."""
-        values = self._evaluate(t, y, 0, self.cut.shown)
-
-        def read(wire: Wire) -> Array:
-            rest = self.cut.rest[wire]
-            array = self._at_zero(values[wire], rest)
-            return jnp.moveaxis(array, range(len(rest)), range(-len(rest), 0))
-
-        wires = self.cut.graph.outputs
-        whole = whole_of([values[wire] for wire in wires]) if len(wires) >= MANY else None
-        return _Wires(
-            outputs=tuple(map(read, wires)) if whole is None else (),
-            whole=None if whole is None else self._at_zero(whole, ()),
-            names={name: read(wire) for name, wire in self.cut.named.items()},
-        )
-
-    def _evaluate(
-        self, t: Array, y: Array, order: int, wanted: Sequence[Wire]
-    ) -> dict[Wire, Value]:
-        """Wires about (t, y), to an order along time."""
-        known = self._known_at(t, self._split(y), order)
-        return evaluate(self._pieces, known, wanted, self._frame(order))
-
-    def _at_zero(self, value: Value, rest: tuple[str, ...]) -> Array:
-        """The value at order 0 along time, with a coefficient axis for each of `rest`."""
-        return promote(at_zero_along(value, self.cut.dim), rest, self._frame(0)).array
-
-    def _frame(self, order: int) -> Frame:
-        return Frame(tuple(self.cut.orders), {**self.cut.orders, self.cut.dim: order}, self._types)
-
-    def _known_at(self, t: Array, contents: Mapping[Wire, Value], order: int) -> dict[Wire, Value]:
-        """What is known of the net when the registers along time hold `contents` at t."""
-        known = {**self.cut.known, **contents}
-        for dim in tuple(self.cut.orders):
-            along = order if dim == self.cut.dim else self.cut.orders[dim]
-            center = t if dim == self.cut.dim else self.cut.centers[dim].astype(t.dtype)
-            # Time keeps its slope, which derivatives of what depends on it read.
-            least = 1 if dim == self.cut.dim else 0
-            known[coordinate_wire(dim)] = coordinate(dim, center, max(along, least))
-        return known
-
-    def _split(self, y: Array) -> dict[Wire, Value]:
-        """The contents of the registers along time, from the flat state."""
-        contents: dict[Wire, Value] = {}
-        index = 0
-        registers = zip(self.registers, self._kinds, strict=True)
-        # Registers that hold alike values stand in one array, side by side.
-        for (shape, dtype), group in itertools.groupby(registers, key=lambda pair: pair[1]):
-            wires = [wire for wire, _ in group]
-            size = math.prod(shape) * len(wires)
-            array = y[index : index + size].reshape(len(wires), *shape)
-            real = not jnp.issubdtype(dtype, jnp.complexfloating)
-            array = (array.real if real else array).astype(dtype)
-            for row, wire in enumerate(wires):
-                rest = self.cut.rest[wire]
-                value = Value(array[row], rest) if rest else Value(array, (), row)
-                contents[initial_wire(wire)] = value
-            index += size
-        for loop in self.warm:
-            layout = self._layout(loop)
-            flat = y[index : index + layout.size]
-            arrays = layout.unpack(flat.real if jnp.iscomplexobj(flat) else flat)
-            contents |= dict(zip(loop.guesses, map(Value, arrays), strict=True))
-            index += layout.size
-        if self.transport:
-            contents |= self.transport.contents(y[index + self.transport.carried :])
-        return contents
-
-    @functools.cached_property
-    def _kinds(self) -> list[tuple[tuple[int, ...], Any]]:
-        """The shape and dtype of what each register holds."""
-        avals = self.cut.net.avals
-        return [(self.cut.state_shape(wire), avals[wire].dtype) for wire in self.registers]
-
-    @property
-    def _size(self) -> int:
-        return sum(math.prod(self.cut.state_shape(wire)) for wire in self.registers)
+        return jax.vmap(self._equations.solves)(*jax.lax.stop_gradient((times, states)))
 
     def _begin(self) -> Point:
         """The registers' initial contents, at the first time."""
         flat = []
         for wire in self.registers:
             flat.append(self.cut.initial(wire).reshape(-1))
-        flat += [self._layout(loop).pack(self.cut.guess(loop)) for loop in self.warm]
+        flat += [self._equations.layout(loop).pack(self.cut.guess(loop)) for loop in self.warm]
         flat.append(jnp.zeros(self.transport.carried, self.dtype))
         return start(self._first_time(), jnp.concatenate(flat, dtype=self.dtype))
 
@@ -742,12 +500,12 @@ class Simulation:
         relative = by_entry("rtol", rtol, held, relative)
         absolute = by_entry("atol", atol, held, self._least(relative))
         # The modes of branches do not move along steps.
-        still = self._size - size
+        still = self._equations.size - size
         relative = jnp.append(relative, jnp.full(still, jnp.min(relative, initial=1)))
         absolute = jnp.append(absolute, jnp.full(still, 1.0, dtype.dtype))
         if self._solves_loops:
             # Unknowns of loops are found as exactly as the tightest of the states.
-            count = self._algebraic
+            count = self._equations.algebraic
             relative = jnp.append(relative, jnp.full(count, jnp.min(relative)))
             absolute = jnp.append(absolute, jnp.full(count, dtype.tiny))
         return StepControl(relative, absolute, longest, stops)
@@ -771,19 +529,3 @@ class Simulation:
         if switches is not None:
             stops.append(switches.times)
         return jnp.sort(jnp.concatenate(stops)) if stops else jnp.zeros(0, self.ts.dtype)
-
-
-class _Wires(eqx.Module):
-    """The outputs and the named wires of a circuit.
-
-    `outputs` are one by one. Many that are the entries of one array are `whole`, that array,
-    `[outputs, *value]`, and there are no `outputs`.
-    """
-
-    outputs: tuple[Array, ...]
-    whole: Array | None
-    names: dict[str, Array]
-
-    def apart(self) -> tuple[Array, ...]:
-        """All outputs one by one, where the first axis of every array is time."""
-        return self.outputs if self.whole is None else tuple(apart(self.whole, 1))
