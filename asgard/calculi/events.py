@@ -49,7 +49,7 @@ class Event(eqx.Module):
             raise CircuitError(
                 f"Event: give the name of a wire or a function of time and wires, not {watched!r}"
             )
-        if isinstance(direction, bool) or direction not in (-1, 0, 1):
+        if type(direction) is not int or direction not in (-1, 0, 1):
             raise CircuitError(f"Event: direction must be -1, 0 or 1, not {direction!r}")
         if not isinstance(terminal, bool):
             raise CircuitError(f"Event: terminal must be True or False, not {terminal!r}")

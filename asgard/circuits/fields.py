@@ -61,6 +61,8 @@ def as_number(value: Any) -> Any:
     """Lists of numbers as arrays; a converter for fields that hold a number or array."""
     if value is None:
         raise CircuitError("None is no number")
+    if hasattr(value, "n_in"):
+        raise CircuitError(f"{value} is a circuit and no number")
     if isinstance(value, dict):
         raise CircuitError(
             f"{value!r} is a pytree, and a wire carries one array: give each leaf its own atom"
@@ -79,6 +81,8 @@ def as_array(owner: str, leaf: Any) -> jax.Array:
     Whole numbers become floats, so that every leaf of a circuit has a gradient.
     """
     if isinstance(leaf, jax.Array | np.ndarray | np.generic):
+        if isinstance(leaf, np.ndarray | np.generic) and leaf.dtype.kind in "OSUMmV":
+            raise CircuitError(f"{owner} holds {leaf!r}, which is no array of numbers")
         array = jnp.asarray(leaf)
         _check_is_no_key(owner, array)
         if not jnp.issubdtype(array.dtype, jnp.inexact):
