@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array
 
@@ -22,6 +23,10 @@ from .program import Equation, Program
 Operands = Sequence[Any]
 # An equation of more entries keeps asking: it belongs to a table or a layer of a network.
 LARGEST = 8
+# Where these are taken of a value that is compared with zero, or of its magnitude, up to factors,
+# such branches keep asking: there is no series at zero, so no step should end there.
+ROOTS = ("pow", "sqrt", "rsqrt", "log", "log2")
+FACTORS = ("mul", "div", "convert_element_type", "broadcast_in_dim", "reshape", "squeeze")
 # After a kink that the solution stays at, its guard counts from this many roundings on.
 ROUNDINGS = 64.0
 
@@ -49,6 +54,10 @@ class Branch(abc.ABC):
         """How far a guard must pass zero the next time, so that rounding alone does not pass it."""
         return jnp.zeros(jnp.broadcast_shapes(*map(jnp.shape, operands)))
 
+    def unknown(self, mode: Array) -> Array:
+        """The guard where an operand is no number, as in a branch around it that is not taken."""
+        return -jnp.ones_like(mode)
+
 
 @dataclasses.dataclass(frozen=True)
 class Comparison(Branch):
@@ -68,11 +77,23 @@ class Comparison(Branch):
 
     def guard(self, mode: Array, operands: Operands) -> Array:
         a, b = operands
-        return (1 - 2 * mode) * (self.sign * (a - b))
+        over = self.sign * (a - b)
+        # The last value of a mode belongs to it or not: a solution may stay there.
+        ends = (over == 0) & ((mode > 0.5) != self.equal)
+        return (1 - 2 * mode) * over + jnp.where(ends, jnp.finfo(over.dtype).tiny, 0)
 
     def after(self, mode: Array, operands: Operands) -> Array:
         del operands
         return 1 - mode
+
+    def band(self, operands: Operands) -> Array:
+        a, b = operands
+        # A crossing that rounding puts at zero itself is no end of the mode that begins there.
+        return jnp.where(a == b, jnp.finfo(jnp.result_type(a, b)).tiny, 0)
+
+    def unknown(self, mode: Array) -> Array:
+        # Of what is no number every comparison is false.
+        return 2 * mode - 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +108,7 @@ class Choice(Branch):
 
     def held(self, mode: Array, operands: Operands) -> Array:
         a, b = operands
-        return jnp.where(mode > 0.5, a, b)
+        return _unless_unknown(jnp.where(mode > 0.5, a, b), operands)
 
     def guard(self, mode: Array, operands: Operands) -> Array:
         a, b = operands
@@ -132,7 +153,7 @@ class Sign(Branch):
 
     def held(self, mode: Array, operands: Operands) -> Array:
         (x,) = operands
-        return mode.astype(x.dtype)
+        return _unless_unknown(mode.astype(x.dtype), operands)
 
     def guard(self, mode: Array, operands: Operands) -> Array:
         (x,) = operands
@@ -144,7 +165,10 @@ class Sign(Branch):
 
 
 class Clamp(Branch):
-    """A number between two others. The mode is 0 below the lower, 2 above the upper, else 1."""
+    """A number between two others. The mode is 0 below the lower, 2 above the upper, else 1.
+
+    Where the lower bound is above the upper, the upper is what JAX gives.
+    """
 
     def mode(self, operands: Operands) -> Array:
         low, x, high = operands
@@ -152,12 +176,22 @@ class Clamp(Branch):
 
     def held(self, mode: Array, operands: Operands) -> Array:
         low, x, high = operands
-        return jnp.where(mode < 0.5, low, jnp.where(mode > 1.5, high, x))
+        inside = jnp.where(low < high, x, high)
+        result = jnp.where(mode < 0.5, jnp.minimum(low, high), jnp.where(mode > 1.5, high, inside))
+        return _unless_unknown(result, operands)
 
     def guard(self, mode: Array, operands: Operands) -> Array:
         low, x, high = operands
         outside = jnp.where(mode < 0.5, x - low, high - x)
-        return jnp.where(jnp.abs(mode - 1) < 0.5, (x - low) * (x - high), outside)
+        inside = self._inside(low, x, high)
+        guard = jnp.where(jnp.abs(mode - 1) < 0.5, inside, outside)
+        return jnp.where(low < high, guard, -jnp.ones_like(guard))
+
+    def _inside(self, low: Any, x: Any, high: Any) -> Array:
+        """What passes zero where a number between two bounds meets one; they may be infinite."""
+        to_low = jnp.where(jnp.isfinite(low), x - low, 1)
+        to_high = jnp.where(jnp.isfinite(high), high - x, 1)
+        return -to_low * to_high
 
     def after(self, mode: Array, operands: Operands) -> Array:
         low, x, high = operands
@@ -181,7 +215,7 @@ class Floor(Branch):
 
     def held(self, mode: Array, operands: Operands) -> Array:
         (x,) = operands
-        return (self.sign * mode).astype(x.dtype)
+        return _unless_unknown((self.sign * mode).astype(x.dtype), operands)
 
     def guard(self, mode: Array, operands: Operands) -> Array:
         (x,) = operands
@@ -203,20 +237,23 @@ class Remainder(Branch):
         a, b = operands
         return jnp.trunc(a / b)
 
+    def _past(self, mode: Array, operands: Operands) -> Array:
+        """What is left, in parts of b: rounded as the result is, whose sign others may ask."""
+        a, b = operands
+        return (a - mode.astype(a.dtype) * b) / b
+
     def held(self, mode: Array, operands: Operands) -> Array:
         a, b = operands
         return a - mode.astype(a.dtype) * b
 
     def guard(self, mode: Array, operands: Operands) -> Array:
-        a, b = operands
-        past = a / b - mode
+        past = self._past(mode, operands)
         return jnp.where(
             mode > 0, past * (past - 1), (past + 1) * jnp.where(mode < 0, past, past - 1)
         )
 
     def after(self, mode: Array, operands: Operands) -> Array:
-        a, b = operands
-        past = a / b - mode
+        past = self._past(mode, operands)
         middle = jnp.where(mode > 0, 0.5, jnp.where(mode < 0, -0.5, 0.0))
         beside = jnp.where(past > middle, mode + 1, mode - 1)
         return jnp.where(jnp.abs(past - middle) > 1.75, mode + jnp.trunc(past), beside)
@@ -254,11 +291,17 @@ class Held:
     def of(cls, program: Program, moving: Sequence[bool]) -> "Held":
         """The branches that depend on the inputs that are `moving`, and are small."""
         known = {number for number, moves in zip(program.inputs, moving, strict=True) if moves}
+        same = _same(program)
+        rooted = _rooted(program, same)
         places, count = {}, 0
         for equation in program.equations:
             if known.isdisjoint(equation.ins):
                 continue
             known.update(equation.outs)
+            if any(same[number] in rooted for number in equation.ins) and _is_at_zero(
+                equation, program
+            ):
+                continue
             size = _size_of_branch(equation, program)
             if size:
                 places[equation.outs[0]] = slice(count, count + size)
@@ -267,7 +310,8 @@ class Held:
 
     def modes(self, inputs: Sequence[Any]) -> Array:
         """The modes that hold for the program's inputs, `[count]`."""
-        return self._joined([one.branch.mode(one.operands) for one in self._walk(inputs, None)[1]])
+        modes = self._joined([one.branch.mode(one.operands) for one in self._walk(inputs, None)[1]])
+        return jnp.where(jnp.isnan(modes), 0, modes)
 
     def outputs(self, modes: Array, inputs: Sequence[Any]) -> list[Array]:
         """The program's results at its modes."""
@@ -276,12 +320,13 @@ class Held:
     def guards(self, modes: Array, bands: Array, inputs: Sequence[Any]) -> Array:
         """What passes zero where a mode ends, `[count]`; `bands` as `bands` gave them."""
         asked = self._walk(inputs, modes)[1]
-        return self._joined([one.branch.guard(one.mode, one.operands) for one in asked]) - bands
+        return self._joined([one.guard() for one in asked]) - bands
 
     def after(self, modes: Array, inputs: Sequence[Any]) -> Array:
         """What each mode becomes where it ends, `[count]`."""
         asked = self._walk(inputs, modes)[1]
-        return self._joined([one.branch.after(one.mode, one.operands) for one in asked])
+        after = self._joined([one.branch.after(one.mode, one.operands) for one in asked])
+        return jnp.where(jnp.isnan(after), 0, after)
 
     def bands(self, modes: Array, inputs: Sequence[Any]) -> Array:
         """How far guards must pass zero the next time, `[count]`."""
@@ -328,6 +373,51 @@ class _Asked:
     branch: Branch
     mode: Array
     operands: list[Any]
+
+    def guard(self) -> Array:
+        """What passes zero where the mode ends."""
+        found = self.branch.guard(self.mode, self.operands)
+        unknown = self.branch.unknown(self.mode)
+        return jnp.where(jnp.isnan(found), unknown.astype(found.dtype), found)
+
+
+def _unless_unknown(result: Array, operands: Operands) -> Array:
+    """A result, or no number where an operand is none."""
+    for x in operands:
+        result = jnp.where(jnp.isnan(x), x, result)
+    return result
+
+
+def _same(program: Program) -> dict[int, int]:
+    """For each value the first one that is computed alike."""
+    same, first = {number: number for number in program.avals}, {}
+    for equation in program.equations:
+        alike = dataclasses.replace(equation, ins=tuple(same[one] for one in equation.ins))
+        outs = first.setdefault(alike.key or equation.outs, equation.outs)
+        same.update(zip(equation.outs, outs, strict=True))
+    return same
+
+
+def _rooted(program: Program, same: Mapping[int, int]) -> set[int]:
+    """The values of which, or of whose magnitude, there is a root, a power or a logarithm, up to
+    factors."""
+    roots: set[int] = set()
+    for equation in reversed(program.equations):
+        if equation.name in ROOTS:
+            roots.add(equation.ins[0])
+        elif equation.name in (*FACTORS, "abs") and not roots.isdisjoint(equation.outs):
+            roots.update(equation.ins)
+    return {same[number] for number in roots if number not in program.constants}
+
+
+def _is_at_zero(equation: Equation, program: Program) -> bool:
+    """Whether a branching equation branches where an operand is zero."""
+    if len(equation.ins) == 1:
+        return equation.name in ("abs", "sign")
+    known = [program.constants[one] for one in equation.ins if one in program.constants]
+    return any(
+        isinstance(x, (int, float, np.ndarray, np.generic)) and np.all(x == 0) for x in known
+    )
 
 
 def _size_of_branch(equation: Equation, program: Program) -> int:

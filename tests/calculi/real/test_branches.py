@@ -175,6 +175,56 @@ def test_a_branch_that_is_not_taken_and_no_number_ends_the_run_as_before():
     assert np.isnan(run.output[-1])
 
 
+def test_branches_beside_what_is_no_number_and_without_bounds():
+    """Each rate is a branch on x = 1 - t, and its state the integral up to 1.5."""
+
+    def field(u):
+        x = u[0]
+        root = jnp.sqrt(x)
+        rates = [
+            -1.0,
+            jax.lax.clamp(0.5, x, jnp.inf),
+            jax.lax.clamp(-jnp.inf, x, 0.5),
+            jax.lax.clamp(0.7, x, 0.5),  # JAX takes the upper bound
+            jnp.where(x > 0.1, jnp.where(root > 0.5, 1.0, 2.0), 0.0),
+            jnp.where(root < 0.5, 1.0, 0.0),  # no number is not less
+            x // 0.4,
+        ]
+        return jnp.stack(rates)
+
+    run = ag.simulate(ode(field, jnp.eye(7)[0]), [0.0, 1.5])
+    expected = [-0.5, 0.875, 0.25, 0.75, 1.05, 0.25, 0.2]
+    np.testing.assert_allclose(run.output[-1], expected, rtol=1e-12)
+    assert run.stats["jumps"] > 0
+
+
+def test_what_has_a_power_of_its_magnitude_passes_zero():
+    def field(u):
+        return jnp.stack([u[1], -(jnp.abs(u[0]) ** 2.5) * jnp.sign(u[0])])
+
+    run = ag.simulate(ode(field, jnp.array([1.0, 0.0])), np.linspace(0, 12, 5))
+    energy = run.output[:, 1] ** 2 / 2 + np.abs(run.output[:, 0]) ** 3.5 / 3.5
+    np.testing.assert_allclose(energy, 1 / 3.5, rtol=1e-9)
+
+
+def test_a_tank_runs_dry():
+    run = ag.simulate(
+        ode(lambda h: -jnp.where(h > 0, jnp.sqrt(h), 0.0), jnp.array(1.0)), [0.0, 1.0, 3.0]
+    )
+    np.testing.assert_allclose(run.output, [1.0, 0.25, 0.0], atol=1e-14)
+
+
+def test_a_branch_ends_at_its_last_value():
+    """sqrt(x - 0.2) is zero at 0.2, where x > 0.2 no longer holds: x goes on falling."""
+
+    def field(x):
+        return -jnp.where(x > 0.2, jnp.sqrt(x - 0.2), 0.1)
+
+    real = ag.Real(method=ag.Tsit5(), rtol=1e-9, atol=1e-10)
+    run = ag.simulate(ode(field, jnp.array(1.0)), [0.0, 3.0], calculus=real)
+    np.testing.assert_allclose(run.output[-1], 0.2 - 0.1 * (3 - 2 * np.sqrt(0.8)), rtol=1e-5)
+
+
 def test_layers_of_networks_keep_asking():
     weights = jnp.linspace(-1, 1, 96).reshape(3, 32)
     run = ag.simulate(
