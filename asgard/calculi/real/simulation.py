@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array
 
 from ...circuits.atoms.registers import Register
@@ -253,10 +254,15 @@ class Simulation:
     def _layout_of_events(self) -> EventLayout | None:
         """What is static of the run's events; None where it has none."""
         layout = self.guarded.layout(self.registers)
-        if layout is None or not self._plain.is_series:
+        if layout is None:
+            return None
+        begin = self._begin()
+        # No event moves what the state has beside registers.
+        others = np.full(len(begin.state) - len(layout.entries), -1)
+        layout = dataclasses.replace(layout, entries=np.append(layout.entries, others))
+        if not self._plain.is_series:
             return layout
         # The series of a guard says nothing of the branches that it may take.
-        begin = self._begin()
         types = [jax.ShapeDtypeStruct((), begin.time.dtype), self._seen_type]
         program = trace(lambda t, y: (self._equations.watch(t, y),), *types)
         smooth = not integral.branches_along(program, layout)

@@ -368,3 +368,20 @@ def test_errors(case):
 def test_text():
     assert str(ag.parse("delay(t, 1.0, 2.0)")) == "delay(t, 1.0, 2.0)"
     assert str(ag.Delay("t", 1.0, by=2.0)) == "delay(t, 1.0, 2.0)"
+
+
+def test_what_branches_on_the_state_goes_into_a_delay():
+    """w' is z(t - 0.3), and z = x = t from x = 0.5 on, before that 0."""
+
+    @ag.circuit
+    def switched():
+        x, w = ag.register("t", 0.0), ag.register("t", 0.0)
+        late = ag.delay("t", 0.0, by=0.3)
+        late.input = jnp.where(x > 0.5, x, 0.0)
+        x.input, w.input = 1.0 + 0 * x, late
+        return w
+
+    ts = np.array([0.0, 0.79, 0.81, 2.0])
+    run = ag.simulate(switched(), ts)
+    expected = np.maximum((ts - 0.3) ** 2 - 0.25, 0) / 2 * (ts > 0.8)
+    np.testing.assert_allclose(run.output, expected, atol=1e-13)
