@@ -78,18 +78,11 @@ class Comparison(Branch):
     def guard(self, mode: Array, operands: Operands) -> Array:
         a, b = operands
         over = self.sign * (a - b)
-        # The last value of a mode belongs to it or not: a solution may stay there.
-        ends = (over == 0) & ((mode > 0.5) != self.equal)
-        return (1 - 2 * mode) * over + jnp.where(ends, _least(over.dtype), 0)
+        return (1 - 2 * mode) * over
 
     def after(self, mode: Array, operands: Operands) -> Array:
         del operands
         return 1 - mode
-
-    def band(self, operands: Operands) -> Array:
-        a, b = operands
-        # A crossing that rounding puts at zero itself is no end of the mode that begins there.
-        return jnp.where(a == b, _least(jnp.result_type(a, b)), 0)
 
     def unknown(self, mode: Array) -> Array:
         # Of what is no number every comparison is false.
@@ -428,8 +421,3 @@ def _size_of_branch(equation: Equation, program: Program) -> int:
     size = math.prod(program.avals[equation.outs[0]].shape)
     real = all(jnp.issubdtype(aval.dtype, jnp.floating) for aval in avals)
     return size if real and 0 < size <= LARGEST else 0
-
-
-def _least(dtype: Any) -> float:
-    """A number that counts as past zero, and is not lost in sums with what is zero."""
-    return float(np.sqrt(jnp.finfo(dtype).tiny))

@@ -214,17 +214,6 @@ def test_a_tank_runs_dry():
     np.testing.assert_allclose(run.output, [1.0, 0.25, 0.0], atol=1e-14)
 
 
-def test_a_branch_ends_at_its_last_value():
-    """sqrt(x - 0.2) is zero at 0.2, where x > 0.2 no longer holds: x goes on falling."""
-
-    def field(x):
-        return -jnp.where(x > 0.2, jnp.sqrt(x - 0.2), 0.1)
-
-    real = ag.Real(method=ag.Tsit5(), rtol=1e-9, atol=1e-10)
-    run = ag.simulate(ode(field, jnp.array(1.0)), [0.0, 3.0], calculus=real)
-    np.testing.assert_allclose(run.output[-1], 0.2 - 0.1 * (3 - 2 * np.sqrt(0.8)), rtol=1e-5)
-
-
 def test_layers_of_networks_keep_asking():
     weights = jnp.linspace(-1, 1, 96).reshape(3, 32)
     run = ag.simulate(
