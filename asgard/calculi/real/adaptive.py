@@ -92,6 +92,11 @@ def resume(
     allowed += NOISE * jnp.finfo(ts.dtype).eps * jnp.max(scale)
     same = jnp.all(sizes_of(system, old - new) <= allowed)
     same &= direction * offset >= 0
+    if system.watch is not None and system.layout is not None:
+        # Another parameter may put a branch or a relay elsewhere.
+        own = system.layout.at_start & ~point.memory.sides & ~point.memory.fired
+        for time, state in ((point.time, point.state), (pause.last, old)):
+            same &= ~jnp.any(own & (system.watch(time, state) > 0))
     afresh = dataclasses.replace(afresh, memory=point.memory)
     return jax.tree.map(lambda one, other: jnp.where(same, one, other), point, afresh), same
 

@@ -214,6 +214,21 @@ def test_a_tank_runs_dry():
     np.testing.assert_allclose(run.output, [1.0, 0.25, 0.0], atol=1e-14)
 
 
+def test_a_run_that_goes_on_takes_the_branches_of_its_own_parameters():
+    """x' = 1, and y' = x above a threshold and x / 2 below, which moves at t = 0.5."""
+
+    def circuit(threshold):
+        return ode(lambda u: jnp.stack([1.0, jnp.where(u[0] > threshold, u[0], u[0] / 2)]), begin)
+
+    begin = jnp.zeros(2)
+    for before, after in ((0.3, 1.2), (1.2, 0.4), (0.3, 0.4)):
+        first = ag.simulate(circuit(before), [0.0, 0.5])
+        run = ag.simulate(circuit(after), [0.5, 2.0], state=first.state)
+        low, high = min(before, 0.5) ** 2, max(after, 0.5) ** 2
+        expected = (low / 2 + 0.25 - low) / 2 + ((high - 0.25) / 2 + 4 - high) / 2
+        np.testing.assert_allclose(run.output[-1, 1], expected, rtol=1e-13)
+
+
 def test_layers_of_networks_keep_asking():
     weights = jnp.linspace(-1, 1, 96).reshape(3, 32)
     run = ag.simulate(
