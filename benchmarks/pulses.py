@@ -7,6 +7,7 @@ and its status says that all is well. All runs have the tolerance 1e-6.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import diffrax
 import jax
@@ -22,7 +23,7 @@ COUNT, END, TOLERANCE = 10_000, 10.0, 1e-6
 SEED = 2026
 
 
-def pulses(time: Array, edges: Array) -> Array:
+def pulses(time: Any, edges: Array) -> Array:
     """1 between the first two edges and between the last two, else 0."""
     first = (time >= edges[0]) & (time < edges[1])
     second = (time >= edges[2]) & (time < edges[3])
