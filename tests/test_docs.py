@@ -38,6 +38,7 @@ def promised(statement: ast.stmt, block: str) -> str:
 # The longest pages show what other quick tests hold.
 LONG = (
     "circuits.md",
+    "delays.md",
     "equations.md",
     "events.md",
     "fit.md",

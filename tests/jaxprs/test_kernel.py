@@ -63,6 +63,7 @@ def apart(monkeypatch):
     def call(fn, *arguments):
         with monkeypatch.context() as patch:
             patch.setattr("asgard.jaxprs.kernel.LONGEST", 0)
+            patch.setattr("asgard.calculi.real.integral.LONGEST_WITH_EVENTS", 0)
             lowered = jax.jit(lambda *values: fn(*values)).lower(*arguments)
         assert MARK not in lowered.as_text()
         return lowered.compile()(*arguments)

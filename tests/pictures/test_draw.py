@@ -318,6 +318,7 @@ def test_pictures_of_sixty_atoms_stay_of_a_size_to_look_at():
     assert scene.height < 2500
 
 
+@pytest.mark.slow
 def test_three_hundred_atoms_are_drawn_and_more_than_can_be_looked_at_are_refused(monkeypatch):
     chain = ag.Composition(*[ag.Sin()] * 300)
     assert "301 wires" in repr(ag.draw(chain))

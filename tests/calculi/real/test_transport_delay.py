@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import slow
 from scipy.integrate import DOP853
 
 import asgard as ag
@@ -66,7 +65,8 @@ def test_the_method_of_steps_and_its_slopes():
     np.testing.assert_allclose(slopes, jax.jacfwd(exact)(NUMBERS), rtol=1e-11, atol=1e-11)
 
 
-@pytest.mark.parametrize("method", [ag.Tsit5(), slow(ag.Taylor())], ids=["tsit5", "taylor"])
+@pytest.mark.slow
+@pytest.mark.parametrize("method", [ag.Tsit5(), ag.Taylor()], ids=["tsit5", "taylor"])
 def test_gradients_of_the_method_of_steps(method):
     """By the same numbers, in reverse mode."""
     weights = np.cos(np.arange(len(TIMES)))
