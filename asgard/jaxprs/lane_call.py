@@ -38,8 +38,11 @@ class LaneCall(abc.ABC):
     primitive: ClassVar[Primitive]  # what it is a call of
     # Whether its last result, which `loop` does not give, says whether it ran as a kernel.
     reports_kernel: ClassVar[bool] = False
-    # The most operations of a kernel: see `as_kernel`.
-    longest: int | None = None
+
+    @property
+    def longest(self) -> int | None:
+        """The most operations of a kernel: see `as_kernel`."""
+        return None
 
     @property
     @abc.abstractmethod

@@ -239,10 +239,12 @@ class Integral(LaneCall):
 
     def __init__(self, problem: Problem):
         self.problem = problem
-        if problem.guards:
-            self.longest = LONGEST_WITH_EVENTS
-        if problem.delays is not None:
-            self.longest = LONGEST_WITH_DELAYS
+
+    @property
+    def longest(self) -> int | None:
+        if self.problem.delays is not None:
+            return LONGEST_WITH_DELAYS
+        return LONGEST_WITH_EVENTS if self.problem.guards else None
 
     @property
     def tile(self) -> int:
@@ -309,8 +311,10 @@ class _Derivative(LinearCall):
     def __init__(self, problem: Problem, rows: int, moving: Flags):
         self.problem, self.rows, self.moving = problem, rows, moving
         self.integral = Integral(problem)
-        if problem.delays is not None:
-            self.longest = LONGEST_WITH_DELAYS
+
+    @property
+    def longest(self) -> int | None:
+        return None if self.problem.delays is None else LONGEST_WITH_DELAYS
 
     @property
     def tile(self) -> int:
