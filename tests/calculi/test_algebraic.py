@@ -224,6 +224,7 @@ def test_a_solution_that_is_not_finite_stays_a_status_of_its_own():
     assert run.status != ag.Status.ok
 
 
+@pytest.mark.slow
 def test_nothing_compiles_again_where_numbers_change():
     count = []
 

@@ -116,6 +116,7 @@ def test_statistics_are_those_of_the_stored_paths(stored, reduced):
     np.testing.assert_allclose(found["quantiles"], exact, atol=3e-3)
 
 
+@pytest.mark.slow
 def test_an_interrupted_reduction_resumes_to_the_same_bits(reduced, tmp_path):
     state = None
     for paths in (5 * TILE + 13, MANY):

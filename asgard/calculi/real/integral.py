@@ -211,6 +211,8 @@ def branches_along(program: Program, layout: EventLayout | None) -> bool:
     for equation in program.equations:
         if moving.isdisjoint(equation.ins) or _reads_modes(equation, program, layout):
             continue
+        if equation.name == "ne" and equation.ins[0] == equation.ins[1]:
+            continue  # whether it is no number
         held = equation.name == "select_n" and equation.ins[0] not in moving
         if not held and not traits(equation.name).smooth:
             return True

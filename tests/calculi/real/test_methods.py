@@ -250,7 +250,7 @@ def test_saved_values_in_float32_are_as_exact_as_the_steps(method):
     np.testing.assert_allclose(found[:, 0], np.sin(ts.astype(float)), atol=4e-6)
 
 
-JUMPING = ["Dopri8", "Radau"]
+JUMPING = ["Dopri8", slow("Radau")]
 
 
 @pytest.mark.parametrize("name", JUMPING)

@@ -58,6 +58,7 @@ def test_no_pulse_is_missed_at_any_phase_part_and_period(name):
     np.testing.assert_allclose(found, area(*given, end), rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_a_thousand_periods_and_a_state_that_follows():
     run = ag.simulate(PULSE, [0.0, 1000.0], inputs=((switched, (0.0, 0.3, 1.0)),))
     np.testing.assert_allclose(run.output[-1], 300.0, rtol=1e-9)
