@@ -54,7 +54,6 @@ def row(name: str, seconds: dict[str, float]) -> tuple[str, ...]:
 
 
 if __name__ == "__main__":
-    jax.config.update("jax_enable_x64", True)
     word = sys.argv[1] if len(sys.argv) > 1 else ""
     chosen = [system for system in SYSTEMS if word in system.name]
     print(f"{setting()}\n")

@@ -4,9 +4,13 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
 import asgard as ag
+
+# Before any array of a system is made: a float32 input of a float64 run is too rough for it.
+jax.config.update("jax_enable_x64", True)
 
 Build = Callable[..., ag.Circuit]
 
