@@ -209,11 +209,8 @@ class Simulation:
         time = coordinate_wire(self.cut.dim)
         if not self.registers or not any(time in piece.reads for piece in self.cut.net.pieces):
             return None
-        begin = self._begin()
-        avals = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in (begin.time, begin.state)]
         asked = self._equations.field if self._layout_of_events is None else self._asked
-        avals[1] = self._seen_type
-        program, constants = integral.traced_program(asked, avals)
+        program, constants = integral.traced_program(asked, self._point_types)
         guards = Guards.of(program)
         if guards is None:
             return None
@@ -263,8 +260,7 @@ class Simulation:
         if not self._plain.is_series:
             return layout
         # The series of a guard says nothing of the branches that it may take.
-        types = [jax.ShapeDtypeStruct((), begin.time.dtype), self._seen_type]
-        program = trace(lambda t, y: (self._equations.watch(t, y),), *types)
+        program = trace(lambda t, y: (self._equations.watch(t, y),), *self._point_types)
         smooth = not integral.branches_along(program, layout)
         return dataclasses.replace(layout, has_series=smooth)
 
@@ -289,9 +285,7 @@ class Simulation:
         tolerance."""
         if self._given is not None:
             return self._given
-        begin = self._begin()
-        types = (jax.ShapeDtypeStruct((), begin.time.dtype), self._seen_type)
-        field = trace(lambda t, y: (self._equations.field(t, y),), *types)
+        field = trace(lambda t, y: (self._equations.field(t, y),), *self._point_types)
         branches = integral.branches_along(field, self.guarded.layout(self.registers))
         size = self._equations.size
         return chosen(self.real.tolerance, field, size, self.dtype, branches=branches)
@@ -356,10 +350,14 @@ class Simulation:
         return Delays(layout, self.transport.lags(self.ts.dtype))
 
     @property
-    def _seen_type(self) -> jax.ShapeDtypeStruct:
-        """The type of a state with what the delays give behind it."""
-        begin = self._begin().state
-        return jax.ShapeDtypeStruct((len(begin) + self.transport.entries,), begin.dtype)
+    def _point_types(self) -> list[jax.ShapeDtypeStruct]:
+        """The types of the time, and of a state with what the delays give behind it."""
+        begin = self._begin()
+        size = len(begin.state) + self.transport.entries
+        return [
+            jax.ShapeDtypeStruct((), begin.time.dtype),
+            jax.ShapeDtypeStruct((size,), begin.state.dtype),
+        ]
 
     def _with_past(self, begin: Point) -> Array:
         """The state at the start, with what the delays give there."""

@@ -14,6 +14,8 @@ import numpy as np
 from ...circuits.atoms.registers import Deregister, Register, State
 from ...circuits.circuit import Circuit
 from ...circuits.graph import Node, flatten
+from ...circuits.terms import brief
+from ...errors import CircuitError
 
 _POINTS = 12
 _END = 0.25
@@ -76,7 +78,7 @@ def _evaluated(node: Node, values: dict[int, np.ndarray]) -> list[np.ndarray]:
     if isinstance(atom, Deregister):
         return [_DERIVATIVE @ read[0]]
     if isinstance(atom, State):
-        raise NotImplementedError(type(atom).__name__)
+        raise CircuitError(f"{brief(atom)} has no values at points", atoms=[atom])
     coordinates = [jnp.asarray(TIMES)] * len(atom.coordinates)
     found = atom(*coordinates, *map(jnp.asarray, read))
     several = found if isinstance(found, tuple) else (found,)
