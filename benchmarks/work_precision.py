@@ -7,7 +7,7 @@ only, and are compiled before they are timed. Errors are relative to the largest
 against heyoka in 200 bits. A run of more than 200,000 steps is left out.
 
 ```bash
-python benchmarks/work_precision.py  # writes work_precision.png beside itself
+python benchmarks/work_precision.py  # writes docs/images/work_precision.png
 ```
 """
 
@@ -31,7 +31,7 @@ import asgard as ag
 
 TOLERANCES = (1e-3, 1e-5, 1e-7, 1e-9, 1e-11, 1e-13, 1e-15)
 MAX_STEPS = 200_000
-PICTURE = Path(__file__).with_name("work_precision.png")
+PICTURE = Path(__file__).parents[1] / "docs" / "images" / "work_precision.png"
 MOON = 0.012277471  # its share of the mass of earth and moon
 FORCING, RING = 8.0, 40  # of Lorenz 96
 ECCENTRICITY = 0.9

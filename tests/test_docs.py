@@ -14,7 +14,13 @@ from helpers import slow
 from asgard.language.keywords import KEYWORDS
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCS = ROOT / "docs"
+# What the site's build makes is no page of ours.
+BUILT = {"api", "gallery", "project"}
+WRITTEN = [
+    page for page in sorted(DOCS.rglob("*.md")) if page.relative_to(DOCS).parts[0] not in BUILT
+]
+PAGES = [ROOT / "README.md", *WRITTEN]
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -43,6 +49,8 @@ LONG = (
     "events.md",
     "fit.md",
     "functions.md",
+    "gradients.md",
+    "inputs.md",
     "linear.md",
     "methods.md",
     "pictures.md",

@@ -62,7 +62,7 @@ once, before or after the wire is used; a tuple where the atom reads several wir
 **Raises:** `CircuitError` outside of such a function, and inside of a loop or branch of JAX in it.
 
 ```python
-x = ag.{name}(…)
+x = ag.{name}(...)
 x.input = -x
 ```
 """
