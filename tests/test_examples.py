@@ -1,7 +1,6 @@
-"""The examples run as they stand."""
+"""The long example runs as it stands. Those of the gallery are shorter: see test_gallery.py."""
 
 import importlib.util
-import math
 import re
 import sys
 from pathlib import Path
@@ -79,24 +78,3 @@ def test_lynx_hare_says_that_optimistix_is_missing(lynx_hare, tmp_path, capsys, 
     monkeypatch.setitem(sys.modules, "optimistix", None)
     assert lynx_hare.main(["--output", str(tmp_path / "picture.png")]) == 1
     assert "asgard[fit]" in capsys.readouterr().err
-
-
-def test_one_circuit_runs_under_three_calculi(capsys):
-    assert loaded("three_calculi").main() == 0
-    *_, last = capsys.readouterr().out.splitlines()
-    time, real, discrete, mean, _ = map(float, last.split())
-    assert time == 5
-    assert abs(real - math.exp(0.5)) < 1e-6
-    assert abs(discrete - 1.1**5) < 1e-6
-    assert abs(mean - math.exp(0.5)) < 0.02
-
-
-@pytest.mark.slow
-def test_the_picture_of_a_pid_loop_is_drawn(tmp_path, capsys):
-    output = tmp_path / "picture.png"
-    assert loaded("pid_bode").main(str(output)) == 0
-    torque, margin = capsys.readouterr().out.splitlines()
-    assert abs(float(torque.split()[-3]) - 9.81 * math.sin(math.pi / 4)) < 1e-3
-    # What python-control's margin says, at a frequency of which the nearest of 400 is taken.
-    assert abs(float(margin.split()[2]) - 65.84) < 0.1
-    assert output.read_bytes().startswith(b"\x89PNG")
