@@ -2,8 +2,8 @@
 A driven oscillator and its resonance
 =====================================
 
-A damped mass on a spring is driven at many frequencies at once, by `jax.vmap` over the argument of
-the input. Once the start has died away, it swings as the closed form of the steady oscillation
+A damped mass on a spring is driven at many frequencies at once, by ``jax.vmap`` over the argument
+of the input. Once the start has died away, it swings as the closed form of the steady oscillation
 says.
 """
 

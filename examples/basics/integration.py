@@ -2,8 +2,8 @@
 An integral, and what it becomes at any time
 ============================================
 
-A register under `ag.Real` is the integral of what goes in. Here that is a bell curve, which has no
-elementary integral: the error function is its name, and the reference. A dense run gives the
+A register under ``ag.Real`` is the integral of what goes in. Here that is a bell curve, which has
+no elementary integral: the error function is its name, and the reference. A dense run gives the
 integral between saved times too.
 """
 

@@ -4,7 +4,7 @@ Lorenz's attractor, and how volumes shrink
 
 Lorenz's equations (1963) are chaotic: what starts close is soon far apart. Yet volumes shrink at
 the same rate everywhere, s + 1 + b. So the derivative of the end by the start, a matrix that
-`jax.jacfwd` takes through the run, has a determinant in closed form (Liouville).
+``jax.jacfwd`` takes through the run, has a determinant in closed form (Liouville).
 """
 
 import jax

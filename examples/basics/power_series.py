@@ -2,7 +2,7 @@
 A power series beside its function
 ==================================
 
-The circuit of y' = 1 + y², y(0) = 0 is a loop through one register. `ag.series` gives the
+The circuit of y' = 1 + y², y(0) = 0 is a loop through one register. ``ag.series`` gives the
 coefficients of its solution, the tangent, to any order. They are values of Riemann's zeta function,
 and their quotients say where the tangent has its pole.
 """

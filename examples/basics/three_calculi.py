@@ -3,8 +3,8 @@ One circuit under three calculi
 ===============================
 
 Everything but the registers acts at each point by itself; a calculus says what a register does. So
-one circuit is e^(mu t) under `ag.Real`, (1 + mu)^n under `ag.Discrete`, and with its noise under
-`ag.Stochastic` geometric Brownian motion. All three have closed forms.
+one circuit is e^(mu t) under ``ag.Real``, (1 + mu)^n under ``ag.Discrete``, and with its noise
+under ``ag.Stochastic`` geometric Brownian motion. All three have closed forms.
 """
 
 import jax

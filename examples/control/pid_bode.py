@@ -3,7 +3,7 @@ Bode plot of an arm under a PID controller
 ==========================================
 
 An arm is held at 45 degrees by a PID controller, whose integral carries the torque. The operating
-point is found by `ag.equilibrium`, and there the frequency responses of the loop cut open and of
+point is found by ``ag.equilibrium``, and there the frequency responses of the loop cut open and of
 the closed one. The reference is the transfer function by hand.
 """
 

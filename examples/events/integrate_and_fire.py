@@ -3,7 +3,7 @@ A neuron that integrates and fires
 ==================================
 
 A potential leaks and is driven by a current. At 1 the neuron fires: the potential jumps to 0, and a
-counter goes up. The time between spikes is log(I / (I - 1)), and so the rate is known. `jax.vmap`
+counter goes up. The time between spikes is log(I / (I - 1)), and so the rate is known. ``jax.vmap``
 runs 60 neurons, each with spikes of its own.
 """
 

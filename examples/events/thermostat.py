@@ -4,7 +4,7 @@ A thermostat
 
 A relay heats a room from where it is colder than 19 degrees until it is warmer than 21. Between its
 switches the temperature is an exponential, so the period is known in closed form. One run with
-`jax.vmap` sees rooms under several temperatures outside.
+``jax.vmap`` sees rooms under several temperatures outside.
 """
 
 import jax
