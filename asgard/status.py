@@ -1,11 +1,31 @@
 """How a run ended, as data."""
 
+from collections import Counter
 from typing import Any, cast
 
 import equinox as eqx
+import jax
+import numpy as np
+from jax.core import Tracer
+
+_Items: Any = type(eqx.Enumeration)
 
 
-class Status(eqx.Enumeration):
+class Counted(_Items):
+    """The metaclass of enumerations of which `print` shows one as "ok" or what it says, and many by
+    how often each stands there: `298 ok, 2 nonfinite`."""
+
+    def __getitem__(self, item: Any) -> str:
+        values: Any = item._value
+        known = isinstance(values, jax.Array | np.ndarray) and not isinstance(values, Tracer)
+        if not known or not np.ndim(values):
+            return super().__getitem__(item) or "ok"
+        names = {int(one._value): name for name, one in self._name_to_item.items()}
+        counts = Counter(names[number] for number in np.ravel(values).tolist())
+        return ", ".join(f"{count} {name}" for name, count in counts.most_common())
+
+
+class Status(eqx.Enumeration, metaclass=Counted):
     """How a run ended. Compares with `==` under tracing; each lane of a `vmap` has its own."""
 
     ok = ""

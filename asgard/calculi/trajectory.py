@@ -58,6 +58,15 @@ class Outputs(eqx.Module):
         return self.names[name]
 
 
+class Evaluation(Outputs):
+    """What a dense run gives at times that were not saved: `outputs` and `names` of its
+    `Trajectory`, with the axes of `ts` in place of its times."""
+
+    ts: Float[Array, "..."]
+    outputs: tuple[Shaped[Array, "..."], ...]
+    names: dict[str, Shaped[Array, "..."]]
+
+
 class Checked(eqx.Module):
     """What has a status and says why it failed.
 
@@ -154,16 +163,22 @@ class Trajectory(Outputs, Checked):
         """The time to which the run came."""
         return self.stats["reached"]
 
-    def evaluate(self, ts: Any, *, side: Literal["left", "right"] = "right") -> Any:
-        """The output at any times of the run, of `Real(dense=True)`.
+    def evaluate(self, ts: Any, *, side: Literal["left", "right"] = "right") -> Evaluation:
+        """The wires at any times of the run, of `Real(dense=True)`.
 
         **Arguments:** `ts`: a time, or times of any shape and order; `side`: at the time of an
-        event, whether the output is that after the jump, "right", or before it, "left".
+        event, whether a wire is what it is after the jump, "right", or before it, "left".
 
-        **Returns:** what `outputs` holds, at these times: `[*ts, *value]`, a tuple of them where
-        the circuit has not one output; NaN outside of the run.
+        **Returns:** an `Evaluation`, which is read as the trajectory is: by name,
+        `evaluate(ts)["x"]`, or as `output` and `outputs`. Each is `[*ts, *value]`, and NaN outside
+        of the run.
 
         **Raises:** `CircuitError` where the run was not dense, and for times that are no numbers.
+
+        ```python
+        run = ag.simulate(model, [0.0, 10.0], calculus=ag.Real(dense=True))
+        run.evaluate(2.5)["angle"]
+        ```
         """
         if self.dense is None:
             raise CircuitError(
@@ -172,9 +187,13 @@ class Trajectory(Outputs, Checked):
         if side not in ("left", "right"):
             raise CircuitError(f'evaluate: side must be "left" or "right", not {side!r}')
         times = as_reals("evaluate: ts", ts).astype(self.ts.dtype)
-        outputs = self.dense(times.reshape(-1), side)
-        outputs = tuple(out.reshape(*times.shape, *out.shape[1:]) for out in outputs)
-        return outputs[0] if len(outputs) == 1 else outputs
+        outputs, names = self.dense(times.reshape(-1), side)
+
+        def shaped(wire: Array) -> Array:
+            return wire.reshape(*times.shape, *wire.shape[1:])
+
+        named = {name: shaped(wire) for name, wire in names.items()}
+        return Evaluation(times, tuple(map(shaped, outputs)), named)
 
     def plot(
         self,

@@ -11,9 +11,10 @@ from ..circuits.circuit import Circuit
 from ..circuits.pictured import picture
 from ..errors import FitError
 from ..jaxprs.concrete import is_concrete
+from ..status import Counted
 
 
-class FitStatus(eqx.Enumeration):
+class FitStatus(eqx.Enumeration, metaclass=Counted):
     """How a fit ended. Compares with `==` under tracing; each lane of a `vmap` has its own."""
 
     steps = "all steps were taken"

@@ -151,7 +151,7 @@ def test_a_dense_run_is_evaluated_between():
     run = ag.simulate(
         implicit(), TS, calculus=ag.Real(dense=True, max_steps=64, fixed_point=NEWTON)
     )
-    np.testing.assert_allclose(run.evaluate(TS), implicit_exact(), rtol=1e-11)
+    np.testing.assert_allclose(run.evaluate(TS).output, implicit_exact(), rtol=1e-11)
 
 
 def test_a_step_starts_where_the_one_before_leads():

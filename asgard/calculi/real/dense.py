@@ -29,15 +29,18 @@ class Dense(eqx.Module):
     rows: Int[Array, ""]
     reached: Float[Array, ""]
 
-    def __call__(self, times: Array, side: str) -> tuple[Array, ...]:
-        """The outputs at times, `[times, *value]`; before the jump at an event if `side` is "left",
-        after it if "right"."""
+    def __call__(self, times: Array, side: str) -> tuple[tuple[Array, ...], dict[str, Array]]:
+        """The outputs and the named wires at times, `[times, *value]`; before the jump at an event
+        if `side` is "left", after it if "right"."""
         return _evaluate(self, times, side)
 
 
 @functools.partial(jax.jit, static_argnums=2)
 @without_mesh
 @default_promotion()
-def _evaluate(dense: Dense, times: Array, side: str) -> tuple[Array, ...]:
+def _evaluate(
+    dense: Dense, times: Array, side: str
+) -> tuple[tuple[Array, ...], dict[str, Array]]:
     simulation = dense.simulation(*dense.arguments, dense.dim)
-    return simulation.at(times, dense.path, dense.rows, dense.reached, side)
+    wires = simulation.at(times, dense.path, dense.rows, dense.reached, side)
+    return wires.apart(), wires.names

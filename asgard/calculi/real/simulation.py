@@ -373,8 +373,8 @@ class Simulation:
 
     def at(
         self, times: Array, path: Path | None, rows: Array, reached: Array, side: str
-    ) -> tuple[Array, ...]:
-        """The outputs at any times of a run, from its path of so many rows; NaN outside of it.
+    ) -> Wires:
+        """The wires at any times of a run, from its path of so many rows; NaN outside of it.
 
         `side` says what holds at an event: "left" before its jump, "right" after it.
         """
@@ -383,7 +383,7 @@ class Simulation:
         inside = (direction * (times - first) >= 0) & (direction * (reached - times) >= 0)
         if path is None:
             empty = jnp.zeros((len(times), 0))
-            return only(inside, jax.vmap(self._equations.wires)(times, empty)).apart()
+            return only(inside, jax.vmap(self._equations.wires)(times, empty))
         control = self.control(self.switches(None))
         layout = self._layout_of_events
         guards = 0 if layout is None else layout.guards
@@ -403,7 +403,7 @@ class Simulation:
             state = value_at(curve, offset / stretch.unit, self.method.centre)
             return self._equations.wires(time, state)
 
-        return only(inside & (rows > 0), jax.vmap(one)(times)).apart()
+        return only(inside & (rows > 0), jax.vmap(one)(times))
 
     @property
     def dtype(self) -> Any:

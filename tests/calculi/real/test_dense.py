@@ -16,7 +16,7 @@ DENSE = ag.Real(dense=True, max_steps=127)
 def test_any_time_of_a_run_forward_or_backward(ts):
     run = ag.simulate(oscillator(), ts, calculus=DENSE)
     times = np.linspace(0, 10, 23).reshape(23, 1)
-    x, v = run.evaluate(times)
+    x, v = run.evaluate(times).outputs
     assert x.shape == times.shape
     np.testing.assert_allclose(x, np.cos(times - ts[0]), atol=1e-14)
     np.testing.assert_allclose(v, -np.sin(times - ts[0]), atol=1e-14)
@@ -24,34 +24,34 @@ def test_any_time_of_a_run_forward_or_backward(ts):
 
 def test_saved_times_are_what_the_run_saved():
     run = ag.simulate(oscillator(), np.linspace(0, 5, 40), calculus=DENSE)
-    for found, saved in zip(run.evaluate(run.ts), run.outputs, strict=True):
+    for found, saved in zip(run.evaluate(run.ts).outputs, run.outputs, strict=True):
         np.testing.assert_allclose(found, saved, atol=1e-15)
 
 
 def test_outside_of_the_run_there_is_nothing():
     run = ag.simulate(decay(), [0.0, 1.0], calculus=DENSE)
-    assert np.isnan(run.evaluate(-0.1))
-    assert np.isnan(run.evaluate(1.1))
-    assert run.evaluate(1.0).shape == ()
+    assert np.isnan(run.evaluate(-0.1).output)
+    assert np.isnan(run.evaluate(1.1).output)
+    assert run.evaluate(1.0).output.shape == ()
 
 
 def test_a_failed_run_is_known_up_to_its_failure():
     blow_up = (ag.Power(2) >> ag.Register("t", 1.0) >> ag.Split()).trace()
     run = ag.simulate(blow_up, [0.0, 2.0], calculus=ag.Real(dense=True), throw=False)
-    np.testing.assert_allclose(run.evaluate([0.5, 0.9]), [2.0, 10.0], rtol=1e-13)
-    assert np.isnan(run.evaluate(1.5))
+    np.testing.assert_allclose(run.evaluate([0.5, 0.9]).output, [2.0, 10.0], rtol=1e-13)
+    assert np.isnan(run.evaluate(1.5).output)
 
 
 def test_a_run_that_goes_on_from_a_state():
     half = ag.simulate(oscillator(), [0.0, 5.0])
     run = ag.simulate(oscillator(), [5.0, 10.0], calculus=DENSE, state=half.state)
-    x, _ = run.evaluate([5.0, 6.3, 10.0])
+    x, _ = run.evaluate([5.0, 6.3, 10.0]).outputs
     np.testing.assert_allclose(x, np.cos([5.0, 6.3, 10.0]), atol=1e-14)
 
 
 def at(rate, time):
     run = ag.simulate(decay(rate), [0.0, 2.0], calculus=DENSE, throw=False)
-    return run.evaluate(time)
+    return run.evaluate(time).output
 
 
 def test_derivatives_to_parameters_and_to_the_time():
@@ -69,7 +69,16 @@ def test_batches_over_parameters():
 
 def test_a_circuit_without_registers():
     run = ag.simulate(ag.Sin(), [0.0, 1.0], inputs=(lambda t: 2 * t,), calculus=DENSE)
-    np.testing.assert_allclose(run.evaluate([0.2, 0.9]), np.sin([0.4, 1.8]), rtol=1e-15)
+    np.testing.assert_allclose(run.evaluate([0.2, 0.9]).output, np.sin([0.4, 1.8]), rtol=1e-15)
+
+
+def test_wires_are_read_by_name():
+    circuit = ag.equations("diff(x, t) = -x; twice = 2*x", initial={"x": 1.0}, outputs=("x",))
+    found = ag.simulate(circuit, [0.0, 1.0], calculus=DENSE).evaluate([[0.1], [0.7]])
+    assert found["x"].shape == (2, 1)
+    np.testing.assert_allclose(found["twice"], 2 * np.exp([[-0.1], [-0.7]]), rtol=1e-13)
+    with pytest.raises(KeyError, match="wires named once: twice, x"):
+        found["y"]
 
 
 def test_a_run_that_is_not_dense_says_so():

@@ -293,7 +293,7 @@ def test_gradients_through_a_dense_run_evaluated_later():
     @jax.jit
     def later(start, times):
         run = ag.simulate(pendulum(POINT[0], start), TS, calculus=DENSE)
-        return jnp.sum(run.evaluate(times) * jnp.array([1.0, 3.0]))
+        return jnp.sum(run.evaluate(times).output * jnp.array([1.0, 3.0]))
 
     times = jnp.array([0.05, 0.9, 1.99])
     found = jax.jit(jax.grad(later))(POINT[1], times)

@@ -130,9 +130,9 @@ def test_a_ball_at_rest_ends_with_a_status_where_it_rests():
 def test_dense_output_and_going_on_across_bounces():
     ball_ = ball(*GIVEN)
     whole = ag.simulate(ball_, TIMES, calculus=ag.Real(dense=True), events=BOUNCE)
-    np.testing.assert_allclose(whole.evaluate(TIMES)[0], whole.outputs[0], atol=1e-13)
+    np.testing.assert_allclose(whole.evaluate(TIMES).outputs[0], whole.outputs[0], atol=1e-13)
     times = whole.events["height"].times[:3]
-    before, after = (whole.evaluate(times, side=side)[1] for side in ("left", "right"))
+    before, after = (whole.evaluate(times, side=side).outputs[1] for side in ("left", "right"))
     np.testing.assert_allclose(before, -np.sqrt(2 * 9.81) * 0.8 ** np.arange(3), rtol=1e-12)
     np.testing.assert_allclose(after, -0.8 * before, rtol=1e-12)
     first = ag.simulate(ball_, TIMES[:3], events=BOUNCE)

@@ -178,7 +178,7 @@ def test_a_run_goes_on_from_its_state_by_the_same_steps(name):
 def test_dense_output_and_backward_runs(name):
     run = ag.simulate(oscillator(), [5.0, 0.0], calculus=options(name, dense=True))
     times = np.linspace(0.0, 5.0, 23)
-    x, _ = run.evaluate(times)
+    x, _ = run.evaluate(times).outputs
     np.testing.assert_allclose(x, np.cos(times - 5.0), atol=300 * TOLERANCE)
 
 

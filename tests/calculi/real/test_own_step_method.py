@@ -81,7 +81,7 @@ def test_a_method_of_your_own_runs_saves_batches_and_differentiates():
     np.testing.assert_allclose(found, starts[:, None] * np.cos(ts), atol=1e-6)
     np.testing.assert_allclose(slopes, [np.cos(ts)] * 2, atol=1e-6)
     dense = ag.Real(method=Classical(0.05), max_steps=127, dense=True)
-    x, _ = ag.simulate(oscillator(), ts, calculus=dense).evaluate([0.33, 1.97])
+    x, _ = ag.simulate(oscillator(), ts, calculus=dense).evaluate([0.33, 1.97]).outputs
     np.testing.assert_allclose(x, np.cos([0.33, 1.97]), atol=1e-5)
 
 

@@ -80,7 +80,7 @@ def test_a_run_backward_and_one_that_goes_on_end_steps_at_switches():
     rest = ag.simulate(PULSE, [4.75, 9.3], inputs=inputs, state=first.state)
     np.testing.assert_allclose(rest.output[-1], there.output[-1], rtol=1e-12)
     dense = ag.simulate(PULSE, [0.1, 9.3], inputs=inputs, calculus=ag.Real(dense=True))
-    np.testing.assert_allclose(dense.evaluate(4.75), there.output[1], rtol=1e-12)
+    np.testing.assert_allclose(dense.evaluate(4.75).output, there.output[1], rtol=1e-12)
 
 
 @pytest.mark.parametrize("orders", ["first", slow("second")])
