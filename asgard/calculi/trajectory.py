@@ -193,7 +193,7 @@ class Trajectory(Outputs, Checked):
             return wire.reshape(*times.shape, *wire.shape[1:])
 
         named = {name: shaped(wire) for name, wire in names.items()}
-        return Evaluation(times, tuple(map(shaped, outputs)), named)
+        return Evaluation(ts=times, outputs=tuple(map(shaped, outputs)), names=named)
 
     def plot(
         self,

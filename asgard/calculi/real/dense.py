@@ -38,9 +38,7 @@ class Dense(eqx.Module):
 @functools.partial(jax.jit, static_argnums=2)
 @without_mesh
 @default_promotion()
-def _evaluate(
-    dense: Dense, times: Array, side: str
-) -> tuple[tuple[Array, ...], dict[str, Array]]:
+def _evaluate(dense: Dense, times: Array, side: str) -> tuple[tuple[Array, ...], dict[str, Array]]:
     simulation = dense.simulation(*dense.arguments, dense.dim)
     wires = simulation.at(times, dense.path, dense.rows, dense.reached, side)
     return wires.apart(), wires.names

@@ -371,9 +371,7 @@ class Simulation:
         """Whether steps solve for the unknowns of the loops that the state depends on."""
         return self.method.solves_loops and bool(self.warm)
 
-    def at(
-        self, times: Array, path: Path | None, rows: Array, reached: Array, side: str
-    ) -> Wires:
+    def at(self, times: Array, path: Path | None, rows: Array, reached: Array, side: str) -> Wires:
         """The wires at any times of a run, from its path of so many rows; NaN outside of it.
 
         `side` says what holds at an event: "left" before its jump, "right" after it.
