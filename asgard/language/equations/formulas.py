@@ -1,5 +1,6 @@
 """Functions under `@ag.circuit` back to formulas: the code of an excerpt as expressions."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,7 +15,14 @@ from . import tree
 # A formula of more parts than this is no text to read.
 _MOST_PARTS = 1000
 # Primitives that change how a number is held, not what it is.
-_SAME = {"broadcast_in_dim", "convert_element_type", "copy", "optimization_barrier", "reshape"}
+HOLDS = {
+    "broadcast_in_dim",
+    "convert_element_type",
+    "copy",
+    "optimization_barrier",
+    "reshape",
+    "stop_gradient",
+}
 _CALLS = {
     "abs": "abs",
     "acos": "arccos",
@@ -40,6 +48,21 @@ _CALLS = {
 _RELATIONS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}
 
 
+@dataclasses.dataclass(frozen=True)
+class Symbol:
+    """How a number of an atom depends on parameters, in place of the number."""
+
+    expression: tree.Expression
+
+
+@dataclasses.dataclass(frozen=True)
+class Formula:
+    """An expression, and of how many parts it is."""
+
+    expression: tree.Expression
+    size: int = 1
+
+
 def formulas(atom: Excerpt, parts: Sequence[tree.Expression]) -> list[tree.Expression]:
     """What an excerpt drives, from what it reads.
 
@@ -47,32 +70,49 @@ def formulas(atom: Excerpt, parts: Sequence[tree.Expression]) -> list[tree.Expre
     """
     code = atom.code
     if any(code.types[value].shape for value in code.reads):
-        raise CircuitError(f"to_equations: a wire in {code.owner} carries an array")
-    known = dict(zip(code.reads, parts, strict=True))
-    sizes = dict.fromkeys(code.reads, 1)
+        raise CircuitError(
+            f"to_equations: a wire in {code.owner} carries an array, and equations are of numbers: "
+            "say each entry by itself"
+        )
+    known = {value: Formula(part) for value, part in zip(code.reads, parts, strict=True)}
     numbers = zip(code.numbers, atom.numbers, strict=True)
     for value, one in (*code.constants.items(), *numbers):
-        known[value], sizes[value] = number_of(code.owner, one), 1
+        known[value] = Formula(number_of(code.owner, one))
     for equation in code.equations:
-        made = _made(equation, [known[value] for value in equation.ins])
-        size = 1 + sum(sizes[value] for value in equation.ins)
-        if made is None:
-            raise CircuitError(
-                f"to_equations: {code.owner} uses the JAX primitive {equation.name!r} as no "
-                "equation does"
-            )
-        if size > _MOST_PARTS:
-            raise CircuitError(
-                f"to_equations: a formula in {code.owner} has more than {_MOST_PARTS} parts"
-            )
-        (value,) = equation.outs
-        known[value], sizes[value] = made, size
-    return [known[value] for value in code.drives]
+        made = written(code.owner, equation, [known[value] for value in equation.ins])
+        known.update(dict.fromkeys(equation.outs, made))
+    return [known[value].expression for value in code.drives]
+
+
+def written(owner: str, equation: Equation, parts: Sequence[Formula]) -> Formula:
+    """What an equation of real numbers makes of its operands.
+
+    Raises `CircuitError` where no text says it, and for one that is too long to read.
+    """
+    made = _made(equation, [part.expression for part in parts])
+    if made is None:
+        raise CircuitError(
+            f"to_equations: {owner} uses the JAX primitive {equation.name!r} as no equation does"
+        )
+    size = 1 + sum(part.size for part in parts)
+    if size > _MOST_PARTS:
+        raise CircuitError(f"to_equations: a formula in {owner} has more than {_MOST_PARTS} parts")
+    return Formula(made, size)
 
 
 def number_of(owner: str, value: Any) -> tree.Expression:
-    """A known real number of what has a name. Raises `CircuitError` for anything else."""
-    if not is_concrete(value) or np.ndim(value) or np.iscomplexobj(value):
+    """A known real number of what has a name, or the expression that a symbol has for it.
+
+    Raises `CircuitError` for anything else.
+    """
+    if isinstance(value, Symbol):
+        return value.expression
+    if np.ndim(value):
+        raise CircuitError(
+            f"to_equations: {owner} holds an array of shape {np.shape(value)}, and equations are "
+            "of numbers: say each entry by itself"
+        )
+    if not is_concrete(value) or np.iscomplexobj(value):
         raise CircuitError(f"to_equations: {owner} holds what is no known real number")
     # The fewest digits that the dtype of the circuit reads back.
     number = float(str(np.asarray(value)[()]))
@@ -100,7 +140,7 @@ def sum_of(parts: Sequence[tree.Expression]) -> tree.Expression:
 def _made(equation: Equation, parts: list[tree.Expression]) -> tree.Expression | None:
     """What an equation of numbers makes of its operands. None where no text says it."""
     name, params = equation.name, equation.params
-    if name in _SAME and not params.get("shape") and not params.get("new_sizes"):
+    if name in HOLDS and not params.get("shape") and not params.get("new_sizes"):
         return parts[0]
     if name in _CALLS:
         return tree.Call(_CALLS[name], tuple(parts))
@@ -118,15 +158,15 @@ def _made(equation: Equation, parts: list[tree.Expression]) -> tree.Expression |
 _ONE, _TWO = tree.Number(1.0), tree.Number(2.0)
 
 
-def _terms(part: tree.Expression) -> tuple[tree.Expression, ...]:
+def terms_of(part: tree.Expression) -> tuple[tree.Expression, ...]:
     return part.terms if isinstance(part, tree.Sum) else (part,)
 
 
-def _factors(part: tree.Expression) -> tuple[tree.Expression, ...]:
+def factors_of(part: tree.Expression) -> tuple[tree.Expression, ...]:
     return part.factors if isinstance(part, tree.Product) else (part,)
 
 
-def _negative(part: tree.Expression) -> tree.Expression:
+def negative(part: tree.Expression) -> tree.Expression:
     match part:
         case tree.Negative(body):
             return body
@@ -136,15 +176,15 @@ def _negative(part: tree.Expression) -> tree.Expression:
 
 
 def _plus(first: tree.Expression, second: tree.Expression) -> tree.Expression:
-    return sum_of([*_terms(first), *_terms(second)])
+    return sum_of([*terms_of(first), *terms_of(second)])
 
 
 def _minus(first: tree.Expression, second: tree.Expression) -> tree.Expression:
-    return sum_of([*_terms(first), _negative(second)])
+    return sum_of([*terms_of(first), negative(second)])
 
 
 def _times(first: tree.Expression, second: tree.Expression) -> tree.Expression:
-    factors = [*_factors(first), *_factors(second)]
+    factors = [*factors_of(first), *factors_of(second)]
     match [factor for factor in factors if factor != _ONE]:
         case []:
             return _ONE
@@ -155,7 +195,7 @@ def _times(first: tree.Expression, second: tree.Expression) -> tree.Expression:
 
 
 def _over(first: tree.Expression, second: tree.Expression) -> tree.Expression:
-    return product_of([*_factors(first), tree.Reciprocal(second)])
+    return product_of([*factors_of(first), tree.Reciprocal(second)])
 
 
 _RULES: dict[str, Callable[..., tree.Expression]] = {
@@ -164,7 +204,7 @@ _RULES: dict[str, Callable[..., tree.Expression]] = {
     "sub": _minus,
     "mul": _times,
     "div": _over,
-    "neg": _negative,
+    "neg": negative,
     "pow": tree.Power,
     "square": lambda x: tree.Power(x, _TWO),
     "rsqrt": lambda x: tree.Reciprocal(tree.Call("sqrt", (x,))),

@@ -36,7 +36,7 @@ def expression_latex(expression: tree.Expression) -> str:
 def name_latex(name: str) -> str:
     """A name: one letter or a Greek one as a symbol, a longer one upright; digits and what follows
     an underscore as indices."""
-    head, *rest = re.sub(r"(?<=[A-Za-z])([0-9]+)$", r"_\1", name).split("_")
+    head, *rest = re.sub(r"(?<=[A-Za-z])([0-9]+)(?=_|$)", r"_\1", name).split("_")
     index = ",".join(_symbol(part) for part in rest if part)
     return f"{_symbol(head)}_{{{index}}}" if index and head else _symbol(head or name)
 

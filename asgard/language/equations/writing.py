@@ -3,7 +3,7 @@
 import dataclasses
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import jax.numpy as jnp
@@ -11,7 +11,8 @@ import numpy as np
 
 from ...circuits.atoms import arithmetic, events, functions, registers
 from ...circuits.atoms.unknown import Unknown
-from ...circuits.circuit import Atom, Circuit
+from ...circuits.circuit import Atom, Block, Circuit
+from ...circuits.fields import check_flag
 from ...circuits.graph import Graph, Node, flatten
 from ...circuits.stream import Stream
 from ...errors import CircuitError
@@ -20,25 +21,30 @@ from ..functions.excerpt import Excerpt
 from . import tree
 from .block import Equations
 from .elementary import FUNCTIONS, Chosen, Compared
-from .formulas import formulas, number_of, product_of, sum_of
+from .formulas import factors_of, formulas, negative, number_of, product_of, sum_of, terms_of
 from .latex import expression_latex, system_latex
 from .names import RESERVED
 from .reading import read
+from .symbols import symbolic
 
 
-def to_equations(circuit: Circuit) -> str:
+def to_equations(circuit: Circuit, *, values: bool = False) -> str:
     """The equations of a circuit, as text for `equations`.
 
     Of a circuit made by `equations` it is the text that said it. Any other is read off its wiring
     graph. Each state is an integral from its initial value, `x = 2 + int(-x, t)`; wires have the
-    names that `Var` gives them, or else `x1`, `x2`, ..., and inputs `u1`, `u2`, .... Functions
-    under `@ag.circuit`, `ag.ode` and the like are written out, with their numbers. An atom of your
-    own is called by its name: `Valve(x)`.
+    names that `Var` or a function gives them, or else `x1`, `x2`, ..., and inputs `u1`, `u2`, ....
+    Functions under `@ag.circuit`, `ag.ode` and the like are written out. An atom of your own is
+    called by its name: `Valve(x)`.
 
-    **Arguments:** `circuit`: any circuit whose numbers are known scalars.
+    **Arguments:**
 
-    **Returns:** the text, from which `equations` makes the circuit again, once `inputs` and `noise`
-    are said.
+    - `circuit`: any circuit whose numbers are known scalars.
+    - `values`: writes the values of all parameters. By default those of functions and other blocks
+      are written by the names of `ag.parameters`, with `_` for what is no letter or digit.
+
+    **Returns:** the text, from which `equations` makes the circuit again, once `inputs`, `noise`
+    and `parameters` are said.
 
     **Raises:** `CircuitError` for atoms and functions that no equation says, and for arrays.
 
@@ -47,11 +53,13 @@ def to_equations(circuit: Circuit) -> str:
     # x1 = 2 + int(-x1, t)
     ```
     """
-    return str(_system_of(circuit))
+    return str(_system_of(circuit, values))
 
 
-def to_latex(thing: Circuit | str | tree.System | tree.Expression) -> str:
+def to_latex(thing: Circuit | str | tree.System | tree.Expression, *, values: bool = False) -> str:
     """Equations as LaTeX: those of a circuit, or of a text for `equations`.
+
+    **Arguments:** `thing`: the circuit or the text; `values`: as for `to_equations`.
 
     **Returns:** one equation as it stands, several in an `aligned` environment; neither has dollar
     signs around it.
@@ -64,7 +72,7 @@ def to_latex(thing: Circuit | str | tree.System | tree.Expression) -> str:
     ```
     """
     if isinstance(thing, Circuit):
-        return system_latex(_system_of(thing))
+        return system_latex(_system_of(thing, values))
     if isinstance(thing, str):
         return system_latex(read(thing))
     if isinstance(thing, tree.System):
@@ -74,19 +82,34 @@ def to_latex(thing: Circuit | str | tree.System | tree.Expression) -> str:
     raise CircuitError(f"to_latex takes a circuit or equations, not {type(thing).__name__}")
 
 
-def _system_of(circuit: Circuit) -> tree.System:
+def _system_of(circuit: Circuit, values: bool) -> tree.System:
     if not isinstance(circuit, Circuit):
         raise CircuitError(f"to_equations takes a circuit, not {type(circuit).__name__}")
+    check_flag("to_equations", "values", values)
     if isinstance(circuit, Equations):
         return circuit.system
-    return _Reader(flatten(circuit)).system()
+    graph = flatten(circuit)
+    taken = {*graph.names, *graph.dims, *RESERVED, *_noises(graph)}
+    given = circuit.input_names if isinstance(circuit, Block) else ()
+    inputs = {w: n for w, n in zip(graph.inputs, given, strict=False) if n not in taken}
+    taken.update(inputs.values())
+    if not values:
+        graph, names = symbolic(circuit, graph, taken)
+        taken.update(names)
+    return _Reader(graph, inputs, taken).system()
 
 
 @dataclasses.dataclass
 class _Reader:
-    """Reads equations off a graph. Wires that several read, and states, have names."""
+    """Reads equations off a graph. Wires that several read, and states, have names.
+
+    `inputs` are the names of input wires that have one; `taken` are names that wires without a name
+    of their own do not get.
+    """
 
     graph: Graph
+    inputs: Mapping[int, str]
+    taken: Collection[str]
 
     def __post_init__(self):
         self.source = {wire: node for node in self.graph.nodes for wire in node.outs}
@@ -109,8 +132,8 @@ class _Reader:
         """Names: of wires that have one, states, outputs and what has several readers."""
         graph = self.graph
         given = {wires[0]: name for name, wires in graph.names.items() if len(wires) == 1}
+        given = {**given, **self.inputs}
         readers = Counter(wire for node in graph.nodes for wire in node.ins)
-        taken = {*given.values(), *graph.dims, *RESERVED, *(_noises(graph))}
         named: dict[int, str] = {}
         for kind, wires in (
             ("u", graph.inputs),
@@ -124,7 +147,7 @@ class _Reader:
                     named[wire] = given[wire]
                 elif _holds(node) or wire in graph.outputs or (readers[wire] > 1 and not trivial):
                     count += 1
-                    while f"{kind}{count}" in taken:
+                    while f"{kind}{count}" in self.taken:
                         count += 1
                     named[wire] = f"{kind}{count}"
         return named
@@ -207,8 +230,8 @@ def _expression(atom: Atom, parts: list[tree.Expression]) -> tree.Expression:
             return _from(atom, initial, tree.Call("int", (parts[0], tree.Name(noise))))
         case registers.Deregister(dim):
             return tree.Call("diff", (parts[0], tree.Name(dim)))
-        case registers.Delay(_, initial, None) if float(np.asarray(initial)) == 0:
-            return tree.Call("delay", (parts[0],))
+        case registers.Delay(_, initial, None):
+            return _delayed(_number(atom, initial), parts[0])
         case Unknown():
             return parts[0]
         case functions.Function():
@@ -226,6 +249,14 @@ def _expression(atom: Atom, parts: list[tree.Expression]) -> tree.Expression:
         case registers.State() | registers.Substitution() | registers.TaylorPolynomial():
             raise CircuitError(f"to_equations: there is no equation for {atom}")
     return tree.Call(atom.text(), tuple(parts))
+
+
+def _delayed(initial: tree.Expression, body: tree.Expression) -> tree.Expression:
+    """What an expression was one sample before; initial + delay(body - initial) begins there."""
+    if initial == tree.Number(0.0):
+        return tree.Call("delay", (body,))
+    body = sum_of([*terms_of(body), negative(initial)])
+    return sum_of([*terms_of(initial), tree.Call("delay", (body,))])
 
 
 def _switching(
@@ -267,14 +298,13 @@ def _scaled(atom: Atom, factor: Any, body: tree.Expression) -> tree.Expression:
     number = _number(atom, factor)
     if isinstance(number, tree.Negative) and number.body == tree.Number(1.0):
         return tree.Negative(body)
-    return product_of([number, body])
+    return product_of([*factors_of(number), body])
 
 
 def _from(atom: Atom, initial: Any, integral: tree.Expression) -> tree.Expression:
     """An integral from an initial value."""
     start = _polynomial(atom, initial) if isinstance(initial, Stream) else _number(atom, initial)
-    terms = start.terms if isinstance(start, tree.Sum) else (start,)
-    return integral if start == tree.Number(0.0) else sum_of([*terms, integral])
+    return integral if start == tree.Number(0.0) else sum_of([*terms_of(start), integral])
 
 
 def _polynomial(atom: Atom, stream: Stream) -> tree.Expression:

@@ -20,10 +20,8 @@ from ...circuits.graph import Node, flatten, label
 from ...jaxprs.program import Equation, Program, trace
 from ...taylor.network import call
 from ...taylor.typed import wire_types
+from ..equations.formulas import HOLDS
 from .polynomials import Form, Forms, number, value_of
-
-# Primitives that change how a value is held, not what it is.
-_SAME = {"broadcast_in_dim", "convert_element_type", "copy", "optimization_barrier", "reshape"}
 
 
 def same_system(first: Circuit, second: Circuit) -> bool:
@@ -188,7 +186,7 @@ def _applied(
         shapes = {program.avals[name].shape for name in equation.ins}
         pointwise = shapes <= {(), program.avals[equation.outs[0]].shape}
         same = len({*shapes, program.avals[equation.outs[0]].shape}) == 1
-        made = operands if same and equation.name in _SAME else None
+        made = operands if same and equation.name in HOLDS else None
         if made is None:
             made = _result(equation, operands, forms, pointwise)
         known.update(zip(equation.outs, made, strict=True))

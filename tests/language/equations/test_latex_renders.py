@@ -6,8 +6,8 @@ from helpers import rendered
 
 import asgard as ag
 
-# What `to_equations` refuses: arrays, and delays that do not begin at 0.
-NO_TEXT = {"Lorenz-96 of 20", "neural ODE, Tsit5", "Fibonacci", "the logistic map", "smoothing"}
+# What `to_equations` refuses: arrays.
+NO_TEXT = {"Lorenz-96 of 20", "neural ODE, Tsit5"}
 
 
 @pytest.mark.parametrize("system", SYSTEMS, ids=lambda system: system.name)

@@ -68,10 +68,10 @@ def test_other_atoms_are_called_by_name():
 
 
 REFUSED = [
-    (ag.Scalar([1.0, 2.0]), "Scalar holds what is no known real number"),
+    (ag.Scalar([1.0, 2.0]), r"Scalar holds an array of shape \(2,\)"),
     (ag.Scalar(1j), "no known real number"),
     (ag.Const(float("nan")), "Const holds nan"),
-    (ag.Delay("n", 1.0), r"there is no equation for delay\(n, 1.0\)"),
+    (ag.Delay("t", 1.0, by=2.0), r"there is no equation for delay\(t, 1.0"),
     (ag.JumpRegister("t", 1.0, 1.0, "N"), "there is no equation for JumpRegister"),
     (ag.Function(lambda x: (x, x), 1, 2), "an atom of several outputs has no equation"),
     (3, "to_equations takes a circuit, not int"),
