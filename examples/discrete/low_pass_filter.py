@@ -27,7 +27,7 @@ def section(x, *, b, a):
     return y
 
 
-rows = signal.butter(4, 0.1, output="sos")
+rows = np.asarray(signal.butter(4, 0.1, output="sos"))
 low_pass = section(b=rows[0, :3], a=rows[0, 3:]) >> section(b=rows[1, :3], a=rows[1, 3:])
 
 # %%

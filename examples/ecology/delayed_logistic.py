@@ -26,7 +26,7 @@ def population(*, r=1.0, start=0.2):
 
 
 def by_steps(t, r, start):
-    """With the history ``start``, x grows at one rate up to t = 1, and what it was is known to 2."""
+    """Up to t = 1 x grows at one rate, from the history ``start``; so up to 2 its past is known."""
     rate = r * (1 - start)
     grown = start / rate * jnp.expm1(rate * jnp.clip(t - 1, 0, 1))  # the integral of x(t - 1)
     return start * jnp.exp(rate * jnp.clip(t, 0, 1) + r * (jnp.clip(t - 1, 0, 1) - grown))

@@ -15,15 +15,16 @@ import asgard as ag
 jax.config.update("jax_enable_x64", True)
 
 
-@ag.circuit
-def body(*, dose=200.0, every=8.0, decay=0.15):
-    amount = ag.reset("t", dose)
-    amount.input = -decay * amount, ag.Clock(every, every)(), amount + dose
-    return {"amount": amount}
-
-
+body = ag.equations(
+    """
+    diff(amount, t) = -k*amount
+    reset(amount, clock(tau, tau), amount + dose)   # from the time tau on, once in tau
+    """,
+    parameters={"k": 0.15, "tau": 8.0, "dose": 200.0},
+    initial={"amount": 200.0},
+)
 ts = jnp.linspace(0.0, 72.0, 577)
-run = ag.simulate(body(), ts)
+run = ag.simulate(body, ts)
 
 # %%
 # Just after dose n, at (n - 1) 8 hours.
@@ -37,14 +38,14 @@ assert error < 1e-11  # a clock ticks some last digits early, so that times at a
 
 # %%
 # The trough before dose 10, and its slope in the rate of decay: the events do not stop gradients.
-def trough(decay):
+def trough(k):
     calculus = ag.Real(max_steps=64)  # what a gradient has room for
-    return ag.simulate(body(decay=decay), [0.0, 71.999], calculus=calculus)["amount"][-1]
+    return ag.simulate(ag.update(body, {"k": k}), [0.0, 71.999], calculus=calculus).output[-1]
 
 
-def closed(decay):
-    q = jnp.exp(-8.0 * decay)
-    return 200.0 * (1 - q**9) / (1 - q) * jnp.exp(-7.999 * decay)
+def closed(k):
+    q = jnp.exp(-8.0 * k)
+    return 200.0 * (1 - q**9) / (1 - q) * jnp.exp(-7.999 * k)
 
 
 slope, exact = jax.jit(jax.jacfwd(trough))(0.15), jax.grad(closed)(0.15)
