@@ -40,10 +40,10 @@ for chunk in noisy.reshape(4, 100):
     chunks.append(filtered)
 found = np.concatenate(chunks)
 error = np.max(np.abs(found - signal.sosfilt(rows, noisy)))
-w, exact = signal.sosfreqz(rows, 256)
+w = np.linspace(0.01, 3.14, 256)
 options = {"inputs": (0.0,), "calculus": ag.Discrete()}
-response = ag.frequency_response(low_pass, w[1:], **options)[:, 0, 0]
-response_error = np.max(np.abs(response - exact[1:]))
+response = ag.frequency_response(low_pass, w, **options)[:, 0, 0]
+response_error = np.max(np.abs(response - signal.sosfreqz(rows, w)[1]))
 print(f"largest error of samples {error:.1e}, of the frequency response {response_error:.1e}")
 assert error < 1e-14  # the same sums, rounded in another order
 assert response_error < 1e-12  # a pole at 0.95 amplifies rounding
@@ -53,7 +53,7 @@ left.plot(n, noisy, color="0.75", label="in")
 left.plot(n, found, label="out")
 left.set(xlabel="sample", title="Four chunks of a stream")
 left.legend()
-right.semilogx(w[1:], 20 * np.log10(np.abs(response)))
+right.semilogx(w, 20 * np.log10(np.abs(response)))
 right.axvline(0.1 * np.pi, color="0.4", linestyle=":", label="cutoff")
 right.set(xlabel="frequency (rad per sample)", ylabel="gain (dB)", ylim=(-100, 5))
 right.legend()
