@@ -6,6 +6,7 @@ that has derivatives in any mode; `sweep.py` goes through the steps backward.
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -62,6 +63,62 @@ def retake_step(
     return Retaken(stretch, coefficients, end, last)
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Retaking:
+    """A run that is taken once more: what all of its steps share.
+
+    `write` puts a value in a row of an array, as `runs.write_row` does.
+    """
+
+    problem: Problem
+    system: System
+    ts: Array  # [times, *lanes]
+    control: StepControl
+    lags: Any  # [delays, *lanes], where there are delays
+    write: Callable[[Array, Array, Array], Array]
+
+    def step(self, run: Run, numbers: Array) -> tuple[Seen, Taken, Retaken]:
+        """The next step of a run, of which a path has kept these numbers."""
+        method, direction = self.problem.method, runs.direction_of(self.ts)
+        taken, last = self.problem.taken(numbers), self.ts[-1]
+        seen = Seen.at(
+            *(self.problem.delays, method, self.system, self.control, run.history, run.point),
+            *(self.lags, direction),
+            taken=taken,
+        )
+        step = retake_step(
+            *(method, seen.system, run.point, taken, last, direction, seen.control),
+            delayed=seen.view is not None,
+        )
+        return seen, taken, step
+
+    def after(
+        self,
+        run: Run,
+        seen: Seen,
+        taken: Taken,
+        step: Retaken,
+        fresh: Array,
+        leaves: Array,
+    ) -> Run:
+        """The run with a step on its path, in its events if it is `fresh`, and behind it if it
+        `leaves`; `run` has the step's polynomial."""
+        point, write = run.point, self.write
+        path, events, history = run.path, run.records, run.history
+        if path is not None:
+            path = paths.add_point(path, point, run.steps, fresh, write)
+        if events is not None:
+            state = seen.with_delayed(point.time, point.state)
+            events = events.with_step(point, state, step.stretch.mark, fresh, write)
+        if history is not None:
+            history = seen.after(
+                *(history, self.problem.method, point, step.end, run.coefficients),
+                *(step.stretch, taken, leaves, write),
+            )
+        end = jax.tree.map(lambda new, old: jnp.where(leaves, new, old), step.end, point)
+        return dataclasses.replace(run, point=end, path=path, records=events, history=history)
+
+
 def retake(
     problem: Problem,
     arguments: Arguments,
@@ -73,56 +130,26 @@ def retake(
     scatter: bool,
 ) -> Run:
     """The run of a path of `taken` steps once more, in lanes; `room` as in `runs.run`."""
-    ts, control, method = arguments.ts, arguments.control, problem.method
+    ts, write = arguments.ts, runs.scatter_row if scatter else runs.write_row
     system = runs.system_of(problem, arguments.constants, laned.constants, size)
     begin = runs.spread_begin(arguments, laned, size)
     lags, history = runs.spread_delays(arguments, laned, size)
-    count, direction = ts.shape[0], runs.direction_of(ts)
-    write = runs.scatter_row if scatter else runs.write_row
+    again = Retaking(problem, system, ts, arguments.control, lags, write)
+    count = ts.shape[0]
 
     def unfinished(run: Run) -> Array:
         return (run.count < count) & (run.steps < taken)
 
     def body(run: Run) -> Run:
         active = unfinished(run)
-        row = jnp.where(active, _taken(path.taken, run.steps, problem.fields), 0)
-        size = problem.taken(row)
-        seen = Seen.at(
-            *(problem.delays, method, system, control, run.history, run.point, lags, direction),
-            taken=size,
-        )
-        step = retake_step(
-            *(method, seen.system, run.point, size, ts[-1], direction, seen.control),
-            delayed=seen.view is not None,
-        )
-        end, unit = step.end, jnp.where(active, step.stretch.unit, run.unit)
+        numbers = jnp.where(active, _taken(path.taken, run.steps, problem.fields), 0)
+        seen, size, step = again.step(run, numbers)
+        unit = jnp.where(active, step.stretch.unit, run.unit)
         coefficients = jnp.where(active, step.coefficients, run.coefficients)
         run = dataclasses.replace(run, coefficients=coefficients, unit=unit)
-        saved, number = runs.save(method, seen, run, step.covered, ts, active, write)
-        kept = run.path
-        if kept is not None:
-            kept = paths.add_point(kept, run.point, run.steps, active, write)
-        events = run.records
-        if events is not None:
-            state = seen.with_delayed(run.point.time, run.point.state)
-            events = events.with_step(run.point, state, step.stretch.mark, active, write)
-        leaves = active & (number < count)
-        point = jax.tree.map(lambda new, old: jnp.where(leaves, new, old), end, run.point)
-        past = run.history
-        if past is not None:
-            past = seen.after(
-                *(past, method, run.point, end, coefficients, step.stretch, size, leaves, write)
-            )
-        return dataclasses.replace(
-            run,
-            point=point,
-            saved=saved,
-            count=number,
-            steps=run.steps + active,
-            path=kept,
-            records=events,
-            history=past,
-        )
+        saved, number = runs.save(problem.method, seen, run, step.covered, ts, active, write)
+        run = again.after(run, seen, size, step, active, active & (number < count))
+        return dataclasses.replace(run, saved=saved, count=number, steps=run.steps + active)
 
     begun = runs.blank(problem, ts, dataclasses.replace(begin, step=lax.stop_gradient(begin.step)))
     begun = runs.with_history(runs.with_room(begun, room), history, write)
@@ -146,11 +173,10 @@ def replay(
 
     Each turn saves several times, and each row once.
     """
-    ts, begin, control = arguments.ts, arguments.begin, arguments.control
-    lags = arguments.lags
-    method = problem.method
+    ts, begin = arguments.ts, arguments.begin
     still = jax.tree.map(lambda _: False, arguments.constants)
     system = runs.system_of(problem, arguments.constants, still, 0)
+    again = Retaking(problem, system, ts, arguments.control, arguments.lags, _put)
     count, direction = ts.shape[0], runs.direction_of(ts)
     width = min(SAVES, count)
     padded = jnp.concatenate([ts, jnp.full(width, ts[-1])])
@@ -160,59 +186,15 @@ def replay(
 
     def body(carry: tuple[Run, Array]) -> tuple[Run, Array]:
         run, repeated = carry
-        point = run.point
-        size = problem.taken(path.taken[run.steps])
-        seen = Seen.at(
-            *(problem.delays, method, system, control, run.history, point, lags, direction),
-            taken=size,
-        )
-        step = retake_step(
-            *(method, seen.system, point, size, ts[-1], direction, seen.control),
-            delayed=seen.view is not None,
-        )
-        coefficients, end = step.coefficients, step.end
-        places = run.count + jnp.arange(width, dtype=run.count.dtype)
-        times = padded[places]
-        inside = (direction * (times - step.covered) <= 0) & (places < count)
-        passed = direction * (times - point.time) >= 0  # not beside a breakpoint at a start
-        offsets = jnp.where(inside & passed, times - point.time - point.late, 0)
-        offsets = seen.beside(point, times, inside & ~passed, offsets)
-        parts = offsets / step.stretch.unit
-        values = jax.vmap(lambda part: value_at(coefficients, part, method.centre))(parts)
-        safe = jnp.where(inside & passed, times, point.time)
-        values = jax.vmap(seen.with_delayed)(safe, values)
-        # Reverse mode takes each row to be written once: what is not covered goes past the last.
-        rows = jnp.where(inside, places, count + jnp.arange(width, dtype=places.dtype))
-        number = run.count + jnp.sum(inside, dtype=run.count.dtype)
+        seen, size, step = again.step(run, path.taken[run.steps])
+        run = dataclasses.replace(run, coefficients=step.coefficients, unit=step.stretch.unit)
+        saved, number = _save_several(problem.method, seen, run, step.covered, padded, width)
         following = ts[jnp.minimum(number, count - 1)]
         # A step that covers more times than one turn saves is taken again for the next ones.
         stays = (number < count) & (direction * (following - step.covered) <= 0)
-        kept = run.path
-        if kept is not None:
-            kept = paths.add_point(kept, point, run.steps, ~repeated, _put)
-        events = run.records
-        if events is not None:
-            state = seen.with_delayed(point.time, point.state)
-            events = events.with_step(point, state, step.stretch.mark, ~repeated, _put)
         leaves = ~stays & (number < count)
-        past = run.history
-        if past is not None:
-            past = seen.after(
-                *(past, method, point, end, coefficients, step.stretch, size, leaves, _put)
-            )
-        after = dataclasses.replace(
-            run,
-            point=jax.tree.map(lambda new, old: jnp.where(leaves, new, old), end, point),
-            coefficients=coefficients,
-            unit=step.stretch.unit,
-            saved=run.saved.at[rows].set(values),
-            count=number,
-            steps=run.steps + leaves,
-            path=kept,
-            records=events,
-            history=past,
-        )
-        return after, stays
+        run = again.after(run, seen, size, step, ~repeated, leaves)
+        return dataclasses.replace(run, saved=saved, count=number, steps=run.steps + leaves), stays
 
     start = runs.blank(problem, ts, begin)
     room = jnp.zeros((count + width, *start.saved.shape[1:]), begin.state.dtype)
@@ -230,6 +212,30 @@ def replay(
     )
     saved = jnp.concatenate([run.saved[:count], jnp.zeros_like(room[:1])])
     return dataclasses.replace(run, saved=saved)
+
+
+def _save_several(
+    method: StepMethod, seen: Seen, run: Run, end: Array, padded: Array, width: int
+) -> tuple[Array, Array]:
+    """The saved states with up to `width` of those that a step to the time `end` covers, and how
+    many there are. The run has the step's start and polynomial; `padded` are the saved times and
+    `width` more, for which the run has room, too."""
+    point, count = run.point, padded.shape[0] - width
+    direction = runs.direction_of(padded)
+    places = run.count + jnp.arange(width, dtype=run.count.dtype)
+    times = padded[places]
+    inside = (direction * (times - end) <= 0) & (places < count)
+    passed = direction * (times - point.time) >= 0  # not beside a breakpoint at a start
+    offsets = jnp.where(inside & passed, times - point.time - point.late, 0)
+    offsets = seen.beside(point, times, inside & ~passed, offsets)
+    parts = offsets / run.unit
+    values = jax.vmap(lambda part: value_at(run.coefficients, part, method.centre))(parts)
+    safe = jnp.where(inside & passed, times, point.time)
+    values = jax.vmap(seen.with_delayed)(safe, values)
+    # Reverse mode takes each row to be written once: what is not covered goes past the last.
+    rows = jnp.where(inside, places, count + jnp.arange(width, dtype=places.dtype))
+    number = run.count + jnp.sum(inside, dtype=run.count.dtype)
+    return run.saved.at[rows].set(values), number
 
 
 def _large(problem: Problem, carry: tuple[Run, Any]) -> list[Any]:
