@@ -5,7 +5,6 @@ more, and in reverse mode a third, which goes through them backward.
 """
 
 import dataclasses
-import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,21 +15,14 @@ from jax import lax
 from jax.interpreters import ad
 from jaxtyping import Array, Float
 
-from ...circuits.fields import LARGEST_COUNT
 from ...jaxprs.fences import with_rounded_products
-from ...jaxprs.kernel import LARGEST_SUM
 from ...jaxprs.lane_call import (
     Avals,
     Flags,
     LaneCall,
-    LinearCall,
     bind,
     flagged,
-    in_lanes,
-    inexact,
-    merge,
     one_lane,
-    sums_of,
 )
 from ...jaxprs.primitives import traits
 from ...jaxprs.program import Equation, Program, trace
@@ -39,6 +31,7 @@ from . import path as paths
 from . import runs
 from .adaptive import reach_of
 from .delays import Delays, Seen
+from .derivatives import LONGEST_WITH_DELAYS, Tangent, arguments_of, tile_of, types_of
 from .methods.checked import degree_of, start_of
 from .methods.method import (
     EVENT,
@@ -53,10 +46,7 @@ from .methods.method import (
     ZENO,
     StepMethod,
 )
-from .path import Path
-from .retake import replay, retake
 from .runs import Arguments, Problem, Run, Storage
-from .sweep import Sweep
 from .system import CHECKS, SMOOTH_CHECKS, EventLayout, Point, StepControl, System
 from .tolerances import RTOL, TRACE
 
@@ -73,14 +63,9 @@ _FAILURES = (
     Status.history,
     Status.delay,
 )
-# How many runs of a batch go side by side on the CPU, at most.
-TILE = 64
 # The most operations of a kernel with events, which are many and small. The thermostat of
 # benchmarks/events.py is past the usual limit, and is 5.6 times as fast as a kernel.
 LONGEST_WITH_EVENTS = 2000
-# The same with delays. The Mackey-Glass equation in `benchmarks/delays.py` has 900 with Taylor
-# steps and 1,900 with Dopri8, and is 3 to 6 times as fast as a kernel.
-LONGEST_WITH_DELAYS = 4000
 
 
 def integrate(
@@ -251,21 +236,19 @@ class Integral(LaneCall):
 
     @property
     def tile(self) -> int:
-        if self.problem.multiplies:
-            return LARGEST_COUNT
-        return max(1, min(TILE, (LARGEST_SUM - 1) // self.problem.largest))
+        return tile_of(self.problem)
 
     def outline(self, avals: Avals) -> list[Any]:
-        return [*jax.tree.leaves(self.types(avals)), jax.ShapeDtypeStruct((), bool)]
+        return [*jax.tree.leaves(types_of(self.problem, avals)), jax.ShapeDtypeStruct((), bool)]
 
     def room(self, avals: Avals) -> list[Any]:
-        run = self.types(avals)
+        run = types_of(self.problem, avals)
         return run.large
 
     def loop(
         self, room: list[Any], operands: list[Any], laned: Flags, size: int, kernel: bool
     ) -> list[Array]:
-        arguments, flags = self.arguments(operands), self.arguments(laned)
+        arguments, flags = arguments_of(self.problem, operands), arguments_of(self.problem, laned)
         run = runs.run(self.problem, arguments, flags, size, room, scatter=not kernel)
         return jax.tree.leaves(run)
 
@@ -277,7 +260,7 @@ class Integral(LaneCall):
         kept = Integral(dataclasses.replace(self.problem, rows=rows))
         *recorded, is_kernel = bind(kept, primals, laned, size)
         run = kept.run_of(primals, laned, recorded)
-        again = self.arguments(primals).again
+        again = arguments_of(self.problem, primals).again
         path = dataclasses.replace(run.path, taken=lax.stop_gradient(run.path.taken))
         counts = [run.count, run.steps + again]
         if run.records is not None:
@@ -289,250 +272,7 @@ class Integral(LaneCall):
         derivatives = bind(call, [*known, *flagged(moving, tangents)], flags, size)
         return [*jax.tree.leaves(results), is_kernel], derivatives
 
-    def arguments(self, operands: Sequence[Any]) -> Arguments:
-        """The operands, or what is said of each, by name."""
-        return jax.tree.unflatten(self.problem.leaves, operands)
-
     def run_of(self, operands: Sequence[Any], laned: Flags, results: Sequence[Any]) -> Run:
         """The results as a run."""
-        types = self.types(one_lane(operands, laned))
+        types = types_of(self.problem, one_lane(operands, laned))
         return jax.tree.unflatten(jax.tree.structure(types), results)
-
-    def types(self, avals: Avals) -> Run:
-        """The types of the results, as a run."""
-        given = self.arguments(avals)
-        return jax.eval_shape(functools.partial(runs.blank, self.problem), given.ts, given.begin)
-
-
-class _Derivative(LinearCall):
-    """A call about a recorded run.
-
-    Its operands are those of the run, the path, how many states were saved and steps taken, and
-    then those in which it is linear.
-    """
-
-    def __init__(self, problem: Problem, rows: int, moving: Flags):
-        self.problem, self.rows, self.moving = problem, rows, moving
-        self.integral = Integral(problem)
-
-    @property
-    def longest(self) -> int | None:
-        return None if self.problem.delays is None else LONGEST_WITH_DELAYS
-
-    @property
-    def tile(self) -> int:
-        return self.integral.tile
-
-    @property
-    def known(self) -> int:
-        """How many operands it is not linear in."""
-        return len(self.moving) + _PATH + 2 + self.problem.keeps_events
-
-    def split(self, operands: Sequence[Any]) -> tuple[Any, list[Any], list[Any]]:
-        """The operands of the run, those about it, and the rest."""
-        count = len(self.moving)
-        about = list(operands[count : self.known])
-        return list(operands[:count]), about, list(operands[self.known :])
-
-    def replay(self, known: Sequence[Any], once: bool = False) -> Any:
-        """From the moving operands to the inexact results, and the moving operands."""
-        primals, about, _ = self.split(known)
-        path, taken = about[:_PATH], about[_PATH + 1]
-
-        def run(*values: Any) -> list[Any]:
-            arguments = self.integral.arguments(merge(self.moving, values, primals))
-            found = replay(self.problem, arguments, Path(*path), taken, once)
-            return inexact(jax.tree.leaves(found))
-
-        return run, flagged(self.moving, primals)
-
-
-class Tangent(_Derivative):
-    """The derivatives of a run's inexact results by the tangents of its moving operands."""
-
-    def outline(self, avals: Avals) -> list[Any]:
-        return inexact(self.integral.outline(self.split(avals)[0]))
-
-    def room(self, avals: Avals) -> list[Any]:
-        return 2 * self.integral.room(self.split(avals)[0])
-
-    def loop(
-        self, room: list[Any], operands: list[Any], laned: Flags, size: int, kernel: bool
-    ) -> list[Array]:
-        primals, about, tangents = self.split(operands)
-        flags, *others = self.split(laned)
-        values = in_lanes(flagged(self.moving, primals), flagged(self.moving, flags), size)
-        tangents = in_lanes(tangents, others[1], size)
-        flags = [f or (moves and size > 0) for f, moves in zip(flags, self.moving, strict=True)]
-        path, taken, half = about[:_PATH], about[_PATH + 1], len(room) // 2
-
-        def run(room: list[Any], values: list[Any]) -> list[Any]:
-            arguments = self.integral.arguments(merge(self.moving, values, primals))
-            found = retake(
-                self.problem,
-                arguments,
-                Path(*path),
-                taken,
-                room,
-                self.integral.arguments(flags),
-                size,
-                scatter=not kernel,
-            )
-            return inexact(jax.tree.leaves(found))
-
-        return jax.jvp(run, (room[:half], values), (room[half:], tangents))[1]
-
-    def plain(self, *operands: Any) -> list[Any]:
-        run, values = self.replay(operands)
-        return jax.jvp(run, values, list(operands[self.known :]))[1]
-
-    def transpose(
-        self, cotangents: Sequence[Any], operands: Sequence[Any], laned: Flags, size: int
-    ) -> list[Array]:
-        given = tuple(not isinstance(cotangent, ad.Zero) for cotangent in cotangents)
-        moved = flagged(self.moving, laned[: len(self.moving)])
-        pairs = zip(moved, laned[self.known :], strict=True)
-        shared = tuple(size > 0 and not any(pair) for pair in pairs)
-        sums = shared if self.problem.multiplies and any(shared) else None
-        call = Cotangent(self.problem, self.rows, self.moving, given, sums)
-        flags = (*laned[: self.known], *(size > 0,) * sum(given))
-        return bind(call, [*operands[: self.known], *flagged(given, cotangents)], flags, size)
-
-
-class Cotangent(_Derivative):
-    """The cotangents of a run's moving operands by those of its inexact results that are given.
-
-    Where a batch shares large operands, such as the weights of a network, their cotangents are sums
-    over the lanes: see `LaneCall.sums`.
-    """
-
-    def __init__(
-        self,
-        problem: Problem,
-        rows: int,
-        moving: Flags,
-        given: Flags,
-        sums: Flags | None = None,
-    ):
-        super().__init__(problem, rows, moving)
-        self.given, self.shared = given, sums
-
-    @property
-    def sums(self) -> Flags | None:
-        return self.shared
-
-    def by_lane(self) -> "Cotangent":
-        return Cotangent(self.problem, self.rows, self.moving, self.given)
-
-    def outline(self, avals: Avals) -> list[Any]:
-        return flagged(self.moving, self.split(avals)[0])
-
-    def room(self, avals: Avals) -> list[Any]:
-        given = self.integral.arguments(self.split(avals)[0])
-        constants = flagged(self._wanted, self.problem.derived_of(given.constants))
-        # Sums have no lanes, which all room has.
-        return [given.ts, given.control.breakpoints, *flagged(self._by_lane, constants)]
-
-    @property
-    def _wanted(self) -> tuple[bool, ...]:
-        """Which constants of the programs that derivatives flow through move."""
-        return tuple(self.problem.derived_of(self.integral.arguments(self.moving).constants))
-
-    @property
-    def _by_lane(self) -> tuple[bool, ...]:
-        """Which of the wanted constants have cotangents for each lane."""
-        if self.shared is None:
-            return (True,) * sum(self._wanted)
-        sums = merge(self.moving, self.shared, self.moving)
-        found = self.problem.derived_of(self.integral.arguments(sums).constants)
-        return tuple(not is_sum for is_sum in flagged(self._wanted, found))
-
-    def loop(
-        self, room: list[Any], operands: list[Any], laned: Flags, size: int, kernel: bool
-    ) -> list[Array]:
-        if self.problem.delays is not None:
-            return self._replayed(operands, laned, size)
-        primals, about, cotangents = self.split(operands)
-        flags, others, more = self.split(laned)
-        counts = in_lanes(about[_PATH:], others[_PATH:], size)
-        cotangents = in_lanes(cotangents, more, size)
-        arguments = self.integral.arguments(primals)
-        moves = self.integral.arguments(self.moving)
-        sweep = Sweep(
-            problem=dataclasses.replace(self.problem, rows=self.rows),
-            arguments=arguments,
-            laned=self.integral.arguments(flags),
-            size=size,
-            given=self._results(one_lane(primals, flags), cotangents),
-            wanted=self._wanted,
-            sums=self.shared is not None,
-            # Events move the times of steps.
-            timed=self.problem.guards > 0
-            or any((moves.ts, moves.begin.time, moves.begin.late, moves.control.breakpoints)),
-            scatter=not kernel,
-        )
-        ts, stops, *own = room
-        shared = flagged(self._wanted, self.problem.derived_of(arguments.constants))
-        constants = merge(self._by_lane, own, [jnp.zeros_like(x) for x in shared])
-        room = [ts, stops, *constants]
-        found = sweep.run(Path(*about[:_PATH]), others[:_PATH], counts, room)
-        zeros = in_lanes(primals, flags, size)
-        nothing = self.integral.arguments([jnp.zeros_like(x) for x in zeros])
-        none = self.problem.derived_of(nothing.constants)
-        constants = merge(self._wanted, found.constants, none)
-        whole = dataclasses.replace(
-            nothing,
-            ts=found.ts,
-            begin=dataclasses.replace(found.point, memory=nothing.begin.memory),
-            control=dataclasses.replace(nothing.control, breakpoints=found.breakpoints),
-            constants=self.problem.with_derived(nothing.constants, constants),
-        )
-        results = flagged(self.moving, jax.tree.leaves(whole))
-        pairs = zip(results, sums_of(self, results), flagged(self.moving, primals), strict=True)
-        # What the sweep has not summed itself: all but the constants.
-        return [
-            jnp.sum(x, axis=-1) if is_sum and x.ndim > operand.ndim else x
-            for x, is_sum, operand in pairs
-        ]
-
-    def _results(self, avals: Avals, cotangents: Sequence[Any]) -> Run:
-        """The cotangents of all results, None for those that are not given."""
-        leaves, structure = jax.tree.flatten(self.integral.types(avals))
-        rest = iter(merge(self.given, cotangents, [None] * len(self.given)))
-        found = [next(rest) if jnp.issubdtype(leaf.dtype, jnp.inexact) else None for leaf in leaves]
-        return jax.tree.unflatten(structure, found)
-
-    def _replayed(self, operands: list[Any], laned: Flags, size: int) -> list[Array]:
-        """The cotangents by the loop that has all derivatives: a later step may read any earlier
-        one, which the sweep has not gone through yet."""
-        pull = functools.partial(self._pulled, once=True)
-        if not size:
-            return pull(*operands)
-        axes = [-1 if flag else None for flag in laned]
-        results = jax.vmap(pull, in_axes=axes, out_axes=-1)(*operands)
-        sums = sums_of(self, results)
-        return [
-            jnp.sum(x, axis=-1) if is_sum else x for x, is_sum in zip(results, sums, strict=True)
-        ]
-
-    def plain(self, *operands: Any) -> list[Any]:
-        return self._pulled(*operands)
-
-    def _pulled(self, *operands: Any, once: bool = False) -> list[Any]:
-        run, values = self.replay(operands, once)
-        results, back = jax.vjp(run, *values)
-        zeros = [jnp.zeros_like(x) for x in results]
-        return list(back(merge(self.given, operands[self.known :], zeros)))
-
-    def transpose(
-        self, cotangents: Sequence[Any], operands: Sequence[Any], laned: Flags, size: int
-    ) -> list[Array]:
-        call = Tangent(self.problem, self.rows, self.moving)
-        sums = sums_of(self, cotangents)
-        flags = (*laned[: self.known], *(size > 0 and not is_sum for is_sum in sums))
-        given = [ad.instantiate_zeros(cotangent) for cotangent in cotangents]
-        results = bind(call, [*operands[: self.known], *given], flags, size)
-        return flagged(self.given, results)
-
-
-_PATH = len(dataclasses.fields(Path))

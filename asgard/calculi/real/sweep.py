@@ -11,7 +11,6 @@ them under `jax.vmap`.
 """
 
 import dataclasses
-import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,19 +22,17 @@ from jaxtyping import Array, Bool, Float, Int
 
 from ...jaxprs.lane_call import flagged, merge
 from ...jaxprs.lanes import run_in_lanes, spread
-from ...jaxprs.program import Program, trace
 from . import path as paths
 from . import runs
 from .adaptive import at_number, beside, index_of_next, stretch_of
-from .events import Eventful
-from .methods.checked import curve_of
-from .methods.method import JUMP, PLAIN, Mark, Stretch
+from .methods.method import JUMP, PLAIN, Stretch
 from .path import Path, Taken
 from .polynomial import orders
 from .records import is_kept
 from .retake import retake_step
 from .runs import Arguments, Problem, Run
-from .system import Point, System
+from .system import Point
+from .transposed import marks_of, step_made, transposed
 
 # The fields of a point that carry derivatives.
 POINT = ("time", "late", "state", "remainder", "step")
@@ -361,7 +358,7 @@ class Sweep:
         constants, flags = self.arguments.constants, self.laned.constants
         point, stretch = step.point, step.stretch
         known = (point.time, point.state, stretch.offset, stretch.unit, stretch.latest)
-        inputs = [(x, laned) for x in (*known, *_marks(stretch))]
+        inputs = [(x, laned) for x in (*known, *marks_of(stretch))]
         for name in problem.programs:
             inputs += zip(constants[name], flags[name], strict=True)
         results = run_in_lanes(program, [*inputs, *((dot, laned) for dot in dots)], self.size)
@@ -386,7 +383,7 @@ class Sweep:
             given = problem.with_derived(constants, merge(self.wanted, changing, derived))
             system = runs.system_of(problem, given, self.laned.constants, self.size)
             stretch = Stretch(offset, unit, step.stretch.latest, step.stretch.mark)
-            return _retaken(problem, system, time, state, stretch)
+            return step_made(problem, system, time, state, stretch)
 
         changing = flagged(self.wanted, derived)
         (coefficients, *_), back = jax.vjp(run, time, state, offset, changing)
@@ -444,64 +441,6 @@ class Sweep:
 
     def _write(self, rows: Array, row: Array, value: Array) -> Array:
         return (runs.scatter_row if self.scatter else runs.write_row)(rows, row, value)
-
-
-def transposed(problem: Problem, wanted: Sequence[bool], timed: bool) -> Program:
-    """From a step's time, state, stretch and constants and the cotangents of what `_retaken` gives,
-    to the polynomial and the cotangents of time, state, offset and those constants that are
-    wanted."""
-    programs = problem.programs
-    time, state = (programs["field"].avals[number] for number in programs["field"].inputs[:2])
-    constants = {name: [p.avals[n] for n in p.inputs[2:]] for name, p in programs.items()}
-    still = {name: (False,) * len(avals) for name, avals in constants.items()}
-    moves = problem.with_derived(still, wanted)
-    curve = jax.ShapeDtypeStruct((problem.degree + 1, *state.shape), state.dtype)
-    marks, ends = [], []
-    if problem.guards:
-        marks = [jax.ShapeDtypeStruct((), jnp.int32)]
-        marks.append(jax.ShapeDtypeStruct((problem.guards,), bool))
-        ends = [time, state]
-    avals = [time, state, time, time, time, *marks, *itertools.chain(*constants.values())]
-    none = (False,) * (2 + len(marks))
-    moving = (timed, True, timed, *none, *itertools.chain(*moves.values()))
-
-    def pull(*values: Array) -> list[Array]:
-        known, cotangents = values[: len(avals)], values[len(avals) :]
-
-        def run(*changing: Array) -> list[Array]:
-            time, state, offset, unit, latest, *rest = merge(moving, changing, known)
-            mark = Mark(*rest[: len(marks)]) if marks else None
-            values = iter(rest[len(marks) :])
-            given = {name: [next(values) for _ in avals] for name, avals in constants.items()}
-            system = runs.system_of(problem, given, still, 0)
-            stretch = Stretch(offset, unit, latest, mark)
-            return _retaken(problem, system, time, state, stretch)
-
-        (coefficients, *_), back = jax.vjp(run, *flagged(moving, known))
-        found = iter(back(list(cotangents)))
-        time, state, offset = (
-            next(found) if moves else jnp.zeros_like(value)
-            for moves, value in zip(moving[:3], known[:3], strict=True)
-        )
-        return [coefficients, time, state, offset, *found]
-
-    return trace(pull, *avals, curve, *ends)
-
-
-def _retaken(
-    problem: Problem, system: System, time: Array, state: Array, stretch: Stretch
-) -> list[Array]:
-    """The polynomial of a step; with events also by how much its end moves, in time and state."""
-    method = problem.method
-    curve = curve_of(method, system, time, state, stretch)
-    if not isinstance(method, Eventful):
-        return [curve]
-    return [curve, *method.shift(system, time, state, stretch, curve)]
-
-
-def _marks(stretch: Stretch) -> list[Array]:
-    """The mark of a step as arrays; nothing without events."""
-    return [] if stretch.mark is None else [stretch.mark.kind, stretch.mark.fired]
 
 
 def _curve(problem: Problem, part: Array, cotangent: Array) -> Array:
