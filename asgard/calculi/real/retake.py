@@ -188,12 +188,14 @@ def replay(
         run, repeated = carry
         seen, size, step = again.step(run, path.taken[run.steps])
         run = dataclasses.replace(run, coefficients=step.coefficients, unit=step.stretch.unit)
-        saved, number = _save_several(problem.method, seen, run, step.covered, padded, width)
+        rows, values = _states(problem.method, seen, run, step.covered, padded, width)
+        number = run.count + jnp.sum(rows < count, dtype=run.count.dtype)
         following = ts[jnp.minimum(number, count - 1)]
         # A step that covers more times than one turn saves is taken again for the next ones.
         stays = (number < count) & (direction * (following - step.covered) <= 0)
         leaves = ~stays & (number < count)
         run = again.after(run, seen, size, step, ~repeated, leaves)
+        saved = run.saved.at[rows].set(values)
         return dataclasses.replace(run, saved=saved, count=number, steps=run.steps + leaves), stays
 
     start = runs.blank(problem, ts, begin)
@@ -214,12 +216,15 @@ def replay(
     return dataclasses.replace(run, saved=saved)
 
 
-def _save_several(
+def _states(
     method: StepMethod, seen: Seen, run: Run, end: Array, padded: Array, width: int
 ) -> tuple[Array, Array]:
-    """The saved states with up to `width` of those that a step to the time `end` covers, and how
-    many there are. The run has the step's start and polynomial; `padded` are the saved times and
-    `width` more, for which the run has room, too."""
+    """The next `width` saved states, those that a step to the time `end` covers, and their rows.
+
+    The run has the step's start and polynomial; `padded` are the saved times and `width` more. What
+    the step does not cover has rows past those of the saved times, each its own: reverse mode takes
+    each row to be written once.
+    """
     point, count = run.point, padded.shape[0] - width
     direction = runs.direction_of(padded)
     places = run.count + jnp.arange(width, dtype=run.count.dtype)
@@ -232,10 +237,7 @@ def _save_several(
     values = jax.vmap(lambda part: value_at(run.coefficients, part, method.centre))(parts)
     safe = jnp.where(inside & passed, times, point.time)
     values = jax.vmap(seen.with_delayed)(safe, values)
-    # Reverse mode takes each row to be written once: what is not covered goes past the last.
-    rows = jnp.where(inside, places, count + jnp.arange(width, dtype=places.dtype))
-    number = run.count + jnp.sum(inside, dtype=run.count.dtype)
-    return run.saved.at[rows].set(values), number
+    return jnp.where(inside, places, count + jnp.arange(width, dtype=places.dtype)), values
 
 
 def _large(problem: Problem, carry: tuple[Run, Any]) -> list[Any]:
