@@ -1,0 +1,84 @@
+"""How Sphinx builds the site: `python -m sphinx -W --keep-going -b html docs build/site`.
+
+The pages are the Markdown files of this folder. Three folders are made by the build: `api` from
+docstrings, `gallery` from the examples, which it runs, and `project` from files of the root. The
+build needs no network.
+"""
+
+import os
+import sys
+import tomllib
+from pathlib import Path
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent
+sys.path[:0] = [str(HERE), str(ROOT)]
+
+# Before JAX starts, in this process and in those that run examples: some use eight devices.
+os.environ["XLA_FLAGS"] = (
+    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+)
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+project = "Asgard"
+author = "The Asgard authors"
+project_copyright = author
+release = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+version = release
+
+extensions = [
+    "myst_nb",
+    "sphinx_gallery.gen_gallery",
+    "sphinx_copybutton",
+    "sphinx_design",
+    "extensions.api",
+    "extensions.repository",
+    "extensions.names",
+]
+exclude_patterns = ["extensions", "gallery/**/*.py", "gallery/**/*.ipynb", "gallery/**/*.zip"]
+python_maximum_signature_line_length = 72
+nitpicky = True
+# Signatures name types of Python and JAX; only our own names have a page.
+nitpick_ignore_regex = [("py:.*", r"(?!asgard\.).*")]
+suppress_warnings = ["config.cache"]
+
+# Tests run the code of all pages and compare what it prints: the build runs the gallery only.
+nb_execution_mode = "off"
+myst_enable_extensions = ["colon_fence"]
+myst_heading_anchors = 4
+
+sphinx_gallery_conf = {
+    "examples_dirs": str(ROOT / "examples"),
+    "gallery_dirs": "gallery",
+    "filename_pattern": r"\.py$",
+    "reset_modules": ("matplotlib", "extensions.examples.reset"),
+    "parallel": 2,
+    "image_scrapers": ("matplotlib",),
+    "download_all_examples": False,
+    "show_memory": False,
+    "show_signature": False,
+    "plot_gallery": "True",
+    "min_reported_time": 5,
+}
+
+html_theme = "pydata_sphinx_theme"
+html_title = "Asgard"
+html_static_path = ["static"]
+html_css_files = ["site.css"]
+html_logo = "images/logo.svg"
+html_favicon = "images/logo.svg"
+html_show_sourcelink = False
+html_theme_options = {
+    "show_prev_next": True,
+    "navigation_with_keys": False,
+    "show_toc_level": 2,
+    "header_links_before_dropdown": 6,
+    "logo": {"text": "Asgard"},
+    "footer_start": ["copyright"],
+    "footer_end": [],
+    "secondary_sidebar_items": ["page-toc"],
+    "pygments_light_style": "a11y-high-contrast-light",
+    "pygments_dark_style": "a11y-high-contrast-dark",
+}
+copybutton_prompt_text = "$ "
+copybutton_exclude = ".linenos, .gp, .go"
