@@ -26,6 +26,27 @@ project_copyright = author
 release = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
 version = release
 
+# The categories of the gallery, in the order of reading.
+CATEGORIES = [
+    "basics",
+    "mechanics",
+    "events",
+    "stiff",
+    "pdes",
+    "control",
+    "electronics",
+    "ecology",
+    "epidemiology",
+    "chemistry",
+    "pharmacology",
+    "neuroscience",
+    "finance",
+    "discrete",
+    "learning",
+    "fitting",
+    "scale",
+]
+
 extensions = [
     "myst_nb",
     "sphinx_gallery.gen_gallery",
@@ -34,6 +55,7 @@ extensions = [
     "extensions.api",
     "extensions.repository",
     "extensions.names",
+    "extensions.checked",
 ]
 exclude_patterns = ["extensions", "gallery/**/*.py", "gallery/**/*.ipynb", "gallery/**/*.zip"]
 python_maximum_signature_line_length = 72
@@ -51,6 +73,8 @@ sphinx_gallery_conf = {
     "examples_dirs": str(ROOT / "examples"),
     "gallery_dirs": "gallery",
     "filename_pattern": r"\.py$",
+    "subsection_order": [f"../examples/{category}" for category in CATEGORIES],
+    "within_subsection_order": "FileNameSortKey",
     "reset_modules": ("matplotlib", "extensions.examples.reset"),
     "parallel": 2,
     "image_scrapers": ("matplotlib",),

@@ -1,6 +1,6 @@
 """Draws the pictures of docs/start.md, from the page's own code: phase.svg and tank.svg.
 
-    python docs/drawings/tutorial.py
+python docs/drawings/tutorial.py
 """
 
 import re

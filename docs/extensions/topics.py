@@ -132,10 +132,27 @@ TOPICS = (
     ),
 )
 # Classes that runs make and users do not: how they are made is not shown.
-RETURNED = set(
-    """Trajectory Ensemble Equilibrium Linearization Fit FitEnsemble Uncertainty Drawing
-    Status FitStatus Circuit CircuitError DegreeError DimensionError LoopError EquationError
-    ParseError FitError SimulationError IdentifiabilityWarning""".split()
-)
+RETURNED = {
+    "Trajectory",
+    "Ensemble",
+    "Equilibrium",
+    "Linearization",
+    "Fit",
+    "FitEnsemble",
+    "Uncertainty",
+    "Drawing",
+    "Status",
+    "FitStatus",
+    "Circuit",
+    "CircuitError",
+    "DegreeError",
+    "DimensionError",
+    "LoopError",
+    "EquationError",
+    "ParseError",
+    "FitError",
+    "SimulationError",
+    "IdentifiabilityWarning",
+}
 # Names of `asgard` that are modules, each with its own page.
 NAMESPACES = ("rules", "statistics", "taylor")
