@@ -43,6 +43,13 @@ def series_table(coefficients: np.ndarray, dims: tuple[str, ...]) -> str:
     return "\n".join("  ".join(row).rstrip() for row in zip(*aligned, strict=True))
 
 
+def table(columns: Sequence[Sequence[str]]) -> str:
+    """Columns of cells, of which the first is aligned right and the others left."""
+    first, *others = columns
+    aligned = [_right(first), *map(_left, others)]
+    return "\n".join("  ".join(row).rstrip() for row in zip(*aligned, strict=True))
+
+
 def _right(column: Sequence[str]) -> list[str]:
     width = max(map(len, column))
     return [cell.rjust(width) for cell in column]
