@@ -5,8 +5,8 @@ import dataclasses
 import tomllib
 from pathlib import Path
 
-from .experiments.document import InputError
 from .experiments.kinds import did_you_mean
+from .faults import InputError
 
 _SUFFIXES = (".py", ".toml")
 

@@ -6,11 +6,9 @@ import re
 import sys
 from collections.abc import Sequence
 
-from ..errors import CircuitError, SimulationError
-from .arguments import ArgumentError
 from .commands import check, draw, example, run, series, simulate
 from .commands.command import Commands
-from .experiments.document import InputError
+from .faults import explained
 
 _INTERRUPTED = 130  # as shells say it
 
@@ -25,17 +23,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(_attach_negative(sys.argv[1:] if argv is None else argv))
     try:
         return options.run(options)
-    except (CircuitError, SimulationError, ArgumentError, InputError, ImportError) as error:
-        message = str(error)
-    except (MemoryError, OverflowError):
-        message = "this needs more memory than there is; is a count in it too large?"
     except KeyboardInterrupt:
         return _INTERRUPTED
-    except Exception as error:  # the user gets one message, whatever goes wrong
-        reason = str(error).partition("\n")[0][:200]
-        message = f"internal error, a bug in Asgard: {type(error).__name__}: {reason}"
-    print(f"asgard {options.command}: error: {message}", file=sys.stderr)
-    return 2
+    except Exception as error:
+        print(f"asgard {options.command}: error: {explained(error)}", file=sys.stderr)
+        return 2
 
 
 def _parser() -> argparse.ArgumentParser:

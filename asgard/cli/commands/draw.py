@@ -9,9 +9,9 @@ from ...circuits.circuit import Circuit
 from ...language.equations.equations import equations
 from ...pictures.draw import draw
 from ..circuits import read_circuit, read_text, says_equations
-from ..experiments.document import InputError
 from ..experiments.experiment import read_model
 from ..experiments.setting import read_value
+from ..faults import InputError
 from ..output import write
 from .command import Commands
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from ..examples import Example, examples, find
-from ..experiments.document import InputError
 from ..experiments.experiment import Wanted, report_on
 from ..experiments.summary import as_text
 from ..experiments.writing import check_plots
+from ..faults import InputError
 from ..output import write
 from .command import Commands
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import jax
 
-from ..experiments.document import InputError
 from ..experiments.experiment import Wanted, read_model, report_on
 from ..experiments.summary import Report, as_json, as_text
 from ..experiments.writing import check_folder, check_plots
+from ..faults import InputError
 from ..output import write
 from ..report import to_json
 from .command import Commands

@@ -10,12 +10,13 @@ import jax
 import numpy as np
 
 from ..circuits import read_text, says_equations
-from ..experiments.document import Document, InputError, Path, printable
+from ..experiments.document import Document, Path, printable
 from ..experiments.experiment import Wanted, model_of, report_of
 from ..experiments.results import Result
 from ..experiments.setting import read_value, with_settings
 from ..experiments.summary import as_json
 from ..experiments.writing import check_plots, write_table
+from ..faults import InputError
 from ..output import write
 from ..report import table, to_json
 from .command import Commands

@@ -35,7 +35,13 @@ class Comparison:
 
 def compare(result: Result) -> list[Comparison]:
     """All expectations of an experiment. Raises `InputError` for values of another shape."""
-    return [made for one in result.model.experiment.expected for made in _compared(result, one)]
+    comparisons = []
+    for one in result.model.experiment.expected:
+        try:
+            comparisons += _compared(result, one)
+        except CircuitError as error:
+            raise result.model.document.fault(one.path, str(error)) from None
+    return comparisons
 
 
 def _compared(result: Result, one: Any) -> Iterator[Comparison]:
@@ -60,8 +66,8 @@ def _parameter(result: Result, one: schema.ExpectedParameter) -> Comparison:
 def _event(result: RunResult, one: schema.ExpectedEvent) -> Iterator[Comparison]:
     seen = result.run.events[one.event]
     if one.count is not None:
-        error = abs(int(seen.count) - one.count)
-        yield Comparison(f"{one.event} happens {one.count} times", error, 0)
+        error = float(abs(int(seen.count) - one.count))
+        yield Comparison(f"{one.event} happens {times(one.count)}", error, 0.0)
     if one.times:
         numbers = result.model.numbers(result.circuit)
         want = []
@@ -107,15 +113,8 @@ def _series(result: SeriesResult, one: schema.ExpectedSeries) -> Comparison:
     if one.coefficients is not None:
         got, want, name = stream.coefficients, one.coefficients, "coefficients"
     else:
-        got, want, name = _derivatives(result, stream, one), one.derivatives, "derivatives"
+        got, want, name = stream.derivatives(), one.derivatives, "derivatives"
     return _difference(result, one, f"{name} of {one.output}", np.asarray(got), want)
-
-
-def _derivatives(result: Result, stream: Any, one: schema.ExpectedSeries) -> Any:
-    try:
-        return stream.derivatives()
-    except CircuitError as error:
-        raise result.model.document.fault((*one.path, "derivatives"), str(error)) from None
 
 
 def _wanted(
@@ -130,7 +129,7 @@ def _wanted(
         return slice(None), np.asarray(want), f"{one.output} = {formula}"
     if one.at is not None:
         places = nearest(ts, one.at)
-        return places, one.values, f"{one.output} at {len(one.at)} times"
+        return places, one.values, f"{one.output} at {len(one.at)} given times"
     return slice(None), one.values, f"{one.output} at all times"
 
 
@@ -150,6 +149,11 @@ def _fitting(result: Result, one: schema.Expectation, want: Any, got: np.ndarray
         shapes = f"expected values of the shape {list(got.shape)}, found {list(want.shape)}"
         raise result.model.document.fault(path, shapes)
     return np.broadcast_to(want, got.shape)
+
+
+def times(count: int) -> str:
+    """So many times, in words."""
+    return "once" if count == 1 else f"{count} times"
 
 
 def _largest(values: np.ndarray) -> float:

@@ -7,7 +7,8 @@ from pathlib import Path as File
 
 import numpy as np
 
-from .document import InputError, printable
+from ..faults import InputError
+from .document import printable
 from .kinds import did_you_mean
 from .model import Model
 

@@ -8,15 +8,12 @@ from pathlib import Path as File
 from typing import Any
 
 from ...errors import CircuitError
+from ..faults import InputError
 from .lines import Lines, Path, lines_of
 
 # An experiment is a page of text. This keeps a wrong file from being read at length.
 _MOST_BYTES = 1_000_000
 _NOWHERE = Lines({}, {})
-
-
-class InputError(Exception):
-    """What a user gave is wrong: where it stands, what was found, and what was expected."""
 
 
 @dataclasses.dataclass(frozen=True)

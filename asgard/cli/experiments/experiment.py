@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path as File
 
 from ...errors import FitError, SimulationError
+from ..faults import InputError, explained
 from .comparing import compare
-from .document import Document, InputError, read_document
+from .document import Document, read_document
 from .model import Model, build
 from .results import Result
 from .running import run
@@ -43,11 +44,10 @@ def report_on(name: str, settings: Sequence[str], wanted: Wanted) -> Report:
         model = read_model(name, settings)
         title = model.experiment.title
         return report_of(model, wanted)
-    except (InputError, ImportError) as error:
+    except InputError as error:
         return Report(name, title, "wrong", str(error))
-    except (MemoryError, OverflowError):
-        reason = f"{name}: this needs more memory than there is; is a number in it too large?"
-        return Report(name, title, "wrong", reason)
+    except Exception as error:  # the other files run, whatever goes wrong in this one
+        return Report(name, title, "wrong", f"{name}: {explained(error)}")
 
 
 def report_of(model: Model, wanted: Wanted) -> Report:

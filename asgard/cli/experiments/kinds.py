@@ -333,14 +333,14 @@ def _quoted(value: Any) -> str:
     return f'"{printable(value, 40)}"' if isinstance(value, str) else str(value)
 
 
-def _digits(value: float) -> str:
+def _digits(value: int | float) -> str:
     try:
         return str(value)
     except ValueError:  # more digits than Python prints
         return "a number of thousands of digits"
 
 
-def _as_float(value: float) -> float:
+def _as_float(value: int | float) -> float:
     try:
         return float(value)
     except OverflowError:

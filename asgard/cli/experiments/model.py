@@ -19,8 +19,9 @@ from ...circuits.stream import Stream
 from ...errors import CircuitError
 from ...language.equations.equations import equations
 from ...language.parse import parse
+from ..faults import InputError
 from . import schema
-from .document import Document, InputError, Path
+from .document import Document, Path
 from .formula import AtTime, Formula, Watched, read_formula
 from .kinds import did_you_mean
 from .times import saved_times

@@ -120,8 +120,7 @@ class SeriesResult(Result):
     def stream(self, name: str) -> Stream:
         """The series of an output."""
         if name not in self.model.labels:
-            path = self.model.experiment.path
-            raise self.model.document.fault(path, f"{name} is no output")
+            raise CircuitError(f"a series has its outputs alone, and {name} is none")
         return self.streams[self.model.labels.index(name)]
 
     def columns(self) -> dict[str, np.ndarray]:

@@ -6,7 +6,8 @@ import tomllib
 from collections.abc import Sequence
 from typing import Any
 
-from .document import Document, InputError, Path, printable
+from ..faults import InputError
+from .document import Document, Path, printable
 from .kinds import did_you_mean, keys_of
 from .schema import Experiment
 

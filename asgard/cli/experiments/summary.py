@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from ...circuits.parameters import parameters
-from .comparing import Comparison
+from .comparing import Comparison, times
+from .document import printable
 from .results import Result, RunResult
 
 _MOST_LINES = 12
@@ -84,7 +85,8 @@ def as_json(report: Report) -> dict[str, Any]:
 def _compared(one: Comparison) -> str:
     unit = f" {one.unit}" if one.unit else ""
     verdict = "met" if one.met else "MISSED"
-    return f"{verdict}: {one.what} to {one.error:.2g}{unit}, allowed {one.allowed:.2g}"
+    what = printable(one.what, 72)
+    return f"{verdict}: {what} to {one.error:.2g}{unit}, allowed {one.allowed:.2g}"
 
 
 def _ends(result: Result) -> list[str]:
@@ -105,10 +107,10 @@ def _events(result: Result) -> list[str]:
         return []
     lines = []
     for name, seen in result.run.events.items():
-        times = _times(seen)
-        shown = ", ".join(f"{time:.6g}" for time in times[:4])
-        more = ", …" if len(times) > 4 else ""
-        lines.append(f"{name}: {len(times)} times" + (f", at {shown}{more}" if shown else ""))
+        found = _times(seen)
+        shown = ", ".join(f"{time:.6g}" for time in found[:4])
+        more = ", …" if len(found) > 4 else ""
+        lines.append(f"{name}: {times(len(found))}" + (f", at {shown}{more}" if shown else ""))
     return lines
 
 

@@ -69,9 +69,12 @@ def _check_work(ts: np.ndarray, experiment: schema.Experiment, document: Documen
     options = experiment.calculus
     if options.name == "discrete" and np.ptp(ts) > _MOST_SAMPLES:
         raise document.fault(("times",), f"that is more than {_MOST_SAMPLES:,} samples")
-    if options.name != "stochastic" or (options.steps is None and options.dt is None):
+    if options.name != "stochastic":
         return
-    steps = np.ptp(ts) / options.dt if options.dt else options.steps * (len(ts) - 1)
+    if options.steps is not None:
+        steps = options.steps * (len(ts) - 1)
+    else:
+        steps = np.ptp(ts) / (options.dt or np.inf)
     if steps * options.paths > 1e9:
         what = f"{options.paths:,} paths of {steps:,.0f} steps are more than a billion"
         raise document.fault(("calculus",), f"{what} steps: take fewer")

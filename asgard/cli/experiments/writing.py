@@ -7,8 +7,8 @@ from pathlib import Path as File
 from typing import Any
 
 from ...errors import CircuitError
+from ..faults import InputError
 from ..report import to_json
-from .document import InputError
 from .results import EnsembleResult, Result, RunResult, SeriesResult
 from .summary import Report, as_json
 

@@ -1,0 +1,23 @@
+"""What goes wrong on the command line, and what a user is told of it."""
+
+from ..errors import CircuitError, SimulationError
+from .arguments import ArgumentError
+
+
+class InputError(Exception):
+    """What a user gave is wrong: where it stands, what was found, and what was expected."""
+
+
+# What a user can cause: these errors say it themselves.
+_SAID = (CircuitError, SimulationError, ArgumentError, InputError, ImportError)
+
+
+def explained(error: Exception) -> str:
+    """One message for a user, whatever went wrong."""
+    reason = str(error)
+    if isinstance(error, _SAID):
+        return reason
+    if isinstance(error, MemoryError | OverflowError) or "RESOURCE_EXHAUSTED" in reason:
+        return "this needs more memory than there is; is a count in it too large?"
+    shown = reason.partition("\n")[0][:200]
+    return f"internal error, a bug in Asgard: {type(error).__name__}: {shown}"
