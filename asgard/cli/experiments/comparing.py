@@ -134,14 +134,15 @@ def _wanted(
 
 
 def _difference(
-    result: Result, one: schema.Expectation, what: str, got: np.ndarray, want: Any
+    result: Result, one: schema.Expectation, what: str, got: Any, want: Any
 ) -> Comparison:
+    got = np.asarray(got)
     want = _fitting(result, one, want, got)
     error = _largest(got - want)
     return Comparison(what, error, one.atol + one.rtol * _largest(want))
 
 
-def _fitting(result: Result, one: schema.Expectation, want: Any, got: np.ndarray) -> np.ndarray:
+def _fitting(result: Result, one: schema.Expectation, want: Any, got: Any) -> np.ndarray:
     """What is wanted, in the shape of what was got. One number stands for all of them."""
     want = np.asarray(want)
     if want.ndim and want.shape != got.shape:
@@ -156,7 +157,7 @@ def times(count: int) -> str:
     return "once" if count == 1 else f"{count} times"
 
 
-def _largest(values: np.ndarray) -> float:
+def _largest(values: Any) -> float:
     """The largest magnitude; infinite where a value is no number."""
     found = float(np.max(np.abs(values), initial=0.0))
     return math.inf if math.isnan(found) else found
