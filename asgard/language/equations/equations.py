@@ -97,6 +97,10 @@ def equations(
     planner = _planner(found, states)
     top = {name: found.pool.add(Variable(name)) for name in expander.places}
     shown = [name for name in top if "." not in name] or [n for n in top if "[" not in n]
+    if not shown and said.outputs is None:
+        raise source.error(
+            0, "the text defines functions, and no unknown: g(x) = ... is a function"
+        )
     wires = [top[name] for name in shown] if said.outputs is None else outside
     named = _wire_names(top, expander)
     try:

@@ -422,11 +422,18 @@ class Evaluator(abc.ABC):
         instance = (scope.prefix, name) in self.named
         others = self.names.parameters | self.names.dims | self.names.noises
         if len(arguments) != 1 or instance or name in others:
-            raise self.names.unknown_function(name, node.place)
+            raise self.names.unknown_function(name, self.source, node.place)
         argument = arguments[0]
         first = argument.terms[0] if isinstance(argument, tree.Sum) else argument
-        if not (isinstance(first, tree.Name) and first.name in self.names.dims):
-            raise self.names.unknown_function(name, node.place)
+        if isinstance(argument, tree.Sum) and isinstance(first, tree.Name):
+            if first.name not in self.names.dims:
+                raise self.error(
+                    node.place,
+                    f"{name} is no function, and {first.name} no dimension: {name} one sample "
+                    f"before is delay({name}), and a time before {name}(t - tau)",
+                )
+        elif not (isinstance(first, tree.Name) and first.name in self.names.dims):
+            raise self.names.unknown_function(name, self.source, node.place)
         found = self._name(tree.Name(name, place=node.place), scope)
         if argument is first:
             return found

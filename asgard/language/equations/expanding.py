@@ -194,7 +194,7 @@ class Expander(Evaluator):
             raise self.error(
                 equation.place,
                 f"d{unknown} cannot be isolated: each term has one differential as a factor, "
-                "dx = a*x*dt + b*x*dW",
+                f"dx = a*x*dt + b*x*dW. The derivative d{unknown}/dt is diff({unknown}, t)",
             )
         over = self.pool.negative(self.pool.reciprocal(own))
         factors = {

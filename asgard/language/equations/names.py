@@ -28,6 +28,18 @@ OPERATORS = {
     **{name: entry.arity for name, entry in SWITCHING.items()},
 }
 RESERVED = {*OPERATORS, *(name for name, function in FUNCTIONS.items() if function.listed)}
+# What functions of these names in other notations are here.
+_ELSEWHERE = {
+    "acos": "arccos",
+    "asin": "arcsin",
+    "atan": "arctan",
+    "fabs": "abs",
+    "ln": "log",
+    "max": "maximum",
+    "min": "minimum",
+    "pow": "x^y",
+    "where": "if(c, a, b)",
+}
 _ADVICE = "give it in parameters={...} or inputs=(...), or add an equation that determines it"
 
 
@@ -70,21 +82,25 @@ class Names:
         found = differentials(equation, self.parameters | self.inputs)
         return found if found.keys() & (self.dims | self.noises) else None
 
-    def unknown_function(self, name: str, place: int) -> EquationError:
+    def unknown_function(self, name: str, source: Source, place: int) -> EquationError:
         """The error for a call of what is no function."""
         known = [*RESERVED, *self.functions, *self.systems]
         near = difflib.get_close_matches(name, known, n=1)
+        meant = _ELSEWHERE.get(name, near[0] if near else None)
         hint = (
-            f"did you mean {near[0]}?"
-            if near
-            else f"a function is defined by an equation {name}(x) = ..., and a product needs a *"
+            f"did you mean {meant}?"
+            if meant
+            else f"a function is defined by an equation {name}(x) = ..., a product needs a *, and "
+            f'initial={{"{name}": ...}} says what an unknown is at first'
         )
-        return self.source.error(place, f"unknown function {name}; {hint}")
+        return source.error(place, f"unknown function {name}; {hint}")
 
     def undefined(self, name: str, source: Source, place: int) -> EquationError:
         """The error for a name that nothing defines."""
         hint = _ADVICE
-        if name in self.noises:
+        if name == "e":
+            hint = "e^x is exp(x)"
+        elif name in self.noises:
             hint = f"{name} is a noise, so write d{name} or int(..., {name})"
         elif name[0] == "d" and (name[1:2].isupper() or name[1:] in {*self.dims, *self.noises}):
             hint = (

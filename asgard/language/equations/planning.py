@@ -96,6 +96,7 @@ class Planner:
             index = self.pending.pop()
             if index not in self.steps and index not in wires:
                 self.steps[index] = self._step(index)
+        named += self._derivatives(dict(named))
         found = self.pool.reach(self.constants)
         return Plan(
             tuple(Constant(index, self.pool[index]) for index in found),
@@ -104,6 +105,22 @@ class Planner:
             ends,
             named,
         )
+
+    def _derivatives(self, named: Mapping[str, int]) -> tuple[tuple[str, int], ...]:
+        """States that are derivatives, by names such as diff_q_t, where they have none."""
+        found = []
+        taken = set(named.values())
+        for index, step in self.steps.items():
+            node = self.pool[index]
+            atom = step.atom.kind if isinstance(step.atom, Numbered) else None
+            if isinstance(node, Variable) and atom in (Register, Reset) and index not in taken:
+                words = [node.name.replace(".", "_")]
+                for dim, order in node.orders:
+                    words += [dim, str(order)] if order > 1 else [dim]
+                name = "_".join(["diff", *words] if node.orders else words)
+                if name.isidentifier() and name not in named:
+                    found.append((name, index))
+        return tuple(found)
 
     def wire(self, index: int) -> int:
         """The wire of an expression, which will have a step."""

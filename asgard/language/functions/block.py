@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import inspect
-import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -23,6 +22,7 @@ from ...jaxprs.concrete import is_concrete
 from ...taylor.typed import type_of
 from .numbers import Structure, as_value, parted
 from .places import Place, blaming, of_error, of_function
+from .reasons import reason
 from .traced import Traced, trace
 
 Type = jax.ShapeDtypeStruct
@@ -63,31 +63,10 @@ class Definition:
 
     def reason(self, error: Exception) -> str:
         """What went wrong, in the terms of wires."""
-        if isinstance(error, jax.errors.TracerBoolConversionError):
-            return "a wire has no value yet, so Python cannot branch on it: use jnp.where"
-        if isinstance(error, _NOT_TRACEABLE):
-            return "a wire has no value yet: use jax.numpy in place of NumPy and Python's math"
-        if isinstance(error, jax.errors.UnexpectedTracerError):
-            return (
-                "a wire of another function, or of a loop in it, is used here: what a function "
-                "reads are its arguments, and what others read it returns"
-            )
-        if isinstance(error, AttributeError) and "'input'" in str(error):
-            return "only what a state holds has an input, as ag.register and its like give it"
-        message = _TRACER.sub("a wire", str(error).partition("\n")[0])
-        reason = f"{type(error).__name__}: {message}"
-        guessed = [n for n, one in zip(self.inputs, self.examples, strict=True) if one is None]
-        if not guessed or not isinstance(error, TypeError | ValueError | IndexError):
-            return reason
-        return (
-            f"{reason} ({', '.join(guessed)}: taken for a number until a run says more; a default "
-            f"says what a wire carries, as in {guessed[0]}=jnp.zeros(3))"
-        )
+        pairs = zip(self.inputs, self.examples, strict=True)
+        return reason(error, [name for name, example in pairs if example is None])
 
 
-# What JAX calls a wire in its messages.
-_TRACER = re.compile(r"'?\b[A-Za-z]*Tracer\b'?( object)?")
-_NOT_TRACEABLE = (jax.errors.TracerArrayConversionError, jax.errors.ConcretizationTypeError)
 _cache: WeakKeyDictionary[Definition, dict[Any, Traced]] = WeakKeyDictionary()
 
 
@@ -224,7 +203,9 @@ class CircuitFunction:
     __matmul__ = trace = __rshift__
 
     def __repr__(self) -> str:
-        return f"<function of circuits {self.definition.name}{inspect.signature(self)}>"
+        return (
+            f"<{self.definition.name}{inspect.signature(self)}, which gives a circuit when called>"
+        )
 
 
 def _not_called(name: str) -> str:

@@ -18,6 +18,8 @@ from ...errors import CircuitError, DegreeError
 from ...jaxprs.open_values import Properties, opened, trace_state
 from ...taylor.typed import join, output_types, settled, start_of, type_of
 from .places import Place, here
+from .reasons import closed_form
+from .states import OPEN_FORMS
 
 Type = jax.ShapeDtypeStruct
 
@@ -182,6 +184,8 @@ def as_wire(value: Any, what: str) -> Any:
     """A value as what a wire carries, an inexact array; `what` names it in the error."""
     if isinstance(value, list | tuple):
         raise CircuitError(f"{what} {len(value)} values, which are no wire: jnp.stack makes one")
+    if type(value).__name__ in OPEN_FORMS:
+        raise CircuitError(f"{what} no wire: {closed_form(type(value).__name__)}")
     if isinstance(value, Circuit):
         raise CircuitError(f"{what} the circuit {brief(value)}, which is no wire: call it on wires")
     try:

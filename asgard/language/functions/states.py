@@ -26,8 +26,15 @@ else:
     Wire = jax.Array
 
 
+# The names of the functions here, by those of the atoms that they open.
+OPEN_FORMS: dict[str, str] = {}
+
+
 def _open_form(name: str, atom: Callable[P, Atom]) -> Callable[P, Wire]:
     """The function that opens a state: it makes the atom, and gives the wire that this drives."""
+
+    kind = getattr(atom, "__name__", name)
+    OPEN_FORMS[kind] = name
 
     def open(*arguments: P.args, **keywords: P.kwargs) -> Wire:
         recorder = current()
@@ -39,10 +46,10 @@ def _open_form(name: str, atom: Callable[P, Atom]) -> Callable[P, Wire]:
         try:
             signature.bind(*arguments, **keywords)
         except TypeError as error:
-            raise CircuitError(f"ag.{name} takes {plain}: {error}") from error
+            hint = '; ag.Var("name")(wire) names a wire' if "name" in keywords else ""
+            raise CircuitError(f"ag.{name} takes {plain}: {error}{hint}") from error
         return recorder.open(atom(*arguments, **keywords))
 
-    kind = getattr(atom, "__name__", name)
     open.__name__ = open.__qualname__ = name
     open.__doc__ = _DOC.format(name=name, kind=kind)
     signature = inspect.signature(atom)

@@ -357,6 +357,13 @@ def _signature(kind: str, fn: Function) -> tuple[_Right, dict[str, Any]]:
         raise CircuitError(
             f"{kind}: {name} takes the time and y, and not only {len(wires)} argument"
         )
+    first, second = (parameter.name for parameter in wires[:2])
+    times = ("n",) if kind == "recurrence" else ("t", "time")
+    if second in times and first not in times and not first.startswith("_"):
+        raise CircuitError(
+            f"{kind}: {name} takes ({first}, {second}), but the time comes first: "
+            f"({second}, {first})"
+        )
     inputs = wires[2:]
     examples = tuple(example_of(name, parameter) for parameter in inputs)
     return _Right(name, tuple(p.name for p in inputs), examples, tuple(numbers)), numbers

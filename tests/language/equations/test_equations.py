@@ -341,3 +341,11 @@ def test_the_text_of_a_circuit_says_the_same_equations():
     assert again == first
     assert jax.tree.structure(again) == jax.tree.structure(first)
     assert ag.parse("composition(E, add)", names={"E": first}) == first >> ag.Add()
+
+
+def test_states_that_are_derivatives_have_names():
+    circuit = ag.equations("diff(q, t, 3) = -q\nv = diff(q, t)", initial={"q": 1.0})
+    _, state, _ = ag.vector_field(circuit)
+    assert set(state) == {"q", "v", "diff_q_t_2"}
+    run = ag.simulate(circuit, [0.0, 1.0])
+    assert ag.linearize(circuit, run).A.shape == (2, 3, 3)

@@ -183,9 +183,19 @@ def test_scalar_noise_drives_all_entries():
         np.testing.assert_allclose(entry, factor * found["y"], rtol=1e-12)
 
 
+@ag.circuit
+def _uncalled():
+    return ag.register("t")
+
+
 WRONG = {
     r"ode: fn must be a function, not 1.0": lambda: ag.ode(1.0, 1.0),
     r"ode: ode takes the time and y": lambda: ag.ode(lambda y: y, 1.0),
+    r"ode takes \(y, t\), but the time comes first: \(t, y\)": lambda: ag.ode(lambda y, t: -y, 1.0),
+    r"takes \(x, n\), but the time": lambda: ag.recurrence(lambda x, n: 2 * x, 1.0),
+    r"simulate runs a circuit, not <_uncalled\(\), which gives a circuit when called>": (
+        lambda: ag.simulate(_uncalled, [0.0])
+    ),
     r"ode returns \(\*, \*\), but y is \*": lambda: ag.ode(lambda t, y: (y, y), 1.0),
     r"ode returns \*, but y is \{'a': \*\}": lambda: ag.ode(lambda t, y: y["a"], {"a": 1.0}),
     r"holds a value of shape \(2,\)": lambda: ag.ode(lambda t, y: jnp.ones(3), jnp.ones(2)),

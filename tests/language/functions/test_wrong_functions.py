@@ -49,6 +49,24 @@ def along_nothing():
     return x
 
 
+def named_by_keyword():
+    return ag.register("t", name="x")  # here
+
+
+def the_circuit_of_a_state(u):
+    return u - ag.Register("t")  # here
+
+
+def fed_the_circuit_of_a_state():
+    x = ag.register("t")
+    x.input = ag.Register("t")  # here
+    return x
+
+
+def shown_to_three_digits(u):
+    return f"{u:.3f}"  # here
+
+
 def fed_by_a_wrong_name(u):
     x = ag.register("t")
     x.inputs = u  # here
@@ -158,6 +176,10 @@ INSIDE = {
     with_no_number: r"stochastic_register\(t, W\) is fed None, which is no wire",
     with_one_wire_of_two: "JumpRegister takes 2 wires, but is fed 1",
     along_nothing: r"ag.register takes \(dim, initial=0.0\): missing a required argument: 'dim'",
+    named_by_keyword: r"argument 'name'; ag.Var\(\"name\"\)\(wire\) names a wire",
+    the_circuit_of_a_state: r"ag.Register is a circuit, and ag.register\(…\) the wire of what it",
+    fed_the_circuit_of_a_state: r"is fed no wire: ag.Register is a circuit, and ag.register\(…\)",
+    shown_to_three_digits: "a wire has no value yet, and so no digits",
     fed_by_a_wrong_name: "fed_by_a_wrong_name: AttributeError: a wire has no attribute 'inputs'",
     fed_where_nothing_is_held: "only what a state holds has an input",
     read_before_it_is_fed: r"register\(t\) has not been fed yet",
