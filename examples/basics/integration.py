@@ -28,8 +28,8 @@ run = ag.simulate(integral, [-3.0, 3.0], inputs=(bell,), calculus=ag.Real(dense=
 # %%
 # A dense run is a function of time, and so is its derivative by time: what went in.
 ts = jnp.linspace(-3.0, 3.0, 121)
-found = run.evaluate(ts)
-slope = jax.vmap(jax.grad(run.evaluate))(ts)
+found = run.evaluate(ts).output
+slope = jax.vmap(jax.grad(lambda t: run.evaluate(t).output))(ts)
 
 exact = jax.scipy.special.erf(ts) - jax.scipy.special.erf(-3.0)
 error = jnp.abs(found - exact).max()
