@@ -14,12 +14,12 @@ from ..circuits.fields import check_count
 from ..errors import CircuitError
 from ..jaxprs.concrete import is_concrete
 from ..jaxprs.settings import nonfinite_allowed
+from ..stretches.checkpoint import Checkpoint, in_stretches
+from ..stretches.report import Report
 from .arguments import as_arrays, check_function, first_order, takes_key, tolerances
-from .checkpoint import Checkpoint, in_stretches
 from .compiled import update_of
 from .descent import Descent, Progress, State, advance, like
 from .free import Free, Trainable, free_values, trained
-from .report import Report
 from .result import Fit, FitStatus
 
 
@@ -105,7 +105,10 @@ def fit(
 
     if concrete and (checkpoint is not None or progress is not False):
         saved = None if checkpoint is None else Checkpoint(checkpoint, (descent, start))
-        end, fitted = in_stretches(stretch, start, steps, every, progress, saved)
+        end, fitted = in_stretches(
+            *(stretch, start, steps, every, progress, saved),
+            lambda now: now.status == FitStatus.steps,
+        )
     else:
         end, fitted = stretch(start, steps)
     found = Fit(fitted, end.losses, end.loss, end.steps, end.status, end.state)

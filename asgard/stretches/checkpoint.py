@@ -13,11 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..errors import CircuitError
-from .descent import Progress
 from .report import shown
-from .result import FitStatus
 
-Advance = Callable[[Progress, int], tuple[Progress, Any]]
+Advance = Callable[[Any, int], tuple[Any, Any]]
 
 # Up to this relative difference two losses are one, rounded differently by another machine.
 SAME_LOSS = 1e-5
@@ -25,15 +23,17 @@ SAME_LOSS = 1e-5
 
 def in_stretches(
     advance: Advance,
-    start: Progress,
+    start: Any,
     steps: int,
     every: int,
     progress: Any,
     checkpoint: "Checkpoint | None",
-) -> tuple[Progress, Any]:
+    goes_on: Callable[[Any], bool],
+) -> tuple[Any, Any]:
     """Runs a fit, with a report and a checkpoint after every `every` steps.
 
-    **Arguments:** `advance(now, until)` takes the steps up to number `until`, of `steps`.
+    **Arguments:** `advance(now, until)` takes the steps up to number `until`, of `steps`; `goes_on(now)` says
+    whether the fit has not ended.
 
     **Returns:** where the fit ended, and the circuit there.
     """
@@ -46,7 +46,7 @@ def in_stretches(
             done = int(now.steps)
             if report is not None:
                 report(done, steps, float(now.loss))
-            if done >= steps or now.status != FitStatus.steps:
+            if done >= steps or not goes_on(now):
                 return now, circuit
 
 
@@ -65,7 +65,7 @@ class Checkpoint:
         if self.path.exists() and not self.path.is_file():
             raise CircuitError(f"checkpoint: {self.path} is not a file")
 
-    def resume(self, advance: Advance, start: Progress) -> Progress:
+    def resume(self, advance: Advance, start: Any) -> Any:
         """Where the fit stood when it was last saved, or its start if it never was.
 
         Raises `CircuitError` if the file is damaged or of another fit, or if none can be written.
@@ -82,7 +82,7 @@ class Checkpoint:
         self.save(now, keep=False)
         return now
 
-    def save(self, progress: Progress, keep: bool = True) -> None:
+    def save(self, progress: Any, keep: bool = True) -> None:
         """Replaces the file in one step: an interruption leaves the old one or the new one.
 
         Without `keep` the file stays as it is, and this is a trial.
@@ -105,7 +105,7 @@ class Checkpoint:
             if self.partial.is_file():
                 self.partial.unlink()
 
-    def _load(self, start: Progress) -> Progress:
+    def _load(self, start: Any) -> Any:
         content = self.path.read_bytes()
         size = len(self.given)
         whole, given, body = content[:size], content[size : 2 * size], content[2 * size :]

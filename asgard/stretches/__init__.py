@@ -1,0 +1,1 @@
+"""Long work in stretches: what is shown and saved between them."""
