@@ -102,6 +102,18 @@ class FitError(RuntimeError):
         self.fit: Any = None
 
 
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C in a run, an ensemble or a fit that shows its progress or has a checkpoint.
+
+    `result` is the trajectory, ensemble or fit so far, and `result.state` goes on from there. As
+    any `KeyboardInterrupt` it passes `except Exception`.
+    """
+
+    def __init__(self, message: str, result: Any):
+        super().__init__(message)
+        self.result = result
+
+
 class IdentifiabilityWarning(UserWarning):
     """Data that hardly tell some numbers of a circuit apart."""
 

@@ -14,12 +14,14 @@ from ..circuits.fields import check_count
 from ..errors import CircuitError
 from ..jaxprs.concrete import is_concrete
 from ..jaxprs.settings import nonfinite_allowed
-from ..stretches.checkpoint import Checkpoint, in_stretches
-from ..stretches.report import Report
+from ..stretches.checkpoint import Checkpoint
+from ..stretches.report import Report, check_progress
+from ..stretches.work import in_stretches
 from .arguments import as_arrays, check_function, first_order, takes_key, tolerances
 from .compiled import update_of
 from .descent import Descent, Progress, State, advance, like
 from .free import Free, Trainable, free_values, trained
+from .long import OF_ANOTHER, Fitting
 from .result import Fit, FitStatus
 
 
@@ -39,7 +41,7 @@ def fit(
     throw: bool = True,
     state: State | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
-    every: int = 100,
+    every: int | None = None,
 ) -> Fit:
     """Moves a circuit's numbers so that a loss falls.
 
@@ -70,20 +72,22 @@ def fit(
     - `batch`: how many examples a step takes. Examples are along the first axis of all arrays of
       `args`, and come in a new random order each epoch. Those that fill no whole batch are left out
       of that epoch.
-    - `progress`: True shows a bar (with tqdm) or lines; a function is called with the step, the
-      number of steps and the loss. A traced fit shows nothing.
+    - `progress`: True shows a bar (with tqdm) or lines; a function is called with the steps taken,
+      `steps` and the loss. A traced fit shows nothing.
     - `throw`: raise `FitError` if the loss or a step is not finite. Nothing raises under a trace;
       call `Fit.check()` later.
     - `state`: the `state` of an earlier fit with the same loss and data, to go on from: two fits
       then take the steps of one. If loss or data change, start from that fit's circuit instead.
     - `checkpoint`: a file to save the fit to as it runs. If the file exists, the same call goes on
-      from it, to the same bits.
-    - `every`: the number of steps between reports and between checkpoints.
+      from it, to the same bits; with more `steps` it extends the fit.
+    - `every`: the number of steps between reports and between checkpoints; by default as many as
+      take about half a second.
 
     **Returns:** a `Fit`.
 
     **Raises:** `CircuitError` for a wrong argument, and for a checkpoint that is damaged or of
-    another fit, or that cannot be written. `FitError` for a fit that failed.
+    another fit, or that cannot be written. `FitError` for a fit that failed. `Interrupted` at
+    Ctrl-C, with `progress` or a `checkpoint`: its `result` is the fit so far.
 
     ```python
     def loss(circuit, ts, data):
@@ -92,7 +96,9 @@ def fit(
     ag.fit(circuit, loss, args=(ts, data), optimizer=optax.adam(0.05), steps=500).circuit
     ```
     """
-    check_count("fit", "every", every, least=1)
+    check_progress(progress)
+    if every is not None:
+        check_count("fit", "every", every, least=1)
     free = free_values(circuit, trained(circuit, trainable))
     descent = prepare(circuit, loss, args, optimizer, steps, tol, key, batch)
     start = begin(optimizer, free, descent, steps, state)
@@ -100,18 +106,13 @@ def fit(
     if checkpoint is not None and not concrete:
         raise CircuitError("a fit under a JAX transformation has no checkpoint")
 
-    def stretch(progress: Progress, until: int) -> tuple[Progress, Circuit]:
-        return advance(descent, progress, jnp.asarray(until))
-
     if concrete and (checkpoint is not None or progress is not False):
-        saved = None if checkpoint is None else Checkpoint(checkpoint, (descent, start))
-        end, fitted = in_stretches(
-            *(stretch, start, steps, every, progress, saved),
-            lambda now: now.status == FitStatus.steps,
-        )
+        saved = None if checkpoint is None else Checkpoint(checkpoint, "fit", OF_ANOTHER)
+        work = Fitting(descent, start)
+        found = work.result(in_stretches(work, progress, saved, every))
     else:
-        end, fitted = stretch(start, steps)
-    found = Fit(fitted, end.losses, end.loss, end.steps, end.status, end.state)
+        end, fitted = advance(descent, start, jnp.asarray(steps))
+        found = Fit(fitted, end.losses, end.loss, end.steps, end.status, end.state)
     return found.check() if throw else found
 
 

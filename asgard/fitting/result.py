@@ -19,6 +19,7 @@ class FitStatus(eqx.Enumeration, metaclass=Counted):
 
     steps = "all steps were taken"
     converged = "the tolerance is met"
+    interrupted = "the fit was interrupted before its last step; it goes on from `state`"
     nonfinite = (
         "the loss or a step is not finite: a run may have failed (too few max_steps, a "
         "singularity): simulate it near the error's fit.circuit to see how; or try smaller or "
@@ -31,7 +32,8 @@ class Fit(eqx.Module):
     """The result of a fit.
 
     - `circuit`: the circuit where the fit ended; after a failure, where the loss was last finite.
-    - `losses`: the loss before each step, `[steps]`; NaN for steps that were not taken.
+    - `losses`: the loss before each step, `[steps]`; NaN for steps that were not taken. Those of a
+      fit from a checkpoint are of all steps, those of a fit from a `state` of its own.
     - `loss`: the loss of `circuit`; infinite if none was finite. With noise and minibatches it is
       that of the next step's draw.
     - `steps`: the number of steps taken.

@@ -1,9 +1,11 @@
-"""Long fits: the compiled loop in stretches, with reports and checkpoints between them."""
+"""The file that long work is saved to."""
 
 import hashlib
+import json
+import math
 import os
 import re
-from collections.abc import Callable
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,91 +15,87 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..errors import CircuitError
-from .report import shown
 
-Advance = Callable[[Any, int], tuple[Any, Any]]
-
-# Up to this relative difference two losses are one, rounded differently by another machine.
-SAME_LOSS = 1e-5
-
-
-def in_stretches(
-    advance: Advance,
-    start: Any,
-    steps: int,
-    every: int,
-    progress: Any,
-    checkpoint: "Checkpoint | None",
-    goes_on: Callable[[Any], bool],
-) -> tuple[Any, Any]:
-    """Runs a fit, with a report and a checkpoint after every `every` steps.
-
-    **Arguments:** `advance(now, until)` takes the steps up to number `until`, of `steps`; `goes_on(now)` says
-    whether the fit has not ended.
-
-    **Returns:** where the fit ended, and the circuit there.
-    """
-    with shown(progress) as report:
-        now = start if checkpoint is None else checkpoint.resume(advance, start)
-        while True:
-            now, circuit = advance(now, min(steps, int(now.steps) + every))
-            if checkpoint is not None:
-                checkpoint.save(now)
-            done = int(now.steps)
-            if report is not None:
-                report(done, steps, float(now.loss))
-            if done >= steps or not goes_on(now):
-                return now, circuit
+# Between checkpoints so many times as long passes as one takes to write, and a second at least.
+SPARING = 100
+LEAST_BETWEEN = 1.0
+# The length of the digests, and of the number that says how long the types are.
+_DIGEST, _COUNT = 32, 8
 
 
 class Checkpoint:
-    """The file that a fit is saved to.
+    """The file that a run or a fit is saved to.
 
-    It holds a digest of all that follows, a digest of what the fit was given, and its progress.
+    It holds a digest of all that follows, a digest of what the run was given, and then what its
+    loop carries: types, and numbers.
     """
 
-    def __init__(self, path: str | os.PathLike[str], given: Any):
-        self.path = Path(path)
+    def __init__(self, path: str | os.PathLike[str], what: str, of_another: str):
+        """`what` is what errors call the work; `of_another` says what makes it another one."""
+        self.path, self.what, self.of_another = Path(path), what, of_another
         self.partial = self.path.with_name(self.path.name + ".partial")
-        self.given = _digest_of(given)
+        self.given = b""
+        self.took, self.at = 0.0, time.perf_counter()
         if not self.path.parent.is_dir():
             raise CircuitError(f"checkpoint: there is no folder {self.path.parent}")
         if self.path.exists() and not self.path.is_file():
             raise CircuitError(f"checkpoint: {self.path} is not a file")
 
-    def resume(self, advance: Advance, start: Any) -> Any:
-        """Where the fit stood when it was last saved, or its start if it never was.
+    def resume(self, work: Any) -> Any:
+        """Where the work stood when it was last saved, or its start if it never was.
 
-        Raises `CircuitError` if the file is damaged or of another fit, or if none can be written.
-        A loss cannot be compared by its code. So the first two steps are taken again, and must give
-        the losses that the file holds.
+        Raises `CircuitError` if the file is damaged or of another run, or if none can be written.
         """
-        now = self._load(start) if self.path.exists() else start
-        if now is not start:
-            until = min(2, max(1, int(now.steps)))
-            again, _ = advance(start, until)
-            if not np.allclose(again.losses[:until], now.losses[:until], SAME_LOSS, 0, True):
-                raise self._of_another()
+        self.given = _digest_of(work.given, work.program())
+        now = work.start
+        if self.path.exists():
+            now = work.restored(self._load())
+            if now is None:
+                raise self.another()
         # A full disk or an unwritable folder is an error now, and not after the first stretch.
-        self.save(now, keep=False)
+        self._save(now, keep=False)
         return now
 
-    def save(self, progress: Any, keep: bool = True) -> None:
+    def follow(self, now: Any, surely: bool) -> None:
+        """Saves what the loop carries after a stretch: surely, or if that is worth its time."""
+        began = time.perf_counter()
+        if surely or began - self.at >= max(LEAST_BETWEEN, SPARING * self.took):
+            self._save(now)
+            self.at = time.perf_counter()
+            self.took = self.at - began
+
+    def another(self) -> CircuitError:
+        """What a file of another run raises."""
+        return CircuitError(
+            f"{self.path} is the checkpoint of another {self.what} ({self.of_another}): give "
+            "another path, or remove it"
+        )
+
+    def _save(self, now: Any, keep: bool = True) -> None:
         """Replaces the file in one step: an interruption leaves the old one or the new one.
 
         Without `keep` the file stays as it is, and this is a trial.
         """
-        numbers = map(_as_numbers, jax.tree.leaves(progress))
-        content = self.given + b"".join(array.tobytes() for array in numbers)
+        arrays = [_as_numbers(leaf) for leaf in jax.tree.leaves(now)]
+        types = json.dumps([(array.dtype.name, array.shape) for array in arrays]).encode()
+        parts = [
+            self.given,
+            len(types).to_bytes(_COUNT, "big"),
+            types,
+            *(array.tobytes() for array in arrays),
+        ]
+        digest = hashlib.sha256()
+        for part in parts:
+            digest.update(part)
         try:
             with self.partial.open("wb") as file:
-                file.write(hashlib.sha256(content).digest() + content)
+                file.writelines([digest.digest(), *parts])
                 file.flush()
                 os.fsync(file.fileno())
             if keep:
                 os.replace(self.partial, self.path)
         except OSError as error:
-            kept = "; it still holds the fit as last saved" if self.path.is_file() else ""
+            kept = f"; it still holds the {self.what} as last saved" if self.path.is_file() else ""
             raise CircuitError(
                 f"checkpoint: {self.path} cannot be written: {error.strerror}{kept}"
             ) from error
@@ -105,44 +103,45 @@ class Checkpoint:
             if self.partial.is_file():
                 self.partial.unlink()
 
-    def _load(self, start: Any) -> Any:
-        content = self.path.read_bytes()
-        size = len(self.given)
-        whole, given, body = content[:size], content[size : 2 * size], content[2 * size :]
-        if hashlib.sha256(given + body).digest() != whole:
+    def _load(self) -> list[np.ndarray]:
+        """The arrays that the file holds."""
+        content = memoryview(self.path.read_bytes())
+        whole, rest = bytes(content[:_DIGEST]), content[_DIGEST:]
+        if hashlib.sha256(rest).digest() != whole:
             raise CircuitError(
                 f"{self.path} is damaged, or not a checkpoint of this version of Asgard: remove "
                 "it, or give another path"
             )
-        if given != self.given:
-            raise self._of_another()
-        # All shapes and dtypes are those of the start, which is part of what the fit was given.
-        leaves, structure = jax.tree.flatten(start)
-        models = list(map(_as_numbers, leaves))
-        ends = np.cumsum([model.nbytes for model in models])
-        parts = np.split(np.frombuffer(body, np.uint8), ends[:-1])
-        arrays = [
-            jnp.asarray(part.view(model.dtype).reshape(model.shape))
-            for part, model in zip(parts, models, strict=True)
-        ]
-        for index, leaf in enumerate(leaves):
-            if _is_key(leaf):
-                key = jax.random.wrap_key_data(arrays[index], impl=jax.random.key_impl(leaf))
-                arrays[index] = key
-        return jax.tree.unflatten(structure, arrays)
-
-    def _of_another(self) -> CircuitError:
-        return CircuitError(
-            f"{self.path} is the checkpoint of another fit (another start or loss, other data, "
-            "another optimiser, key, batch or number of steps): give another path, or remove it"
-        )
+        if rest[:_DIGEST] != self.given:
+            raise self.another()
+        body = _DIGEST + _COUNT
+        start = body + int.from_bytes(rest[_DIGEST:body], "big")
+        found = []
+        for name, shape in json.loads(bytes(rest[body:start])):
+            end = start + np.dtype(name).itemsize * math.prod(shape)
+            found.append(np.frombuffer(rest[start:end], name).reshape(shape))
+            start = end
+        return found
 
 
-def _digest_of(tree: Any) -> bytes:
-    """A digest of a tree's structure, arrays, and names of functions: the same in each process."""
+def restored(array: np.ndarray, model: Any) -> Any:
+    """A saved array as one like another, None where it is of another type."""
+    numbers = _as_numbers(model)
+    if (array.shape, array.dtype) != (numbers.shape, numbers.dtype):
+        return None
+    found = jnp.asarray(array)
+    if _is_key(model):
+        return jax.random.wrap_key_data(found, impl=jax.random.key_impl(model))
+    return found
+
+
+def _digest_of(tree: Any, program: str) -> bytes:
+    """A digest of a tree's structure, arrays and names of functions, and of a program: the same in
+    each process."""
     leaves, structure = jax.tree.flatten(tree)
     # Functions in a circuit have another address in each process.
-    digest = hashlib.sha256(re.sub(r" at 0x[0-9a-f]+", "", str(structure)).encode())
+    said = re.sub(r" at 0x[0-9a-f]+", "", str(structure)) + program
+    digest = hashlib.sha256(said.encode())
     for leaf in leaves:
         if eqx.is_array(leaf):
             array = _as_numbers(leaf)

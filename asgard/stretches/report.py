@@ -1,40 +1,66 @@
-"""What a long fit shows of its progress."""
+"""What long work shows of its progress."""
 
 import contextlib
+import dataclasses
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 from ..errors import CircuitError
 
-# Called with the steps taken, the number of all steps, and the last loss.
-Report = Callable[[int, int, float], None]
+# What is done, of how much, and a number that says how it goes.
+Told = tuple[Any, Any, Any]
+# What users hand over as `progress`: called with these three.
+Report = Callable[[Any, Any, Any], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Words:
+    """What lines and bars say: "`done` 3 of 10: `value` 0.5", and from where is counted."""
+
+    done: str
+    value: str
+    start: float = 0
+
+    def said(self, done: Any, whole: Any, value: Any) -> str:
+        """A report as text."""
+        return f"at {self.done} {done:.6g} of {whole:.6g}: {self.value} {value:.6g}"
+
+
+def check_progress(progress: Any) -> None:
+    """Raises `CircuitError` for what shows no progress."""
+    if not isinstance(progress, bool) and not callable(progress):
+        raise CircuitError(f"progress must be True, False or a function, not {progress!r}")
 
 
 @contextlib.contextmanager
-def shown(progress: Any) -> Iterator[Report | None]:
+def shown(progress: Any, words: Words) -> Iterator[Report | None]:
     """The function to report to: the user's own, a bar, lines, or None."""
+    check_progress(progress)
     if progress is not True:
-        if progress is not False and not callable(progress):
-            raise CircuitError(f"progress must be True, False or a function, not {progress!r}")
         yield cast(Report, progress) if progress else None
         return
+
+    def line(*told: Any) -> None:
+        sys.stderr.write(words.said(*told).removeprefix("at ") + "\n")
+
     try:
         from tqdm import tqdm  # pyright: ignore[reportMissingModuleSource]
     except ImportError:
-        yield _line
+        yield line
         return
     with contextlib.ExitStack() as stack:
         bar: Any = None
 
-        def move(step: int, steps: int, loss: float) -> None:
+        def move(done: Any, whole: Any, value: Any) -> None:
             nonlocal bar
-            bar = stack.enter_context(tqdm(total=steps)) if bar is None else bar
-            bar.set_postfix(loss=f"{loss:.6g}", refresh=False)
-            bar.update(step - bar.n)
+            if bar is None:
+                bar = stack.enter_context(tqdm(total=abs(whole - words.start), bar_format=_BAR))
+            bar.set_postfix({words.value: f"{value:.6g}"}, refresh=False)
+            bar.update(abs(done - words.start) - bar.n)
 
         yield move
 
 
-def _line(step: int, steps: int, loss: float) -> None:
-    sys.stderr.write(f"step {step} of {steps}: loss {loss:.6g}\n")
+# As tqdm's own, but for times, which are no whole numbers.
+_BAR = "{l_bar}{bar}| {n:.6g}/{total:.6g} [{elapsed}<{remaining}{postfix}]"

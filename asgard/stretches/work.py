@@ -1,0 +1,122 @@
+"""Long work: a compiled loop that is run in stretches, with reports and checkpoints between them.
+
+A stretch is a call of one compiled program, which is told how many turns of its loop to take. So
+nothing is called on the host inside of it, and the results are those of a run without stretches.
+"""
+
+import abc
+import time
+from typing import Any
+
+import jax
+import numpy as np
+
+from ..errors import Interrupted
+from .checkpoint import Checkpoint, restored
+from .report import Told, Words, shown
+
+# How long a stretch is to last, in seconds.
+LENGTH = 0.5
+# By how much the turns of a stretch grow at most from one to the next.
+GROWTH = 32
+# The most turns of a stretch, which are counted in 32 bits.
+MOST_TURNS = 2**30
+
+
+class Work(abc.ABC):
+    """What runs in stretches. `now`, a pytree of arrays, is what the loop carries."""
+
+    words: Words
+    # What the run was given, as a pytree, and the program as text where that can be had: by their
+    # digest a checkpoint knows the run that it is of.
+    given: Any
+    start: Any
+
+    @abc.abstractmethod
+    def advance(self, now: Any, turns: int) -> Any:
+        """What the loop carries after so many turns more, or at its end."""
+
+    @abc.abstractmethod
+    def is_done(self, now: Any) -> bool:
+        """Whether the loop has ended."""
+
+    @abc.abstractmethod
+    def told(self, now: Any) -> Told:
+        """What is reported."""
+
+    @abc.abstractmethod
+    def result(self, now: Any) -> Any:
+        """The result so far."""
+
+    def program(self) -> str:
+        """The compiled program as text; empty where it is compared otherwise."""
+        return ""
+
+    def restored(self, arrays: list[np.ndarray]) -> Any:
+        """What a checkpoint holds as what the loop carries, None where it does not fit."""
+        leaves, structure = jax.tree.flatten(self.start)
+        found = [restored(array, leaf) for array, leaf in zip(arrays, leaves, strict=False)]
+        if len(arrays) != len(leaves) or any(leaf is None for leaf in found):
+            return None
+        return jax.tree.unflatten(structure, found)
+
+
+class Pace:
+    """How many turns a stretch takes: so many as `every` says, or as last about `LENGTH`."""
+
+    def __init__(self, every: int | None):
+        self.every, self.turns, self.compiled = every, every or 1, False
+
+    def stretch(self, work: Work, now: Any) -> Any:
+        """One stretch from `now`."""
+        began = time.perf_counter()
+        now = jax.block_until_ready(work.advance(now, self.turns))
+        if self.every is None and self.compiled:
+            lasted = max(time.perf_counter() - began, 1e-6)
+            turns = self.turns * min(GROWTH, LENGTH / lasted)
+            self.turns = int(min(max(turns, 1), MOST_TURNS))
+        self.compiled = True
+        return now
+
+
+def in_stretches(
+    work: Work, progress: Any, checkpoint: Checkpoint | None, every: int | None = None
+) -> Any:
+    """Runs some work to its end, with a report and a checkpoint after each stretch.
+
+    **Arguments:** `every` is how many turns a stretch takes; None for as many as last about half a
+    second.
+
+    **Returns:** what the loop carries at its end.
+
+    **Raises:** `Interrupted` at Ctrl-C, with what the last stretch left.
+    """
+    pace = Pace(every)
+    with shown(progress, work.words) as report:
+        now = begun = work.start if checkpoint is None else checkpoint.resume(work)
+        try:
+            while True:
+                now = pace.stretch(work, now)
+                done = work.is_done(now)
+                if checkpoint is not None:
+                    checkpoint.follow(now, surely=done or every is not None)
+                if report is not None:
+                    report(*work.told(now))
+                if done:
+                    return now
+        except KeyboardInterrupt as error:
+            if now is begun:
+                raise
+            if checkpoint is not None:
+                checkpoint.follow(now, surely=True)
+            raise _interrupted(work, now, checkpoint) from error
+
+
+def _interrupted(work: Work, now: Any, checkpoint: Checkpoint | None) -> Interrupted:
+    """What Ctrl-C raises."""
+    file = "" if checkpoint is None else f", and the same call from {checkpoint.path}"
+    return Interrupted(
+        f"interrupted {work.words.said(*work.told(now))}: `result` is what there is so far, and "
+        f"`result.state` goes on from there{file}",
+        work.result(now),
+    )
