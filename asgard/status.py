@@ -60,6 +60,7 @@ class Status(eqx.Enumeration, metaclass=Counted):
         "it jumps; end the run before it, or give what rests a state of its own"
     )
     event = "a terminal event ended the run, as was asked for"
+    interrupted = "the run was interrupted before its last time; it goes on from `state`"
     events = (
         "more events happened than there is room for: raise Real(max_events=...), or watch fewer"
     )

@@ -13,6 +13,7 @@ from ..circuits.circuit import Circuit
 from ..errors import CircuitError
 from ..status import Status
 from .events import Event
+from .stretches import OneStretch, Stretches
 from .trajectory import Trajectory
 
 
@@ -68,6 +69,13 @@ class Calculus(eqx.Module):
         self, circuit: Circuit, ts: Array, inputs: tuple[Any, ...], dim: str | None, state: Any
     ) -> Trajectory:
         """Runs a circuit over times, inside a trace; arguments as those of `asgard.simulate`."""
+
+    def stretches(
+        self, circuit: Circuit, ts: Array, inputs: tuple[Any, ...], dim: str | None, state: Any
+    ) -> Stretches[Any]:
+        """The run as a loop that stops and goes on, inside a trace; all of it is one turn unless a
+        calculus says otherwise."""
+        return OneStretch(lambda: self.simulate(circuit, ts, inputs, dim, state), ts)
 
     def compile(self, circuit: Circuit) -> Callable[[Any, Any], tuple[Any, Any]]:
         """The run as a pure function `fn(inputs, state) -> (outputs, state)`, where it has one."""

@@ -28,6 +28,7 @@ _FAILURES = (
     "history",
     "delay",
     "not_converged",
+    "interrupted",
 )
 
 

@@ -1,6 +1,7 @@
 """`simulate` and `compile`: a circuit run over time."""
 
 import dataclasses
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,7 +21,10 @@ from ..jaxprs.concrete import is_concrete, run_compiled
 from ..jaxprs.meshes import without_mesh
 from ..jaxprs.settings import default_promotion
 from ..status import Status
+from ..stretches.report import Report, check_progress
+from ..stretches.unfinished import taken_up
 from .arguments import as_sources, as_times, check_dim, check_resolution, check_state
+from .long import is_long, simulate_in_stretches
 
 
 def simulate(
@@ -34,6 +38,8 @@ def simulate(
     path: Any = 0,
     events: Event | Sequence[Event] = (),
     state: Any = None,
+    progress: bool | Report = False,
+    checkpoint: str | os.PathLike[str] | None = None,
     throw: bool = True,
 ) -> Trajectory:
     """Runs a circuit over times.
@@ -61,13 +67,18 @@ def simulate(
       trajectory's last time, or one after it; under `Discrete` its last one. With the same circuit
       and inputs the run takes the steps of one whole run; other parameters or inputs hold from that
       last time on.
+    - `progress`: True shows a bar (with tqdm) or lines; a function is called about twice a second
+      with the time reached, the last time and the steps taken. A traced run shows nothing.
+    - `checkpoint`: a file to save the run to as it goes. If the file exists, the same call goes on
+      from it, to the same bits.
     - `throw`: raise `SimulationError` for a run that failed. Where the results are traced nothing
       raises; `trajectory.check()` does later.
 
     **Returns:** a `Trajectory`: `ts`, `outputs`, `output`, `["name"]`, `status`, `stats`, `state`.
 
     **Raises:** `CircuitError` or one of its kind for what is wrong beforehand; `SimulationError`
-    for a run that failed.
+    for a run that failed; `Interrupted` at Ctrl-C, with `progress` or a `checkpoint`: its `result`
+    is the trajectory so far, and the same call with `state=result.state` goes on.
 
     ```python
     decay = ag.ode(lambda t, x: -x, 1.0)
@@ -81,6 +92,8 @@ def simulate(
     check_dim(dim)
     times = as_times(ts)
     sources = as_sources(circuit, inputs, times)
+    check_progress(progress)
+    state, unfinished = taken_up(state, "run")
     check_state(times, state, calculus.gapless)
     calculus = (
         calculus.settled(times)
@@ -93,7 +106,10 @@ def simulate(
     if is_concrete(times):
         check_resolution(np.asarray(times), dtype)
     arguments = (circuit, calculus, times, sources, state, dim)
-    trajectory = run_compiled(_compiled, _run, *arguments)
+    if is_long(arguments, progress, checkpoint, unfinished, "a run"):
+        trajectory = simulate_in_stretches(arguments, progress, checkpoint, unfinished)
+    else:
+        trajectory = run_compiled(_compiled, _run, *arguments)
     if not is_concrete(times):
         trajectory = _ordered(trajectory, times)
     return trajectory.check() if throw else trajectory

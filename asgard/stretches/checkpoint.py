@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..errors import CircuitError
+from .arrays import as_numbers, is_key
 
 # Between checkpoints so many times as long passes as one takes to write, and a second at least.
 SPARING = 100
@@ -76,7 +77,7 @@ class Checkpoint:
 
         Without `keep` the file stays as it is, and this is a trial.
         """
-        arrays = [_as_numbers(leaf) for leaf in jax.tree.leaves(now)]
+        arrays = [as_numbers(leaf) for leaf in jax.tree.leaves(now)]
         types = json.dumps([(array.dtype.name, array.shape) for array in arrays]).encode()
         parts = [
             self.given,
@@ -126,11 +127,11 @@ class Checkpoint:
 
 def restored(array: np.ndarray, model: Any) -> Any:
     """A saved array as one like another, None where it is of another type."""
-    numbers = _as_numbers(model)
+    numbers = as_numbers(model)
     if (array.shape, array.dtype) != (numbers.shape, numbers.dtype):
         return None
     found = jnp.asarray(array)
-    if _is_key(model):
+    if is_key(model):
         return jax.random.wrap_key_data(found, impl=jax.random.key_impl(model))
     return found
 
@@ -144,17 +145,8 @@ def _digest_of(tree: Any, program: str) -> bytes:
     digest = hashlib.sha256(said.encode())
     for leaf in leaves:
         if eqx.is_array(leaf):
-            array = _as_numbers(leaf)
+            array = as_numbers(leaf)
             digest.update(f"{array.dtype}{array.shape}".encode() + array.tobytes())
         else:
             digest.update(getattr(leaf, "__qualname__", type(leaf).__qualname__).encode())
     return digest.digest()
-
-
-def _is_key(leaf: Any) -> bool:
-    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-
-
-def _as_numbers(leaf: Any) -> np.ndarray:
-    """An array as one of NumPy; a key as the numbers that it is."""
-    return np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)

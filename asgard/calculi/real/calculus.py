@@ -15,6 +15,7 @@ from ...fixed_points.options import FixedPoint
 from ...jaxprs.concrete import is_concrete, runs_eagerly
 from ..calculus import Calculus
 from ..events import Event
+from ..stretches import Stretches
 from ..trajectory import Trajectory
 from . import eager
 from .dense import Dense
@@ -25,6 +26,7 @@ from .path import CHECKPOINTS
 from .runs import Storage
 from .series import power_series
 from .simulation import Simulation
+from .stretches import RealStretches
 from .tolerances import Tolerance, as_number, as_tolerance, check_resolution
 
 
@@ -156,13 +158,41 @@ class Real(Calculus):
                     "Real: a dense run is compiled: leave out jax.disable_jit or dense"
                 )
             return eager.run(circuit, self, ts, inputs, dim, state)
+        simulation, storage = self._simulation(circuit, ts, inputs, dim), self._storage()
+        switches = simulation.switches(state)
+        trajectory = simulation.trajectory(state, switches, storage)
+        return self._with_dense(trajectory, circuit, ts, inputs, dim)
+
+    def stretches(
+        self, circuit: Circuit, ts: Array, inputs: tuple[Any, ...], dim: str | None, state: Any
+    ) -> Stretches[Any]:
+        if runs_eagerly((circuit, self, ts, inputs, state)):
+            return super().stretches(circuit, ts, inputs, dim, state)
+        simulation = self._simulation(circuit, ts, inputs, dim)
+        if not simulation.registers:
+            return super().stretches(circuit, ts, inputs, dim, state)
+
+        def finished(trajectory: Trajectory) -> Trajectory:
+            return self._with_dense(trajectory, circuit, ts, inputs, dim)
+
+        return RealStretches(simulation, state, self._storage(), finished)
+
+    def _simulation(self, circuit: Circuit, ts: Array, inputs: Any, dim: Any) -> Simulation:
+        """What runs a circuit."""
         simulation = Simulation(circuit, self, ts, inputs, dim)
         if self.dense and simulation.transport:
             raise CircuitError("Real: a dense run keeps no history for delays: save at more times")
+        return simulation
+
+    def _storage(self) -> Storage:
+        """What is kept of a run."""
         checkpoints = CHECKPOINTS if self.adjoint == "bounded" else None
-        trajectory = simulation.trajectory(
-            state, simulation.switches(state), Storage(self.max_steps, self.dense, checkpoints)
-        )
+        return Storage(self.max_steps, self.dense, checkpoints)
+
+    def _with_dense(
+        self, trajectory: Trajectory, circuit: Circuit, ts: Array, inputs: Any, dim: Any
+    ) -> Trajectory:
+        """A trajectory with what `evaluate` reads, of a dense run."""
         if not self.dense:
             return trajectory
         arguments = (circuit, self, ts, inputs)

@@ -85,6 +85,23 @@ def integrate(
 
     **Returns:** the run, and whether it ran as a kernel.
     """
+    problem, flat = problem_of(method, system, ts, begin, again, control, storage, delays)
+    call = Integral(problem)
+    *results, is_kernel = bind(call, flat)
+    return call.run_of(flat, (False,) * len(flat), results), is_kernel
+
+
+def problem_of(
+    method: StepMethod,
+    system: System,
+    ts: Float[Array, " times"],
+    begin: Point,
+    again: Array,
+    control: StepControl,
+    storage: Storage,
+    delays: Delays | None = None,
+) -> tuple[Problem, list[Array]]:
+    """What of a run is static, and the leaves of its `Arguments`; those of `integrate`."""
     degree = degree_of(method, begin.state.dtype)
     reads = (*method.reads, *(() if system.solve is None else ("solve",)))
     if delays is not None:
@@ -122,9 +139,7 @@ def integrate(
         layout=system.layout,
         delays=None if delays is None else delays.layout,
     )
-    call = Integral(problem)
-    *results, is_kernel = bind(call, flat)
-    return call.run_of(flat, (False,) * len(flat), results), is_kernel
+    return problem, flat
 
 
 def _of_one_step(control: StepControl, share: float) -> StepControl:

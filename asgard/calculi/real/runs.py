@@ -5,7 +5,7 @@ import functools
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -300,10 +300,58 @@ def _spread_tolerances(control: StepControl, laned: Any, size: int) -> StepContr
     return dataclasses.replace(control, rtol=spread(rtol, size), atol=spread(atol, size))
 
 
+class Carried(eqx.Module):
+    """What the loop of a run carries: the run, whether its first step was counted in an earlier run
+    and is not taken yet, and how many tries of the present step were refused."""
+
+    run: Run
+    first: Any  # [*lanes]
+    refused: Any  # [*lanes]
+
+
+class Loop(NamedTuple):
+    """The loop of a run: where it begins, whether it goes on, and a turn. `begin` takes room for
+    the large arrays."""
+
+    begin: Callable[[Any], Carried]
+    goes_on: Callable[[Carried], Array]
+    turn: Callable[[Carried], Carried]
+
+
 def run(
     problem: Problem, arguments: Arguments, laned: Arguments, size: int, room: Any, scatter: bool
 ) -> Run:
     """The run as a plain loop. `room` is for its saved states and its path."""
+    loop = loop_of(problem, arguments, laned, size, scatter)
+    return lax.while_loop(loop.goes_on, loop.turn, loop.begin(room)).run
+
+
+def stretch(
+    problem: Problem, arguments: Arguments, now: Carried, begun: Array, turns: Array, scatter: bool
+) -> Carried:
+    """So many turns more of the loop of a run, or as many as there are.
+
+    What a run carries that has not `begun` is zeros.
+    """
+    loop = loop_of(problem, arguments, arguments, 0, scatter)
+    fresh = loop.begin(now.run.large)
+    now = jax.tree.map(
+        lambda old, new: old if new is old else jnp.where(begun, old, new), now, fresh
+    )
+
+    def goes_on(carry: tuple[Carried, Array]) -> Array:
+        return loop.goes_on(carry[0]) & (carry[1] > 0)
+
+    def turn(carry: tuple[Carried, Array]) -> tuple[Carried, Array]:
+        return loop.turn(carry[0]), carry[1] - 1
+
+    return lax.while_loop(goes_on, turn, (now, turns))[0]
+
+
+def loop_of(
+    problem: Problem, arguments: Arguments, laned: Arguments, size: int, scatter: bool
+) -> Loop:
+    """The loop of a run."""
     ts, control = arguments.ts, arguments.control
     system = system_of(problem, arguments.constants, laned.constants, size)
     begin = spread_begin(arguments, laned, size)
@@ -322,8 +370,8 @@ def run(
     def unfinished(run: Run) -> Array:
         return (run.count < count) & (run.status == OK)
 
-    def body(carry: tuple[Run, Array, Array]) -> tuple[Run, Array, Array]:
-        run, first, in_a_row = carry
+    def body(carry: Carried) -> Carried:
+        run, first, in_a_row = carry.run, carry.first, carry.refused
         active = unfinished(run)
         seen = seen_from(run.point, run.history)
         step = take_step(problem.method, seen.system, run.point, ts[-1], direction, seen.control)
@@ -388,15 +436,20 @@ def run(
             records=kept,
             history=history,
         )
-        return after, first & ~good, jnp.where(good, 0, in_a_row + 1)
+        return Carried(after, first & ~good, jnp.where(good, 0, in_a_row + 1))
 
-    begun = with_history(with_room(blank(problem, ts, begin), room), history, write)
-    first_seen = seen_from(begin, begun.history)
-    begin = _started(problem, first_seen.system, begin, ts, first_seen.control)
-    begun = dataclasses.replace(begun, point=begin)
-    first = jnp.broadcast_to(arguments.again, lanes)
-    carry = begun, first, jnp.zeros(lanes, jnp.int32)
-    return lax.while_loop(lambda carry: jnp.any(unfinished(carry[0])), body, carry)[0]
+    def started(room: Any) -> Carried:
+        begun = with_history(with_room(blank(problem, ts, begin), room), history, write)
+        first_seen = seen_from(begin, begun.history)
+        point = _started(problem, first_seen.system, begin, ts, first_seen.control)
+        begun = dataclasses.replace(begun, point=point)
+        first = jnp.broadcast_to(arguments.again, lanes)
+        return Carried(begun, first, jnp.zeros(lanes, jnp.int32))
+
+    def goes_on(carry: Carried) -> Array:
+        return jnp.any(unfinished(carry.run))
+
+    return Loop(started, goes_on, body)
 
 
 def _on_path(

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import math
 import operator
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -42,11 +42,20 @@ from .options import Options
 from .path import Path, Taken, unpacked_flags
 from .polynomial import value_at
 from .records import Records
-from .runs import Run, Storage
+from .runs import Problem, Run, Storage
+from .stretch import Going, stretch, types_of_stretches
 from .switches import Guards, Switches
 from .system import EventLayout, Point, StepControl, System
 from .tolerances import RTOL, TRACE, by_entry, held_by
 from .transport import TRANSPORT, Transport
+
+
+class Ran(NamedTuple):
+    """A run; whether an earlier run counted its first step; whether it was a kernel."""
+
+    run: Run
+    again: Array
+    is_kernel: Array
 
 
 class Simulation:
@@ -127,9 +136,15 @@ class Simulation:
 
     def trajectory(self, state: Any, switches: Switches | None, storage: Storage) -> Trajectory:
         """Runs from the state of an earlier trajectory, or None; gives the outputs at `ts`."""
-        count, control, records = self.ts.shape[0], self.control(switches), None
-        if self.registers:
-            run, again, is_kernel = self._run(state, control, storage)
+        if not self.registers:
+            return self.read(None, switches, storage)
+        return self.read(self._run(state, self.control(switches), storage), switches, storage)
+
+    def read(self, ran: Ran | None, switches: Switches | None, storage: Storage) -> Trajectory:
+        """The outputs at `ts` of what ran, None for a circuit without registers."""
+        count, records = self.ts.shape[0], None
+        if ran is not None:
+            run, again, is_kernel = ran
             path, records = run.path, run.records
             states, found, status = run.saved[:count], run.count, integral.status(run)
             steps = run.steps - run.jumps
@@ -217,8 +232,46 @@ class Simulation:
         start = self.ts[0] if state is None else state.point.time.astype(self.ts.dtype)
         return guards.between(start, self.ts[-1], constants)
 
-    def _run(self, state: Any, control: StepControl, storage: Storage) -> tuple[Run, Array, Array]:
-        """The run; whether an earlier run counted its first step; whether it was a kernel."""
+    def _run(self, state: Any, control: StepControl, storage: Storage) -> Ran:
+        """The whole run."""
+        point, again, delays = self._start(state, control)
+        run, is_kernel = integral.integrate(
+            self.method, self._system, self.ts, point, again, control, storage, delays
+        )
+        return Ran(run, again, is_kernel)
+
+    def blank(self, state: Any, switches: Switches | None, storage: Storage) -> Going:
+        """What the loop of the run carries before it begins."""
+        problem, flat, _ = self._problem(state, switches, storage)
+        types = types_of_stretches(problem, flat)
+        return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), types)
+
+    def stretch(
+        self, state: Any, switches: Switches | None, storage: Storage, going: Going, turns: Array
+    ) -> Going:
+        """So many turns more of the run's loop."""
+        problem, flat, _ = self._problem(state, switches, storage)
+        return stretch(problem, flat, going, turns)
+
+    def ran(self, state: Any, switches: Switches | None, storage: Storage, going: Going) -> Ran:
+        """The run as far as it is."""
+        _, _, again = self._problem(state, switches, storage)
+        return Ran(going.carried.run, again, going.is_kernel)
+
+    def _problem(
+        self, state: Any, switches: Switches | None, storage: Storage
+    ) -> tuple[Problem, list[Array], Array]:
+        """The run as a problem with its arguments; whether its first step was counted before."""
+        control = self.control(switches)
+        point, again, delays = self._start(state, control)
+        problem, flat = integral.problem_of(
+            self.method, self._system, self.ts, point, again, control, storage, delays
+        )
+        return problem, flat, again
+
+    def _start(self, state: Any, control: StepControl) -> tuple[Point, Array, Delays | None]:
+        """The point at which the run begins; whether an earlier run counted the step from it; its
+        delays."""
         point, again, delays = self._begin(), jnp.zeros((), bool), self._delays()
         if state is not None:
             pause = self._checked(state, control)
@@ -231,10 +284,7 @@ class Simulation:
             is_state = jnp.arange(len(solved)) < self._equations.size
             state = jnp.where(again | is_state, point.state, solved)
             point = dataclasses.replace(point, state=state)
-        run, is_kernel = integral.integrate(
-            self.method, self._system, self.ts, point, again, control, storage, delays
-        )
-        return run, again, is_kernel
+        return point, again, delays
 
     def _asked(self, t: Array, y: Array) -> Array:
         """All that a run with events asks for."""

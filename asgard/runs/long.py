@@ -1,0 +1,137 @@
+"""Long runs: what of `simulate` is run in stretches, shown and saved."""
+
+import dataclasses
+import os
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from ..calculi.calculus import Calculus, check_trajectory
+from ..calculi.stretches import Stand
+from ..calculi.trajectory import Trajectory
+from ..circuits.circuit import Circuit
+from ..errors import CircuitError
+from ..jaxprs.concrete import is_concrete, run_compiled
+from ..jaxprs.meshes import without_mesh
+from ..jaxprs.settings import default_promotion
+from ..stretches.checkpoint import Checkpoint
+from ..stretches.label import RunLabel
+from ..stretches.report import Told, Words
+from ..stretches.unfinished import Unfinished, check_same
+from ..stretches.work import Work, in_stretches
+
+# What errors say of a checkpoint of another run.
+OF_ANOTHER = (
+    "another circuit, other numbers, times, inputs or options, or another version of JAX or Asgard"
+)
+
+Given = tuple[Circuit, Calculus, Array, tuple[Any, ...], Any, str | None]
+
+
+def is_long(
+    given: Any, progress: Any, checkpoint: Any, unfinished: Unfinished | None, what: str
+) -> bool:
+    """Whether a run goes in stretches: if that is asked for, and nothing is traced."""
+    concrete = is_concrete(*jax.tree.leaves(given))
+    if checkpoint is not None and not concrete:
+        raise CircuitError(f"{what} under a JAX transformation has no checkpoint")
+    if unfinished is not None and not concrete:
+        raise CircuitError(f"{what} that was interrupted goes on outside of JAX transformations")
+    asked = progress is not False or checkpoint is not None or unfinished is not None
+    return concrete and asked
+
+
+def simulate_in_stretches(
+    given: Given,
+    progress: Any,
+    checkpoint: str | os.PathLike[str] | None,
+    unfinished: Unfinished | None,
+) -> Trajectory:
+    """`simulate` with these arguments, in stretches."""
+    work = Simulated(given, unfinished)
+    saved = None if checkpoint is None else Checkpoint(checkpoint, "run", OF_ANOTHER)
+    now, _ = in_stretches(work, progress, saved)
+    return work.read(now)
+
+
+class Simulated(Work):
+    """A run over times. What its loop carries stands beside a `Stand`."""
+
+    def __init__(self, given: Given, unfinished: Unfinished | None):
+        self.given, self.label, times = given, RunLabel.of(*given), given[2]
+        check_same(unfinished, self.label, "run")
+        self.words = Words("time", "steps", float(times[0]))
+        if unfinished is not None:
+            self.start = unfinished.now
+            return
+        *arrays, dim = given
+        types = jax.eval_shape(lambda *arrays: _blank(*arrays, dim), *arrays)
+        self.start = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), types)
+
+    def advance(self, now: tuple[Any, Stand], turns: int) -> tuple[Any, Stand]:
+        more = now[0], jnp.asarray(turns, jnp.int32)
+        return run_compiled(_advance_compiled, _advance, *self.given, *more)
+
+    def is_done(self, now: tuple[Any, Stand]) -> bool:
+        return bool(now[1].ended)
+
+    def told(self, now: tuple[Any, Stand]) -> Told:
+        return float(now[1].reached), float(self.given[2][-1]), int(now[1].steps)
+
+    def result(self, now: tuple[Any, Stand]) -> Trajectory:
+        found = self.read(now[0])
+        return dataclasses.replace(found, state=Unfinished(now, self.given[4], self.label))
+
+    def read(self, now: Any) -> Trajectory:
+        """The trajectory so far, or all of it."""
+        return run_compiled(_read_compiled, _read, *self.given, now)
+
+    def program(self) -> str:
+        more = self.start[0], jnp.asarray(0, jnp.int32)
+        return _advance_compiled.lower(*self.given, *more).as_text()
+
+
+@default_promotion()
+def _blank(
+    circuit: Circuit, calculus: Calculus, ts: Array, sources: Any, state: Any, dim: str | None
+) -> tuple[Any, Stand]:
+    stretches = calculus.stretches(circuit, ts, sources, dim, state)
+    now = stretches.blank()
+    return now, stretches.stand(now)
+
+
+@default_promotion()
+def _advance(
+    circuit: Circuit,
+    calculus: Calculus,
+    ts: Array,
+    sources: Any,
+    state: Any,
+    dim: str | None,
+    now: Any,
+    turns: Array,
+) -> tuple[Any, Stand]:
+    stretches = calculus.stretches(circuit, ts, sources, dim, state)
+    now = stretches.advance(now, turns)
+    return now, stretches.stand(now)
+
+
+@default_promotion()
+def _read(
+    circuit: Circuit,
+    calculus: Calculus,
+    ts: Array,
+    sources: Any,
+    state: Any,
+    dim: str | None,
+    now: Any,
+) -> Trajectory:
+    found = calculus.stretches(circuit, ts, sources, dim, state).read(now)
+    check_trajectory(calculus, circuit, ts, found)
+    return found
+
+
+_advance_compiled = jax.jit(without_mesh(_advance), static_argnums=5)
+_read_compiled = jax.jit(without_mesh(_read), static_argnums=5)
