@@ -327,13 +327,19 @@ def run(
 
 
 def stretch(
-    problem: Problem, arguments: Arguments, now: Carried, begun: Array, turns: Array, scatter: bool
+    problem: Problem,
+    arguments: Arguments,
+    laned: Arguments,
+    now: Carried,
+    begun: Array,
+    turns: Array,
+    scatter: bool,
 ) -> Carried:
     """So many turns more of the loop of a run, or as many as there are.
 
     What a run carries that has not `begun` is zeros.
     """
-    loop = loop_of(problem, arguments, arguments, 0, scatter)
+    loop = loop_of(problem, arguments, laned, 0, scatter)
     fresh = loop.begin(now.run.large)
     now = jax.tree.map(
         lambda old, new: old if new is old else jnp.where(begun, old, new), now, fresh
