@@ -1,5 +1,6 @@
 """The Steady calculus: wires carry constants, and the input of every register is 0."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,7 +21,9 @@ from ..taylor.network import Meanings, register
 from .calculus import Calculus, check_types
 from .cut import Cut
 from .meanings import FOR_SERIES, noise
-from .pointwise import Contents, Guesses, Pointwise
+from .pointwise import Contents, Guesses, Pointwise, Row
+from .scanned import Scanned, blank, stretch
+from .stretches import Stand, Stretches, unended
 from .trajectory import Trajectory
 
 MEANINGS: Meanings = {
@@ -75,40 +78,16 @@ class Steady(Calculus):
     def simulate(
         self, circuit: Circuit, ts: Array, inputs: tuple[Any, ...], dim: str | None, state: Any
     ) -> Trajectory:
-        cut = Cut.of(
-            circuit,
-            ts[0],
-            inputs,
-            dim,
-            calculus="Steady",
-            meanings={**MEANINGS, **noise(self.noise, "Steady", "Steady")},
-            fixed_point=self.fixed_point,
-        )
-        pointwise = Pointwise(cut, ts.dtype)
-        start = Solution(pointwise.begin(), pointwise.start())
-        if state is not None:
-            check_types(state, start, "contents", "guesses")
-            start = state
+        run = SteadyRun(self, circuit, ts, inputs, dim, state)
+        end, rows = lax.scan(run.at, run.start, run.times)
+        return run.trajectory(end, rows)
 
-        def at(start: Solution, t: Array) -> Any:
-            contents, facts = self._solve(pointwise, t, start)
-            row = pointwise.outputs(t, contents, start.guesses, {})
-            return start.moved(contents), row.behind(*facts)
+    def stretches(
+        self, circuit: Circuit, ts: Array, inputs: tuple[Any, ...], dim: str | None, state: Any
+    ) -> Stretches[Any]:
+        return SteadyRun(self, circuit, ts, inputs, dim, state)
 
-        end, rows = lax.scan(at, start, ts.astype(pointwise.time_dtype))
-        row, status, stats = rows.judged(ts)
-        return Trajectory(
-            ts=ts,
-            outputs=row.outputs,
-            names=row.names,
-            status=status,
-            stats=stats,
-            state=end,
-            loops=("the steady state", *cut.loop_names),
-            wires=cut.output_names,
-        )
-
-    def _solve(self, pointwise: Pointwise, t: Array, start: "Solution") -> tuple[Contents, Facts]:
+    def solve(self, pointwise: Pointwise, t: Array, start: "Solution") -> tuple[Contents, Facts]:
         """The contents at which nothing goes into the registers, and how that was solved."""
 
         if not start.contents:
@@ -119,6 +98,69 @@ class Steady(Calculus):
 
         found, facts = root(inputs, (t,), start.contents, self.fixed_point)
         return tuple(found), facts
+
+
+class SteadyRun(Stretches[Scanned]):
+    """The steady states at some times, each solved from the one before it."""
+
+    def __init__(
+        self, steady: Steady, circuit: Circuit, ts: Array, inputs: Any, dim: str | None, state: Any
+    ):
+        self.steady, self.ts = steady, ts
+        self.cut = Cut.of(
+            circuit,
+            ts[0],
+            inputs,
+            dim,
+            calculus="Steady",
+            meanings={**MEANINGS, **noise(steady.noise, "Steady", "Steady")},
+            fixed_point=steady.fixed_point,
+        )
+        self.pointwise = Pointwise(self.cut, ts.dtype)
+        self.times = ts.astype(self.pointwise.time_dtype)
+        self.start = Solution(self.pointwise.begin(), self.pointwise.start())
+        if state is not None:
+            check_types(state, self.start, "contents", "guesses")
+            self.start = state
+
+    def at(self, start: "Solution", t: Array) -> tuple["Solution", Row]:
+        """The steady state at a time."""
+        contents, facts = self.steady.solve(self.pointwise, t, start)
+        row = self.pointwise.outputs(t, contents, start.guesses, {})
+        return start.moved(contents), row.behind(*facts)
+
+    def trajectory(self, end: "Solution", rows: Row) -> Trajectory:
+        """What the states at all times give."""
+        row, status, stats = rows.judged(self.ts)
+        return Trajectory(
+            ts=self.ts,
+            outputs=row.outputs,
+            names=row.names,
+            status=status,
+            stats=stats,
+            state=end,
+            loops=("the steady state", *self.cut.loop_names),
+            wires=self.cut.output_names,
+        )
+
+    def blank(self) -> Scanned:
+        return blank(self._some, self.start, len(self.ts))
+
+    def advance(self, now: Scanned, turns: Array) -> Scanned:
+        return stretch(self._some, self.start, len(self.ts), 1, now, turns)
+
+    def stand(self, now: Scanned) -> Stand:
+        return Stand(now.done == len(self.ts), self.ts[jnp.maximum(now.done - 1, 0)], now.done)
+
+    def read(self, now: Scanned) -> Trajectory:
+        rows = dataclasses.replace(
+            now.rows, outputs=now.known(now.rows.outputs), names=now.known(now.rows.names)
+        )
+        return unended(self.trajectory(now.carry, rows), now.done == len(self.ts))
+
+    def _some(self, start: "Solution", first: Array, size: int) -> tuple["Solution", Row]:
+        times = lax.dynamic_slice_in_dim(self.times, first, size)
+        return lax.scan(self.at, start, times)
 
 
 class Solution(eqx.Module):

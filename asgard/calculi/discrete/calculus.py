@@ -29,6 +29,8 @@ from ..cut import Cut
 from ..hybrids import hybrids
 from ..meanings import FOR_SERIES, noise
 from ..pointwise import Contents, Pointwise, Row
+from ..scanned import Scanned, blank, rows_a_turn, stretch
+from ..stretches import Stand, Stretches, unended
 from ..trajectory import Trajectory
 from .delays import delay_of, longest
 from .events import sampled, side_wire
@@ -122,22 +124,58 @@ class Discrete(Calculus):
     def simulate(
         self, circuit: Circuit, ts: Array, inputs: tuple[Any, ...], dim: str | None, state: Any
     ) -> Trajectory:
-        if self.span is None:
+        run = SampledRun(self, circuit, ts, inputs, dim, state)
+        # The last sample is read, and not yet summed: the run goes on from there.
+        _, end, rows, kernel = run.sequence.run(run.start, run.count, run.given)
+        return run.trajectory(end, rows, kernel)
+
+    def stretches(
+        self, circuit: Circuit, ts: Array, inputs: tuple[Any, ...], dim: str | None, state: Any
+    ) -> Stretches[Any]:
+        if self.parallel:
+            return super().stretches(circuit, ts, inputs, dim, state)
+        return SampledRun(self, circuit, ts, inputs, dim, state)
+
+    def compile(self, circuit: Circuit) -> Callable[[Any, Any], tuple[Any, Any]]:
+        def run(inputs: Any, state: Any = None) -> tuple[Any, Any]:
+            return _compiled(circuit, self.for_circuit(circuit), _samples(circuit, inputs), state)
+
+        return run
+
+
+class SampledRun(Stretches[Scanned]):
+    """A run over samples."""
+
+    def __init__(
+        self,
+        discrete: Discrete,
+        circuit: Circuit,
+        ts: Array,
+        inputs: tuple[Any, ...],
+        dim: str | None,
+        state: Any,
+    ):
+        if discrete.span is None:
             raise CircuitError(
                 "Discrete: ts is traced: give it as a list or an array of NumPy, or say how far it "
                 "spans: span=ts[-1] - ts[0]"
             )
-        first = jnp.round(ts[0]).astype(jnp.int32)
-        sequence = Sequence(self, circuit, ts, inputs, dim)
-        count = self.span + 1
-        given = sequence.given(first, count)
-        start = sequence.begin(first, given) if state is None else sequence.checked(state)
-        # The last sample is read, and not yet summed: the run goes on from there.
-        _, end, rows, kernel = sequence.run(start, count, given)
+        self.ts, self.first = ts, jnp.round(ts[0]).astype(jnp.int32)
+        self.sequence = Sequence(discrete, circuit, ts, inputs, dim)
+        self.count = discrete.span + 1
+        self.given = self.sequence.given(self.first, self.count)
+        if state is None:
+            self.start = self.sequence.begin(self.first, self.given)
+        else:
+            self.start = self.sequence.checked(state)
+
+    def trajectory(self, end: "Samplewise", rows: Row, kernel: Array) -> Trajectory:
+        """What all samples give."""
+        ts, count = self.ts, self.count
         rows, status, stats = rows.judged(ts[0] + jnp.arange(count, dtype=ts.dtype))
         outputs, names = rows.outputs, rows.names
         if ts.shape[0] < count:
-            numbers = jnp.round(ts).astype(jnp.int32) - first
+            numbers = jnp.round(ts).astype(jnp.int32) - self.first
             outputs, names = jax.tree.map(lambda rows: rows[numbers], (outputs, names))
         return Trajectory(
             ts=ts,
@@ -146,15 +184,37 @@ class Discrete(Calculus):
             status=status,
             stats={**stats, "kernel": kernel},
             state=dataclasses.replace(end, last=ts[-1]),
-            loops=sequence.cut.loop_names,
-            wires=sequence.cut.output_names,
+            loops=self.sequence.cut.loop_names,
+            wires=self.sequence.cut.output_names,
         )
 
-    def compile(self, circuit: Circuit) -> Callable[[Any, Any], tuple[Any, Any]]:
-        def run(inputs: Any, state: Any = None) -> tuple[Any, Any]:
-            return _compiled(circuit, self.for_circuit(circuit), _samples(circuit, inputs), state)
+    def blank(self) -> Scanned:
+        return blank(self._some, self._begin, self.count)
 
-        return run
+    def advance(self, now: Scanned, turns: Array) -> Scanned:
+        size = rows_a_turn(self.start.contents, self.count)
+        return stretch(self._some, self._begin, self.count, size, now, turns)
+
+    def stand(self, now: Scanned) -> Stand:
+        last = jnp.maximum(now.done - 1, 0)
+        return Stand(now.done == self.count, self.ts[0] + last.astype(self.ts.dtype), last)
+
+    def read(self, now: Scanned) -> Trajectory:
+        rows = dataclasses.replace(
+            now.rows, outputs=now.known(now.rows.outputs), names=now.known(now.rows.names)
+        )
+        _, end, kernel = now.carry
+        return unended(self.trajectory(end, rows, kernel), now.done == self.count)
+
+    @property
+    def _begin(self) -> tuple["Samplewise", "Samplewise", Array]:
+        return self.start, self.start, jnp.zeros((), bool)
+
+    def _some(self, carry: Any, first: Array, size: int) -> tuple[Any, Row]:
+        """Some samples from number `first` of the run on."""
+        given = jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, first, size), self.given)
+        after, before, rows, kernel = self.sequence.run(carry[0], size, given)
+        return (after, before, kernel), rows
 
 
 class Samplewise(eqx.Module):
