@@ -30,6 +30,7 @@ from ..cut import Cut
 from ..meanings import FOR_SERIES, delays, noise
 from ..pointwise import Pointwise
 from ..rows import chosen
+from ..stretches import Stand, Stretches, unended
 from ..trajectory import Trajectory
 from .correlation import Correlation, as_correlation
 from .draws import Draws
@@ -39,6 +40,7 @@ from .methods import METHODS, StochasticMethod, as_method
 from .noise import MOST_HALVINGS, Numbers, Words, key_words
 from .sde import Equation, check_sources
 from .tile import Paths, Steps, Tile
+from .walk import Turns, Walk
 
 # What to try where a path has ended.
 ADVICE = (
@@ -260,20 +262,47 @@ class OnePath(Calculus):
     def simulate(
         self, circuit: Circuit, ts: Array, inputs: tuple[Any, ...], dim: str | None, state: Any
     ) -> Trajectory:
-        words = None if self.key is None else key_words(self.key)
+        run = PathRun(self, circuit, ts, inputs, dim, state)
+        end, rows = run.tile.run(run.times, run.start)
+        return run.trajectory(end, rows, run.times[-1])
+
+    def stretches(
+        self, circuit: Circuit, ts: Array, inputs: tuple[Any, ...], dim: str | None, state: Any
+    ) -> Stretches[Any]:
+        return PathRun(self, circuit, ts, inputs, dim, state)
+
+
+class PathRun(Stretches[Walk]):
+    """One path over times."""
+
+    def __init__(
+        self,
+        path: OnePath,
+        circuit: Circuit,
+        ts: Array,
+        inputs: tuple[Any, ...],
+        dim: str | None,
+        state: Any,
+    ):
+        words = None if path.key is None else key_words(path.key)
         # A tile of one path has one row of handed increments.
-        alone = self.stochastic.with_rows(lambda value: value[None])
-        tile = alone.tile(circuit, ts, inputs, dim, words, self.path.reshape(1))
-        pointwise = tile.equation.pointwise
-        times = ts.astype(pointwise.time_dtype)
-        start = tile.begin(times[0], 1) if state is None else continued(tile, state, 1)
-        end, rows = tile.run(times, start)
+        alone = path.stochastic.with_rows(lambda value: value[None])
+        self.ts = ts
+        self.tile = tile = alone.tile(circuit, ts, inputs, dim, words, path.path.reshape(1))
+        self.times = ts.astype(tile.equation.pointwise.time_dtype)
+        begins = state is None
+        self.start = tile.begin(self.times[0], 1) if begins else continued(tile, state, 1)
+        self.turns = Turns(tile, self.times)
+
+    def trajectory(self, end: Paths, rows: Any, last: Array) -> Trajectory:
+        """What the path's rows give, `[times, 1, …]`, if it came to a time."""
+        pointwise, started = self.tile.equation.pointwise, self.start.taken
         outputs, names = jax.tree.map(lambda rows: rows[:, 0], rows)
         failed = ~end.alive[0]
-        step = jnp.maximum(end.good[0] - start.taken, 0)
+        step = jnp.maximum(end.good[0] - started, 0)
         stats = {
-            "steps": jnp.where(failed, step, end.taken - start.taken),
-            "reached": jnp.where(failed, tile.steps.times(times, step), times[-1]),
+            "steps": jnp.where(failed, step, end.taken - started),
+            "reached": jnp.where(failed, self.tile.steps.times(self.times, step), last),
             "wire": broken(end, jnp.int32(0)),
             "kernel": jnp.zeros((), bool),
         }
@@ -281,7 +310,7 @@ class OnePath(Calculus):
             unsolved = end.solves.failed
             stats |= facts(end.solves, unsolved | ~jnp.any(unsolved))
         return Trajectory(
-            ts=ts,
+            ts=self.ts,
             outputs=outputs,
             names=names,
             status=status(failed, unsolved_paths(end)[0]),
@@ -291,6 +320,24 @@ class OnePath(Calculus):
             wires=pointwise.wire_names,
             advice=ADVICE,
         )
+
+    def blank(self) -> Walk:
+        types = jax.eval_shape(self.turns.begin, self.start)
+        return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), types)
+
+    def advance(self, now: Walk, turns: Array) -> Walk:
+        return self.turns.advance(self.start, now, turns)[0]
+
+    def stand(self, now: Walk) -> Stand:
+        ended = now.begun & (now.turn == self.turns.all)
+        steps = jnp.where(now.begun, now.paths.taken - self.start.taken, 0)
+        reached = self.tile.steps.times(self.times, steps)
+        return Stand(ended, jnp.where(ended, self.times[-1], reached), steps)
+
+    def read(self, now: Walk) -> Trajectory:
+        stand = self.stand(now)
+        found = self.trajectory(now.paths, self.turns.known(now), stand.reached)
+        return unended(found, stand.ended)
 
 
 def continued(tile: Tile, state: Any, paths: int) -> Paths:

@@ -131,15 +131,15 @@ class Tile:
 
         Outputs are NaN where a path has ended; one that is not finite ends its path too.
         """
-        first, start = self._saved(ts[0], start)
+        first, start = self.saved(ts[0], start)
         if ts.shape[0] == 1:
             return start, jax.tree.map(lambda row: row[None], first)
 
         def interval(paths: Paths, x: tuple[Array, Array, Array]) -> tuple[Paths, Any]:
             begin, end, count = x
             h = (end - begin) / count.astype(ts.dtype)
-            paths = _Interval(self, begin, h, count, paths.base, start.base).run(paths)
-            found, paths = self._saved(end, paths)
+            paths = Interval(self, begin, h, count, paths.base, start.base).run(paths)
+            found, paths = self.saved(end, paths)
             return dataclasses.replace(paths, base=paths.base + count, last=end), found
 
         counts = jnp.asarray(self.steps.counts, jnp.int32)
@@ -188,7 +188,7 @@ class Tile:
             taken=paths.taken + 1,
         )
 
-    def _saved(self, t: Array, paths: Paths) -> tuple[Any, Paths]:
+    def saved(self, t: Array, paths: Paths) -> tuple[Any, Paths]:
         """Outputs and named wires at one time, and the paths without those that end there."""
 
         def one(contents: Contents, guesses: Guesses) -> Any:
@@ -222,7 +222,7 @@ class Tile:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Interval:
+class Interval:
     """The steps between two saved times: `count` base steps of length h from t.
 
     `base` is how many base steps were taken before, and `start` how many before the run.
@@ -240,12 +240,12 @@ class _Interval:
         steps, most = self.tile.steps, self.tile.steps.most
         ahead = steps.ahead(self.tile.draws.numbers_a_step)
         whole = most // ahead
-        paths = _repeated(lambda p, first: self._some(ahead, p, first), paths, whole, ahead)
+        paths = _repeated(lambda p, first: self.some(ahead, p, first), paths, whole, ahead)
         if most % ahead:
-            paths = self._some(most % ahead, paths, jnp.asarray(whole * ahead))
+            paths = self.some(most % ahead, paths, jnp.asarray(whole * ahead))
         return paths
 
-    def _some(self, number: int, paths: Paths, first: Array) -> Paths:
+    def some(self, number: int, paths: Paths, first: Array) -> Paths:
         """The paths after `number` base steps from `first` on, as far as the interval has them."""
         if self.tile.steps.even:
             return self._drawn(number, paths, first)
