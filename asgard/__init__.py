@@ -101,7 +101,8 @@ from .language.rewriting.simplify import simplify
 from .pictures.draw import Drawing, draw
 from .pictures.plots.response import plot_frequency_response
 from .runs import statistics
-from .runs.ensembles import Ensemble, ensemble
+from .runs.ensemble_result import Ensemble
+from .runs.ensembles import ensemble
 from .runs.equilibrium import Equilibrium, equilibrium
 from .runs.linear import Linearization, frequency_response, linearize
 from .runs.series import series

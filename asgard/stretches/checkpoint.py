@@ -147,6 +147,8 @@ def _digest_of(tree: Any, program: str) -> bytes:
         if eqx.is_array(leaf):
             array = as_numbers(leaf)
             digest.update(f"{array.dtype}{array.shape}".encode() + array.tobytes())
+        elif isinstance(leaf, str | bool | int | float | complex):
+            digest.update(repr(leaf).encode())
         else:
             digest.update(getattr(leaf, "__qualname__", type(leaf).__qualname__).encode())
     return digest.digest()

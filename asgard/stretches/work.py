@@ -116,7 +116,7 @@ def _interrupted(work: Work, now: Any, checkpoint: Checkpoint | None) -> Interru
     """What Ctrl-C raises."""
     file = "" if checkpoint is None else f", and the same call from {checkpoint.path}"
     return Interrupted(
-        f"interrupted {work.words.said(*work.told(now))}: `result` is what there is so far, and "
+        f"interrupted {work.words.said(*work.told(now))}; `result` is what there is so far, and "
         f"`result.state` goes on from there{file}",
         work.result(now),
     )

@@ -88,6 +88,12 @@ class Ran:
             self.end, self.paths, bad_steps(self.start, self.end), self.paths < limit
         )
 
+    def kept(self, limit: Array) -> tuple[Any, Any]:
+        """What is stored of the tile: path by path, and for all of them."""
+        of_paths, of_tile = _split(self.end)
+        bad = bad_steps(self.start, self.end)
+        return (self.outputs, self.names, bad, of_paths), (self.failures(limit), of_tile)
+
 
 @dataclasses.dataclass(frozen=True)
 class Tiles:
@@ -111,25 +117,20 @@ class Tiles:
 
     def stored(self, state: Paths | None) -> Stored:
         """All outputs and named wires, the paths' end, and how each ended."""
-        numbers = jnp.arange(self.devices * self.rounds, dtype=jnp.uint32)
-        numbers = numbers.reshape(self.devices, self.rounds)
-        given = None if state is None else self._cut_up(state)
+        numbers, given = self.numbers(), self.cut_up(state)
 
         def device(numbers: Array, given: Any, words: Any, ts: Array, limit: Array) -> Any:
             def one(_: None, x: tuple[Array, Paths | None]) -> Any:
-                ran = self._run(*x, words, ts)
-                bad = bad_steps(ran.start, ran.end)
-                of_paths, of_tile = _split(ran.end)
-                return None, (
-                    (ran.outputs, ran.names, bad, of_paths),
-                    (ran.failures(limit), of_tile),
-                )
+                return None, self._run(*x, words, ts).kept(limit)
 
             own = jax.tree.map(lambda rows: rows[0], (numbers, given))
             found = lax.scan(one, None, own)[1]
             return jax.tree.map(lambda rows: rows[None], found)
 
-        by_path, by_tile = self._spread(device)(numbers, given, *self._shared())
+        return self.stacked(*self.over_devices(device, 2)(numbers, given, *self.shared()))
+
+    def stacked(self, by_path: Any, by_tile: Any) -> Stored:
+        """What is stored of all tiles, `[devices, rounds, …]`, as rows of paths."""
         by_path = jax.tree.map(lambda x: x.reshape(-1, *x.shape[3:])[: self.paths], by_path)
         outputs, names, bad, of_paths = by_path
         failures, of_tile = jax.tree.map(lambda rows: rows.reshape(-1), by_tile)
@@ -141,21 +142,12 @@ class Tiles:
         self, reductions: Sequence[Any], before: Progress | None, done: int
     ) -> tuple[list[Any], Reduced, Failures]:
         """The statistics, what to go on from, and failures; `done` rounds were run `before`."""
-        rounds = jnp.arange(done, self.rounds, dtype=jnp.uint32)
-        numbers = rounds * self.devices + jnp.arange(self.devices, dtype=jnp.uint32)[:, None]
-        # A round that is not full is run again where more paths are asked for.
-        full = self.paths // (self.width * self.devices)
-        whole = jnp.broadcast_to(rounds < full, numbers.shape)
-        begin = self._blank(reductions)
-        if before is not None:
-            if _types(before) != _types(begin):
-                raise CircuitError("the state is that of other statistics, or of other times")
-            begin = before
+        begin = self.begun(reductions, before)
 
         def device(rounds: Any, begin: Progress, words: Any, ts: Array, limit: Array) -> Any:
             def one(carry: tuple[Progress, Progress], x: tuple[Array, Array]) -> Any:
                 (present, kept), (number, whole) = carry, x
-                fresh = _measured(self._run(number, None, words, ts), limit, reductions)
+                fresh = measured(self._run(number, None, words, ts), limit, reductions)
                 present = present.merged(fresh, reductions)
                 kept = jax.tree.map(lambda a, b: jnp.where(whole, a, b), present, kept)
                 return (present, kept), None
@@ -165,7 +157,14 @@ class Tiles:
             found = lax.scan(one, (begin, begin), rounds)[0]
             return jax.tree.map(lambda x: x[None], found)
 
-        present, kept = self._spread(device)((numbers, whole), begin, *self._shared())
+        rounds = self.rounds_from(done)
+        present, kept = self.over_devices(device, 2)(rounds, begin, *self.shared())
+        return self.joined(present, kept, reductions)
+
+    def joined(
+        self, present: Progress, kept: Progress, reductions: Sequence[Any]
+    ) -> tuple[list[Any], Reduced, Failures]:
+        """The statistics, what to go on from, and failures, of what all devices have."""
         first, *others = (
             jax.tree.map(lambda x, n=number: x[n], present.accumulators)
             for number in range(self.devices)
@@ -173,45 +172,86 @@ class Tiles:
         for other in others:
             first = _merged(first, other, reductions)
         results = [r.result(a) for r, a in zip(reductions, first, strict=True)]
-        rounds, width = (jnp.asarray(n, jnp.int32) for n in (full, self.width))
+        rounds, width = (jnp.asarray(n, jnp.int32) for n in (self.full_rounds, self.width))
         state = Reduced(kept, rounds, width, key_array(self.words))
         return results, state, present.failures.folded()
 
     def _run(self, number: Array, start: Paths | None, words: Any, ts: Array) -> Ran:
         """The tile of a number."""
-        paths = number * jnp.uint32(self.width) + jnp.arange(self.width, dtype=jnp.uint32)
+        paths = self.paths_of(number)
         tile = self.make(words, paths)
         start = tile.begin(ts[0], self.width) if start is None else start
         end, found = tile.run(ts, start)
         outputs, names = jax.tree.map(lambda rows: jnp.moveaxis(rows, 0, 1), found)
         return Ran(paths, start, end, outputs, names)
 
-    def _shared(self) -> tuple[Any, Array, Array]:
+    def paths_of(self, number: Array) -> Array:
+        """The numbers of the paths of a tile."""
+        return number * jnp.uint32(self.width) + jnp.arange(self.width, dtype=jnp.uint32)
+
+    def numbers(self) -> Array:
+        """The numbers of the tiles of each device, `[devices, rounds]`, where paths are stored."""
+        numbers = jnp.arange(self.devices * self.rounds, dtype=jnp.uint32)
+        return numbers.reshape(self.devices, self.rounds)
+
+    def rounds_from(self, done: int) -> tuple[Array, Array]:
+        """The numbers of the tiles that are left after some rounds, `[devices, rounds]`, where they
+        are reduced, and whether the tiles of each are full.
+
+        A round that is not full is run again where more paths are asked for.
+        """
+        rounds = jnp.arange(done, self.rounds, dtype=jnp.uint32)
+        numbers = rounds * self.devices + jnp.arange(self.devices, dtype=jnp.uint32)[:, None]
+        return numbers, jnp.broadcast_to(rounds < self.full_rounds, numbers.shape)
+
+    @property
+    def full_rounds(self) -> int:
+        """How many rounds have full tiles."""
+        return self.paths // (self.width * self.devices)
+
+    def shared(self) -> tuple[Any, Array, Array]:
+        """What all devices read: the key's words, the times, and the number of all paths."""
         return self.words, self.ts, jnp.asarray(self.paths, jnp.uint32)
 
-    def _spread(self, device: Callable[..., Any]) -> Callable[..., Any]:
-        """A device's program, over all of them: its first two arguments have a row for each."""
+    def over_devices(self, device: Callable[..., Any], own: int) -> Callable[..., Any]:
+        """A device's program, over all of them: of its first arguments, `own` many, each device has
+        a row."""
         if self.mesh is None:
             return device
-        rows, whole = PartitionSpec(self.mesh.axis_names), PartitionSpec()
-        specs = (rows, rows, whole, whole, whole)
-        return jax.shard_map(
-            device, mesh=self.mesh, in_specs=specs, out_specs=rows, check_vma=False
-        )
+        mesh, rows, whole = self.mesh, PartitionSpec(self.mesh.axis_names), PartitionSpec()
+
+        def spread(*arguments: Any) -> Any:
+            specs = tuple(rows if n < own else whole for n in range(len(arguments)))
+            return jax.shard_map(
+                device, mesh=mesh, in_specs=specs, out_specs=rows, check_vma=False
+            )(*arguments)
+
+        return spread
+
+    def begun(self, reductions: Sequence[Any], before: Progress | None) -> Progress:
+        """What a reduced run starts from, a row for each device."""
+        begin = self._blank(reductions)
+        if before is None:
+            return begin
+        if _types(before) != _types(begin):
+            raise CircuitError("the state is that of other statistics, or of other times")
+        return before
 
     def _blank(self, reductions: Sequence[Any]) -> Progress:
         """What stands for no paths at all, a row for each device."""
         limit = jnp.uint32(self.width)
 
         def one(words: Any) -> Progress:
-            return _measured(self._run(jnp.uint32(0), None, words, self.ts), limit, reductions)
+            return measured(self._run(jnp.uint32(0), None, words, self.ts), limit, reductions)
 
         types = jax.eval_shape(one, self.words).accumulators
         rows = jax.tree.map(lambda x: jnp.zeros((self.devices, *x.shape), x.dtype), types)
         return Progress(rows, Failures.none(self.devices), jnp.zeros(self.devices, bool))
 
-    def _cut_up(self, state: Paths) -> Paths:
+    def cut_up(self, state: Paths | None) -> Paths | None:
         """The fields of a state, `[devices, rounds, width, …]`, with the last path repeated."""
+        if state is None:
+            return None
         missing = self.devices * self.rounds * self.width - self.paths
         shape = (self.devices, self.rounds, self.width)
 
@@ -244,7 +284,7 @@ def key_array(words: Words | None) -> Array:
     return jnp.zeros(2, jnp.uint32) if words is None else jnp.stack(words)
 
 
-def _measured(ran: Ran, limit: Array, reductions: Sequence[Any]) -> Progress:
+def measured(ran: Ran, limit: Array, reductions: Sequence[Any]) -> Progress:
     """What the paths of a tile below a limit give."""
     alive = ran.end.alive & (ran.paths < limit)
     # Of ended paths a statistic's function makes what has no derivative.

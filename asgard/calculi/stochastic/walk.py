@@ -44,11 +44,11 @@ class Turns:
     @property
     def blocks(self) -> int:
         """How many blocks an interval has."""
-        return -(-self.tile.steps.most // self.ahead)
+        return -(-self.tile.steps.most // self.ahead) if self.tile.steps.most else 0
 
     @property
     def blocks_a_turn(self) -> int:
-        return min(self.blocks, -(-_STEPS // self.ahead))
+        return min(self.blocks, -(-_STEPS // self.ahead)) if self.blocks else 0
 
     @property
     def of_interval(self) -> int:
@@ -80,6 +80,8 @@ class Turns:
             lambda rows, row: rows.at[0].set(jnp.where(now.begun, rows[0], row)), now.rows, first
         )
         now = Walk(jnp.ones((), bool), jnp.where(now.begun, now.turn, 0), paths, rows)
+        if not self.all:
+            return now, turns
 
         def goes_on(carry: tuple[Walk, Array]) -> Array:
             return (carry[0].turn < self.all) & (carry[1] > 0)

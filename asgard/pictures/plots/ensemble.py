@@ -9,7 +9,7 @@ import numpy as np
 from ...circuits.fields import as_reals, check_count
 from ...circuits.pictured import draws
 from ...errors import CircuitError
-from ...runs.ensembles import Ensemble
+from ...runs.ensemble_result import Ensemble
 from ...runs.statistics import Max, Mean, Min, Quantiles, Reduction, Variance, is_reduction
 from .axes import (
     PALETTE,

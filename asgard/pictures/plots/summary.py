@@ -13,7 +13,7 @@ from ...circuits.parameters import parameters
 from ...circuits.pictured import draws
 from ...fitting.result import Fit
 from ...jaxprs.concrete import is_concrete
-from ...runs.ensembles import Ensemble
+from ...runs.ensemble_result import Ensemble
 from ...runs.statistics import is_reduction
 from ...status import Status
 from .axes import PALETTE
