@@ -69,6 +69,7 @@ from .errors import (
     EquationError,
     FitError,
     IdentifiabilityWarning,
+    Interrupted,
     LoopError,
     ParseError,
     SimulationError,

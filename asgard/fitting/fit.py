@@ -108,8 +108,7 @@ def fit(
 
     if concrete and (checkpoint is not None or progress is not False):
         saved = None if checkpoint is None else Checkpoint(checkpoint, "fit", OF_ANOTHER)
-        work = Fitting(descent, start)
-        found = work.result(in_stretches(work, progress, saved, every))
+        found = in_stretches(Fitting(descent, start), progress, saved, every)
     else:
         end, fitted = advance(descent, start, jnp.asarray(steps))
         found = Fit(fitted, end.losses, end.loss, end.steps, end.status, end.state)

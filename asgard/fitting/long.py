@@ -42,9 +42,14 @@ class Fitting(Work):
     def told(self, now: Progress) -> Told:
         return int(now.steps), self.steps, float(now.loss)
 
-    def result(self, now: Progress) -> Fit:
-        status = now.status if self.is_done(now) else FitStatus.interrupted
-        return Fit(self.fitted, now.losses, now.loss, now.steps, status, now.state)
+    def finished(self, now: Progress) -> Fit:
+        return Fit(self.fitted, now.losses, now.loss, now.steps, now.status, now.state)
+
+    def unfinished(self, now: Progress) -> Fit:
+        found = self.finished(now)
+        if self.is_done(now):
+            return found
+        return dataclasses.replace(found, status=FitStatus.interrupted)
 
     def restored(self, arrays: list[np.ndarray]) -> Progress | None:
         """What a checkpoint holds, with room for the steps of this fit; None if it is another one.

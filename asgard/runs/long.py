@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array
 
 from ..calculi.calculus import Calculus, check_trajectory
@@ -50,10 +51,8 @@ def simulate_in_stretches(
     unfinished: Unfinished | None,
 ) -> Trajectory:
     """`simulate` with these arguments, in stretches."""
-    work = Simulated(given, unfinished)
     saved = None if checkpoint is None else Checkpoint(checkpoint, "run", OF_ANOTHER)
-    now, _ = in_stretches(work, progress, saved)
-    return work.read(now)
+    return in_stretches(Simulated(given, unfinished), progress, saved)
 
 
 class Simulated(Work):
@@ -66,9 +65,8 @@ class Simulated(Work):
         if unfinished is not None:
             self.start = unfinished.now
             return
-        *arrays, dim = given
-        types = jax.eval_shape(lambda *arrays: _blank(*arrays, dim), *arrays)
-        self.start = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), types)
+        types = _blank_compiled.eval_shape(*given)
+        self.start = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), types)
 
     def advance(self, now: tuple[Any, Stand], turns: int) -> tuple[Any, Stand]:
         more = now[0], jnp.asarray(turns, jnp.int32)
@@ -80,13 +78,12 @@ class Simulated(Work):
     def told(self, now: tuple[Any, Stand]) -> Told:
         return float(now[1].reached), float(self.given[2][-1]), int(now[1].steps)
 
-    def result(self, now: tuple[Any, Stand]) -> Trajectory:
-        found = self.read(now[0])
-        return dataclasses.replace(found, state=Unfinished(now, self.given[4], self.label))
+    def finished(self, now: tuple[Any, Stand]) -> Trajectory:
+        return run_compiled(_read_compiled, _read, *self.given, now[0])
 
-    def read(self, now: Any) -> Trajectory:
-        """The trajectory so far, or all of it."""
-        return run_compiled(_read_compiled, _read, *self.given, now)
+    def unfinished(self, now: tuple[Any, Stand]) -> Trajectory:
+        found = self.finished(now)
+        return dataclasses.replace(found, state=Unfinished(now, self.given[4], self.label))
 
     def program(self) -> str:
         more = self.start[0], jnp.asarray(0, jnp.int32)
@@ -133,5 +130,7 @@ def _read(
     return found
 
 
+# Traced for its types alone, once.
+_blank_compiled = jax.jit(_blank, static_argnums=5)
 _advance_compiled = jax.jit(without_mesh(_advance), static_argnums=5)
 _read_compiled = jax.jit(without_mesh(_read), static_argnums=5)

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array
 
@@ -60,10 +61,8 @@ def ensemble_in_stretches(
     unfinished: Unfinished | None,
 ) -> Ensemble:
     """`ensemble` in stretches; `named` makes of what is compiled what users get."""
-    work = Crowded(given, named, unfinished)
     saved = None if checkpoint is None else Checkpoint(checkpoint, "ensemble", OF_ANOTHER)
-    now, _ = in_stretches(work, progress, saved)
-    return work.read(now)
+    return in_stretches(Crowded(given, named, unfinished), progress, saved)
 
 
 class Crowded(Work):
@@ -86,8 +85,8 @@ class Crowded(Work):
         if unfinished is not None:
             self.start = unfinished.now
             return
-        types = jax.eval_shape(lambda *arrays: _blank(*arrays, layout), *arrays)
-        self.start = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), types)
+        types = _blank_compiled.eval_shape(*given)
+        self.start = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), types)
 
     def advance(self, now: tuple[Crowd, Gains], turns: int) -> tuple[Crowd, Gains]:
         more = now[0], jnp.asarray(turns, jnp.int32)
@@ -99,14 +98,13 @@ class Crowded(Work):
     def told(self, now: tuple[Crowd, Gains]) -> Told:
         return int(now[1].paths), self.layout.paths, int(now[1].failed)
 
-    def result(self, now: tuple[Crowd, Gains]) -> Ensemble:
-        found = self.read(now[0])
+    def finished(self, now: tuple[Crowd, Gains]) -> Ensemble:
+        return self.named(run_compiled(_read_compiled, _read, *self.arguments, now[0]))
+
+    def unfinished(self, now: tuple[Crowd, Gains]) -> Ensemble:
+        found = self.finished(now)
         state = Unfinished(now, self.arguments[6], self.label)
         return dataclasses.replace(found, state=state)
-
-    def read(self, now: Crowd) -> Ensemble:
-        """The ensemble so far, or all of it."""
-        return self.named(run_compiled(_read_compiled, _read, *self.arguments, now))
 
     def program(self) -> str:
         more = self.start[0], jnp.asarray(0, jnp.int32)
@@ -203,5 +201,7 @@ def _read(*arguments: Any) -> Ensemble:
 
 
 _run_compiled = jax.jit(without_mesh(_run), static_argnums=7)
+# Traced for its types alone, once.
+_blank_compiled = jax.jit(_blank, static_argnums=7)
 _advance_compiled = jax.jit(without_mesh(_advance), static_argnums=7)
 _read_compiled = jax.jit(without_mesh(_read), static_argnums=7)

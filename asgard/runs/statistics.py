@@ -220,19 +220,123 @@ class Quantiles(_Binned):
             raise CircuitError(f"Quantiles: probabilities must lie in 0 to 1, not be {given}")
 
     def result(self, accumulator: Array) -> Array:
+        return self._at(accumulator, lambda total: self.probabilities)
+
+    def errors(self, accumulator: Array) -> Array:
+        """Their standard errors, `[…, probabilities]`."""
+        p = self.probabilities
+
+        def apart(total: Array) -> Array:
+            return jnp.sqrt(p * (1 - p) / jnp.maximum(total, 1))
+
+        low = self._at(accumulator, lambda total: p - apart(total))
+        return (self._at(accumulator, lambda total: p + apart(total)) - low) / 2
+
+    def _at(self, accumulator: Array, probabilities: Callable[[Array], Array]) -> Array:
+        """The quantiles at probabilities that a function of the number of paths gives."""
         dtype = self.probabilities.dtype
         below = jnp.cumsum(accumulator, axis=-1).astype(dtype)
         edges = jnp.linspace(self.low, self.high, self.bins + 1)
 
         def one(below: Array) -> Array:
             total, inside = below[-1], below[:-1]
-            wanted = self.probabilities * total
+            wanted = probabilities(total) * total
             found = jnp.interp(wanted, inside, edges.astype(dtype))
             known = (total > 0) & (wanted >= inside[0]) & (wanted <= inside[-1])
             return jnp.where(known, found, jnp.nan)
 
         found = jax.vmap(one)(below.reshape(-1, below.shape[-1]))
         return found.reshape(*accumulator.shape[:-1], -1)
+
+
+class Powers(eqx.Module):
+    """How many values there are, their mean, and the sums of the second, third and fourth powers of
+    how far each is from it."""
+
+    count: UInt[Array, "*batch"]
+    mean: Float[Array, "..."]
+    second: Float[Array, "..."]
+    third: Float[Array, "..."]
+    fourth: Float[Array, "..."]
+
+
+class StandardError(Reduction):
+    """The standard error of a `Mean`, a `Variance` or `Quantiles`: how far these would spread from
+    one key to the next.
+
+    That of a mean is s / sqrt(n). That of a variance follows from the fourth moment, whatever the
+    distribution is. That of the quantile at p is half of how far those at p ± sqrt(p (1 - p) / n)
+    are apart (R. S. Woodruff, *Confidence intervals for medians and other position measures*, J.
+    Am. Stat. Assoc. 47, 1952); it is no finer than the bins, and NaN where these do not hold both.
+
+    Paths are independent, so errors fall as 1 / sqrt(n). They say nothing of what steps miss, nor
+    of paths that have ended. They are NaN for fewer than two paths, of a variance for fewer than
+    four.
+
+    ```python
+    mean = ag.statistics.Mean()
+    ag.ensemble(…, reduce=(mean, ag.statistics.StandardError(mean)))
+    ```
+    """
+
+    statistic: Reduction
+
+    def __check_init__(self):
+        if not isinstance(self.statistic, Mean | Variance | Quantiles):
+            raise CircuitError(
+                f"StandardError is that of a Mean, a Variance or Quantiles, not {self.statistic!r}"
+            )
+
+    @property
+    def of(self) -> Callable[..., Any] | None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.statistic.of
+
+    def tile(self, values: Array, alive: Array) -> Any:
+        if jnp.iscomplexobj(values):
+            raise CircuitError("StandardError is of real numbers: give real and imaginary parts")
+        if isinstance(self.statistic, Quantiles):
+            return self.statistic.tile(values, alive)
+        count = jnp.sum(alive, dtype=jnp.uint32)
+        mean = jnp.sum(_only(alive, values), axis=0) / _at_least_one(count, values)
+        away = _only(alive, values - mean)
+        return Powers(count, mean, *(jnp.sum(away**power, axis=0) for power in (2, 3, 4)))
+
+    def merge(self, first: Any, second: Any) -> Any:
+        """As by P. Pébay, *Formulas for robust, one-pass parallel computation of covariances and
+        arbitrary-order statistical moments*, SAND2008-6212, 2008."""
+        if isinstance(self.statistic, Quantiles):
+            return self.statistic.merge(first, second)
+        count = first.count + second.count
+        number = _at_least_one(count, first.mean)
+        a, b = (part.count.astype(number.dtype) / number for part in (first, second))
+        apart = second.mean - first.mean
+        product = number * a * b
+        return Powers(
+            count,
+            first.mean + apart * b,
+            first.second + second.second + product * apart**2,
+            first.third
+            + second.third
+            + product * (a - b) * apart**3
+            + 3 * apart * (a * second.second - b * first.second),
+            first.fourth
+            + second.fourth
+            + product * (a**2 - a * b + b**2) * apart**4
+            + 6 * apart**2 * (a**2 * second.second + b**2 * first.second)
+            + 4 * apart * (a * second.third - b * first.third),
+        )
+
+    def result(self, accumulator: Any) -> Array:
+        if isinstance(self.statistic, Quantiles):
+            return self.statistic.errors(accumulator)
+        number = _at_least_one(accumulator.count, accumulator.mean)
+        variance = accumulator.second / jnp.maximum(number - 1, 1)
+        if isinstance(self.statistic, Mean):
+            return jnp.where(accumulator.count > 1, jnp.sqrt(variance / number), jnp.nan)
+        enough = accumulator.count > 3
+        share = (number - 3) / jnp.where(enough, number - 1, 1)
+        spread = (accumulator.fourth / number - share * variance**2) / number
+        return jnp.where(enough, jnp.sqrt(jnp.maximum(spread, 0)), jnp.nan)
 
 
 def is_reduction(node: Any) -> bool:

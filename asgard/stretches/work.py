@@ -45,8 +45,12 @@ class Work(abc.ABC):
         """What is reported."""
 
     @abc.abstractmethod
-    def result(self, now: Any) -> Any:
-        """The result so far."""
+    def finished(self, now: Any) -> Any:
+        """The result, once the loop has ended."""
+
+    @abc.abstractmethod
+    def unfinished(self, now: Any) -> Any:
+        """The result so far, with a state to go on from."""
 
     def program(self) -> str:
         """The compiled program as text; empty where it is compared otherwise."""
@@ -87,7 +91,7 @@ def in_stretches(
     **Arguments:** `every` is how many turns a stretch takes; None for as many as last about half a
     second.
 
-    **Returns:** what the loop carries at its end.
+    **Returns:** the result.
 
     **Raises:** `Interrupted` at Ctrl-C, with what the last stretch left.
     """
@@ -103,7 +107,7 @@ def in_stretches(
                 if report is not None:
                     report(*work.told(now))
                 if done:
-                    return now
+                    return work.finished(now)
         except KeyboardInterrupt as error:
             if now is begun:
                 raise
@@ -118,5 +122,5 @@ def _interrupted(work: Work, now: Any, checkpoint: Checkpoint | None) -> Interru
     return Interrupted(
         f"interrupted {work.words.said(*work.told(now))}; `result` is what there is so far, and "
         f"`result.state` goes on from there{file}",
-        work.result(now),
+        work.unfinished(now),
     )

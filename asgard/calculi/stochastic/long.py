@@ -46,7 +46,8 @@ class LongTiles:
 
     def blank(self) -> Crowd:
         """What is carried before the first turn, of which only the types count."""
-        types = jax.eval_shape(self._begun, *self._own(None)[1:], self.tiles.shared())
+        _, given, start = self._own(None)
+        types = jax.eval_shape(self._begun, given, start, self.tiles.shared())
         count = (self.tiles.devices,)
         return jax.tree.map(lambda x: jnp.zeros(count + x.shape, x.dtype), types)
 
@@ -54,8 +55,8 @@ class LongTiles:
         """So many turns more, of all devices side by side."""
 
         def device(own: Any, shared: Any, turns: Array) -> Any:
-            crowd, *given = jax.tree.map(lambda rows: rows[0], own)
-            found = self._advanced(crowd, *given, shared, turns)
+            crowd, given, start = jax.tree.map(lambda rows: rows[0], own)
+            found = self._advanced(crowd, given, start, shared, turns)
             return jax.tree.map(lambda x: x[None], found)
 
         return self.tiles.over_devices(device, 1)(self._own(now), self.tiles.shared(), turns)
