@@ -17,15 +17,7 @@ from helpers import slow
 import asgard as ag
 
 KEY = jax.random.key(3)
-STATISTICS = (ag.statistics.Mean(), ag.statistics.Quantiles(-2.0, 2.0))
-
-
-@ag.circuit
-def ball():
-    height, speed = ag.register("t", 1.0), ag.reset("t", 0.0)
-    speed.connect(-9.81, height < 0.0, -0.8 * speed)
-    height.connect(speed)
-    return height
+STATISTICS = (ag.statistics.Mean(), ag.statistics.Quantiles(low=-2.0, high=2.0))
 
 
 def swing(t, y):
@@ -36,6 +28,9 @@ PENDULUM = ag.ode(swing, jnp.array([1.0, 0.0]))
 NOISE = ag.sde(lambda t, x: -x, lambda t, x: 0.3 * x, 1.0)
 BLOW_UP = ag.sde(lambda t, x: x * x, lambda t, x: 0.8 * x, 1.0)
 LATE = ag.equations("diff(x, t) = -2*x(t - 1) + maximum(sin(t), 0.3)", initial={"x": 1.0})
+BALL = ag.equations(
+    "diff(x, t) = v; diff(v, t) = -9.81; reset(v, -x, -0.8*v)", initial={"x": 1.0, "v": 0.0}
+)
 CUBE = ag.equations("diff(x, t) = 1 + t - x^3", initial={"x": 1.0})
 LOGISTIC = ag.recurrence(lambda n, x: 3.7 * x * (1 - x), 0.3)
 UNSTABLE = ag.ode(lambda t, x: x * x, 1.0)
@@ -57,6 +52,9 @@ RUNS = {
     "loose": real(PENDULUM, [0.0, 30.0], rtol=1e-5, method=ag.Tsit5()),
     "stiff": real(PENDULUM, [0.0, 3.0], rtol=1e-6, method=ag.Radau()),
     "backward": real(PENDULUM, [3.0, 0.0]),
+    "events": functools.partial(
+        real(BALL, jnp.linspace(0.0, 2.0, 21)), events=ag.Event("x", direction=-1)
+    ),
     "delays": real(LATE, jnp.linspace(0.0, 10.0, 11)),
     "fails": functools.partial(real(UNSTABLE, [0.0, 0.5, 2.0]), throw=False),
     "discrete": functools.partial(

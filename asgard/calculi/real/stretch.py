@@ -1,4 +1,4 @@
-"""Some turns of a run's loop, as one call: it stops between two tries of a step and goes on later."""
+"""Some turns of a run's loop as one call, which stops between two tries of a step."""
 
 from collections.abc import Sequence
 from typing import Any
