@@ -12,6 +12,20 @@ class InputError(Exception):
 _SAID = (CircuitError, SimulationError, ArgumentError, InputError, ImportError)
 
 
+# What errors of `ag.equations` advise, and what that is in a file and on the command line.
+_ADVICE = {
+    "parameters={...} or inputs=(...)": ("the tables parameters or inputs", "--param or --input"),
+    "noise=(...)": ("the array noise", "--set noise=[...]"),
+}
+
+
+def advised(message: str, in_file: bool) -> str:
+    """A message of `ag.equations` with advice for those who do not write Python."""
+    for said, (file, options) in _ADVICE.items():
+        message = message.replace(said, file if in_file else options)
+    return message
+
+
 def explained(error: Exception) -> str:
     """One message for a user, whatever went wrong."""
     reason = str(error)

@@ -119,7 +119,7 @@ FAULTS = [
     ("a = 0.5", "a = [1, [2]]", 6, "parameters.a: found rows of different shapes"),
     ("a = 0.5", "a = nan", 6, "parameters.a: found nan, expected a number"),
     ("a = 0.5", "a = true", 6, "parameters.a: found true, expected a number"),
-    ("a = 0.5", "", 3, "equations: undefined name a: give it in the table parameters"),
+    ("a = 0.5", "", 3, "equations: undefined name a: give it in the tables parameters or inputs"),
     ("x - u", "x - z", 4, "equations: undefined name z"),
     ("x - u", "x -* u", 4, "equations: "),
     ("x = 2.0", "z = 2.0", 7, "initial: "),

@@ -6,12 +6,13 @@ from pathlib import Path
 import jax
 
 from ...circuits.circuit import Circuit
+from ...errors import CircuitError
 from ...language.equations.equations import equations
 from ...pictures.draw import draw
 from ..circuits import read_circuit, read_text, says_equations
 from ..experiments.experiment import read_model
 from ..experiments.setting import read_value
-from ..faults import InputError
+from ..faults import InputError, advised
 from ..output import write
 from .command import Commands
 
@@ -72,4 +73,7 @@ def _circuit(options: argparse.Namespace) -> Circuit:
         if not equals:
             raise InputError(f"--param {setting}: expected NAME=VALUE")
         numbers[name] = read_value(value, f"--param {setting}")
-    return equations(text, parameters=numbers)
+    try:
+        return equations(text, parameters=numbers)
+    except CircuitError as error:
+        raise InputError(advised(str(error), in_file=False)) from None

@@ -37,9 +37,12 @@ class Document:
         key = shown(path)
         return InputError(f"{self.place(path)}: {f'{key}: ' if key else ''}{message}")
 
-    def fault_within(self, path: Path, error: CircuitError) -> InputError:
-        """The error about the text at a path, in which `error` found something at a line."""
-        message = re.sub(r"^line \d+, column \d+: ", "", str(error))
+    def fault_within(self, path: Path, error: CircuitError, message: str = "") -> InputError:
+        """The error about the text at a path, in which `error` found something at a line.
+
+        `message` says it, by default in the words of `error`.
+        """
+        message = message or re.sub(r"^line \d+, column \d+: ", "", str(error))
         place = self.place(path, (error.line or 1) - 1)
         return InputError(f"{place}: {shown(path)}: {message}")
 
@@ -48,6 +51,9 @@ class Document:
         for length in range(len(path), 0, -1):
             if path[:length] in self.options:
                 return self.options[path[:length]]
+        inside = [option for one, option in self.options.items() if one[: len(path)] == path]
+        if path and path not in self.lines.keys and inside:
+            return inside[0]
         if not self.name:
             return "the arguments"
         if path in self.lines.texts:

@@ -19,19 +19,12 @@ from ...circuits.stream import Stream
 from ...errors import CircuitError
 from ...language.equations.equations import equations
 from ...language.parse import parse
-from ..faults import InputError
+from ..faults import InputError, advised
 from . import schema
 from .document import Document, Path
 from .formula import AtTime, Formula, Watched, read_formula
 from .kinds import did_you_mean
 from .times import saved_times
-
-# What errors of `ag.equations` call things, and what a file and the command line do.
-_ADVICE = {
-    "parameters={...}": ("the table parameters", "--param"),
-    "inputs=(...)": ("the table inputs", "--param"),
-    "noise=(...)": ("the array noise", "sde(...)"),
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,19 +115,13 @@ def _circuit(experiment: schema.Experiment, document: Document) -> Circuit:
 
 def _fault_of_equations(error: CircuitError, document: Document) -> InputError:
     """The error of equations in terms of the file: in the text, or in another key."""
-    message = str(error)
-    for said, own in _ADVICE.items():
-        message = message.replace(said, own[not document.name])
-    error.args = (message,)
-    if hasattr(error, "message"):
-        error.message = message  # pyright: ignore[reportAttributeAccessIssue]
-    plain = re.sub(r"^line \d+, column \d+: ", "", str(error))
+    plain = re.sub(r"^line \d+, column \d+: ", "", advised(str(error), bool(document.name)))
     found = re.match(r"(parameters|initial|inputs|noise|outputs): ", plain)
     if found is not None:
         return document.fault((found[1],), plain[found.end() :])
     if error.line is None:
         return document.fault(("equations",), plain)
-    return document.fault_within(("equations",), error)
+    return document.fault_within(("equations",), error, plain)
 
 
 def _constrained(
