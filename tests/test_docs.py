@@ -5,12 +5,16 @@ import contextlib
 import importlib.util
 import io
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
 from helpers import slow
 
+from asgard.cli.experiments.kinds import keys_of
+from asgard.cli.experiments.schema import Experiment
+from asgard.cli.main import main
 from asgard.language.keywords import KEYWORDS
 
 ROOT = Path(__file__).parent.parent
@@ -88,6 +92,54 @@ def test_examples_run_and_print_what_they_say(page):
             with contextlib.redirect_stdout(printed):
                 exec(compile(ast.Module([statement], []), page.name, "exec"), namespace)
             assert " ".join(printed.getvalue().split()) == promised(statement, block)
+
+
+def commands(page: Path) -> list[tuple[str, str]]:
+    """The commands of `asgard` in a page's console blocks, each with what it prints."""
+    found = []
+    for block in blocks(page, "console"):
+        for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+            command, _, printed = part.partition("\n")
+            if command.startswith("asgard "):
+                found.append((command, printed))
+    return found
+
+
+def plain(text: str) -> str:
+    """A text of single spaces, and with marks for rounding errors, in which machines may differ."""
+    return re.sub(r"to (0|\d\S*e-1\d), ", "to ε, ", " ".join(text.split()))
+
+
+COMMANDS = [(page, *one) for page in PAGES for one in commands(page)]
+
+
+@pytest.mark.parametrize(("page", "command", "printed"), COMMANDS, ids=[c for _, c, _ in COMMANDS])
+def test_commands_print_what_they_say(page, command, printed, tmp_path, monkeypatch, capsys):
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    monkeypatch.chdir(tmp_path)
+    status = main(shlex.split(command)[1:])
+    captured = capsys.readouterr()
+    assert status == (2 if captured.err else 0)
+    assert not printed or plain(captured.out + captured.err) == plain(printed)
+
+
+def test_every_key_of_experiments_is_in_the_docs():
+    text = (ROOT / "docs" / "experiments.md").read_text(encoding="utf-8")
+    text = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    words = set(re.findall(r"[a-z_0-9]+", " ".join(re.findall(r"`[^`]+`", text))))
+    missing = {name for section in sections(Experiment) for name in keys_of(section)} - words
+    assert missing == set()
+
+
+def sections(section: Any) -> set[Any]:
+    """A section of experiments, and those that stand in it."""
+    found, pending = {section}, [field.metadata["kind"] for field in keys_of(section).values()]
+    while pending:
+        kind = pending.pop()
+        inner = [getattr(kind, "section", None), *getattr(kind, "sections", {}).values()]
+        found = found.union(*(sections(one) for one in inner if one is not None))
+        pending += [*getattr(kind, "kinds", ()), *filter(None, [getattr(kind, "kind", None)])]
+    return found
 
 
 def test_readme_has_one_bash_block_of_two_commands():
