@@ -69,7 +69,10 @@ def test_simulate_has_status_1_where_the_run_fails_and_2_where_the_input_is_wron
         (["diff(x, t) = x", "--initial", "x=a"], "initial: "),
         (["diff(x, t) = x", "--method", "euler"], "--method: calculus.method: found the text"),
         (["diff(x, t) = x", "--points", "1"], "--points: times.points: found 1, expected"),
-        (["diff(x, t) = x", "--set", "noise.x=1"], "--set noise.x=1: noise: found a table, expected an array of"),
+        (
+            ["diff(x, t) = x", "--set", "noise.x=1"],
+            "--set noise.x=1: noise: found a table, expected an array of",
+        ),
         (["spin"], "the system: circuit: "),
     ):
         assert main(["simulate", *argv, "--until", "1"]) == 2
