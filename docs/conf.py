@@ -57,7 +57,8 @@ extensions = [
     "extensions.names",
     "extensions.checked",
 ]
-exclude_patterns = ["extensions", "gallery/**/*.py", "gallery/**/*.ipynb", "gallery/**/*.zip"]
+exclude_patterns = ["extensions", "drawings"]
+exclude_patterns += [f"gallery/**.{kind}" for kind in ("py", "ipynb", "zip", "json", "md5")]
 python_maximum_signature_line_length = 72
 nitpicky = True
 # Signatures name types of Python and JAX; only our own names have a page.
@@ -92,6 +93,8 @@ html_css_files = ["site.css"]
 html_logo = "images/logo.svg"
 html_favicon = "images/logo.svg"
 html_show_sourcelink = False
+# Pages without others below them have no list at their side.
+html_sidebars = {page: [] for page in ("index", "start", "choosing")}
 html_theme_options = {
     "show_prev_next": True,
     "navigation_with_keys": False,
