@@ -34,8 +34,10 @@ def page_of(file: str) -> str | None:
         return PAGES[file]
     if file.startswith("docs/"):
         return file.removeprefix("docs/")
-    if file in ("examples", "examples/README.md"):
+    if file == "examples":
         return "gallery/index.rst"
+    if re.fullmatch(r"benchmarks/\w+\.py", file):
+        return PAGES["benchmarks/README.md"]  # which says what each script measures
     if re.fullmatch(r"examples/\w+/\w+\.py", file):
         return str(PurePosixPath("gallery", *PurePosixPath(file).parts[1:]).with_suffix(".rst"))
     return None

@@ -100,7 +100,7 @@ TOPICS = (
         "Errors",
         "What is wrong with a circuit or a call is said before anything compiles.",
         """CircuitError DegreeError DimensionError LoopError EquationError ParseError FitError
-        SimulationError IdentifiabilityWarning""",
+        SimulationError Interrupted IdentifiabilityWarning""",
     ),
     topic(
         "statistics",
@@ -152,6 +152,7 @@ RETURNED = {
     "ParseError",
     "FitError",
     "SimulationError",
+    "Interrupted",
     "IdentifiabilityWarning",
 }
 # Names of `asgard` that are modules, each with its own page.
