@@ -1,6 +1,7 @@
 """Experiments that are no longer what they were: files of the examples, changed at random."""
 
 import random
+import re
 from pathlib import Path
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -26,11 +27,10 @@ _VALUES = (
 def mutated(seed: int) -> bytes:
     """The text of an example with one to three changes, which the seed chooses."""
     draw = random.Random(seed)
-    # What is below a second each: no ensembles, no fits.
     files = sorted(EXAMPLES.glob("*/*.toml"))
     lines = draw.choice(files).read_text(encoding="utf-8").split("\n")
     for _ in range(draw.randint(1, 3)):
-        lines = draw.choice(_CHANGES)(draw, lines)
+        lines = draw.choice(_CHANGES)(draw, lines) or [""]
     contents = "\n".join(lines).encode()
     if draw.random() < 0.1:
         at = draw.randrange(len(contents) + 1)
@@ -88,4 +88,15 @@ def _other_value(draw, lines):
     return [*lines[:at], f"{key} = {value}", *lines[at + 1 :]]
 
 
-_CHANGES = (_drop, _repeat, _swap, _cut, _letter, _value, _value, _other_value)
+def _number(draw, lines):
+    """Another number somewhere, in a formula too."""
+    text = "\n".join(lines)
+    places = list(re.finditer(r"\d+(\.\d+)?", text))
+    if not places:
+        return lines
+    one = draw.choice(places)
+    number = draw.choice(["0", "1", "7", "0.01", "123.456", "1e6"])
+    return (text[: one.start()] + number + text[one.end() :]).split("\n")
+
+
+_CHANGES = (_number, _drop, _repeat, _swap, _cut, _letter, _value, _value, _other_value)

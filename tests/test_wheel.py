@@ -55,3 +55,4 @@ def test_the_wheel_imports_and_its_commands_run(tmp_path):
     text = "composition(exp, sin)"
     for command in ((str(python), "-m", "asgard"), (str(clean / "bin" / "asgard"),)):
         assert text in run(*command, "check", text, cwd=tmp_path)
+        assert "Exponential decay" in run(*command, "example", "-c", "basics", cwd=tmp_path)

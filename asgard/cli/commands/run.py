@@ -60,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
     if options.plot:
         check_plots()
     wanted = Wanted(folder, options.plot)
-    worst = 0
+    worst, statuses = 0, []
     for name in options.files:
         with jax.enable_x64(True):
             report = _checked(name, options) if options.check else _report(name, options, wanted)
@@ -70,7 +70,11 @@ def run(options: argparse.Namespace) -> int:
             write(to_json(as_json(report)))
         elif report.status != "wrong":
             write(as_text(report))
+        statuses.append(report.status)
         worst = max(worst, report.exit_status)
+    if len(statuses) > 1 and not options.json:
+        counts = (f"{statuses.count(one)} {one}" for one in dict.fromkeys(statuses))
+        write(f"{len(statuses)} files: {', '.join(counts)}")
     return worst
 
 

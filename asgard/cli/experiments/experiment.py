@@ -4,6 +4,8 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path as File
 
+import numpy as np
+
 from ...errors import FitError, SimulationError
 from ..faults import InputError, explained
 from .comparing import compare
@@ -34,7 +36,9 @@ def read_model(name: str, settings: Sequence[str] = ()) -> Model:
 
 def model_of(document: Document) -> Model:
     """The model of a document, checked. Raises `InputError`."""
-    return build(read_experiment(document), document)
+    # What overflows is an error of ours, and no warning of NumPy's beside it.
+    with np.errstate(all="ignore"):
+        return build(read_experiment(document), document)
 
 
 def report_on(name: str, settings: Sequence[str], wanted: Wanted) -> Report:
@@ -53,11 +57,12 @@ def report_on(name: str, settings: Sequence[str], wanted: Wanted) -> Report:
 def report_of(model: Model, wanted: Wanted) -> Report:
     """What comes of a model. Raises `InputError` for what is wrong with it, and `ImportError`."""
     name, title = model.document.name, model.experiment.title
-    try:
-        result = run(model)
-    except (SimulationError, FitError) as error:
-        return _saved(Report(name, title, "failed", str(error)), wanted)
-    comparisons = tuple(compare(result))
+    with np.errstate(all="ignore"):
+        try:
+            result = run(model)
+        except (SimulationError, FitError) as error:
+            return _saved(Report(name, title, "failed", str(error)), wanted)
+        comparisons = tuple(compare(result))
     status = "ok" if all(one.met for one in comparisons) else "missed"
     return _saved(Report(name, title, status, "", result, comparisons), wanted)
 

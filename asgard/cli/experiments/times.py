@@ -74,7 +74,7 @@ def _check_work(ts: np.ndarray, experiment: schema.Experiment, document: Documen
     if options.steps is not None:
         steps = options.steps * (len(ts) - 1)
     else:
-        steps = np.ptp(ts) / (options.dt or np.inf)
+        steps = float(np.ptp(ts)) / (options.dt or np.inf)
     if steps * options.paths > 1e9:
         what = f"{options.paths:,} paths of {steps:,.0f} steps are more than a billion"
         raise document.fault(("calculus",), f"{what} steps: take fewer")
