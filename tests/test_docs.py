@@ -145,7 +145,7 @@ def sections(section: Any) -> set[Any]:
 def test_readme_has_one_bash_block_of_two_commands():
     (block,) = blocks(ROOT / "README.md", "bash")
     main_job, tests = block.splitlines()
-    assert "examples/lynx_hare.py" in main_job
+    assert "examples/fitting/lynx_hare.py" in main_job
     assert "pytest" in tests
 
 
