@@ -19,7 +19,7 @@ from scipy.optimize import least_squares
 import asgard as ag
 
 jax.config.update("jax_enable_x64", True)
-file = Path(globals().get("__file__", "")).parent / "../data/lynx_hare.csv"  # a gallery has no name
+file = Path(globals().get("__file__", "")).parent / "../data/lynx_hare.csv"
 years, *species = np.loadtxt(file, delimiter=",", skiprows=1, unpack=True)
 records = dict(zip(("hare", "lynx"), species, strict=True))  # in thousands of pelts a year
 
