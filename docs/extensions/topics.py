@@ -106,7 +106,7 @@ TOPICS = (
         "statistics",
         "Statistics: ag.statistics",
         "What `ag.ensemble(…, reduce=…)` keeps of the paths: see [ensembles](../stochastic.md).",
-        "Mean Variance Moments Covariance Min Max Quantiles Histogram Reduction",
+        "Mean Variance StandardError Moments Covariance Min Max Quantiles Histogram Reduction",
         "asgard.statistics",
     ),
     topic(
