@@ -30,10 +30,10 @@ class Calculus(eqx.Module):
         """The calculus with what it takes from known times made static; called before a trace."""
         return self
 
-    def for_circuit(self, circuit: Circuit) -> "Calculus":
-        """The calculus with what it takes from known numbers of a circuit made static; called
-        before a trace."""
-        del circuit
+    def for_circuit(self, circuit: Circuit, ts: Array | None) -> "Calculus":
+        """The calculus with what it takes from known numbers of a circuit, and of times where there
+        are some, made static; called before a trace."""
+        del circuit, ts
         return self
 
     def check_precision(self, dtype: Any) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array
 
 # What a primitive is applied to.
@@ -182,17 +183,19 @@ class Clamp(Branch):
 
 @dataclasses.dataclass(frozen=True)
 class Floor(Branch):
-    """The floor of `sign` x + `shift`, times `sign`. The mode is that floor."""
+    """The floor of `sign` x + `shift`, times `sign`. The mode is that floor; or x as it is
+    `rounded`, which says what halves become."""
 
     sign: float = 1.0
     shift: float = 0.0
+    rounded: lax.RoundingMethod | None = None
 
     def _past(self, x: Any) -> Array:
         return self.sign * x + self.shift
 
     def mode(self, operands: Operands) -> Array:
         (x,) = operands
-        return jnp.floor(self._past(x))
+        return jnp.floor(self._past(x)) if self.rounded is None else lax.round(x, self.rounded)
 
     def held(self, mode: Array, operands: Operands) -> Array:
         (x,) = operands
@@ -255,6 +258,14 @@ BRANCHES: Mapping[str, Branch] = {
     "round": Floor(shift=0.5),
     "rem": Remainder(),
 }
+
+
+def branch_of(name: str, params: Mapping[str, Any]) -> Branch:
+    """The branch of a primitive with some parameters."""
+    branch = BRANCHES[name]
+    if not isinstance(branch, Floor) or name != "round":
+        return branch
+    return dataclasses.replace(branch, rounded=params["rounding_method"])
 
 
 def _unless_unknown(result: Array, operands: Operands) -> Array:

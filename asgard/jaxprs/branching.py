@@ -14,9 +14,11 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array
 
-from .branches import BRANCHES, Branch
+from .branches import BRANCHES, Branch, branch_of
 from .program import Equation, Program
 
+# The band of a mode that is asked again where it is.
+ASKED = -1.0
 # An equation of more entries keeps asking: it belongs to a table or a layer of a network.
 LARGEST = 8
 # Where these are taken of a value that is compared with zero, or of its magnitude, up to factors,
@@ -71,10 +73,12 @@ class Held:
         asked = self._walk(inputs, modes)[1]
         return self._joined([one.guard() for one in asked]) - bands
 
-    def after(self, modes: Array, inputs: Sequence[Any]) -> Array:
-        """What each mode becomes where it ends, `[count]`."""
+    def after(self, modes: Array, bands: Array, inputs: Sequence[Any]) -> Array:
+        """What each mode becomes where it ends, `[count]`; what holds where its band is `ASKED`."""
         asked = self._walk(inputs, modes)[1]
         after = self._joined([one.branch.after(one.mode, one.operands) for one in asked])
+        holds = self._joined([one.branch.mode(one.operands) for one in asked])
+        after = jnp.where(bands == ASKED, holds, after)
         return jnp.where(jnp.isnan(after), 0, after)
 
     def bands(self, modes: Array, inputs: Sequence[Any]) -> Array:
@@ -95,7 +99,7 @@ class Held:
             if place is None:
                 results = equation.bind(*operands)
             else:
-                branch = BRANCHES[equation.name]
+                branch = branch_of(equation.name, equation.params)
                 aval = program.avals[equation.outs[0]]
                 own = jnp.zeros(aval.shape) if modes is None else modes[place].reshape(aval.shape)
                 asked.append(_Asked(branch, own, operands))

@@ -95,7 +95,8 @@ def ensemble(
     check_progress(progress)
     state, unfinished = taken_up(state, "ensemble")
     check_state(times, state, calculus.gapless)
-    calculus, sources = calculus.settled(times), as_sources(circuit, inputs, times)
+    calculus = calculus.settled(times).for_circuit(circuit, times)
+    sources = as_sources(circuit, inputs, times)
     done, label = 0, None
     if reductions:
         # Increments that are handed in are left out: their number grows with that of the paths.

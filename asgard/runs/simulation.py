@@ -97,7 +97,7 @@ def simulate(
     check_state(times, state, calculus.gapless)
     calculus = (
         calculus.settled(times)
-        .for_circuit(circuit)
+        .for_circuit(circuit, times)
         .with_key(key, path)
         .with_events(checked(events))
     )

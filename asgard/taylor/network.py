@@ -153,7 +153,7 @@ def network(
         line = initial_wire(line_wire(node.outs[0])) if node.outs else None
         if line in others:
             # One value for all that it holds, along the last axis.
-            initials[line] = Value(jnp.asarray(node.atom.initial)[..., None])
+            initials[line] = Value(jnp.asarray(_initial(node.atom, first).array)[..., None])
     pieces, loops, guesses = contract(pieces, graph.names, fixed_point)
     initials |= guesses
     found = _infer(pieces, {**first, **{wire: at_zero(v) for wire, v in initials.items()}})

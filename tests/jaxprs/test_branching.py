@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from asgard.jaxprs.branching import LARGEST, Held
+from asgard.jaxprs.branching import ASKED, LARGEST, Held
 from asgard.jaxprs.program import trace
 
 OPERATIONS = {
@@ -45,8 +45,21 @@ def test_held_branches_are_the_function_until_their_guards_pass_zero(name):
                 after = modes
                 for _ in range(2):
                     passed = held.guards(after, none, [y]) > 0
-                    after = jnp.where(passed, held.after(after, [y]), after)
+                    after = jnp.where(passed, held.after(after, none, [y]), after)
                 np.testing.assert_allclose(held.outputs(after, [y])[0], fn(y), rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["floor", "ceil", "round", "sign"])
+def test_where_branches_meet_the_mode_is_that_of_the_function(name):
+    fn = {"floor": jnp.floor, "ceil": jnp.ceil, "round": jnp.round, "sign": jnp.sign}[name]
+    number = jax.ShapeDtypeStruct((), jnp.result_type(float))
+    held = Held.of(trace(lambda x: [fn(x)], number), [True])
+    with jax.disable_jit():
+        for x in map(jnp.asarray, (-1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.5)):
+            modes = held.modes([x])
+            assert held.outputs(modes, [x])[0] == fn(x)
+            asked = jnp.full(held.count, ASKED)
+            np.testing.assert_array_equal(held.after(modes, asked, [x]), modes)
 
 
 def test_what_does_not_move_is_large_or_no_float_keeps_asking():

@@ -110,7 +110,8 @@ class Discrete(Calculus):
             raise CircuitError(f"Discrete: span is {self.span}, but ts spans {span} samples")
         return dataclasses.replace(self, span=span)
 
-    def for_circuit(self, circuit: Circuit) -> "Discrete":
+    def for_circuit(self, circuit: Circuit, ts: Array | None) -> "Discrete":
+        del ts
         leaves = jax.tree.leaves(circuit, is_leaf=lambda node: isinstance(node, Delay))
         known = longest([leaf for leaf in leaves if isinstance(leaf, Delay)])
         if known is None or self.max_delay is None:
@@ -138,7 +139,7 @@ class Discrete(Calculus):
 
     def compile(self, circuit: Circuit) -> Callable[[Any, Any], tuple[Any, Any]]:
         def run(inputs: Any, state: Any = None) -> tuple[Any, Any]:
-            return _compiled(circuit, self.for_circuit(circuit), _samples(circuit, inputs), state)
+            return _compiled(circuit, self.for_circuit(circuit, None), _samples(circuit, inputs), state)
 
         return run
 

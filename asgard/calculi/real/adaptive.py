@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Inexact
 
 from .methods.checked import attempt_of, curve_of
 from .methods.defect import DEFECT, NOISE
-from .methods.method import JUMP, PLAIN, Attempt, Mark, Reach, StepMethod, Stretch
+from .methods.method import PLAIN, Attempt, Mark, Reach, StepMethod, Stretch
 from .path import Taken
 from .polynomial import polynomial_at, value_at
 from .system import Point, StepControl, System, sizes_of
@@ -175,7 +175,7 @@ def covered(stretch: Stretch, clipped: Array, end: Array, direction: Array, dela
     kind = stretch.mark.kind
     last = jnp.where(kind == PLAIN, end, beside(end, -direction))
     last = jnp.where(clipped, stretch.latest, last)
-    return jnp.where(kind == JUMP, -direction * jnp.inf, last)
+    return jnp.where(stretch.mark.jumps, -direction * jnp.inf, last)
 
 
 def advance(
@@ -228,7 +228,7 @@ def _in_no_time(point: Point, after: Point, mark: Mark | None) -> Point:
     breakpoint stays there."""
     if mark is None:
         return after
-    jumps = mark.kind == JUMP
+    jumps = mark.jumps
     time, late = jnp.where(jumps, point.time, after.time), jnp.where(jumps, point.late, after.late)
     return dataclasses.replace(after, time=time, late=late)
 

@@ -146,8 +146,7 @@ def _pieces_of(piece: Piece, held: Held, wire: Wire) -> list[Piece]:
         return Piece((*piece.ins, wire), out, fn=fn, atom=piece.atom)
 
     def after(modes: Array, bands: Array, inputs: list[Array]) -> list[Array]:
-        del bands
-        pair = held.after(modes, inputs), held.bands(modes, inputs)
+        pair = held.after(modes, bands, inputs), held.bands(modes, inputs)
         return [jnp.stack([row.astype(modes.dtype) for row in pair])]
 
     return [

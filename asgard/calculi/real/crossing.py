@@ -144,14 +144,29 @@ def first_crossing(
     return Crossing(last.found, jnp.where(last.found, last.beyond, came), fired, above)
 
 
-def is_clear(values: Values, sides: Array, size: Array) -> Array:
-    """Whether guards stay so far from zero along steps of some sizes, for their slopes at both ends
-    and in the middle, that none passes it."""
-    found, slopes = lax.map(values, jnp.stack([jnp.zeros_like(size), size / 2, size]))
-    least = jnp.min(jnp.abs(found), axis=0)
-    moves = STEEPER * size.astype(found.dtype) * jnp.max(jnp.abs(slopes), axis=0)
-    same = jnp.all((found > 0) == sides, axis=0)
-    return jnp.all(same & (least > moves), axis=0)
+class Look(eqx.Module):
+    """Guards with their slopes at both ends of a step and in the middle, `[3, guards, *lanes]`."""
+
+    values: Array
+    slopes: Array
+
+    def is_clear(self, sides: Array, size: Array) -> Array:
+        """Whether guards stay so far from zero along a step of a size, for their slopes, that none
+        passes it."""
+        least = jnp.min(jnp.abs(self.values), axis=0)
+        moves = STEEPER * size.astype(self.values.dtype) * jnp.max(jnp.abs(self.slopes), axis=0)
+        same = jnp.all((self.values > 0) == sides, axis=0)
+        return jnp.all(same & (least > moves), axis=0)
+
+    @property
+    def rests(self) -> Array:
+        """Which guards are zero all along, `[guards, *lanes]`."""
+        return jnp.all((self.values == 0) & (self.slopes == 0), axis=0)
+
+
+def looked(values: Values, size: Array) -> Look:
+    """A look at guards along steps of some sizes."""
+    return Look(*lax.map(values, jnp.stack([jnp.zeros_like(size), size / 2, size])))
 
 
 def _scanned(now: _Search, m: _End, b: _End, shortest: Array) -> _Search:

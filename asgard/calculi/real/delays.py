@@ -18,7 +18,7 @@ from . import adaptive
 from .adaptive import Pause, next_breakpoint
 from .history import DelayLayout, History
 from .methods.defect import DEFECT, NOISE
-from .methods.method import JUMP, LAG, LOST, OK, Attempt, Mark, StepMethod, Stretch
+from .methods.method import LAG, LOST, OK, Attempt, Mark, StepMethod, Stretch
 from .path import Taken, Write
 from .polynomial import value_at
 from .system import Point, StepControl, System
@@ -113,7 +113,7 @@ class Seen:
     ) -> History:
         """The history after a good step. A jump takes no time, and what it moves jumps."""
         assert self.view is not None
-        moves = good if taken.mark is None else good & (taken.mark.kind != JUMP)
+        moves = good if taken.mark is None else good & ~taken.mark.jumps
         level = self.view.level_after(taken.clipped, self.control.breakpoints[0], self.given)
         segment = segment_of(self.view.layout, method, self.system, point, coefficients, stretch)
         found = history.pushed(point, segment, stretch, moves, write)
@@ -184,7 +184,7 @@ def holds_for_wires(
     allowed = DEFECT * atol + rtol * jnp.maximum(scales, jnp.abs(segment[0]))
     derived = layout.derived.reshape(-1, *(1,) * point.time.ndim)
     holds = jnp.all(~derived | (jnp.max(errors, axis=0) <= allowed), axis=0)
-    return holds if mark is None else holds | (mark.kind == JUMP), scales
+    return holds if mark is None else holds | mark.jumps, scales
 
 
 @functools.cache

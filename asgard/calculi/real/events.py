@@ -16,11 +16,14 @@ from typing import Any, ClassVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
+from ...jaxprs.branching import ASKED
 from .adaptive import beside
-from .crossing import Crossing, Values, first_crossing, is_clear
+from .crossing import Crossing, Values, first_crossing, looked
+from .guard_series import by_series, extent_of
 from .methods.checked import attempt_of, curve_of, polynomial_of, start_of
 from .methods.method import (
     CUT,
@@ -29,6 +32,7 @@ from .methods.method import (
     NONFINITE,
     OK,
     PLAIN,
+    REST,
     ZENO,
     Attempt,
     Mark,
@@ -37,30 +41,33 @@ from .methods.method import (
     Stretch,
 )
 from .polynomial import change_and_slope, rescaled, sum_of_powers
+from .surfaces import after_jump, ends_at_rest
 from .system import EventLayout, Point, StepControl, System, any_of
 
 # A method whose polynomials are those of their own steps alone takes a step again that is cut
 # before this part of it, up to just past the crossing; but not one that is cut at its very start,
 # where any polynomial is right.
 NEAR, START, PAST = 0.9, 1e-4, 1.02
-# A run in which so many jumps follow each other without time passing has infinitely many.
-MOST_JUMPS = 64
-# How large the last terms of a guard's series may be, in units of rounding.
-SERIES = 1024.0
+# A run in which so many jumps follow each other without time passing has infinitely many; and so
+# has one in which so many follow each other after each of which the rates lead back to it.
+MOST_JUMPS, MOST_TURNED = 64, 8
 
 
 class Memory(eqx.Module):
     """What is remembered between steps: that of the method itself; on which side of zero the guards
     are; those whose events happen at the point; whether the point follows a breakpoint or a jump,
-    across which guards may change; the time of the last jump, and how many came before it without
-    time passing."""
+    across which guards may change; whether events happen as branches rest; the time of the last
+    jump, and how many came before it without time passing; and after how many jumps in a row the
+    rates led back to where they were."""
 
     inner: Any
     sides: Bool[Array, "guards *lanes"]
     fired: Bool[Array, "guards *lanes"]
     fresh: Bool[Array, "*lanes"]
+    rests: Bool[Array, "*lanes"]
     last: Float[Array, "*lanes"]
     crowd: Int[Array, "*lanes"]
+    turned: Int[Array, "*lanes"]
 
 
 class Eventful(StepMethod):
@@ -110,8 +117,10 @@ class Eventful(StepMethod):
             sides=sides & ~at_start,
             fired=jnp.zeros_like(sides),
             fresh=nothing == 0,
+            rests=nothing != 0,
             last=jnp.full_like(point.time, jnp.inf),
             crowd=nothing,
+            turned=nothing,
         )
         return dataclasses.replace(inner, memory=memory)
 
@@ -125,7 +134,7 @@ class Eventful(StepMethod):
         jumps = jnp.any(fired, axis=0)
 
         def jumped() -> Attempt:
-            return self._jump(system, point, guards, fired, reach, control)
+            return self._jump(system, point, guards, fired, reach, direction, control)
 
         def stepped() -> Attempt:
             return self._step(system, point, reach, direction, control, ~jumps)
@@ -148,8 +157,8 @@ class Eventful(StepMethod):
         step = curve_of(self.method, inner, time, state, plain)
         if mark is None:
             return step
-        change = self._change(system, time, state, mark.fired)
-        return jnp.where(mark.kind == JUMP, _as_polynomial(state, change, len(step)), step)
+        change = self._change(system, time, state, mark.fired, mark.kind == REST)
+        return jnp.where(mark.jumps, _as_polynomial(state, change, len(step)), step)
 
     def shift(
         self, system: System, time: Array, state: Array, stretch: Stretch, curve: Array
@@ -212,15 +221,16 @@ class Eventful(StepMethod):
         before: Array,
         fired: Array,
         reach: Reach,
+        direction: Array,
         control: StepControl,
     ) -> Attempt:
         """The jump at a point where guards have fired; `before` are the guards there."""
         assert system.watch is not None
         memory: Memory = point.memory
-        change = self._change(system, point.time, point.state, fired)
+        change = self._change(system, point.time, point.state, fired, memory.rests)
         after = dataclasses.replace(point, state=point.state + change)
         inner = start_of(self.method, system, after, control, reach).memory
-        guards = system.watch(point.time, after.state)
+        guards, returns = after_jump(system, self.layout, after, fired, direction)
         above = guards > 0
         # A guard that the jump leaves alone stays past its crossing, whatever rounding says. One
         # that the jump itself lifts has its event next; and a branch that the jump of another one,
@@ -233,7 +243,8 @@ class Eventful(StepMethod):
         none = jnp.zeros(shape, jnp.int32)
         terminal = self.layout.terminal.reshape(-1, *(1,) * len(shape))
         ends = jnp.any(fired & terminal, axis=0)
-        endless = crowd >= MOST_JUMPS
+        turned = jnp.where(returns, memory.turned + 1, 0)
+        endless = (crowd >= MOST_JUMPS) | (turned >= MOST_TURNED)
         status = jnp.where(endless, ZENO, jnp.where(ends, EVENT, OK)).astype(jnp.int32)
         yes = none == 0
         # A run that ends here goes on from after the jump.
@@ -254,19 +265,26 @@ class Eventful(StepMethod):
                 sides=stays | (~fired & memory.sides & above),
                 fired=jnp.zeros_like(fired),
                 fresh=yes,
+                rests=~yes,
                 last=point.time,
                 crowd=crowd,
+                turned=turned,
             ),
             stages=_as_polynomial(state, moved, self.degree(point.state.dtype) + 1),
-            mark=Mark(jnp.full(shape, JUMP, jnp.int32), fired),
+            mark=Mark(jnp.where(memory.rests, REST, JUMP).astype(jnp.int32), fired),
         )
 
-    def _change(self, system: System, time: Array, state: Array, fired: Array) -> Array:
-        """What the state changes by where guards have fired."""
+    def _change(
+        self, system: System, time: Array, state: Array, fired: Array, rests: Array
+    ) -> Array:
+        """What the state changes by where guards have fired, or branches rest."""
         assert system.jump is not None
-        entries = self.layout.entries
+        entries, asked = self.layout.entries, state
+        if np.any(self.layout.bands):
+            bands = self.layout.bands.reshape(-1, *(1,) * time.ndim)
+            asked = jnp.where(bands & rests, ASKED, state)
         chosen = [fired[guard] if guard >= 0 else jnp.zeros_like(fired[0]) for guard in entries]
-        return jnp.where(jnp.stack(chosen), system.jump(time, state) - state, 0)
+        return jnp.where(jnp.stack(chosen), system.jump(time, asked) - state, 0)
 
     def _step(
         self,
@@ -291,17 +309,40 @@ class Eventful(StepMethod):
         # What lies past the last time does not matter.
         size = jnp.minimum(attempt.size, reach.remaining)
         if series:
-            values = _by_series(series[0], direction)
-            reaches = _reach(series[0], size, memory.sides)
+            values = by_series(series[0], direction)
+            rests = jnp.all(series[0] == 0, axis=0)
+            reaches = extent_of(series[0], size, memory.sides)
             whole, size = size, jnp.where(searched, reaches.size, size)
             searched &= ~reaches.excluded
         else:
             values = self._by_watching(system, point, curve, stretch, direction)
-            whole = size
-            searched &= ~is_clear(values, memory.sides, size)
+            look, whole = looked(values, size), size
+            rests = look.rests
+            searched &= ~look.is_clear(memory.sides, size)
         crossing = first_crossing(values, memory.sides, size, point.time, searched)
         ended = crossing.found | (crossing.distance < whole)
-        return self._cut(point, attempt, curve, unit, direction, crossing, ended)
+        found = self._cut(point, attempt, curve, unit, direction, crossing, ended)
+        return self._unless_at_rest(system, point, found, rests & active)
+
+    def _unless_at_rest(
+        self, system: System, point: Point, attempt: Attempt, rests: Array
+    ) -> Attempt:
+        """The try of a step, refused where it `rests` at the end of a branch: that jumps first."""
+
+        def change(fired: Array) -> Array:
+            return self._change(system, point.time, point.state, fired, jnp.any(fired, axis=0))
+
+        memory: Memory = point.memory
+        fired = ends_at_rest(self.layout, point, rests & attempt.accepted, change)
+        refused = jnp.any(fired, axis=0)
+        first = dataclasses.replace(memory, fired=fired, rests=refused)
+        return dataclasses.replace(
+            attempt,
+            accepted=attempt.accepted & ~refused,
+            rejected=attempt.rejected + refused,
+            step=jnp.where(refused, point.step, attempt.step),
+            memory=jax.tree.map(lambda a, b: jnp.where(refused, a, b), first, attempt.memory),
+        )
 
     def _by_watching(
         self, system: System, point: Point, curve: Array, stretch: Stretch, direction: Array
@@ -353,8 +394,10 @@ class Eventful(StepMethod):
             sides=jnp.where(attempt.accepted, crossing.sides, memory.sides),
             fired=cut & crossing.fired,
             fresh=jnp.where(attempt.accepted, attempt.clipped & ~ended, memory.fresh),
+            rests=jnp.zeros_like(memory.rests),
             last=memory.last,
             crowd=memory.crowd,
+            turned=memory.turned,
         )
         retry = jnp.minimum(PAST * distance, 0.5 * (distance + attempt.size))
         return dataclasses.replace(
@@ -389,44 +432,6 @@ def _one_or_other(
     found = lax.cond(any_of(first), one, lambda: blank)
     rest = lax.cond(any_of(~first), other, lambda: found)
     return jax.tree.map(lambda a, b: jnp.where(first, a, b), found, rest)
-
-
-def _by_series(series: Array, direction: Array) -> Values:
-    """The guards along a step, by their series."""
-
-    def values(distance: Array) -> tuple[Array, Array]:
-        change, slope = change_and_slope(series, direction * distance, 0.0)
-        return series[0] + change, slope * direction.astype(slope.dtype)
-
-    return values
-
-
-class _Reach(eqx.Module):
-    """How far the series of guards hold, and whether none of them can pass zero until there."""
-
-    size: Float[Array, "*lanes"]
-    excluded: Bool[Array, "*lanes"]
-
-
-def _reach(series: Array, size: Array, sides: Array) -> _Reach:
-    """How far series `[orders, guards, *lanes]` hold in a step of a size."""
-
-    def turn(carry: tuple[Array, Array], row: Array) -> tuple[tuple[Array, Array], Array]:
-        total, power = carry
-        power = power * size.astype(power.dtype)
-        term = jnp.abs(row) * power
-        return (total + term, power), term
-
-    first = jnp.abs(series[0])
-    begun = jnp.zeros_like(first), jnp.ones_like(first)
-    (total, _), terms = lax.scan(turn, begun, series[1:])
-    last = jnp.maximum(terms[-1], terms[-2])
-    allowed = SERIES * jnp.finfo(series.dtype).eps * (first + total)
-    order = len(series) - 1
-    part = (allowed / jnp.where(last > 0, last, 1)) ** (1 / order)
-    part = jnp.min(jnp.where(last > allowed, part, 1), axis=0).astype(size.dtype)
-    clear = (first > 1.01 * total) & ((series[0] > 0) == sides)
-    return _Reach(part * size, jnp.all(clear, axis=0) & (part >= 1))
 
 
 def _as_polynomial(state: Array, change: Array, rows: int) -> Array:

@@ -127,14 +127,21 @@ class Guarded:
         ]
         own = [False] * len(at_start)
         watched = [event.terminal for event in self.events for _ in _sides(event)]
+        bands = [self._bands(wire) for wire in registers]
         return EventLayout(
             entries=np.concatenate(entries),
+            bands=np.concatenate(bands),
             at_start=np.array(at_start + [False] * len(watched)),
             branches=np.array(branches + [False] * len(watched)),
             watched=np.array(own + [True] * len(watched)),
             terminal=np.array(own + watched),
             most=self.most,
         )
+
+    def _bands(self, wire: Wire) -> np.ndarray:
+        """Which entries of what a register holds are bands: the second row of modes and bands."""
+        size = math.prod(self.cut.state_shape(wire))
+        return np.arange(size) >= (size // 2 if wire in self.modes else size)
 
     def numbers(self, layout: EventLayout) -> list[range]:
         """Which guards are those of each event."""

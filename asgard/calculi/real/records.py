@@ -7,7 +7,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from .methods.method import JUMP, Mark
+from .methods.method import Mark
 from .path import packed_flags
 from .system import EventLayout, Point
 
@@ -67,4 +67,4 @@ class Records(eqx.Module):
 def is_kept(layout: EventLayout, mark: Mark, good: Array) -> Array:
     """Whether a good step is a jump at an event that is watched."""
     watched = layout.watched.reshape(-1, *(1,) * good.ndim)
-    return good & (mark.kind == JUMP) & jnp.any(mark.fired & watched, axis=0)
+    return good & mark.jumps & jnp.any(mark.fired & watched, axis=0)

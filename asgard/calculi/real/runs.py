@@ -25,7 +25,6 @@ from .history import DelayLayout, History
 from .methods.checked import polynomial_of, start_of
 from .methods.method import (
     FULL,
-    JUMP,
     MOST_REFUSED,
     NO_STEP,
     OK,
@@ -397,7 +396,7 @@ def loop_of(
         jumps, sized = None, fresh
         if attempt.mark is not None:
             # Events cut steps to any size.
-            jumps, sized = fresh & (attempt.mark.kind == JUMP), fresh & (attempt.mark.kind == PLAIN)
+            jumps, sized = fresh & attempt.mark.jumps, fresh & (attempt.mark.kind == PLAIN)
         more = count_saved < count
         row = jnp.where(attempt.bounded, run.bounded + 1, 0)
         bounded = jnp.where(good, row, run.bounded)

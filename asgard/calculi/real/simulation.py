@@ -306,7 +306,11 @@ class Simulation:
         begin = self._begin()
         # No event moves what the state has beside registers.
         others = np.full(len(begin.state) - len(layout.entries), -1)
-        layout = dataclasses.replace(layout, entries=np.append(layout.entries, others))
+        layout = dataclasses.replace(
+            layout,
+            entries=np.append(layout.entries, others),
+            bands=np.append(layout.bands, others >= 0),
+        )
         if not self._plain.is_series:
             return layout
         # The series of a guard says nothing of the branches that it may take.

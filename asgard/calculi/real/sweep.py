@@ -25,7 +25,7 @@ from ...jaxprs.lanes import run_in_lanes, spread
 from . import path as paths
 from . import runs
 from .adaptive import at_number, beside, index_of_next, stretch_of
-from .methods.method import JUMP, PLAIN, Stretch
+from .methods.method import PLAIN, Stretch
 from .path import Path, Taken
 from .polynomial import orders
 from .records import is_kept
@@ -219,7 +219,7 @@ class Sweep:
         since = jnp.where(step == 0, -direction * jnp.inf, since)
         if taken.mark is None:
             return since
-        return jnp.where(taken.mark.kind == JUMP, direction * jnp.inf, since)
+        return jnp.where(taken.mark.jumps, direction * jnp.inf, since)
 
     def _step(self, step: Recorded, number: Array, found: Cotangents) -> tuple[Cotangents, Array]:
         """From the end of a step to its start, and the number of the last saved time before it.

@@ -73,12 +73,13 @@ class EventLayout:
     `entries` has the guard of each entry of the state, -1 where there is none. `at_start` says of
     each guard whether it has an event at the start if it is above zero there, `branches` whether it
     is that of a branch, `watched` whether the run watches it, and `terminal` whether it ends the
-    run. There is room for `most` events that
-    are watched. `has_series` says that what `System.expand` gives has the series of the guards in
-    its last columns.
+    run. `bands` says of each entry of the state whether it is the band of a branch. There is room
+    for `most` events that are watched. `has_series` says that what `System.expand` gives has the
+    series of the guards in its last columns.
     """
 
     entries: np.ndarray
+    bands: np.ndarray
     at_start: np.ndarray
     branches: np.ndarray
     watched: np.ndarray

@@ -12,6 +12,7 @@ from jaxtyping import Array, Inexact, UInt
 
 from ...circuits.atoms.events import Hybrid
 from ...circuits.atoms.registers import (
+    Delay,
     Deregister,
     JumpRegister,
     Register,
@@ -27,12 +28,13 @@ from ...taylor.network import Meanings, hybrid, register
 from ..calculus import Calculus, check_types
 from ..convergence import facts
 from ..cut import Cut
-from ..meanings import FOR_SERIES, delays, noise
+from ..meanings import FOR_SERIES, noise
 from ..pointwise import Pointwise
 from ..rows import chosen
 from ..stretches import Stand, Stretches, unended
 from ..trajectory import Trajectory
 from .correlation import Correlation, as_correlation
+from .delays import Delays, Grid, Rings, longest
 from .draws import Draws
 from .events import Events
 from .failures import broken, status, unsolved_paths
@@ -57,9 +59,6 @@ MEANINGS: Meanings = {
     Hybrid: hybrid,
     Deregister: "it has no meaning under Stochastic: a path with noise has no derivative",
     Substitution: FOR_SERIES,
-    **delays(
-        "Stochastic", "a delay by a time has no meaning under Stochastic yet; it has one under Real"
-    ),
 }
 
 # How far an interval may exceed a number of steps of `dt`, in parts of one step, by rounding.
@@ -97,6 +96,8 @@ class Stochastic(Calculus):
     - `halvings`: halves every step so many times, on the same path, by a Brownian bridge.
     - `commutative`: says that the noise commutes, where the wiring alone does not show it.
     - `fixed_point`: how loops that no register cuts are solved, at each step and saved time.
+    - `max_delay`: the most steps that a delay takes; needed only where a `by` or the times are
+      traced.
 
     **Raises:** `CircuitError` for options out of range, and for a method that does not solve what
     is asked.
@@ -115,6 +116,7 @@ class Stochastic(Calculus):
     halvings: int = eqx.field(static=True, default=0)
     commutative: bool = eqx.field(static=True, default=False)
     fixed_point: FixedPoint = eqx.field(default_factory=FixedPoint)
+    max_delay: int | None = eqx.field(static=True, default=None)
 
     def __check_init__(self):
         if (self.steps is None) == (self.dt is None):
@@ -123,6 +125,8 @@ class Stochastic(Calculus):
         for count in counts if self.dt is None else ():
             check_count("Stochastic", "steps", count, least=1)
         check_count("Stochastic", "halvings", self.halvings)
+        if self.max_delay is not None:
+            check_count("Stochastic", "max_delay", self.max_delay, least=1)
         if self.halvings > MOST_HALVINGS:
             raise CircuitError(
                 f"Stochastic: halvings must be at most {MOST_HALVINGS}, not {self.halvings}; start "
@@ -160,6 +164,17 @@ class Stochastic(Calculus):
         counts = tuple(max(1, int(count)) for count in np.ceil(numbers - slack))
         return dataclasses.replace(self, steps=counts, dt=None)
 
+    def for_circuit(self, circuit: Circuit, ts: Array | None) -> "Stochastic":
+        if ts is None:
+            return self
+        known = longest(circuit, ts, self._counts(ts.shape[0] - 1), self.halvings)
+        if known is not None and self.max_delay is not None and known > self.max_delay:
+            raise CircuitError(
+                f"Stochastic: max_delay is {self.max_delay}, but a delay takes {known} steps"
+            )
+        most = self.max_delay if self.max_delay is not None else known
+        return dataclasses.replace(self, max_delay=most)
+
     def with_key(self, key: Any, path: Any) -> "OnePath":
         if not isinstance(key, jax.Array | np.ndarray | None):
             raise CircuitError(f"key must be a JAX key such as jax.random.key(0), not {key!r}")
@@ -188,25 +203,32 @@ class Stochastic(Calculus):
         """What runs the paths of these numbers; `words` are those of the key."""
         # A step that begins at a sample's time reads that sample, though it begins beside it: the
         # times of steps and those of samples are rounded, each by some last digits of the longest.
-        longest = jnp.max(jnp.abs(ts))
+        largest = jnp.max(jnp.abs(ts))
+        counts = self._counts(ts.shape[0] - 1)
+        delays = Delays(self.max_delay, Grid.of(ts, counts, self.halvings))
         cut = Cut.of(
             circuit,
             ts[0],
             inputs,
             dim,
             calculus="Stochastic",
-            meanings={**MEANINGS, **(noise("off", "", "") if self.noise.off else {})},
+            meanings={
+                **MEANINGS,
+                Delay: delays.meaning(),
+                **(noise("off", "", "") if self.noise.off else {}),
+            },
             fixed_point=self.fixed_point,
-            held_at=lambda t: t + 4 * jnp.finfo(t.dtype).eps * longest.astype(t.dtype),
+            held_at=lambda t: t + 4 * jnp.finfo(t.dtype).eps * largest.astype(t.dtype),
         )
-        beside = 4 * jnp.finfo(ts.dtype).eps * jnp.where(longest > 0, longest, 1)
+        cut = delays.with_histories(cut)
+        beside = 4 * jnp.finfo(ts.dtype).eps * jnp.where(largest > 0, largest, 1)
         events = Events(cut, jnp.where(ts[-1] < ts[0], -beside, beside))
         pointwise = Pointwise(cut, ts.dtype, watched=(*events.guards, *events.jumps))
         equation = Equation(pointwise, NONE if self.noise.off else self.correlation)
         self.method.check(equation, self.commutative)
         if self.halvings and equation.jumps.atoms:
             raise CircuitError("Stochastic: a path with jumps cannot be halved; give more steps")
-        steps = Steps(self._counts(ts.shape[0] - 1), self.halvings)
+        steps = Steps(counts, self.halvings)
         dtype = jnp.promote_types(pointwise.time_dtype, jnp.float32)
         numbers = None if words is None else Numbers(words, dtype, paths)
         drawn = [s.name for s in equation.sources if s.name not in self.noise.increments]
@@ -214,7 +236,7 @@ class Stochastic(Calculus):
             raise CircuitError("Stochastic draws random numbers: give key=jax.random.key(0)")
         handed = self._handed(equation, steps)
         draws = Draws(equation, self.method, self.halvings, numbers, handed)
-        return Tile(equation, draws, steps, events)
+        return Tile(equation, draws, steps, events, Rings.of(pointwise, delays.grid))
 
     def simulate(
         self, circuit: Circuit, ts: Array, inputs: tuple[Any, ...], dim: str | None, state: Any
@@ -354,7 +376,8 @@ def continued(tile: Tile, state: Any, paths: int) -> Paths:
         # Only of paths that have ended it is kept how.
         solves = chosen(jnp.any(state.solves.failed, axis=1), state.solves, solves)
     last = state.last.astype(tile.equation.pointwise.time_dtype)
-    return dataclasses.replace(state, solves=solves, last=last)
+    contents = tile.rings.of_steps(state.contents, state.h)
+    return dataclasses.replace(state, contents=contents, solves=solves, last=last)
 
 
 def _as_replaced(given: Any) -> Replaced:

@@ -95,6 +95,12 @@ class Milstein(StochasticMethod):
     """
 
     def check(self, equation: Equation, commutative: bool) -> None:
+        if any(equation.reads(index) & equation.delays for index in equation.diffusions):
+            raise CircuitError(
+                "milstein is of strong order 1 where no noise is multiplied by what a delay gives: "
+                'take "euler" (strong order 1/2, weak order 1), or "heun" for interpretation='
+                '"stratonovich"'
+            )
         if commutative or _commutes(equation):
             return
         raise CircuitError(
@@ -158,6 +164,7 @@ class Additive(StochasticMethod):
     needs_integral = True
 
     def check(self, equation: Equation, commutative: bool) -> None:
+        _refuse_delays(equation, "additive", "strong order 1.5")
         for index, atom in equation.diffusions.items():
             if equation.reads(index):
                 raise CircuitError(
@@ -187,6 +194,9 @@ class Weak2(StochasticMethod):
     """
 
     needs_signs = True
+
+    def check(self, equation: Equation, commutative: bool) -> None:
+        _refuse_delays(equation, "weak2", "weak order 2")
 
     def step(self, start: Stage, h: Array, noise: Noise) -> After:
         equation, drift = start.equation, start.drift(h)
@@ -258,6 +268,15 @@ def as_method(given: Any) -> StochasticMethod:
             f"Milstein(), not {given!r}"
         )
     return METHODS[given]
+
+
+def _refuse_delays(equation: Equation, name: str, order: str) -> None:
+    """Raises `CircuitError` for a method whose order asks for more of the past than its steps."""
+    if equation.delays:
+        raise CircuitError(
+            f'"{name}" is of {order} without delays alone: between the times of steps the past of '
+            'a path is not known; take "euler", "milstein" or "heun"'
+        )
 
 
 def _antisymmetric(signs: Array | None, like: Array) -> Array:

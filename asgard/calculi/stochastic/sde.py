@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from ...circuits.atoms.events import Hybrid
-from ...circuits.atoms.registers import JumpRegister, Register, StochasticRegister
+from ...circuits.atoms.registers import Delay, JumpRegister, Register, StochasticRegister
 from ...circuits.terms import brief
 from ...errors import CircuitError
 from ..convergence import Solves, worst
@@ -68,6 +68,12 @@ class Equation:
             for index, node in enumerate(self.pointwise.states)
             if isinstance(node.atom, StochasticRegister)
         }
+
+    @property
+    def delays(self) -> frozenset[int]:
+        """The delays, by their index among the state atoms."""
+        states = enumerate(self.pointwise.states)
+        return frozenset(index for index, node in states if isinstance(node.atom, Delay))
 
     def at(self, t: Array, contents: Contents, guesses: Guesses) -> "Stage":
         """The equation at one time and state."""

@@ -22,6 +22,7 @@ from ...jaxprs.concrete import checkpoint
 from ..convergence import Solves, worst
 from ..pointwise import Contents, Guesses
 from ..rows import chosen, finite, only
+from .delays import Rings
 from .draws import Drawn, Draws
 from .events import Events, Sides
 from .sde import After, Equation
@@ -43,6 +44,7 @@ class Paths(eqx.Module):
     - `output`: the index of the output or named wire at which a path ended, 0 where at none.
     - `base`: how many steps were taken, before they are halved; noise is drawn by that.
     - `last`: the time that was reached.
+    - `h`: the size of the steps that the rings of delays are of.
     """
 
     contents: tuple[Shaped[Array, "paths ..."], ...]
@@ -54,6 +56,7 @@ class Paths(eqx.Module):
     taken: Int[Array, ""]
     base: Int[Array, ""]
     last: Float[Array, ""]
+    h: Float[Array, ""]
 
     @property
     def alive(self) -> Array:
@@ -104,6 +107,7 @@ class Tile:
     draws: Draws
     steps: Steps
     events: Events
+    rings: Rings
 
     def begin(self, start: Array, paths: int) -> Paths:
         """What so many paths start from, at the time `start`: all from the same."""
@@ -124,7 +128,7 @@ class Tile:
             (contents, sides, pointwise.start(), pointwise.unsolved()),
         )
         none, zero = jnp.zeros(paths, jnp.int32), jnp.zeros((), jnp.int32)
-        return Paths(contents, sides, guesses, solves, none, none, zero, zero, start)
+        return Paths(contents, sides, guesses, solves, none, none, zero, zero, start, self.rings.h)
 
     def run(self, ts: Array, start: Paths) -> tuple[Paths, Any]:
         """The paths at the last time, and outputs and named wires at all, `[times, paths, …]`.
@@ -145,13 +149,22 @@ class Tile:
         counts = jnp.asarray(self.steps.counts, jnp.int32)
         interval = checkpoint(interval)
         end, rest = lax.scan(interval, start, (ts[:-1], ts[1:], counts))
+        end = self._handed_on(end)
         return end, jax.tree.map(lambda row, rows: jnp.concatenate([row[None], rows]), first, rest)
+
+    def _handed_on(self, paths: Paths) -> Paths:
+        """The paths at the end of a run, as those from which another one starts."""
+        steps = sum(self.steps.counts) * 2**self.steps.halvings
+        contents = self.rings.turned(paths.contents, steps)
+        return dataclasses.replace(paths, contents=contents, h=self.rings.h)
 
     def step(self, t: Array, h: Array, paths: Paths, drawn: Drawn) -> Paths:
         """One step of every path from t; one that has ended stays as it was."""
 
         def one(contents: Contents, guesses: Guesses, sides: Sides, drawn: Drawn) -> Any:
             first = self.equation.at(t, contents, guesses)
+            contents = self.rings.written(contents, first.feeds.values)
+            first = dataclasses.replace(first, contents=contents)
             after = self.draws.method.step(first, h, self.draws.scaled(drawn, h))
             _check_after(self.draws.method, after, contents)
             moved = after.contents

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import slow
 from systems import ode
 
 import asgard as ag
@@ -63,6 +64,45 @@ def test_sliding_along_a_jump_ends_with_a_status():
     assert run.status == ag.Status.zeno
     np.testing.assert_allclose(run.output, [1.0, 0.5, np.nan])
     np.testing.assert_allclose(run.stats["reached"], 1.0, rtol=1e-9)
+
+
+def towards_threshold(y):
+    x, threshold = y
+    return jnp.stack([jnp.where(x > threshold, -0.01, 0.01), 0.0])
+
+
+@pytest.mark.parametrize(("start", "threshold"), [(0.0, 0.0), (0.9, 1.0), (19.9, 20.0)])
+def test_sliding_is_known_where_the_rates_of_both_sides_lead_back(start, threshold):
+    run = ag.simulate(ode(towards_threshold, [start, threshold]), [0.0, 100.0], throw=False)
+    assert run.status == ag.Status.zeno
+    assert int(run.stats["jumps"]) <= 8
+    expected = (threshold - start) / 0.01
+    np.testing.assert_allclose(run.stats["reached"], expected, rtol=1e-9, atol=1e-300)
+
+
+def test_what_comes_to_rest_where_a_branch_ends_is_on_the_side_of_that_place():
+    def field(t, y):
+        (x, *_) = y
+        rests = jnp.where(t < 1, -1.0, 0.0)
+        asked = (x > 0, jnp.sign(x), jnp.floor(1 - x), jnp.mod(1 - x, 1))
+        return (rests, *(jnp.asarray(one, x.dtype) for one in asked))
+
+    run = ag.simulate(ag.ode(field, (1.0, *[0.0] * 4)), [0.0, 3.0])
+    # x = 1 - t up to t = 1, and then 0.
+    found = [float(output[-1]) for output in run.outputs]
+    np.testing.assert_allclose(found, [0, 1, 1, 2, 0.5], rtol=1e-13, atol=1e-300)
+
+
+@pytest.mark.parametrize(
+    "method", [ag.Tsit5(), slow(ag.Dopri8()), slow(ag.Radau())], ids=["tsit5", "dopri8", "radau"]
+)
+def test_a_root_that_falls_to_where_its_branch_ends_goes_on_from_there(method):
+    def field(t, x):
+        return jnp.where(x > 0.2, -jnp.sqrt(x - 0.2), -1.0)
+
+    run = ag.simulate(ag.ode(field, 1.0), [0.0, 3.0], calculus=ag.Real(method=method, rtol=1e-9))
+    # x - 0.2 = (a - t / 2)² with a = sqrt(0.8), up to t = 2 a.
+    np.testing.assert_allclose(run.output[-1], 0.2 - (3 - 2 * np.sqrt(0.8)), rtol=3e-6)
 
 
 def test_after_a_breakpoint_steps_are_as_long_as_before():

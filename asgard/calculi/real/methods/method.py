@@ -19,8 +19,9 @@ MOST_REFUSED = 1000
 
 # How a run stands, in numbers.
 OK, OUT_OF_STEPS, NONFINITE, NO_STEP, NEWTON, STIFF, ZENO, EVENT, FULL, LOST, LAG = range(11)
-# What a step is beside others: plain, a jump at events, or cut at the event of guard i, `CUT + i`.
-PLAIN, JUMP, CUT = range(3)
+# What a step is beside others: plain, a jump at events, one of branches where the state rests, or
+# cut at the event of guard i, `CUT + i`.
+PLAIN, JUMP, REST, CUT = range(4)
 
 
 class Reach(eqx.Module):
@@ -57,6 +58,11 @@ class Mark(eqx.Module):
     kind: Int[Array, "*lanes"]
     fired: Bool[Array, "guards *lanes"]
 
+    @property
+    def jumps(self) -> Bool[Array, "*lanes"]:
+        """Whether the step is a jump."""
+        return (self.kind == JUMP) | (self.kind == REST)
+
 
 class Stretch(eqx.Module):
     """A step of a known size: its signed `offset`, the `unit` of its polynomial, and the `latest`
@@ -71,7 +77,7 @@ class Stretch(eqx.Module):
     def part(self) -> Array:
         """The end of the step as a part of its unit. A jump takes no time, and is whole."""
         part = self.offset / self.unit
-        return part if self.mark is None else jnp.where(self.mark.kind == JUMP, 1, part)
+        return part if self.mark is None else jnp.where(self.mark.jumps, 1, part)
 
 
 class Attempt(eqx.Module):
