@@ -26,7 +26,8 @@ def after_jump(
     if not np.any(layout.branches):
         return system.watch(after.time, after.state), jnp.zeros(after.time.shape, bool)
     rates = system.field(after.time, after.state) * direction.astype(after.state.dtype)
-    guards, slopes = jax.jvp(system.watch, (after.time, after.state), (direction, rates))
+    along = jnp.broadcast_to(direction, after.time.shape)
+    guards, slopes = jax.jvp(system.watch, (after.time, after.state), (along, rates))
     within = (AT_ONCE * after.step).astype(guards.dtype) * slopes
     returns = (slopes > 0) & (guards + within > 0) & _of_guards(layout.branches, after)
     return guards, jnp.all(returns | ~fired, axis=0)

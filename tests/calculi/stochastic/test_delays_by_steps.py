@@ -1,5 +1,7 @@
 """Delays under Stochastic: against plain loops with the same noise, means and closed forms."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -81,8 +83,8 @@ def test_the_mean_of_many_paths_is_the_run_without_noise():
 
 
 def test_heun_without_noise_is_exact_where_what_a_delay_gives_is_linear():
-    method = {"method": "heun", "interpretation": "stratonovich"}
-    calculus = ag.Stochastic(steps=20, noise="off", **method)
+    stratonovich = ag.Stochastic(steps=20, interpretation="stratonovich", method="heun")
+    calculus = dataclasses.replace(stratonovich, noise="off")
     # x' = -x(t - 1) with the history 1: x = 1 - t to 1, then of second degree, -1/2 at 2.
     run = ag.simulate(delayed(), [0.0, 1.0, 2.0], calculus=calculus)
     np.testing.assert_allclose(run.output, [1, 0, -0.5], atol=1e-14)
