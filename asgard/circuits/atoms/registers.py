@@ -148,7 +148,8 @@ class Delay(State):
     """The value of a wire earlier along `dim`: x(t - by).
 
     Under `Discrete` it is by so many samples, without `by` by one. Under `Real` it is a transport
-    delay: the history is that of the run itself, and delay differential equations follow.
+    delay: the history is that of the run itself, and delay differential equations follow. Under
+    `Stochastic` it is by whole steps.
 
     **Arguments:**
 

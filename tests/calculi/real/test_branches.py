@@ -71,13 +71,16 @@ def towards_threshold(y):
     return jnp.stack([jnp.where(x > threshold, -0.01, 0.01), 0.0])
 
 
-@pytest.mark.parametrize(("start", "threshold"), [(0.0, 0.0), (0.9, 1.0), (19.9, 20.0)])
-def test_sliding_is_known_where_the_rates_of_both_sides_lead_back(start, threshold):
-    run = ag.simulate(ode(towards_threshold, [start, threshold]), [0.0, 100.0], throw=False)
-    assert run.status == ag.Status.zeno
-    assert int(run.stats["jumps"]) <= 8
-    expected = (threshold - start) / 0.01
-    np.testing.assert_allclose(run.stats["reached"], expected, rtol=1e-9, atol=1e-300)
+def test_sliding_is_known_where_the_rates_of_both_sides_lead_back():
+    def run(start, threshold):
+        return ag.simulate(ode(towards_threshold, [start, threshold]), [0.0, 100.0], throw=False)
+
+    starts, thresholds = np.array([0.0, 0.9, 19.9]), np.array([0.0, 1.0, 20.0])
+    runs = jax.vmap(run)(starts, thresholds)
+    assert np.all(runs.status == ag.Status.zeno)
+    assert np.all(runs.stats["jumps"] <= 8)
+    expected = (thresholds - starts) / 0.01
+    np.testing.assert_allclose(runs.stats["reached"], expected, rtol=1e-9, atol=1e-300)
 
 
 def test_what_comes_to_rest_where_a_branch_ends_is_on_the_side_of_that_place():
