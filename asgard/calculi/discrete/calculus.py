@@ -139,7 +139,9 @@ class Discrete(Calculus):
 
     def compile(self, circuit: Circuit) -> Callable[[Any, Any], tuple[Any, Any]]:
         def run(inputs: Any, state: Any = None) -> tuple[Any, Any]:
-            return _compiled(circuit, self.for_circuit(circuit, None), _samples(circuit, inputs), state)
+            return _compiled(
+                circuit, self.for_circuit(circuit, None), _samples(circuit, inputs), state
+            )
 
         return run
 

@@ -376,8 +376,15 @@ def continued(tile: Tile, state: Any, paths: int) -> Paths:
         # Only of paths that have ended it is kept how.
         solves = chosen(jnp.any(state.solves.failed, axis=1), state.solves, solves)
     last = state.last.astype(tile.equation.pointwise.time_dtype)
-    contents = tile.rings.of_steps(state.contents, state.h)
-    return dataclasses.replace(state, contents=contents, solves=solves, last=last)
+    rings, steps = tile.rings, state.taken - state.before
+    return dataclasses.replace(
+        state,
+        contents=rings.continued(state.contents, state.h, steps),
+        solves=solves,
+        last=last,
+        h=rings.h,
+        before=state.taken,
+    )
 
 
 def _as_replaced(given: Any) -> Replaced:

@@ -166,11 +166,12 @@ class Rings:
         indices = tuple(i for i, c in cells if _is_delay(c.node, pointwise.cut.dim))
         return cls(indices, grid.h)
 
-    def of_steps(self, contents: Contents, h: Array) -> Contents:
-        """Contents of an earlier run in steps of a size; rings of other steps are no numbers."""
+    def continued(self, contents: Contents, h: Array, steps: Array) -> Contents:
+        """The contents from which a run goes on, of one that took so many steps of a size: what was
+        at column n is at column n less these steps. Rings of steps of another size are NaN."""
         same = jnp.abs(self.h - h) <= SAME * jnp.abs(h)
         return tuple(
-            jnp.where(same, part, jnp.nan) if i in self.indices else part
+            jnp.where(same, jnp.roll(part, -steps, axis=-1), jnp.nan) if i in self.indices else part
             for i, part in enumerate(contents)
         )
 
@@ -179,14 +180,6 @@ class Rings:
         return tuple(
             feed if i in self.indices else part
             for i, (part, feed) in enumerate(zip(contents, feeds, strict=True))
-        )
-
-    def turned(self, contents: Contents, steps: int) -> Contents:
-        """Contents after so many steps, as those from which a run starts: the value at step n is
-        then at column n less these steps."""
-        return tuple(
-            jnp.roll(part, -steps, axis=-1) if i in self.indices else part
-            for i, part in enumerate(contents)
         )
 
 

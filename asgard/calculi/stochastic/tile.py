@@ -44,7 +44,8 @@ class Paths(eqx.Module):
     - `output`: the index of the output or named wire at which a path ended, 0 where at none.
     - `base`: how many steps were taken, before they are halved; noise is drawn by that.
     - `last`: the time that was reached.
-    - `h`: the size of the steps that the rings of delays are of.
+    - `h`: the size of the steps that the rings of delays are of, and `before`, how many were taken
+      before the run, in which they are counted anew.
     """
 
     contents: tuple[Shaped[Array, "paths ..."], ...]
@@ -57,6 +58,7 @@ class Paths(eqx.Module):
     base: Int[Array, ""]
     last: Float[Array, ""]
     h: Float[Array, ""]
+    before: Int[Array, ""]
 
     @property
     def alive(self) -> Array:
@@ -128,7 +130,9 @@ class Tile:
             (contents, sides, pointwise.start(), pointwise.unsolved()),
         )
         none, zero = jnp.zeros(paths, jnp.int32), jnp.zeros((), jnp.int32)
-        return Paths(contents, sides, guesses, solves, none, none, zero, zero, start, self.rings.h)
+        return Paths(
+            contents, sides, guesses, solves, none, none, zero, zero, start, self.rings.h, zero
+        )
 
     def run(self, ts: Array, start: Paths) -> tuple[Paths, Any]:
         """The paths at the last time, and outputs and named wires at all, `[times, paths, …]`.
@@ -149,14 +153,7 @@ class Tile:
         counts = jnp.asarray(self.steps.counts, jnp.int32)
         interval = checkpoint(interval)
         end, rest = lax.scan(interval, start, (ts[:-1], ts[1:], counts))
-        end = self._handed_on(end)
         return end, jax.tree.map(lambda row, rows: jnp.concatenate([row[None], rows]), first, rest)
-
-    def _handed_on(self, paths: Paths) -> Paths:
-        """The paths at the end of a run, as those from which another one starts."""
-        steps = sum(self.steps.counts) * 2**self.steps.halvings
-        contents = self.rings.turned(paths.contents, steps)
-        return dataclasses.replace(paths, contents=contents, h=self.rings.h)
 
     def step(self, t: Array, h: Array, paths: Paths, drawn: Drawn) -> Paths:
         """One step of every path from t; one that has ended stays as it was."""

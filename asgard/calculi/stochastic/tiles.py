@@ -310,6 +310,8 @@ def _split(paths: Paths) -> tuple[Paths, Paths]:
     """The fields that have a row for each path, and those that all paths of a tile share; None in
     place of the others. `eqx.combine` joins them."""
     is_shared = jax.tree.map(lambda _: False, paths)
-    is_shared = eqx.tree_at(lambda p: (p.taken, p.base, p.last, p.h), is_shared, (True,) * 4)
+    is_shared = eqx.tree_at(
+        lambda p: (p.taken, p.base, p.last, p.h, p.before), is_shared, (True,) * 5
+    )
     shared, own = eqx.partition(paths, is_shared)
     return own, shared
