@@ -357,6 +357,50 @@ def _read(folder, seed):
     return True
 
 
+def test_inputs_of_a_circuit_are_set_by_their_number(file):
+    circuit = """\
+        title = "A sum"
+        circuit = "composition(add, var(x))"
+        inputs = [1.0, "sin(t)"]
+        times.until = 1.0
+        """
+    assert read_model(file(circuit), ["inputs.1=3"]).inputs == (1.0, 3.0)
+
+
+@pytest.mark.slow
+def test_a_fit_may_start_before_its_data_and_move_by_an_optimizer(file, capsys):
+    rows = [f"{t},{2 * math.exp(-0.5 * (t + 1))}" for t in range(3)]
+    file("\n".join(["t,x", *rows]), "data.csv")
+    text = """\
+        title = "Decay from -1 on"
+        equations = "diff(x, t) = -a*x"
+        parameters = { a = 0.7 }
+        initial = { x = 2.0 }
+        calculus = { rtol = 1e-6, max_steps = 64 }
+        times = { from = -1 }
+
+        [fit]
+        data = "data.csv"
+        free = ["a"]
+        bounds = { a = [0.1, 2.0] }
+        method = "adam"
+        learning_rate = 0.05
+        steps = 200
+
+        [[expected]]
+        parameter = "a"
+        value = 0.5
+        rtol = 1e-4
+
+        [[expected]]
+        output = "x"
+        formula = "initial.x*exp(-a*(t + 1))"
+        rtol = 1e-5
+        """
+    assert main(["run", file(text)]) == 0
+    assert "real: 4 times from -1 to 2" in capsys.readouterr().out
+
+
 @pytest.mark.slow
 def test_300_mutated_files_end_with_a_status_and_without_a_traceback(tmp_path, capsys):
     path = tmp_path / "mutated.toml"

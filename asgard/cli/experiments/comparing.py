@@ -82,14 +82,18 @@ def _event(result: RunResult, one: schema.ExpectedEvent) -> Iterator[Comparison]
 
 def _output(result: RunResult, one: schema.ExpectedOutput) -> Comparison:
     values = result.values(one.output)
-    places, want, what = _wanted(result, one, values.shape[1:])
+    places, want, what = _wanted(result, one)
+    if one.formula is not None:
+        # A closed form holds up to the event that ends the run.
+        seen = result.seen()
+        return _difference(result, one, what, values[seen], want[seen])
     return _difference(result, one, what, values[places], want)
 
 
 def _statistic(result: EnsembleResult, one: schema.ExpectedOutput) -> Comparison:
     """A mean or a variance, with the error counted in its own standard errors."""
     paths = result.paths(one.output)
-    places, want, what = _wanted(result, one, paths.shape[2:])
+    places, want, what = _wanted(result, one)
     paths = paths[:, places]
     count = len(paths)
     away = paths - np.mean(paths, axis=0)
@@ -117,9 +121,7 @@ def _series(result: SeriesResult, one: schema.ExpectedSeries) -> Comparison:
     return _difference(result, one, f"{name} of {one.output}", np.asarray(got), want)
 
 
-def _wanted(
-    result: Any, one: schema.ExpectedOutput, shape: tuple[int, ...]
-) -> tuple[Any, Any, str]:
+def _wanted(result: Any, one: schema.ExpectedOutput) -> tuple[Any, Any, str]:
     """Which times are compared, the values wanted there, and how that is said."""
     model, ts = result.model, np.asarray(result.run.ts)
     if one.formula is not None:

@@ -14,6 +14,7 @@ from ...errors import CircuitError
 from ...fitting.result import Fit
 from ...fitting.sensitivity import Uncertainty
 from ...runs.ensembles import Ensemble
+from ...status import Status
 from .data import Data
 from .model import Model
 
@@ -62,7 +63,21 @@ class RunResult(Result):
         steps = self.run.stats.get("steps")
         over = f"{len(ts)} times from {ts[0]:.6g} to {ts[-1]:.6g}" if len(ts) > 1 else "one time"
         taken = "" if steps is None else f", {int(steps)} steps"
-        return f"{self.model.experiment.calculus.name}: {over}{taken}"
+        ended = f", ended by an event at {float(self.run.reached):.6g}" if self.ended else ""
+        return f"{self.model.experiment.calculus.name}: {over}{taken}{ended}"
+
+    @property
+    def ended(self) -> bool:
+        """Whether a terminal event ended the run before its last time."""
+        return bool(self.run.status == Status.event)
+
+    def seen(self) -> np.ndarray:
+        """Which times the run came to, `[times]`."""
+        ts = np.asarray(self.run.ts)
+        if not self.ended:
+            return np.full(len(ts), True)
+        reached = float(self.run.reached)
+        return ts <= reached if ts[-1] > ts[0] else ts >= reached
 
     def values(self, name: str) -> np.ndarray:
         """The values of a wire, or of an entry of it, `[times, *value]`."""

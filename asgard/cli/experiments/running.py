@@ -66,9 +66,11 @@ def _faults(model: Model) -> Iterator[None]:
 
 
 def _times_of_fit(model: Model, found: Fitted) -> np.ndarray:
-    """The times that are saved of a fitted model: those asked for, or those of the data."""
+    """The times that are saved of a fitted model: those asked for, or those of the data, behind
+    the start of the run."""
     times = model.experiment.times
     if times is not None and (times.until is not None or times.at is not None):
         assert model.ts is not None
         return model.ts
-    return found.data.ts
+    start, ts = found.distances.wires.start, found.data.ts
+    return ts if start is None else np.append(start, ts)

@@ -79,6 +79,7 @@ def _placed(values: Any, path: Path, value: Any, option: str) -> Any:
     first, *rest = path
     first = str(first) if isinstance(values, dict) else first
     if isinstance(values, list):
+        first = int(first) if isinstance(first, str) and re.fullmatch(r"\d{1,6}", first) else first
         if not isinstance(first, int) or first >= len(values):
             raise InputError(f"{option}: expected a number below {len(values)}, not {first}")
         copy: Any = list(values)

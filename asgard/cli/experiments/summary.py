@@ -95,7 +95,9 @@ def _ends(result: Result) -> list[str]:
     if not hasattr(result, "run"):
         return []
     lines = []
-    for name, values in list(columns.items())[1:]:
+    seen = result.seen() if isinstance(result, RunResult) else slice(None)
+    for name, column in list(columns.items())[1:]:
+        values = column[seen]
         first, last = f"{values[0]:.6g}", f"{values[-1]:.6g}"
         lines.append(f"{name}: {first}" + (f" to {last}" if len(values) > 1 else ""))
     more = len(lines) - _MOST_LINES
