@@ -52,6 +52,7 @@ def contract(
     **Returns:** the pieces, the loops, and the values of their guesses.
     """
     guessed = _guessed(names, options)
+    named = {wire for wires in names.values() for wire in wires}
     pointwise = [piece for piece in pieces if not piece.sign]
     found: list[Algebraic] = []
     starts: dict[Wire, Value] = {}
@@ -63,7 +64,7 @@ def contract(
             continue
         own = {p.outs[0]: p.atom.guess for p in members if isinstance(p.atom, Unknown)}
         first = [*own, *(wire for wire in guessed if _drives(members, wire))]
-        unknowns = feedback(members, first)
+        unknowns = feedback(members, first, named)
         loop = _algebraic(members, unknowns, {loop.name for loop in found})
         for wire, guess in zip(unknowns, loop.guesses, strict=True):
             start = own.get(wire, jnp.zeros(()))
@@ -89,11 +90,17 @@ def distinct(name: str, taken: Collection[str]) -> str:
     return found
 
 
-def feedback(pieces: Sequence[Piece], first: Sequence[Wire] = ()) -> tuple[Wire, ...]:
+def feedback(
+    pieces: Sequence[Piece], first: Sequence[Wire] = (), named: Collection[Wire] = ()
+) -> tuple[Wire, ...]:
     """Few wires that cut every cycle of some pieces: the given ones, and then greedily chosen ones.
 
     In each component that is left, the wire with the most readers is cut, until there is no cycle.
     (The smallest set is a minimum feedback vertex set, which is NP-hard to find.)
+
+    Of several such wires one with a name is cut, for which the user solves. In x = t + sin(x) the
+    sine may be 0 where x is not: a solve for the sine would look for digits that the rounding of x
+    has not left.
     """
     # A piece that reads its own output is a cycle that only this wire cuts.
     own = [wire for piece in pieces for wire in piece.outs if wire in piece.ins]
@@ -109,7 +116,7 @@ def feedback(pieces: Sequence[Piece], first: Sequence[Wire] = ()) -> tuple[Wire,
             for piece in inside:
                 for wire in set(piece.ins).intersection(readers):
                     readers[wire] += 1
-            cut[max(readers, key=lambda wire: readers[wire])] = None
+            cut[max(readers, key=lambda wire: (readers[wire], wire in named))] = None
             pending.append(inside)
     return tuple(cut)
 

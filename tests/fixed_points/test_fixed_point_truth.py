@@ -192,6 +192,14 @@ def test_a_value_of_no_numbers_is_solved():
     assert value(loop(lambda a, x: a + x / 2), jnp.zeros(0)).shape == (0,)
 
 
+def test_a_loop_is_solved_for_the_wire_that_has_a_name():
+    # At pi the sine is 0 and E is not: solved for the sine, it looked for digits that E has not.
+    kepler = ag.equations("E = t + 0.9*sin(E)", inputs=("t",))
+    ts = jnp.linspace(0.0, 2 * jnp.pi, 201)
+    found = ag.simulate(kepler, ts, inputs=(lambda t: t,), calculus=ag.Steady())["E"]
+    np.testing.assert_allclose(found - 0.9 * jnp.sin(found), ts, rtol=0, atol=4 * EPS * np.pi)
+
+
 def test_a_guess_may_name_wires_off_the_loop_too():
     circuit = ag.Scalar(2.0) >> ag.Var("x") >> loop(lambda a, x: a + x / 2)
     np.testing.assert_allclose(value(circuit, 1.0, guess={"x": 1.0}), 4.0, rtol=2 * EPS)
