@@ -52,6 +52,7 @@ def test_the_wheel_imports_and_its_commands_run(tmp_path):
         "trace(composition(add, split, monoidal(id, register(t))))",
         "True",
     ]
+    assert "lynx_hare" in run(str(python), "-m", "asgard", "example", "--list", cwd=tmp_path)
     text = "composition(exp, sin)"
     for command in ((str(python), "-m", "asgard"), (str(clean / "bin" / "asgard"),)):
         assert text in run(*command, "check", text, cwd=tmp_path)

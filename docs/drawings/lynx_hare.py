@@ -2,7 +2,7 @@
 
     python docs/drawings/lynx_hare.py
 
-It moves by CSS, once, and is whole where nothing moves.
+For phones there is a narrow one without the diagram, asgard_narrow.svg. The picture moves by CSS, once, and is whole where nothing moves.
 """
 
 import re
@@ -16,9 +16,10 @@ from style import BLUE, GREY, ORANGE, picture, text
 import asgard as ag
 
 ROOT = Path(__file__).parents[2]
-OUTPUT = ROOT / "docs" / "images" / "asgard.svg"
+IMAGES = ROOT / "docs" / "images"
 RECORDS = ROOT / "examples" / "data" / "lynx_hare.csv"
 WIDTH, HEIGHT = 900, 478
+NARROW, LONG = 480, 600
 LEFT, RIGHT, TOP, BOTTOM = 450, 880, 56, 300  # the axes of the plot
 MOST = 85.0  # thousands of pelts
 
@@ -140,10 +141,15 @@ def main() -> None:
         )
         for row, line in enumerate(CODE)
     ]
+    fit = plot()
     title = "A function of Python is a circuit, drawn as a string diagram, and fitted to records"
-    OUTPUT.write_text(
-        picture(WIDTH, HEIGHT, title, [move, *code, diagram(), *plot()]), encoding="utf-8"
-    )
+    wide = picture(WIDTH, HEIGHT, title, [move, *code, diagram(), *fit])
+    (IMAGES / "asgard.svg").write_text(wide, encoding="utf-8")
+    above = '<g transform="translate(0,-44)">'
+    below = f'<g transform="translate({NARROW - RIGHT - 14},256)">'
+    title = "A function of Python is a circuit, fitted to records"
+    narrow = picture(NARROW, LONG, title, [move, above, *code, "</g>", below, *fit, "</g>"])
+    (IMAGES / "asgard_narrow.svg").write_text(narrow, encoding="utf-8")
 
 
 if __name__ == "__main__":
