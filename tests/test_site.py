@@ -3,10 +3,12 @@
 The build itself (`.ci/run`) checks more. These tests show in a second what would break it.
 """
 
+import ast
 import importlib.util
 import re
 import subprocess
 import sys
+import textwrap
 import tomllib
 from pathlib import Path
 
@@ -99,6 +101,14 @@ def test_every_public_name_is_on_one_page_of_the_api():
         and not name.startswith("_")
     }
     assert reductions <= {name for module, name in listed if module == "asgard.statistics"}
+
+
+def test_code_in_docstrings_can_be_read():
+    for path in (ROOT / "asgard").rglob("*.py"):
+        text = textwrap.dedent(path.read_text(encoding="utf-8"))
+        for block in re.findall(r"^ *```python\n(.*?)^ *```$", text, re.MULTILINE | re.DOTALL):
+            code = textwrap.dedent(block).replace("{name}", "name")  # of a template
+            compile(code, path.name, "exec", ast.PyCF_ONLY_AST)
 
 
 def test_categories_of_the_gallery_have_a_heading_and_an_order():

@@ -275,7 +275,7 @@ class StandardError(Reduction):
 
     ```python
     mean = ag.statistics.Mean()
-    ag.ensemble(…, reduce=(mean, ag.statistics.StandardError(mean)))
+    ag.ensemble(..., reduce=(mean, ag.statistics.StandardError(mean)))
     ```
     """
 

@@ -2,7 +2,8 @@
 
     python docs/drawings/lynx_hare.py
 
-For phones there is a narrow one without the diagram, asgard_narrow.svg. The picture moves by CSS, once, and is whole where nothing moves.
+For phones there is a narrow one without the diagram, asgard_narrow.svg. The pictures move by CSS,
+once, and are whole where nothing moves.
 """
 
 import re
