@@ -66,7 +66,7 @@ def test_simulate_has_status_1_where_the_run_fails_and_2_where_the_input_is_wron
     for argv, message in (
         (["diff(x, t) = -a*x"], "give it in --param or --input"),
         (["diff(x, t) = x", "--initial", "x"], "--initial x: expected NAME=VALUE"),
-        (["diff(x, t) = x", "--initial", "x=a"], "initial: "),
+        (["diff(x, t) = x", "--initial", "x=a"], "--initial x=a: initial.x: "),
         (["diff(x, t) = x", "--method", "euler"], "--method: calculus.method: found the text"),
         (["diff(x, t) = x", "--points", "1"], "--points: times.points: found 1, expected"),
         (

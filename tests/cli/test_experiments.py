@@ -122,8 +122,9 @@ FAULTS = [
     ("a = 0.5", "", 3, "equations: undefined name a: give it in the tables parameters or inputs"),
     ("x - u", "x - z", 4, "equations: undefined name z"),
     ("x - u", "x -* u", 4, "equations: "),
-    ("x = 2.0", "z = 2.0", 7, "initial: "),
-    ("x = 2.0", 'x = "z"', 7, "initial: "),
+    ("x = 2.0", "z = 2.0", 7, "initial.z: "),
+    ("x = 2.0", 'x = "z"', 7, "initial.x: the equations have no unknown z"),
+    ("x = 2.0", 'x = "1 +"', 7, "initial.x: "),
     ('"sin(a*t)"', '"sin(b*t)"', 8, "inputs.u: unknown name b"),
     (
         '"sin(a*t)"',
@@ -163,7 +164,8 @@ FAULTS = [
         22,
         "expected[0].at: expected times from 0 to 1",
     ),
-    ('x = "m"', "x = 3", 25, "units.x: found 3, expected a unit"),
+    ('x = "m"', "x = 3", 25, "units.x: found 3, expected a unit in a few letters"),
+    ('x = "m"', 'x = "m\\ns"', 25, "units.x: found the text"),
     ('x = "m"', "x = ", 25, "this is no TOML: "),
 ]
 

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from ..examples import Example, examples, find
 from ..experiments.experiment import Wanted, report_on
 from ..experiments.summary import as_text
@@ -74,8 +76,6 @@ def _listing(found: list[Example]) -> str:
 
 
 def _run_experiment(example: Example, picture: Path | None) -> int:
-    import jax
-
     with jax.enable_x64(True):
         report = report_on(str(example.path), (), Wanted(plot=picture is not None, picture=picture))
     if report.status == "wrong":
@@ -95,7 +95,7 @@ def _run_program(example: Example, picture: Path | None) -> int:
         except Exception as error:
             print(f"{example.name} failed: {type(error).__name__}: {error}", file=sys.stderr)
             status = 1
-        for path in _saved(picture):
+        for path in _saved(None if status else picture):
             write(f"wrote {path}")
     return status
 

@@ -102,7 +102,8 @@ def _document(options: argparse.Namespace) -> Document:
         places["calculus", name] = "--calculus" if name == "name" else f"--{name}"
         if given is not None:
             calculus[name] = given
-    values: dict[str, Any] = {"title": "simulate", key: text, "times": times, "calculus": calculus}
+    title = printable("; ".join(text.split("\n")), 80)
+    values: dict[str, Any] = {"title": title, key: text, "times": times, "calculus": calculus}
     for kind, option, given in (
         ("parameters", "--param", options.param),
         ("initial", "--initial", options.initial),

@@ -37,16 +37,18 @@ class Kind(abc.ABC):
 
 @dataclasses.dataclass(frozen=True)
 class Text(Kind):
-    """A text that is not empty."""
+    """A text that is not empty, and of so many letters in a line at most; 0 for any text."""
 
     words: str = "a text"
-    most: int = 100_000
+    line: int = 0
 
     def takes(self, value: Any) -> bool:
         return isinstance(value, str)
 
     def read(self, value: Any, path: Path, document: Document) -> str:
-        right = isinstance(value, str) and len(value.strip()) > 0 and len(value) <= self.most
+        right = isinstance(value, str) and len(value.strip()) > 0
+        if right and self.line:
+            right = len(value) <= self.line and value.isprintable()
         self.check(right, value, path, document)
         return value
 

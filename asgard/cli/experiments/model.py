@@ -118,10 +118,20 @@ def _fault_of_equations(error: CircuitError, document: Document) -> InputError:
     plain = re.sub(r"^line \d+, column \d+: ", "", advised(str(error), bool(document.name)))
     found = re.match(r"(parameters|initial|inputs|noise|outputs): ", plain)
     if found is not None:
-        return document.fault((found[1],), plain[found.end() :])
+        return document.fault(_at_fault(found[1], plain, document), plain[found.end() :])
     if error.line is None:
         return document.fault(("equations",), plain)
     return document.fault_within(("equations",), error, plain)
+
+
+def _at_fault(key: str, message: str, document: Document) -> Path:
+    """The path of the text that an error about a key shows in its second line."""
+    shown, given = [*message.split("\n"), "", ""][1].strip(), document.values.get(key)
+    pairs = given.items() if isinstance(given, dict) else enumerate(given or ())
+    for name, value in pairs:
+        if shown and shown in (str(name), value):
+            return (key, name)
+    return (key,)
 
 
 def _constrained(

@@ -56,7 +56,9 @@ class Times(Section):
     until: float | None = key(Number(), "the last time", default=None)
     points: int | None = key(Count(2, MOST_TIMES), "how many times are saved", default=None)
     at: Any = key(Numbers(1), "all times that are saved", default=None)
-    unit: str | None = key(Text("a unit", 40), "the unit of time, for labels", default=None)
+    unit: str | None = key(
+        Text("a unit in a few letters", 40), "the unit of time, for labels", default=None
+    )
     dim: str | None = key(
         Name(), "the dimension that is time, where there are several", default=None
     )
@@ -255,7 +257,9 @@ class Experiment(Section):
         default=(),
     )
     units: dict[str, str] = key(
-        Named(Text("a unit", 40), "a table of units"), "units by wire, for labels", default=dict
+        Named(Text("a unit in a few letters", 40), "a table of units"),
+        "units by wire, for labels",
+        default=dict,
     )
     output: Output = key(Table(Output), "what is drawn", default=lambda: Output(path=("output",)))
 
