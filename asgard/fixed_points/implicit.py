@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 from jax.interpreters import ad
@@ -64,13 +65,15 @@ class Loop(LaneCall):
     """The static part of a fixed point.
 
     `body` is (a, z) -> (g(a, z), others), of flat lists. z is `unknowns` arrays; `others` are
-    wanted at the fixed point besides z. Operands are a, the guess of z and the numbers of a
+    wanted at the fixed point besides z. `wires` are the wires of z's entries: those of one are
+    measured in one unit. Operands are a, the guess of z and the numbers of a
     `FixedPoint`; results are z, the others and the facts.
     """
 
     body: ClosedJaxpr
     unknowns: int
     method: Method
+    wires: tuple[int, ...]
 
     primitive = _fixed_point
 
@@ -165,7 +168,7 @@ class Loop(LaneCall):
         equations = Equations(
             lambda z: layout.pack(run(self.program, z)[: self.unknowns]),
             None if slopes is None else lambda z: run(slopes, z)[0],
-            Scale(layout.wires, SolveControl(*numbers)),
+            Scale(np.array(self.wires), SolveControl(*numbers)),
         )
         # With many unknowns Newton's steps and the check of the solution call a library. They are
         # rarely needed, and keep all from being one kernel.
@@ -253,11 +256,13 @@ def fixed_point(
     arguments: Sequence[Any],
     guess: Sequence[Any],
     options: FixedPoint,
+    wires: Sequence[int] | None = None,
 ) -> tuple[list[Array], Facts]:
     """The z at which fn(*arguments, *z) begins with z.
 
     **Arguments:** fn(*arguments, *z) returns arrays of the types of z, and then others; `guess` is
-    the z to start from.
+    the z to start from. `wires` are those of z's real numbers, as a `Layout` has them: by default
+    each array of z is a wire.
 
     **Returns:** z and the others, NaN where the search did not converge, and how it went.
     """
@@ -266,9 +271,11 @@ def fixed_point(
     # What the body closes over are arguments too: they have derivatives.
     constants, inputs = closed.jaxpr.constvars, closed.jaxpr.invars
     body = ClosedJaxpr(closed.jaxpr.replace(constvars=(), invars=(*constants, *inputs)), ())
-    loop = Loop(body, len(guess), options.method)
-    dtype = loop.layout.dtype
-    if loop.layout.size == 0:
+    layout = Layout(tuple(avals[len(arguments) :]))
+    of_wire = tuple(layout.wires.tolist() if wires is None else wires)
+    loop = Loop(body, len(guess), options.method, of_wire)
+    dtype = layout.dtype
+    if layout.size == 0:
         facts = Facts(jnp.zeros((), jnp.int32), jnp.zeros((), dtype), jnp.ones((), bool))
         return list(fn(*arguments, *guess)), facts
     numbers = [jnp.asarray(x, dtype) for x in (options.rtol, options.atol, options.damping)]

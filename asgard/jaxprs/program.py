@@ -81,6 +81,14 @@ class Program:
     equations: tuple[Equation, ...]
     avals: dict[int, jax.ShapeDtypeStruct]
 
+    def run(self, *inputs: Any) -> list[Any]:
+        """The outputs for some inputs."""
+        values = {**self.constants, **dict(zip(self.inputs, inputs, strict=True))}
+        for equation in self.equations:
+            results = equation.bind(*(values[number] for number in equation.ins))
+            values.update(zip(equation.outs, results, strict=True))
+        return [values[number] for number in self.outputs]
+
 
 def trace(fn: Callable[..., Any], *avals: jax.ShapeDtypeStruct) -> Program:
     """The program of a function from flat arrays to a flat sequence of arrays."""

@@ -177,7 +177,7 @@ class Compared:
     relation: str
 
     def __call__(self, left: Any, right: Any) -> Any:
-        return jnp.where(_HOLDS[self.relation](left, right), 1.0, 0.0)
+        return jnp.where(RELATIONS[self.relation](left, right), 1.0, 0.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -187,10 +187,10 @@ class Chosen:
     relation: str
 
     def __call__(self, left: Any, right: Any, then: Any, otherwise: Any) -> Any:
-        return jnp.where(_HOLDS[self.relation](left, right), then, otherwise)
+        return jnp.where(RELATIONS[self.relation](left, right), then, otherwise)
 
 
-_HOLDS = {
+RELATIONS = {
     "<": operator.lt,
     "<=": operator.le,
     ">": operator.gt,
@@ -209,7 +209,7 @@ def _choice_slope(relation: str) -> Any:
     return slope
 
 
-for _relation in _HOLDS:
+for _relation in RELATIONS:
     FUNCTIONS[_relation] = Elementary(
         2, functools.partial(functions.Function, Compared(_relation), 2), listed=False
     )

@@ -6,7 +6,6 @@ real points a function has a value where it has one in real arithmetic, and is N
 """
 
 import math
-import operator
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,6 +13,7 @@ import numpy as np
 
 from ...errors import CircuitError
 from ..equations import tree
+from ..equations.elementary import RELATIONS
 from .trees import number
 
 Points = Mapping[str, np.ndarray]
@@ -65,7 +65,7 @@ def _value(node: Any, points: Points) -> Any:
                 return np.asarray(parts[0] ** int(np.real(whole[0])))
             return _within(parts[0] ** parts[1], parts[0], np.real(parts[0]) >= 0)
         case tree.Comparison(relation):
-            held = _RELATIONS[relation](np.real(parts[0]), np.real(parts[1]))
+            held = RELATIONS[relation](np.real(parts[0]), np.real(parts[1]))
             return np.asarray(held, complex)
     raise CircuitError(f"'{tree.expression_text(node)}' has no value at a point")
 
@@ -123,15 +123,6 @@ def _erf(x: Any) -> Any:
     bell = np.exp(-((x[..., None] * _NODES) ** 2))
     return 2 / math.sqrt(math.pi) * x * np.sum(bell * _WEIGHTS, axis=-1)
 
-
-_RELATIONS = {
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-    "==": operator.eq,
-    "!=": operator.ne,
-}
 
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
     **{name: getattr(np, name) for name in ("exp", "sin", "cos", "tan", "arctan", "arcsinh")},
