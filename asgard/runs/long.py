@@ -59,14 +59,19 @@ class Simulated(Work):
     """A run over times. What its loop carries stands beside a `Stand`."""
 
     def __init__(self, given: Given, unfinished: Unfinished | None):
-        self.given, self.label, times = given, RunLabel.of(*given), given[2]
-        check_same(unfinished, self.label, "run")
+        self.given, times = given, given[2]
         self.words = Words("time", "steps", float(times[0]))
         if unfinished is not None:
+            check_same(unfinished, self.label, "run")
             self.start = unfinished.now
             return
         types = _blank_compiled.eval_shape(*given)
         self.start = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), types)
+
+    @property
+    def label(self) -> RunLabel:
+        """Which run it is."""
+        return RunLabel.of(*self.given)
 
     def advance(self, now: tuple[Any, Stand], turns: int) -> tuple[Any, Stand]:
         more = now[0], jnp.asarray(turns, jnp.int32)

@@ -80,13 +80,17 @@ class Crowded(Work):
         self.arguments, self.named, self.layout = given, named, layout
         mesh = () if layout.mesh is None else (*layout.mesh.shape.items(), layout.mesh.size)
         self.given = (*arrays, dataclasses.astuple(dataclasses.replace(layout, mesh=None)), mesh)
-        self.label = RunLabel.of(*self.given)
-        check_same(unfinished, self.label, "ensemble")
         if unfinished is not None:
+            check_same(unfinished, self.label, "ensemble")
             self.start = unfinished.now
             return
         types = _blank_compiled.eval_shape(*given)
         self.start = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), types)
+
+    @property
+    def label(self) -> RunLabel:
+        """Which ensemble it is."""
+        return RunLabel.of(*self.given)
 
     def advance(self, now: tuple[Crowd, Gains], turns: int) -> tuple[Crowd, Gains]:
         more = now[0], jnp.asarray(turns, jnp.int32)

@@ -43,7 +43,6 @@ from .path import Path, Taken, unpacked_flags
 from .polynomial import value_at
 from .records import Records
 from .runs import Problem, Run, Storage
-from .stretch import Going, stretch, types_of_stretches
 from .switches import Guards, Switches
 from .system import EventLayout, Point, StepControl, System
 from .tolerances import RTOL, TRACE, by_entry, held_by
@@ -240,25 +239,7 @@ class Simulation:
         )
         return Ran(run, again, is_kernel)
 
-    def blank(self, state: Any, switches: Switches | None, storage: Storage) -> Going:
-        """What the loop of the run carries before it begins."""
-        problem, flat, _ = self._problem(state, switches, storage)
-        types = types_of_stretches(problem, flat)
-        return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), types)
-
-    def stretch(
-        self, state: Any, switches: Switches | None, storage: Storage, going: Going, turns: Array
-    ) -> Going:
-        """So many turns more of the run's loop."""
-        problem, flat, _ = self._problem(state, switches, storage)
-        return stretch(problem, flat, going, turns)
-
-    def ran(self, state: Any, switches: Switches | None, storage: Storage, going: Going) -> Ran:
-        """The run as far as it is."""
-        _, _, again = self._problem(state, switches, storage)
-        return Ran(going.carried.run, again, going.is_kernel)
-
-    def _problem(
+    def problem(
         self, state: Any, switches: Switches | None, storage: Storage
     ) -> tuple[Problem, list[Array], Array]:
         """The run as a problem with its arguments; whether its first step was counted before."""

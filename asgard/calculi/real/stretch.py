@@ -12,39 +12,52 @@ from ...jaxprs.lane_call import Avals, Flags, LaneCall, bind
 from . import runs
 from .derivatives import arguments_of
 from .integral import Integral
-from .runs import Arguments, Carried, Problem
+from .runs import Arguments, Carried, Problem, Run
 from .system import Point
 
 
 class Going(eqx.Module):
     """Where the loop of a run stands between two stretches; zeros if it has not `begun`.
 
-    `is_kernel` says whether the loop is one.
+    - `carried`: the leaves of what it carries. Its structure holds what each trace makes anew.
+    - `is_kernel`: whether the loop is one.
     """
 
     begun: Bool[Array, ""]
-    carried: Carried
+    carried: tuple[Array, ...]
     is_kernel: Bool[Array, ""]
 
 
-def types_of_stretches(problem: Problem, flat: Sequence[Array]) -> Going:
+def types_of_stretches(problem: Problem, flat: Sequence[Array]) -> Carried:
     """The types of what the loop of a run carries."""
     arguments: Arguments = jax.tree.unflatten(problem.leaves, flat)
 
-    def carried(ts: Array, begin: Point) -> Going:
-        no, zero = jnp.zeros((), bool), jnp.zeros((), jnp.int32)
-        return Going(no, Carried(runs.blank(problem, ts, begin), no, zero), no)
+    def carried(ts: Array, begin: Point) -> Carried:
+        return Carried(
+            runs.blank(problem, ts, begin), jnp.zeros((), bool), jnp.zeros((), jnp.int32)
+        )
 
     return jax.eval_shape(carried, arguments.ts, arguments.begin)
 
 
+def blank(problem: Problem, flat: Sequence[Array]) -> Going:
+    """What stands for a loop that has not begun."""
+    types = jax.tree.leaves(types_of_stretches(problem, flat))
+    no = jnp.zeros((), bool)
+    return Going(no, tuple(jnp.zeros(x.shape, x.dtype) for x in types), no)
+
+
 def stretch(problem: Problem, flat: Sequence[Array], going: Going, turns: Array) -> Going:
     """So many turns more of a run's loop, which may be a kernel as the whole run is."""
-    leaves, structure = jax.tree.flatten(going.carried)
-    call = Stretch(problem, structure)
-    *found, is_kernel = bind(call, [*flat, *leaves, going.begun, turns])
-    carried = jax.tree.unflatten(structure, found)
-    return Going(jnp.ones((), bool), carried, is_kernel)
+    call = Stretch(problem, jax.tree.structure(types_of_stretches(problem, flat)))
+    *found, is_kernel = bind(call, [*flat, *going.carried, going.begun, turns])
+    return Going(jnp.ones((), bool), tuple(found), is_kernel)
+
+
+def run_of(problem: Problem, flat: Sequence[Array], going: Going) -> Run:
+    """The run as far as it is."""
+    structure = jax.tree.structure(types_of_stretches(problem, flat))
+    return jax.tree.unflatten(structure, going.carried).run
 
 
 class Stretch(LaneCall):

@@ -1,5 +1,6 @@
 """A run under `Real` in stretches."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -9,9 +10,9 @@ from jaxtyping import Array
 from ..stretches import Stand, Stretches, unended
 from ..trajectory import Trajectory
 from .methods.method import OK
-from .runs import Storage
-from .simulation import Simulation
-from .stretch import Going
+from .runs import Problem, Storage
+from .simulation import Ran, Simulation
+from .stretch import Going, blank, run_of, stretch
 
 
 class RealStretches(Stretches[Going]):
@@ -27,24 +28,32 @@ class RealStretches(Stretches[Going]):
         storage: Storage,
         finished: Callable[[Trajectory], Trajectory],
     ):
-        self.simulation, self.finished = simulation, finished
-        self.given = state, simulation.switches(state), storage
+        self.simulation, self.finished, self.storage = simulation, finished, storage
+        self.state, self.switches = state, simulation.switches(state)
 
     def blank(self) -> Going:
-        return self.simulation.blank(*self.given)
+        problem, flat, _ = self._problem
+        return blank(problem, flat)
 
     def advance(self, now: Going, turns: Array) -> Going:
-        return self.simulation.stretch(*self.given, now, turns)
+        problem, flat, _ = self._problem
+        return stretch(problem, flat, now, turns)
 
     def stand(self, now: Going) -> Stand:
-        run, ts = now.carried.run, self.simulation.ts
+        problem, flat, _ = self._problem
+        run, ts = run_of(problem, flat, now), self.simulation.ts
         found = run.count == ts.shape[0]
         ended = now.begun & (found | (run.status != OK))
         reached = lax.select(found, ts[-1], run.point.time)
         return Stand(ended, lax.select(now.begun, reached, ts[0]), run.steps - run.jumps)
 
     def read(self, now: Going) -> Trajectory:
-        _, switches, storage = self.given
-        ran = self.simulation.ran(*self.given, now)
-        found = self.finished(self.simulation.read(ran, switches, storage))
+        problem, flat, again = self._problem
+        ran = Ran(run_of(problem, flat, now), again, now.is_kernel)
+        found = self.finished(self.simulation.read(ran, self.switches, self.storage))
         return unended(found, self.stand(now).ended)
+
+    @functools.cached_property
+    def _problem(self) -> tuple[Problem, list[Array], Array]:
+        """The run as a problem with its arguments; whether its first step was counted before."""
+        return self.simulation.problem(self.state, self.switches, self.storage)

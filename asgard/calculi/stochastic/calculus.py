@@ -314,7 +314,7 @@ class PathRun(Stretches[Walk]):
         self.times = ts.astype(tile.equation.pointwise.time_dtype)
         begins = state is None
         self.start = tile.begin(self.times[0], 1) if begins else continued(tile, state, 1)
-        self.turns = Turns(tile, self.times)
+        self.turns = Turns(tile, self.times, 1)
 
     def trajectory(self, end: Paths, rows: Any, last: Array) -> Trajectory:
         """What the path's rows give, `[times, 1, …]`, if it came to a time."""

@@ -118,7 +118,7 @@ class LongTiles:
         """The turns of the tile of a number."""
         words, ts, _ = shared
         tile = self.tiles.make(words, self.tiles.paths_of(number))
-        return Turns(tile, ts)
+        return Turns(tile, ts, self.tiles.width)
 
     def _begun(self, given: Any, start: Any, shared: Any) -> Crowd:
         """What one device carries before its first turn; the arguments have rows for all."""

@@ -1,6 +1,7 @@
 """The paths of a tile through time in a run that stops and goes on."""
 
 import dataclasses
+import math
 from typing import Any
 
 import equinox as eqx
@@ -12,8 +13,10 @@ from jaxtyping import Array, Bool, Int
 from ..rows import only
 from .tile import Interval, Paths, Tile
 
-# A turn takes so many steps or more, as far as its interval has them: beside them it costs nothing.
-_STEPS = 256
+# How many numbers a turn moves on by a step, and how many steps it takes for that, at least and at
+# most, as far as its interval has them: beside them the turn itself costs next to nothing.
+_NUMBERS = 2**20
+_LEAST, _MOST = 256, 8192
 
 
 class Walk(eqx.Module):
@@ -31,10 +34,11 @@ class Walk(eqx.Module):
 
 @dataclasses.dataclass(frozen=True)
 class Turns:
-    """How the steps of a tile are cut into turns, the same number in each interval."""
+    """How the steps of a tile of some width are cut into turns, as many in each interval."""
 
     tile: Tile
     ts: Array
+    width: int
 
     @property
     def ahead(self) -> int:
@@ -48,7 +52,11 @@ class Turns:
 
     @property
     def blocks_a_turn(self) -> int:
-        return min(self.blocks, -(-_STEPS // self.ahead)) if self.blocks else 0
+        if not self.blocks:
+            return 0
+        numbers = self.width * sum(map(math.prod, self.tile.equation.pointwise.shapes))
+        steps = max(_LEAST, min(_MOST, _NUMBERS // max(1, numbers)))
+        return min(self.blocks, -(-steps // self.ahead))
 
     @property
     def of_interval(self) -> int:
