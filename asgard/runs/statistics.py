@@ -281,11 +281,12 @@ class StandardError(Reduction):
 
     statistic: Reduction
 
-    def __check_init__(self):
-        if not isinstance(self.statistic, Mean | Variance | Quantiles):
+    def __init__(self, statistic: Reduction):
+        if not isinstance(statistic, Mean | Variance | Quantiles):
             raise CircuitError(
-                f"StandardError is that of a Mean, a Variance or Quantiles, not {self.statistic!r}"
+                f"StandardError is that of a Mean, a Variance or Quantiles, not {statistic!r}"
             )
+        self.statistic = statistic
 
     @property
     def of(self) -> Callable[..., Any] | None:  # pyright: ignore[reportIncompatibleVariableOverride]

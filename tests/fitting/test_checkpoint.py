@@ -119,6 +119,38 @@ def test_an_interrupted_fit_goes_on_to_the_same_bits(step, whole, tmp_path):
     assert [child.name for child in tmp_path.iterdir()] == ["fit"]
 
 
+def test_a_fit_is_extended_past_its_steps_to_the_same_bits(whole, tmp_path):
+    path = tmp_path / "fit"
+    short = fitted(checkpoint=path, steps=6)
+    assert short.losses.shape == (6,)
+    told = []
+    longer = fitted(checkpoint=path, progress=lambda *now: told.append(now))
+    assert same(longer, whole)
+    assert told[0][:2] == (10, 25)
+    with pytest.raises(ag.CircuitError, match="holds a fit of 25 steps, and steps=6 are fewer"):
+        fitted(checkpoint=path, steps=6)
+
+
+def test_ctrl_c_leaves_the_fit_so_far_and_a_state(whole, tmp_path):
+    def stop(step, steps, loss):
+        if step >= 8:
+            raise KeyboardInterrupt
+
+    with pytest.raises(ag.Interrupted, match="at step 8 of 25") as stopped:
+        fitted(progress=stop)
+    part = stopped.value.result
+    assert part.status == ag.FitStatus.interrupted
+    np.testing.assert_array_equal(part.losses[:8], whole.losses[:8])
+    assert np.isnan(part.losses[8:]).all()
+    rest = fitted(state=part.state, steps=17)
+    np.testing.assert_array_equal(rest.losses, whole.losses[8:])
+    assert ag.parameters(rest.circuit) == ag.parameters(whole.circuit)
+    # With a checkpoint the same call goes on; before the first step nothing is there to keep.
+    with pytest.raises(ag.Interrupted, match=str(tmp_path)):
+        fitted(progress=stop, checkpoint=tmp_path / "fit")
+    assert same(fitted(checkpoint=tmp_path / "fit"), whole)
+
+
 def test_a_finished_fit_is_read_from_its_checkpoint(whole, tmp_path):
     path = tmp_path / "fit"
     assert same(fitted(checkpoint=str(path)), whole)

@@ -34,8 +34,13 @@ def reduced(reduction, values):
     return reduction.result(found)
 
 
-def test_errors_of_a_brownian_motion_are_those_of_the_normal_distribution():
-    mean, variance, quantiles = run().statistics
+@pytest.fixture(scope="module")
+def whole():
+    return run().statistics
+
+
+def test_errors_of_a_brownian_motion_are_those_of_the_normal_distribution(whole):
+    mean, variance, quantiles = whole
     # Each is itself estimated, from 6,000 paths.
     np.testing.assert_allclose(mean[1], 1 / np.sqrt(PATHS), rtol=0.04)
     np.testing.assert_allclose(variance[1], np.sqrt(2 / (PATHS - 1)), rtol=0.08)
@@ -44,24 +49,24 @@ def test_errors_of_a_brownian_motion_are_those_of_the_normal_distribution():
     np.testing.assert_allclose(quantiles[1], expected, rtol=0.2)
 
 
-def test_errors_of_paths_that_all_start_alike_are_zero():
-    mean, variance, _ = run().statistics
+def test_errors_of_paths_that_all_start_alike_are_zero(whole):
+    mean, variance, _ = whole
     assert mean[0] == 0
     assert variance[0] == 0
 
 
-def test_errors_go_on_with_more_paths_and_over_tiles_to_the_same_bits():
-    half = run(PATHS // 2)
-    whole, more = run(), run(state=half.state)
-    for one, other in zip(whole.statistics, more.statistics, strict=True):
+@pytest.mark.slow
+def test_errors_go_on_with_more_paths_and_over_tiles_to_the_same_bits(whole):
+    more = run(state=run(PATHS // 2).state)
+    for one, other in zip(whole, more.statistics, strict=True):
         np.testing.assert_array_equal(one, other)
 
 
 @pytest.fixture(scope="module")
 def many():
-    """The statistics and errors of 2,000 sets of 400 exponential variables."""
-    draws = jax.random.exponential(jax.random.key(1), (2000, 4, 100))
-    medians = statistics.Quantiles(low=0.0, high=20.0, probabilities=[0.5])
+    """The statistics and errors of 2,000 sets of 400 normal variables."""
+    draws = jax.random.normal(jax.random.key(1), (2000, 4, 100))
+    medians = statistics.Quantiles(low=-8.0, high=8.0, probabilities=[0.5])
     chosen = {"mean": statistics.Mean(), "variance": statistics.Variance(), "median": medians}
 
     def one(values):
@@ -73,35 +78,40 @@ def many():
     return jax.jit(jax.vmap(one))(draws)
 
 
-@pytest.mark.parametrize(
-    ("name", "value"), [("mean", 1.0), ("variance", 1.0), ("median", 0.693147)]
-)
+@pytest.mark.parametrize(("name", "value"), [("mean", 0.0), ("variance", 1.0), ("median", 0.0)])
 def test_intervals_cover_as_often_as_they_say(name, value, many):
     found, errors = many[name]
     covered = np.mean(np.abs(found - value) < 1.96 * errors)
-    # The fourth moment of 400 exponential variables is a rough one: intervals fall a little short.
+    # Errors are estimated, too, so that intervals of 400 values fall a little short of 0.95.
     assert 0.92 < covered < 0.965
-    np.testing.assert_allclose(np.mean(errors), np.std(found), rtol=0.05)
+    np.testing.assert_allclose(np.mean(errors), np.std(found), rtol=0.06)
 
 
 def test_moments_merged_from_uneven_parts_are_those_of_all_values():
-    values = np.asarray(jax.random.gamma(jax.random.key(2), 2.0, (90,)))
-    error = statistics.StandardError(statistics.Variance())
-    alive = np.arange(90) < 70
-    small = error.tile(jnp.asarray(values[:7]), jnp.ones(7, bool))
-    large = error.tile(jnp.asarray(values[7:]), jnp.asarray(alive[7:]))
-    known = values[alive]
+    values = jax.random.gamma(jax.random.key(2), 2.0, (90,))
+    alive = jnp.arange(90) < 70
+
+    @jax.jit
+    def merged(values):
+        error = ERRORS[1]
+        parts = ((values[:7], jnp.ones(7, bool)), (values[7:], alive[7:]))
+        return error.result(error.merge(*(error.tile(*part) for part in parts)))
+
+    known = np.asarray(values[alive])
     n, away = len(known), known - known.mean()
     spread = np.mean(away**4) - (n - 3) / (n - 1) * np.var(known, ddof=1) ** 2
-    found = error.result(error.merge(small, large))
-    np.testing.assert_allclose(found, np.sqrt(spread / n), rtol=1e-13)
+    np.testing.assert_allclose(merged(values), np.sqrt(spread / n), rtol=1e-13)
+
+
+@jax.jit
+def errors_of_few():
+    """Errors of the mean and of the variance of 1, 3 and 4 values."""
+    counts = (jnp.arange(float(count))[None] for count in (1, 3, 4))
+    return [[reduced(error, values) for error in ERRORS[:2]] for values in counts]
 
 
 def test_errors_of_too_few_paths_are_nan():
-    for count, (mean, variance) in {1: (True, True), 3: (False, True), 4: (False, False)}.items():
-        values = jnp.arange(float(count))[None]
-        assert np.isnan(reduced(ERRORS[0], values)) == mean
-        assert np.isnan(reduced(ERRORS[1], values)) == variance
+    assert np.isnan(errors_of_few()).tolist() == [[True, True], [False, True], [False, False]]
 
 
 def test_a_standard_error_of_something_else_is_refused():
