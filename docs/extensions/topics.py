@@ -154,6 +154,7 @@ RETURNED = {
     "SimulationError",
     "Interrupted",
     "IdentifiabilityWarning",
+    "Interrupted",
 }
 # Names of `asgard` that are modules, each with its own page.
 NAMESPACES = ("rules", "statistics", "taylor")
