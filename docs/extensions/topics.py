@@ -154,7 +154,6 @@ RETURNED = {
     "SimulationError",
     "Interrupted",
     "IdentifiabilityWarning",
-    "Interrupted",
 }
 # Names of `asgard` that are modules, each with its own page.
 NAMESPACES = ("rules", "statistics", "taylor")
