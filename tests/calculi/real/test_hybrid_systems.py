@@ -1,5 +1,7 @@
 """Hybrid systems of engineering and physics, each against a reference of another kind."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -240,3 +242,34 @@ def test_a_poincare_section_of_henon_and_heiles():
     energy = (p**2 + q**2 + x**2 + y**2) / 2 + x * x * y - y**3 / 3
     np.testing.assert_allclose(x, 0.0, atol=1e-14)
     np.testing.assert_allclose(energy, (0.4**2 + 0.1**2 + 0.1**2) / 2 - 0.1**3 / 3, rtol=1e-13)
+
+
+@ag.circuit
+def damped(*, gain, looped):
+    """A ball whose damping z = v / 2 is said as a loop, z = z / 2 + v / 4, or as it is."""
+    height, speed = ag.register("t", 1.0), ag.reset("t", 0.0)
+    if looped:
+        z = ag.unknown(0.1)
+        z.input = 0.5 * z + 0.25 * speed
+    else:
+        z = 0.5 * speed
+    height.input = speed
+    force = jnp.where(z > -1.0, -9.81, -9.81 - gain * z)
+    speed.input = force, -height, -gain * speed - 0.2 * z
+    return {"height": height, "speed": speed}
+
+
+@pytest.mark.slow
+def test_loops_beside_branches_and_resets_have_the_derivatives_of_what_solves_them():
+    def last(gain, looped):
+        calculus = ag.Real(max_steps=256)
+        run = ag.simulate(damped(gain=gain, looped=looped), [0.0, 1.2], calculus=calculus)
+        return run["height"][-1] + run["speed"][-1]
+
+    def both(looped):
+        one = functools.partial(last, looped=looped)
+        found = jax.jit(jax.vmap(jax.value_and_grad(one)))(jnp.array([0.7, 0.8]))
+        return *found, jax.jit(jax.jacfwd(one))(0.7)
+
+    for found, expected in zip(both(True), both(False), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-9)
