@@ -82,6 +82,7 @@ sphinx_gallery_conf = {
     "download_all_examples": False,
     "show_memory": False,
     "show_signature": False,
+    "write_computation_times": False,  # pages that load scripts from servers
     "plot_gallery": "True",
     "min_reported_time": 5,
 }
