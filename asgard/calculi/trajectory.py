@@ -282,5 +282,8 @@ class Trajectory(Outputs, Checked):
         options = {"space": space, "interval": interval, "ax": ax, "units": units}
         return picture("trajectory.animate", self, name, **options)
 
+    def __repr__(self) -> str:
+        return picture("trajectory.text", self)
+
     def _repr_html_(self) -> str:
         return picture("trajectory.html", self)

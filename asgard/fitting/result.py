@@ -115,5 +115,8 @@ class Fit(eqx.Module):
         options = {"uncertainty": uncertainty, "ax": ax, "units": units}
         return picture("fit.plot_data", self, model, ts, data, **options)
 
+    def __repr__(self) -> str:
+        return picture("fit.text", self)
+
     def _repr_html_(self) -> str:
         return picture("fit.html", self)

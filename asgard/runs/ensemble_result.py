@@ -101,6 +101,9 @@ class Ensemble(Outputs):
         options = {"quantiles": quantiles, "paths": paths, "ax": ax, "units": units}
         return picture("ensemble.plot", self, *names, **options)
 
+    def __repr__(self) -> str:
+        return picture("ensemble.text", self)
+
     def _repr_html_(self) -> str:
         return picture("ensemble.html", self)
 

@@ -62,6 +62,7 @@ def ensemble(
       run: outputs are not stored. None stores all outputs.
     - `tile`: the number of paths that run side by side.
     - `mesh`: the devices to spread the paths over; they do not communicate until all are done.
+      Results are on a mesh of these with automatic axes: they can be indexed and sorted.
     - `state`: the `state` of an earlier ensemble. Without `reduce`, its paths go on in time from
       `ts[0]`. With `reduce`, its statistics go on to the paths that are left, to the same bits as
       one run of all `paths`.

@@ -232,6 +232,21 @@ def test_matplotlib_is_imported_only_where_it_is_called_for():
         assert not any("matplotlib" in one for one in found), file
 
 
+def test_results_print_a_table(failed):
+    lines = repr(failed).splitlines()
+    assert lines[0] == "Trajectory"
+    rows = dict(line.split(maxsplit=1) for line in lines[1:] if not line.startswith("  events"))
+    assert rows["times"] == "21, from 0 to 2"
+    assert rows["status"] == "max_steps at 1"
+    height = np.asarray(failed["height"])
+    low, high = np.nanmin(height), np.nanmax(height)
+    assert rows["height"] == f"{low:.4g} to {high:.4g}"
+    assert "  events passes < 0" in repr(failed)
+    traced = []
+    jax.eval_shape(lambda run: traced.append(repr(run)), failed)
+    assert traced[0].startswith("Trajectory(")
+
+
 def table(result):
     """The rows of a result's HTML, which must parse, by their first texts."""
     root = ElementTree.fromstring(result._repr_html_())

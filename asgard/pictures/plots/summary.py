@@ -1,10 +1,15 @@
-"""What notebooks show of a result: a short table and a small picture, without matplotlib."""
+"""What a result shows of itself: a short table, with small pictures in notebooks.
 
+None of it needs matplotlib.
+"""
+
+import dataclasses
 import html
 from collections.abc import Callable, Iterator
 from itertools import cycle
 from typing import Any
 
+import equinox as eqx
 import jax
 import numpy as np
 
@@ -26,63 +31,118 @@ WIDTH, HEIGHT, POINTS, LINES = 240, 48, 240, 7
 # How many outputs have one, and how many numbers of a circuit are listed.
 PICTURES, NUMBERS = 4, 8
 
-# Names and what they are, as HTML.
-Rows = Iterator[tuple[str, str]]
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A row of a table: what it is about, what is said of it, and a small picture as SVG.
+
+    What says little without its picture is no row of text.
+    """
+
+    name: str
+    text: str
+    picture: str = ""
+    is_text: bool = True
+
+    @property
+    def html(self) -> str:
+        """The row of a table in HTML."""
+        style = ' style="text-align:left;vertical-align:top"'
+        name, text = html.escape(self.name), html.escape(self.text)
+        if self.picture:
+            text = f"{self.picture}<br/><small>{text}</small>"
+        return f"<tr><th{style}>{name}</th><td{style}>{text}</td></tr>"
 
 
-def shown(describe: Callable[[Any], Rows], result: Any) -> str:
-    """A table of what `describe` says of a result.
+Rows = Iterator[Row]
 
-    What cannot be described, such as traced numbers, is shown as text: a notebook's cell must not
-    fail because its result is not shown well.
+
+def rows_of(describe: Callable[[Any], Rows], result: Any) -> list[Row]:
+    """What `describe` says of a result; nothing of what it cannot describe, such as traced numbers.
+
+    Neither `print` nor a notebook's cell may fail because a result is not shown well.
     """
     try:
         if is_concrete(*jax.tree.leaves(result)):
-            return _table(type(result).__name__, list(describe(result)))
+            return list(describe(result))
     except Exception:  # see above
         pass
-    return f"<pre>{html.escape(repr(result))}</pre>"
+    return []
+
+
+def text_of(describe: Callable[[Any], Rows], result: Any) -> str:
+    """A table of a result as text."""
+    rows = [row for row in rows_of(describe, result) if row.is_text]
+    if not rows:
+        return eqx.tree_pformat(result)
+    width = max(len(row.name) for row in rows)
+    lines = [f"  {row.name:{width}}  {row.text}" for row in rows]
+    return "\n".join([type(result).__name__, *lines])
+
+
+def html_of(describe: Callable[[Any], Rows], result: Any) -> str:
+    """A table of a result as HTML."""
+    rows = rows_of(describe, result)
+    if not rows:
+        return f"<pre>{html.escape(repr(result))}</pre>"
+    body = "".join(row.html for row in rows)
+    return f"<table><caption>{type(result).__name__}</caption>{body}</table>"
+
+
+@draws("trajectory.text")
+def trajectory_text(run: Trajectory) -> str:
+    return text_of(_trajectory, run)
 
 
 @draws("trajectory.html")
 def trajectory_html(run: Trajectory) -> str:
-    return shown(_trajectory, run)
+    return html_of(_trajectory, run)
+
+
+@draws("ensemble.text")
+def ensemble_text(run: Ensemble) -> str:
+    return text_of(_ensemble, run)
 
 
 @draws("ensemble.html")
 def ensemble_html(run: Ensemble) -> str:
-    return shown(_ensemble, run)
+    return html_of(_ensemble, run)
+
+
+@draws("fit.text")
+def fit_text(found: Fit) -> str:
+    return text_of(_fit, found)
 
 
 @draws("fit.html")
 def fit_html(found: Fit) -> str:
-    return shown(_fit, found)
+    return html_of(_fit, found)
 
 
 def _trajectory(run: Trajectory) -> Rows:
     yield _times(run.ts)
     if run.ts.ndim != 1:
         good = np.asarray((run.status == Status.ok) | (run.status == Status.event))
-        yield "runs", str(good.size)
-        yield "failed", str(np.sum(~good))
+        yield Row("runs", str(good.size))
+        yield Row("failed", str(np.sum(~good)))
         return
     early = ended(run)
-    yield "status", "ok" if early is None else f"{early[0]} at {early[1]:.6g}"
+    yield Row("status", "ok" if early is None else f"{early[0]} at {early[1]:.6g}")
     for name in ("steps", "rejected"):
         if name in run.stats:
-            yield name, str(int(run.stats[name]))
+            yield Row(name, str(int(run.stats[name])))
     for name, seen in run.events.items():
-        yield f"events {html.escape(name)}", str(int(seen.count))
+        yield Row(f"events {name}", str(int(seen.count)))
     yield from _small_pictures(run, lambda values: values)
 
 
 def _ensemble(run: Ensemble) -> Rows:
     yield _times(run.ts)
-    yield "paths", str(np.sum(run.paths))
-    yield "ended", str(np.sum(run.failed))
+    yield Row("paths", str(np.sum(run.paths)))
+    yield Row("ended", str(np.sum(run.failed)))
     if run.statistics is not None:
         kept = jax.tree.leaves(run.reduce, is_leaf=is_reduction)
-        yield "statistics", html.escape(", ".join(type(one).__name__ for one in kept))
+        yield Row("statistics", ", ".join(type(one).__name__ for one in kept))
     elif run.ts.ndim == 1:
         # The paths are the entries of a small picture.
         yield from _small_pictures(run, lambda values: np.moveaxis(values[:LINES], 0, 1))
@@ -90,24 +150,25 @@ def _ensemble(run: Ensemble) -> Rows:
 
 def _fit(found: Fit) -> Rows:
     if found.loss.ndim:
-        yield "fits", str(found.loss.size)
-        yield "least loss", f"{np.min(found.loss):.6g}"
+        yield Row("fits", str(found.loss.size))
+        yield Row("least loss", f"{np.min(found.loss):.6g}")
         return
-    yield "status", ending(found)
-    yield "loss", f"{float(found.loss):.6g}"
+    yield Row("status", ending(found))
+    yield Row("loss", f"{float(found.loss):.6g}")
     losses = np.append(np.asarray(found.losses)[: int(found.steps)], found.loss)
     positive = bool(np.all(losses[np.isfinite(losses)] > 0))
     heights = np.log(losses, where=losses > 0, out=np.full(losses.shape, np.nan))
     title = "logarithm of the loss" if positive else "loss"
-    yield title, _sparkline(np.arange(len(losses)), [heights if positive else losses])
+    course = _sparkline(title, np.arange(len(losses)), [heights if positive else losses])
+    yield dataclasses.replace(course, is_text=False)
     for name, value in list(parameters(found.circuit).items())[:NUMBERS]:
         text = f"{value:.6g}" if value.ndim == 0 else f"array {list(value.shape)}"
-        yield html.escape(name), text
+        yield Row(name, text)
 
 
-def _times(ts: Any) -> tuple[str, str]:
+def _times(ts: Any) -> Row:
     ts = np.asarray(ts).reshape(-1, ts.shape[-1])
-    return "times", f"{ts.shape[1]}, from {ts[0, 0]:.6g} to {ts[0, -1]:.6g}"
+    return Row("times", f"{ts.shape[1]}, from {ts[0, 0]:.6g} to {ts[0, -1]:.6g}")
 
 
 def _small_pictures(run: Trajectory | Ensemble, over_time: Callable[[np.ndarray], Any]) -> Rows:
@@ -117,16 +178,16 @@ def _small_pictures(run: Trajectory | Ensemble, over_time: Callable[[np.ndarray]
         values = over_time(np.asarray(output))
         rows = values.reshape(len(ts), -1)[:, :LINES].T
         parts = [*rows.real, *rows.imag] if np.iscomplexobj(rows) else [*rows]
-        yield html.escape(label), _sparkline(ts, parts)
+        yield _sparkline(label, ts, parts)
     if count > PICTURES:
-        yield "…", f"{count - PICTURES} more outputs"
+        yield Row("…", f"{count - PICTURES} more outputs")
 
 
-def _sparkline(ts: np.ndarray, lines: list[np.ndarray]) -> str:
+def _sparkline(name: str, ts: np.ndarray, lines: list[np.ndarray]) -> Row:
     """Lines as a small SVG, of what is finite, with the least and the greatest value."""
     every = np.concatenate([line[np.isfinite(line)] for line in lines])
     if not every.size:
-        return "not finite"
+        return Row(name, "not finite")
     low, high, first = float(every.min()), float(every.max()), float(ts[0])
     across = (WIDTH - 4) / ((float(ts[-1]) - first) or 1.0)
     up = (HEIGHT - 4) / ((high - low) or 1.0)
@@ -140,10 +201,4 @@ def _sparkline(ts: np.ndarray, lines: list[np.ndarray]) -> str:
         drawn.append(f'<polyline points="{points}" fill="none" stroke="{color}"/>')
     size = f'width="{WIDTH}" height="{HEIGHT}" viewBox="0 0 {WIDTH} {HEIGHT}"'
     picture = f'<svg xmlns="http://www.w3.org/2000/svg" {size}>{"".join(drawn)}</svg>'
-    return f"{picture}<br/><small>{low:.4g} to {high:.4g}</small>"
-
-
-def _table(title: str, rows: list[tuple[str, str]]) -> str:
-    style = ' style="text-align:left;vertical-align:top"'
-    body = "".join(f"<tr><th{style}>{name}</th><td{style}>{what}</td></tr>" for name, what in rows)
-    return f"<table><caption>{title}</caption>{body}</table>"
+    return Row(name, f"{low:.4g} to {high:.4g}", picture)
