@@ -69,20 +69,20 @@ def cases() -> dict[str, Callable[..., Any]]:
         )
 
     data = jnp.exp(-2 * jnp.linspace(0.0, 5.0, 50))
-    fitting = {"args": (data,), "optimizer": optax.adam(1e-3), "steps": 5000}
+    fitting = {"args": (data,), "optimizer": optax.adam(1e-3), "steps": 20_000}
     return {
-        "Lorenz, 2 times": run(attractor, [0.0, 20_000.0], real()),
+        "Lorenz, 2 times": run(attractor, [0.0, 100_000.0], real()),
         "Lorenz, 200,001 times": run(attractor, many, real()),
         "Lorenz, Tsit5 at 1e-6": run(
-            attractor, [0.0, 40_000.0], real(rtol=1e-6, method=ag.Tsit5())
+            attractor, [0.0, 200_000.0], real(rtol=1e-6, method=ag.Tsit5())
         ),
         "van der Pol, Radau": run(oscillator, [0.0, 100_000.0], real(method=ag.Radau(), rtol=1e-6)),
         "200 states, Dopri8": run(ring, [0.0, 40_000.0], real(rtol=1e-8)),
         "Mackey-Glass, delays": run(late, [0.0, 20_000.0], real()),
-        "a path": run(walk, [0.0, 1.0], ag.Stochastic(steps=10**7), key=KEY),
-        "a sequence": run(sequence, [0.0, 10.0, 2e7], ag.Discrete()),
-        "ensemble, reduced": crowd(paths=60_000, reduce=MEAN),
-        "ensemble, stored": crowd(paths=60_000),
+        "a path": run(walk, [0.0, 1.0], ag.Stochastic(steps=10**8), key=KEY),
+        "a sequence": run(sequence, [0.0, 10.0, 5e7], ag.Discrete()),
+        "ensemble, reduced": crowd(paths=200_000, reduce=MEAN),
+        "ensemble, stored": crowd(paths=200_000),
         "fit": functools.partial(ag.fit, ag.ode(decay, 2.0), loss, **fitting),
     }
 
