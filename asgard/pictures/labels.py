@@ -18,8 +18,9 @@ from ..circuits.constraints import Constraint
 from ..circuits.stream import Stream
 from ..errors import CircuitError
 from ..jaxprs.concrete import is_concrete
+from ..jaxprs.program import Equation
 from ..language.equations import tree
-from ..language.equations.formulas import formulas
+from ..language.equations.formulas import HOLDS, Formula, number_of, written
 from ..language.functions.excerpt import Excerpt
 
 # The first that fits is the kind.
@@ -35,6 +36,9 @@ _KINDS: tuple[tuple[Any, str], ...] = (
 )
 _SYMBOLS = {arithmetic.Add: "+", arithmetic.Multiplication: "×", arithmetic.Divide: "÷"}
 _LONGEST = 22
+# Formulas have wider boxes, as little else says what a part of a function does.
+_LONGEST_FORMULA = 32
+_LONGEST_WHOLE = 400
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,16 +54,18 @@ class Label:
 def label_of(atom: Circuit, names: Sequence[str | None] = ()) -> Label:
     """The label of an atom or a block. `names` has those of the wires that it reads, if any."""
     kind = next((kind for type, kind in _KINDS if isinstance(atom, type)), "pointwise")
-    name, detail = _words(atom, names)
-    whole = name if isinstance(atom, Excerpt) else str(atom)
-    if isinstance(atom, Excerpt) and len(name) > _LONGEST:
-        name = str(atom)
-    return Label(shortened(name), kind, shortened(detail), whole)
+    if isinstance(atom, Excerpt):
+        driven = _formulas(atom, names)
+        room = max(_LONGEST_FORMULA // len(driven), 10)
+        short = ", ".join(shortened(one, room) for one in driven)
+        return Label(short, kind, whole=shortened(", ".join(driven), _LONGEST_WHOLE))
+    name, detail = _words(atom)
+    return Label(shortened(name), kind, shortened(detail), str(atom))
 
 
 def shortened(text: str, length: int = _LONGEST) -> str:
     """A text of at most `length` letters."""
-    return text if len(text) <= length else text[: length - 1] + "…"
+    return text if len(text) <= length else text[: length - 1].rstrip("… ") + "…"
 
 
 def number(value: Any) -> str:
@@ -77,11 +83,9 @@ def number(value: Any) -> str:
     return f"{array[()]:.4g}".replace("-", "−")
 
 
-def _words(atom: Circuit, names: Sequence[str | None]) -> tuple[str, str]:
+def _words(atom: Circuit) -> tuple[str, str]:
     """The name and the detail of an atom or a block."""
     match atom:
-        case Excerpt():
-            return _formula(atom, names), ""
         case Block():
             return (getattr(atom, "label", "") or type(atom).__name__), ""
         case arithmetic.Add() | arithmetic.Multiplication() | arithmetic.Divide():
@@ -109,18 +113,47 @@ def _words(atom: Circuit, names: Sequence[str | None]) -> tuple[str, str]:
     return _from_text(str(atom))
 
 
-def _formula(atom: Excerpt, names: Sequence[str | None]) -> str:
-    """What a part of a function computes, or else the name of the function.
+def _formulas(atom: Excerpt, names: Sequence[str | None]) -> list[str]:
+    """What a part of a function computes, for each wire that it drives.
 
-    Wires have their names, or the numbers of their ports from the top.
+    Wires have their names, or the numbers of their ports from the top. What is no formula of
+    numbers is shown as a call: of a matrix `dot([3×3], ①)`.
     """
+    code = atom.code
     ports = [names[p] if p < len(names) else None for p in range(atom.n_in)]
-    wires = [tree.Name(name or _port(port)) for port, name in enumerate(ports)]
+    known = {
+        value: Formula(tree.Name(name or _port(port)))
+        for port, (value, name) in enumerate(zip(code.reads, ports, strict=True))
+    }
+    numbers = zip(code.numbers, atom.numbers, strict=True)
+    for value, one in (*code.constants.items(), *numbers):
+        known[value] = Formula(_operand(code.owner, one))
+    for equation in code.equations:
+        made = _sketch(code.owner, equation, [known[value] for value in equation.ins])
+        known.update(dict.fromkeys(equation.outs, made))
+    return [_rounded(tree.expression_text(known[value].expression)) for value in code.drives]
+
+
+def _operand(owner: str, value: Any) -> tree.Expression:
+    """A number, or a few letters for what is none."""
     try:
-        found = formulas(atom, wires)
+        return number_of(owner, value)
     except CircuitError:
-        return str(atom)
-    return _rounded(tree.expression_text(found[0])) if len(found) == 1 else str(atom)
+        return tree.Name(number(value))
+
+
+def _sketch(owner: str, equation: Equation, parts: list[Formula]) -> Formula:
+    """What an equation makes of its operands, in a picture: of arrays as if they were numbers."""
+    if equation.name in HOLDS:
+        return parts[0]
+    size = 1 + sum(part.size for part in parts)
+    if size > _LONGEST_WHOLE:
+        parts, size = [Formula(tree.Name("…")) for _ in parts], 1 + len(parts)
+    try:
+        return written(owner, equation, parts)
+    except CircuitError:
+        operation = equation.name.removeprefix("reduce_").removesuffix("_general").strip("_")
+        return Formula(tree.Call(operation, tuple(part.expression for part in parts)), size)
 
 
 def _port(index: int) -> str:

@@ -366,6 +366,41 @@ def test_functions_show_their_formulas():
     assert any("sin(t)" in name for name in names)
 
 
+def test_no_part_of_a_function_shows_the_name_of_the_function():
+    @ag.circuit
+    def cruise(u, *, mass=1200.0):
+        v = ag.register("t", 20.0)
+        throttle = jnp.clip(u, 0.0, 10.0)
+        v.input = (400 * throttle - 0.4 * v**2) / mass
+        return {"v": v, "throttle": throttle}
+
+    boxes = ag.draw(cruise()).layout.diagram.boxes
+    names = {box.label.name for box in boxes}
+    assert "minimum(10, maximum(0, u))" in names
+    assert any(name.endswith("/1200") for name in names)
+    assert not any("cruise" in box.label.name + box.label.whole for box in boxes)
+
+
+def test_what_is_no_formula_of_numbers_or_too_long_is_shown_in_part():
+    @ag.circuit
+    def room(u):
+        x = ag.register("t", jnp.zeros(3))
+        x.input = jnp.eye(3) @ x + u
+        long = u
+        for _ in range(12):
+            long = jnp.sin(long) * long + jnp.cos(long)
+        return {"x": x, "clamped": jax.lax.clamp(0.0, u, 1.0), "long": long}
+
+    labels = [box.label for box in ag.draw(room()).layout.diagram.boxes]
+    names = [label.name for label in labels]
+    assert "dot([3×3], x)" in names
+    assert "clamp(0, u, 1)" in names
+    assert not any("room" in name for name in names)
+    (long,) = (label for label in labels if "cos" in label.name)
+    assert long.name.endswith("…")
+    assert len(long.name) <= 32 and len(long.whole) <= 400
+
+
 def test_every_kind_of_atom_has_a_style_of_its_own():
     kinds = {
         box.label.kind for name in ("zoo", "nested") for box in drawing(name).layout.diagram.boxes
