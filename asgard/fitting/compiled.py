@@ -12,6 +12,7 @@ import optax
 
 from ..errors import CircuitError
 from ..jaxprs.concrete import is_concrete
+from ..jaxprs.kernel_switch import kernel_switch
 from ..jaxprs.meshes import without_mesh
 from ..jaxprs.settings import default_promotion
 
@@ -39,6 +40,7 @@ class Compiled:
         self.jitted = jax.jit(without_mesh(joined), static_argnums=0)
 
     def __call__(self, problem: Any, *arguments: Any) -> Any:
+        kernel_switch()
         leaves, structure = jax.tree.flatten(problem)
         arrays = [leaf if _is_array(leaf) else None for leaf in leaves]
         others = [None if _is_array(leaf) else leaf for leaf in leaves]

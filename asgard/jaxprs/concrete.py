@@ -8,6 +8,7 @@ import jax
 from jax.core import Tracer
 
 from ..errors import CircuitError
+from .kernel_switch import kernel_switch
 
 _config: Any = jax.config  # whose flags type checkers do not know
 
@@ -22,6 +23,7 @@ def run_compiled(compiled: Callable[..., Any], plain: Callable[..., Any], *argum
 
     Outside the compilation numbers are known, so that a message can show those of the circuit.
     """
+    kernel_switch()
     with contextlib.suppress(CircuitError):
         return compiled(*arguments)
     return plain(*arguments)

@@ -8,7 +8,6 @@ attributes below. Measured on the Lorenz system with jaxlib 0.10.2: 1.5 times fa
 
 import functools
 import logging
-import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -24,14 +23,13 @@ from jaxtyping import Array
 from .convolution import by_loops
 from .fences import hidden
 from .hoisting import EXPANSIONS, computes_constants, hoisted
+from .kernel_switch import SWITCH, kernel_switch
 from .primitives import Kernel, traits
 from .program import all_equations, from_jaxpr, live
 
 # The newest jaxlib with which kernels were tested. With a later one they are off by default.
 NEWEST_TESTED = (0, 12)
 JAXLIB = jaxlib_version.__version_info__
-# The environment variable that switches kernels: "on", "off", or unset for the default.
-SWITCH = "ASGARD_KERNELS"
 
 _ATTRIBUTES = {"xla_cpu_small_call": "true", "inlineable": "false"}
 
@@ -65,9 +63,7 @@ def may_hold_kernels(context: mlir.LoweringRuleContext) -> bool:
 
 def kernels_are_on() -> bool:
     """Whether the environment and the version of jaxlib allow kernels."""
-    setting = os.environ.get(SWITCH, "")
-    if setting not in ("", "on", "off"):
-        raise ValueError(f'{SWITCH} must be "on", "off" or unset, not {setting!r}')
+    setting = kernel_switch()
     if setting:
         return setting == "on"
     if JAXLIB[:2] <= NEWEST_TESTED:

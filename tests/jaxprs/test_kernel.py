@@ -191,8 +191,14 @@ def test_the_environment_and_the_version_of_jaxlib_switch_kernels(
 
 def test_an_unknown_setting_of_the_switch_is_refused(monkeypatch):
     monkeypatch.setenv("ASGARD_KERNELS", "maybe")
-    with pytest.raises(ValueError, match='ASGARD_KERNELS must be "on", "off" or unset'):
+    refused = 'ASGARD_KERNELS must be "on", "off" or unset, not "maybe"'
+    with pytest.raises(ag.CircuitError, match=refused):
         jax.jit(lambda x: short(2 * x)).lower(jnp.array([0.5]))
+    # A run says so before JAX compiles, and without a trace of JAX's around it.
+    with pytest.raises(ag.CircuitError, match=refused) as caught:
+        ag.simulate((ag.Scalar(-1.0) >> ag.Register("t", 1.0) >> ag.Split()).trace(), [0.0, 1.0])
+    assert caught.value.__cause__ is None
+    assert not isinstance(caught.value.__context__, ValueError)
 
 
 def test_every_run_of_a_batch_and_of_a_gradient_says_whether_it_was_a_kernel():

@@ -33,7 +33,8 @@ def plot_frequency_response(
       them by default, a line for each pair.
     - `label`: what the legend calls the line, where there is one; several are called by
       their pairs.
-    - `axes`: the two axes of an earlier plot, to draw on; by default those of a new figure.
+    - `axes`: a pair of axes of matplotlib, for gain and phase, such as those of an earlier plot; by
+      default those of a new figure. Other plots draw on one, their `ax`.
     - `units`: the unit of `"time"`, for the label of the frequencies.
     - `options`: for a circuit, those of `ag.linearize`: `at`, `inputs`, `calculus`, `dim`, `t`.
 
