@@ -398,7 +398,8 @@ def test_what_is_no_formula_of_numbers_or_too_long_is_shown_in_part():
     assert not any("room" in name for name in names)
     (long,) = (label for label in labels if "cos" in label.name)
     assert long.name.endswith("…")
-    assert len(long.name) <= 32 and len(long.whole) <= 400
+    assert len(long.name) <= 32
+    assert len(long.whole) <= 400
 
 
 def test_every_kind_of_atom_has_a_style_of_its_own():
