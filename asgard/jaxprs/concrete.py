@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.core import Tracer
 
 from ..errors import CircuitError
@@ -16,6 +17,12 @@ _config: Any = jax.config  # whose flags type checkers do not know
 def is_concrete(*values: Any) -> bool:
     """Whether none of the values is traced."""
     return not any(isinstance(value, Tracer) for value in values)
+
+
+def is_staged() -> bool:
+    """Whether even operations on known numbers are traced, as inside of a function under
+    `jax.jit`."""
+    return not is_concrete(jnp.zeros(()))
 
 
 def run_compiled(compiled: Callable[..., Any], plain: Callable[..., Any], *arguments: Any) -> Any:

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import jaxlib
 import numpy as np
 from jaxtyping import Array
 
@@ -14,7 +15,7 @@ from ..calculi.stretches import Stand
 from ..calculi.trajectory import Trajectory
 from ..circuits.circuit import Circuit
 from ..errors import CircuitError
-from ..jaxprs.concrete import is_concrete, run_compiled
+from ..jaxprs.concrete import is_concrete, is_staged, run_compiled
 from ..jaxprs.meshes import without_mesh
 from ..jaxprs.settings import default_promotion
 from ..stretches.checkpoint import Checkpoint
@@ -35,13 +36,21 @@ def is_long(
     given: Any, progress: Any, checkpoint: Any, unfinished: Unfinished | None, what: str
 ) -> bool:
     """Whether a run goes in stretches: if that is asked for, and nothing is traced."""
-    concrete = is_concrete(*jax.tree.leaves(given))
+    asked = progress is not False or checkpoint is not None or unfinished is not None
+    concrete = asked and is_concrete(*jax.tree.leaves(given)) and not is_staged()
     if checkpoint is not None and not concrete:
         raise CircuitError(f"{what} under a JAX transformation has no checkpoint")
     if unfinished is not None and not concrete:
         raise CircuitError(f"{what} that was interrupted goes on outside of JAX transformations")
-    asked = progress is not False or checkpoint is not None or unfinished is not None
-    return concrete and asked
+    return concrete
+
+
+def program_of(lowered: Any) -> str:
+    """A program as text, with what compiles it and the device that it is for: others round
+    otherwise."""
+    device = jax.devices()[0]
+    by = (jax.__version__, jaxlib.__version__, device.platform, device.device_kind)
+    return "\n".join([*by, lowered.as_text()])
 
 
 def simulate_in_stretches(
@@ -92,7 +101,7 @@ class Simulated(Work):
 
     def program(self) -> str:
         more = self.start[0], jnp.asarray(0, jnp.int32)
-        return _advance_compiled.lower(*self.given, *more).as_text()
+        return program_of(_advance_compiled.lower(*self.given, *more))
 
 
 @default_promotion()

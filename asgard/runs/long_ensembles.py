@@ -29,7 +29,7 @@ from ..stretches.report import Words as Said
 from ..stretches.unfinished import Unfinished, check_same
 from ..stretches.work import Work, in_stretches
 from .ensemble_result import Ensemble
-from .long import OF_ANOTHER
+from .long import OF_ANOTHER, program_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,7 +112,7 @@ class Crowded(Work):
 
     def program(self) -> str:
         more = self.start[0], jnp.asarray(0, jnp.int32)
-        return _advance_compiled.lower(*self.arguments, *more).as_text()
+        return program_of(_advance_compiled.lower(*self.arguments, *more))
 
 
 def _tiles(given: Given) -> tuple[Tiles, Tile]:

@@ -1,5 +1,6 @@
 """The file that long work is saved to."""
 
+import contextlib
 import hashlib
 import json
 import math
@@ -33,8 +34,11 @@ class Checkpoint:
 
     def __init__(self, path: str | os.PathLike[str], what: str, of_another: str):
         """`what` is what errors call the work; `of_another` says what makes it another one."""
+        if not isinstance(path, str | os.PathLike):
+            raise CircuitError(f"checkpoint must be the path of a file, not {path!r}")
         self.path, self.what, self.of_another = Path(path), what, of_another
-        self.partial = self.path.with_name(self.path.name + ".partial")
+        # Each process has its own: no two write into one file.
+        self.partial = self.path.with_name(f"{self.path.name}.{os.getpid()}.partial")
         self.given = b""
         self.took, self.at = 0.0, time.perf_counter()
         if not self.path.parent.is_dir():
@@ -101,7 +105,7 @@ class Checkpoint:
                 f"checkpoint: {self.path} cannot be written: {error.strerror}{kept}"
             ) from error
         finally:
-            if self.partial.is_file():
+            with contextlib.suppress(OSError):
                 self.partial.unlink()
 
     def _load(self) -> list[np.ndarray]:

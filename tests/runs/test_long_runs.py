@@ -231,9 +231,36 @@ def test_under_a_transformation_nothing_is_saved_or_shown(tmp_path):
 
     jax.jit(lambda start: run(start, progress=lambda *now: told.append(now)))(jnp.ones(2))
     assert told == []
-    for call in (run, functools.partial(run)):
-        with pytest.raises(ag.CircuitError, match="no checkpoint"):
-            jax.jit(lambda start, call=call: call(start, checkpoint=tmp_path / "run"))(jnp.ones(2))
+    with pytest.raises(ag.CircuitError, match="no checkpoint"):
+        jax.jit(lambda start: run(start, checkpoint=tmp_path / "run"))(jnp.ones(2))
+
+
+def test_what_is_known_inside_of_a_trace_is_traced(tmp_path):
+    told = []
+
+    def run(**options):
+        return jax.jit(lambda: ag.simulate(PENDULUM, [0.0, 1.0], **options).outputs[0])()
+
+    np.testing.assert_array_equal(run(progress=lambda *now: told.append(now)), run())
+    assert told == []
+    with pytest.raises(ag.CircuitError, match="no checkpoint"):
+        run(checkpoint=tmp_path / "run")
+
+
+@pytest.mark.parametrize("name", ["path", "reduced"])
+def test_the_checkpoint_of_another_version_of_jax_is_refused(name, monkeypatch, tmp_path):
+    RUNS[name](checkpoint=tmp_path / "run")
+    monkeypatch.setattr(jax, "__version__", "0.0.1")
+    with pytest.raises(ag.CircuitError, match="checkpoint of another"):
+        RUNS[name](checkpoint=tmp_path / "run")
+
+
+def test_a_process_leaves_the_partial_file_of_another_alone(tmp_path):
+    other = tmp_path / "run.partial"
+    other.write_bytes(b"other")
+    RUNS["path"](checkpoint=tmp_path / "run")
+    assert other.read_bytes() == b"other"
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["run", "run.partial"]
 
 
 @pytest.mark.slow

@@ -32,6 +32,8 @@ MALFORMED = {
     "a class": (run(ag.Exp), ag.CircuitError, "runs a circuit"),
     "no calculus": (run(decay(), calculus="real"), ag.CircuitError, "calculus must be"),
     "calculus class": (run(decay(), calculus=ag.Real), ag.CircuitError, "calculus must be"),
+    "a number as checkpoint": (run(decay(), checkpoint=1), ag.CircuitError, "the path of a file"),
+    "bytes as checkpoint": (run(decay(), checkpoint=b"a"), ag.CircuitError, "the path of a file"),
     "times that turn": (run(decay(), [0.0, 1.0, 0.5]), ag.CircuitError, "strictly"),
     "times that stay": (run(decay(), [0.0, 0.0]), ag.CircuitError, "strictly"),
     "no times": (run(decay(), []), ag.CircuitError, "ts must be an array"),
