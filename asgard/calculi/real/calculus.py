@@ -23,7 +23,7 @@ from .methods.checked import check_method
 from .methods.choice import looseness
 from .methods.method import StepMethod
 from .path import CHECKPOINTS
-from .runs import Storage
+from .problem import Storage
 from .series import power_series
 from .simulation import Simulation
 from .stretches import RealStretches

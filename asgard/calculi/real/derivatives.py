@@ -27,8 +27,9 @@ from ...jaxprs.lane_call import (
 )
 from . import runs
 from .path import Path
+from .problem import Arguments, Problem
 from .retake import replay, retake
-from .runs import Arguments, Problem, Run
+from .runs import Run
 from .sweep import Sweep
 
 # How many runs of a batch go side by side on the CPU, at most.

@@ -46,7 +46,8 @@ from .methods.method import (
     ZENO,
     StepMethod,
 )
-from .runs import Arguments, Problem, Run, Storage
+from .problem import Arguments, Problem, Storage, direction_of
+from .runs import Run
 from .system import CHECKS, SMOOTH_CHECKS, EventLayout, Point, StepControl, System
 from .tolerances import RTOL, TRACE
 
@@ -181,7 +182,7 @@ def blank_memory(
         seen = Seen(system, control)
         if delays is not None:
             seen = delays.seen(method, system, control, begin, degree_of(method, begin.state.dtype))
-        reach = reach_of(begin, ts[-1], runs.direction_of(ts), seen.control)
+        reach = reach_of(begin, ts[-1], direction_of(ts), seen.control)
         return start_of(method, seen.system, begin, seen.control, reach).memory
 
     return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(begun, begin))

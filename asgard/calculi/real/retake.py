@@ -25,7 +25,9 @@ from .methods.checked import curve_of
 from .methods.method import StepMethod, Stretch
 from .path import Path, Taken
 from .polynomial import value_at
-from .runs import Arguments, Problem, Run
+from .problem import Arguments, Problem, direction_of, spread_begin, spread_delays, system_of
+from .rows_of_lanes import scatter_row, write_row
+from .runs import Run
 from .system import Point, StepControl, System
 
 # How many saved times one turn of the bounded loop reads off a step's polynomial.
@@ -67,7 +69,7 @@ def retake_step(
 class Retaking:
     """A run that is taken once more: what all of its steps share.
 
-    `write` puts a value in a row of an array, as `runs.write_row` does.
+    `write` puts a value in a row of an array, as `write_row` does.
     """
 
     problem: Problem
@@ -79,7 +81,7 @@ class Retaking:
 
     def step(self, run: Run, numbers: Array) -> tuple[Seen, Taken, Retaken]:
         """The next step of a run, of which a path has kept these numbers."""
-        method, direction = self.problem.method, runs.direction_of(self.ts)
+        method, direction = self.problem.method, direction_of(self.ts)
         taken, last = self.problem.taken(numbers), self.ts[-1]
         seen = Seen.at(
             *(self.problem.delays, method, self.system, self.control, run.history, run.point),
@@ -130,10 +132,10 @@ def retake(
     scatter: bool,
 ) -> Run:
     """The run of a path of `taken` steps once more, in lanes; `room` as in `runs.run`."""
-    ts, write = arguments.ts, runs.scatter_row if scatter else runs.write_row
-    system = runs.system_of(problem, arguments.constants, laned.constants, size)
-    begin = runs.spread_begin(arguments, laned, size)
-    lags, history = runs.spread_delays(arguments, laned, size)
+    ts, write = arguments.ts, scatter_row if scatter else write_row
+    system = system_of(problem, arguments.constants, laned.constants, size)
+    begin = spread_begin(arguments, laned, size)
+    lags, history = spread_delays(arguments, laned, size)
     again = Retaking(problem, system, ts, arguments.control, lags, write)
     count = ts.shape[0]
 
@@ -175,9 +177,9 @@ def replay(
     """
     ts, begin = arguments.ts, arguments.begin
     still = jax.tree.map(lambda _: False, arguments.constants)
-    system = runs.system_of(problem, arguments.constants, still, 0)
+    system = system_of(problem, arguments.constants, still, 0)
     again = Retaking(problem, system, ts, arguments.control, arguments.lags, _put)
-    count, direction = ts.shape[0], runs.direction_of(ts)
+    count, direction = ts.shape[0], direction_of(ts)
     width = min(SAVES, count)
     padded = jnp.concatenate([ts, jnp.full(width, ts[-1])])
 
@@ -226,7 +228,7 @@ def _states(
     each row to be written once.
     """
     point, count = run.point, padded.shape[0] - width
-    direction = runs.direction_of(padded)
+    direction = direction_of(padded)
     places = run.count + jnp.arange(width, dtype=run.count.dtype)
     times = padded[places]
     inside = (direction * (times - end) <= 0) & (places < count)

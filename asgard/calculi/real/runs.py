@@ -1,10 +1,8 @@
 """A run of adaptive steps through the times that are saved: a while loop, in lanes or not."""
 
 import dataclasses
-import functools
 import itertools
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -13,15 +11,10 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from ...jaxprs.hoisting import EXPANSIONS
-from ...jaxprs.lanes import run_in_lanes, spread
-from ...jaxprs.primitives import traits
-from ...jaxprs.program import Program
-from ...jaxprs.sparsity import Pattern
 from . import path as paths
 from .adaptive import Step, at_number, covered, reach_of, take_step
 from .delays import Seen, holds_for_wires
-from .history import DelayLayout, History
+from .history import History
 from .methods.checked import polynomial_of, start_of
 from .methods.method import (
     FULL,
@@ -34,11 +27,19 @@ from .methods.method import (
     StepMethod,
 )
 from .polynomial import value_at
+from .problem import (
+    Arguments,
+    Problem,
+    direction_of,
+    spread_begin,
+    spread_delays,
+    spread_tolerances,
+    system_of,
+)
 from .records import Records
-from .system import EventLayout, Point, StepControl, System
+from .rows_of_lanes import scatter_row, write_row
+from .system import Point, StepControl, System
 
-# A field of more equations is evaluated in a loop.
-LONG = 100
 # After so many steps in a row that stability bounds, a run that cannot end within its steps is
 # stiff.
 STIFF_STEPS = 25
@@ -77,168 +78,6 @@ class Run(eqx.Module):
         return [self.saved, *itertools.chain(*parts)]
 
 
-@dataclasses.dataclass(frozen=True)
-class Storage:
-    """How many steps a run may take, and what is kept of them.
-
-    `dense` asks for the start of every step, `checkpoints` says of how many at most they are kept
-    for derivatives, None for all.
-    """
-
-    max_steps: int
-    dense: bool
-    checkpoints: int | None
-
-
-class Arguments(eqx.Module):
-    """What of a run is traced; or of each leaf its type, or whether it has lanes, or moves.
-
-    `again` says that the first step was counted in an earlier run. The constants are those that the
-    programs of the system close over, by the names of these. A run with delays has `lags`, their
-    lengths, and the history from which it goes on.
-    """
-
-    ts: Any  # [times, *lanes]
-    begin: Any  # a Point
-    again: Any  # [*lanes]
-    control: Any  # a StepControl
-    constants: dict[str, list[Any]]
-    lags: Any = None  # [delays, *lanes]
-    history: Any = None  # a History
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Problem:
-    """What of a run is static: how steps are made, the system's programs, and how the arguments are
-    laid out.
-
-    `leaves` is the structure of `Arguments`; `programs` are those that the method reads, by name,
-    which take time, state and constants; `rows` is how many points the path keeps, 0 for no path,
-    and `checkpoints` how many to keep at most to differentiate by, None for all.
-    """
-
-    method: StepMethod
-    programs: dict[str, Program]
-    size: int
-    checks: int
-    branches: bool
-    pattern: Pattern | None
-    algebraic: int
-    degree: int
-    max_steps: int
-    rows: int
-    checkpoints: int | None
-    leaves: Any
-    layout: EventLayout | None = None
-    delays: DelayLayout | None = None
-
-    @property
-    def fields(self) -> tuple[int, ...]:
-        """The shape of what a path keeps of a step."""
-        return paths.fields_of(self.guards, self.delays is not None)
-
-    def taken(self, numbers: Array) -> paths.Taken:
-        """What a path keeps of a step, from these numbers."""
-        return paths.Taken.unpacked(numbers, self.guards, self.delays is not None)
-
-    @property
-    def guards(self) -> int:
-        """How many guards have events."""
-        return 0 if self.layout is None else self.layout.guards
-
-    @property
-    def delayed(self) -> int:
-        """How many numbers the delays give."""
-        return 0 if self.delays is None else self.delays.entries
-
-    @property
-    def keeps_events(self) -> bool:
-        """Whether events are kept."""
-        return self.layout is not None and self.layout.keeps
-
-    @property
-    def derived(self) -> tuple[str, ...]:
-        """The programs through which derivatives flow."""
-        return (self.method.derived, *(("watch", "jump") if self.guards else ()))
-
-    def derived_of(self, constants: Mapping[str, Sequence[Any]]) -> list[Any]:
-        """The constants of these programs, or what is said of each, one after another."""
-        return [value for name in self.derived for value in constants[name]]
-
-    def with_derived(
-        self, constants: Mapping[str, Sequence[Any]], values: Sequence[Any]
-    ) -> dict[str, list[Any]]:
-        """Constants with other ones for these programs."""
-        rest, found = iter(values), {name: list(given) for name, given in constants.items()}
-        for name in self.derived:
-            found[name] = [next(rest) for _ in found[name]]
-        return found
-
-    @property
-    def largest(self) -> int:
-        """How many numbers the largest array of a program has, for one lane."""
-        avals = (aval for program in self.programs.values() for aval in program.avals.values())
-        return max(math.prod(aval.shape) for aval in avals)
-
-    @property
-    def multiplies(self) -> bool:
-        """Whether a program multiplies by matrices. Then it is no kernel in lanes: all lanes go
-        through it at once, and are multiplied at once."""
-        programs = self.programs.values()
-        return any(one.name == "dot_general" for program in programs for one in program.equations)
-
-
-def system_of(
-    problem: Problem,
-    constants: dict[str, list[Array]],
-    laned: Mapping[str, Sequence[bool]],
-    size: int,
-) -> System:
-    """The system on values with `size` lanes, or none where it is 0.
-
-    `constants` are those of `Arguments`, and `laned` says which of them have lanes.
-    """
-
-    def run(
-        program: Program, values: list[Array], flags: Sequence[bool], t: Array, y: Array
-    ) -> Array:
-        inputs = [(t, size > 0), (y, size > 0), *zip(values, flags, strict=True)]
-        (result,) = run_in_lanes(program, inputs, size)
-        return spread(result, size) if size else result[0]
-
-    calls = {
-        name: functools.partial(run, program, constants[name], laned[name])
-        for name, program in problem.programs.items()
-    }
-    field = problem.programs["field"]
-    return System(
-        calls["field"],
-        calls.get("expand"),
-        calls.get("jacobian"),
-        problem.size,
-        problem.checks,
-        # Side by side, lanes are all that a kernel holds, and a matrix by many vectors is no longer
-        # a matrix by a vector, which is all that it multiplies.
-        one_by_one=size > 0 or any(one.name == "dot_general" for one in field.equations),
-        in_turn=_length(field) > LONG,
-        pattern=problem.pattern,
-        algebraic=problem.algebraic,
-        solve=calls.get("solve"),
-        branches=problem.branches,
-        layout=problem.layout,
-        watch=calls.get("watch"),
-        jump=calls.get("jump"),
-        past=calls.get("past"),
-    )
-
-
-def _length(program: Program) -> float:
-    """How many equations of a program compute; infinite if it holds a search."""
-    names = [equation.name for equation in program.equations]
-    searches = any(name in EXPANSIONS for name in names)
-    return math.inf if searches else float(sum(traits(name).computes for name in names))
-
-
 def blank(problem: Problem, ts: Array, begin: Point) -> Run:
     """The run before its first step; its arrays have the types of all runs."""
     lanes = begin.time.shape
@@ -269,34 +108,6 @@ def blank(problem: Problem, ts: Array, begin: Point) -> Run:
         records=None if layout is None or not layout.keeps else Records.blank(layout, begin, size),
         history=history,
     )
-
-
-def direction_of(ts: Array) -> Array:
-    return lax.stop_gradient(jnp.where(ts[-1] < ts[0], -1.0, 1.0).astype(ts.dtype))
-
-
-def spread_begin(arguments: Arguments, laned: Arguments, size: int) -> Point:
-    """The point at which a run begins, with lanes where there are any."""
-    if not size:
-        return arguments.begin
-    return jax.tree.map(lambda x, flag: spread((x, flag), size), arguments.begin, laned.begin)
-
-
-def spread_delays(arguments: Arguments, laned: Arguments, size: int) -> tuple[Any, Any]:
-    """The delays and the history at the start, with lanes where there are any."""
-    given = arguments.lags, arguments.history
-    if not size:
-        return given
-    flags = laned.lags, laned.history
-    return jax.tree.map(lambda x, flag: spread((x, flag), size), given, flags)
-
-
-def _spread_tolerances(control: StepControl, laned: Any, size: int) -> StepControl:
-    """With tolerances that have lanes where there are any, `[entries, *lanes]`."""
-    if not size:
-        return control
-    rtol, atol = (control.rtol, laned.rtol), (control.atol, laned.atol)
-    return dataclasses.replace(control, rtol=spread(rtol, size), atol=spread(atol, size))
 
 
 class Carried(eqx.Module):
@@ -360,7 +171,7 @@ def loop_of(
     ts, control = arguments.ts, arguments.control
     system = system_of(problem, arguments.constants, laned.constants, size)
     begin = spread_begin(arguments, laned, size)
-    control = _spread_tolerances(control, laned.control, size)
+    control = spread_tolerances(control, laned.control, size)
     count, direction = ts.shape[0], direction_of(ts)
     write = scatter_row if scatter else write_row
     lanes = begin.time.shape
@@ -609,25 +420,3 @@ def with_history(run: Run, given: History | None, write: Any) -> Run:
     if given is None and run.history is not None:
         given = run.history.started(run.point, write)
     return dataclasses.replace(run, history=given)
-
-
-def write_row(saved: Array, row: Array, value: Array) -> Array:
-    """Writes a row, lane after lane where each has its own."""
-    if row.ndim == 0:
-        return lax.dynamic_update_slice_in_dim(saved, value[None], row, axis=0)
-    zeros = [jnp.zeros((), row.dtype)] * (value.ndim - 1)
-
-    def one(lane: Array, saved: Array) -> Array:
-        column = lax.dynamic_slice_in_dim(value, lane, 1, axis=-1)[None]
-        number = lax.dynamic_index_in_dim(row, lane, keepdims=False)
-        return lax.dynamic_update_slice(saved, column, (number, *zeros, lane.astype(row.dtype)))
-
-    return lax.fori_loop(0, row.shape[0], one, saved)
-
-
-def scatter_row(saved: Array, row: Array, value: Array) -> Array:
-    """Writes a row, all lanes at once."""
-    if row.ndim == 0:
-        return lax.dynamic_update_slice_in_dim(saved, value[None], row, axis=0)
-    lanes = jnp.arange(row.shape[0])
-    return saved.at[row, ..., lanes].set(jnp.moveaxis(value, -1, 0))

@@ -41,8 +41,9 @@ from .methods.taylor import Taylor
 from .options import Options
 from .path import Path, Taken, unpacked_flags
 from .polynomial import value_at
+from .problem import Problem, Storage
 from .records import Records
-from .runs import Problem, Run, Storage
+from .runs import Run
 from .switches import Guards, Switches
 from .system import EventLayout, Point, StepControl, System
 from .tolerances import RTOL, TRACE, by_entry, held_by

@@ -12,7 +12,8 @@ from ...jaxprs.lane_call import Avals, Flags, LaneCall, bind
 from . import runs
 from .derivatives import arguments_of
 from .integral import Integral
-from .runs import Arguments, Carried, Problem, Run
+from .problem import Arguments, Problem
+from .runs import Carried, Run
 from .system import Point
 
 

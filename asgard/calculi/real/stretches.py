@@ -10,7 +10,7 @@ from jaxtyping import Array
 from ..stretches import Stand, Stretches, unended
 from ..trajectory import Trajectory
 from .methods.method import OK
-from .runs import Problem, Storage
+from .problem import Problem, Storage
 from .simulation import Ran, Simulation
 from .stretch import Going, blank, run_of, stretch
 

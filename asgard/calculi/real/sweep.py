@@ -23,14 +23,15 @@ from jaxtyping import Array, Bool, Float, Int
 from ...jaxprs.lane_call import flagged, merge
 from ...jaxprs.lanes import run_in_lanes, spread
 from . import path as paths
-from . import runs
 from .adaptive import at_number, beside, index_of_next, stretch_of
 from .methods.method import PLAIN, Stretch
 from .path import Path, Taken
 from .polynomial import orders
+from .problem import Arguments, Problem, direction_of, spread_begin, system_of
 from .records import is_kept
 from .retake import retake_step
-from .runs import Arguments, Problem, Run
+from .rows_of_lanes import scatter_row, write_row
+from .runs import Run
 from .system import Point
 from .transposed import marks_of, step_made, transposed
 
@@ -142,7 +143,7 @@ class Sweep:
 
     def _nothing_yet(self, count: Array, room: list[Array]) -> Cotangents:
         """Before the last step: what is given of the point at which the run ended."""
-        begin = runs.spread_begin(self.arguments, self.laned, self.size)
+        begin = spread_begin(self.arguments, self.laned, self.size)
         given = [
             jnp.zeros_like(getattr(begin, name)) if dot is None else dot
             for name in POINT
@@ -173,10 +174,8 @@ class Sweep:
         depth = 1 << paths.levels(self.problem.rows, self.problem.max_steps)
         if depth == 1:
             return jax.tree.map(lambda x: x[None], first), base, length
-        system = runs.system_of(
-            self.problem, self.arguments.constants, self.laned.constants, self.size
-        )
-        direction = runs.direction_of(self.ts)
+        system = system_of(self.problem, self.arguments.constants, self.laned.constants, self.size)
+        direction = direction_of(self.ts)
 
         def put(rows: Point, index: Any, point: Point) -> Point:
             def update(rows: Array, x: Array) -> Array:
@@ -203,7 +202,7 @@ class Sweep:
 
     def _since(self, point: Point, taken: Taken, before: Taken, step: Array, stop: Array) -> Array:
         """After which time saved states are read off a step: see `adaptive.covered`."""
-        direction = runs.direction_of(self.ts)
+        direction = direction_of(self.ts)
         since = point.time
         if taken.mark is not None and before.mark is not None:
             stops = self.arguments.control.breakpoints
@@ -289,12 +288,12 @@ class Sweep:
 
     def _stretch(self, point: Point, taken: Taken) -> Stretch:
         """How far a step that was taken goes."""
-        direction, control = runs.direction_of(self.ts), self.arguments.control
+        direction, control = direction_of(self.ts), self.arguments.control
         return stretch_of(self.problem.method, point, taken, self.ts[-1], direction, control)
 
     def _stop(self, point: Point) -> Array:
         """Which breakpoint is ahead of a point: its index, or the count of all or -1 for none."""
-        direction, control = runs.direction_of(self.ts), self.arguments.control
+        direction, control = direction_of(self.ts), self.arguments.control
         if control.breakpoints.shape[0] == 0:
             return jnp.zeros(point.time.shape, jnp.int32)
         return index_of_next(point.time, direction, control)
@@ -302,7 +301,7 @@ class Sweep:
     def _covered(self, step: Recorded, number: Array) -> tuple[Array, Array, Array, Array]:
         """Whether the saved time of a number lies in a step, its offset there, its cotangent, and
         whether the offset moves with the times."""
-        point, direction = step.point, runs.direction_of(self.ts)
+        point, direction = step.point, direction_of(self.ts)
         time = at_number(self.ts, jnp.maximum(number, 0))
         here = step.active & (number >= 0) & (direction * (time - step.since) > 0)
         passed = here & (direction * (time - point.time) >= 0)
@@ -372,7 +371,7 @@ class Sweep:
         sums, and those of a matrix are one product of matrices."""
         problem, constants = self.problem, self.arguments.constants
         derived = problem.derived_of(constants)
-        begin = runs.spread_begin(self.arguments, self.laned, self.size)
+        begin = spread_begin(self.arguments, self.laned, self.size)
         # A lane that has ended adds zero times the slopes at its start, which are finite.
         time = jnp.where(step.active, step.point.time, begin.time)
         state = jnp.where(step.active, step.point.state, begin.state)
@@ -381,7 +380,7 @@ class Sweep:
 
         def run(time: Array, state: Array, offset: Array, changing: list[Array]) -> list[Array]:
             given = problem.with_derived(constants, merge(self.wanted, changing, derived))
-            system = runs.system_of(problem, given, self.laned.constants, self.size)
+            system = system_of(problem, given, self.laned.constants, self.size)
             stretch = Stretch(offset, unit, step.stretch.latest, step.stretch.mark)
             return step_made(problem, system, time, state, stretch)
 
@@ -440,7 +439,7 @@ class Sweep:
         return dataclasses.replace(found, point=dataclasses.replace(point, **more))
 
     def _write(self, rows: Array, row: Array, value: Array) -> Array:
-        return (runs.scatter_row if self.scatter else runs.write_row)(rows, row, value)
+        return (scatter_row if self.scatter else write_row)(rows, row, value)
 
 
 def _curve(problem: Problem, part: Array, cotangent: Array) -> Array:

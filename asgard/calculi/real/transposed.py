@@ -9,11 +9,10 @@ from jaxtyping import Array
 
 from ...jaxprs.lane_call import flagged, merge
 from ...jaxprs.program import Program, trace
-from . import runs
 from .events import Eventful
 from .methods.checked import curve_of
 from .methods.method import Mark, Stretch
-from .runs import Problem
+from .problem import Problem, system_of
 from .system import System
 
 
@@ -44,7 +43,7 @@ def transposed(problem: Problem, wanted: Sequence[bool], timed: bool) -> Program
             mark = Mark(*rest[: len(marks)]) if marks else None
             values = iter(rest[len(marks) :])
             given = {name: [next(values) for _ in avals] for name, avals in constants.items()}
-            system = runs.system_of(problem, given, still, 0)
+            system = system_of(problem, given, still, 0)
             stretch = Stretch(offset, unit, latest, mark)
             return step_made(problem, system, time, state, stretch)
 
