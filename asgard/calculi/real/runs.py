@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -24,6 +24,7 @@ from .methods.method import (
     OUT_OF_STEPS,
     PLAIN,
     STIFF,
+    Attempt,
     StepMethod,
 )
 from .polynomial import value_at
@@ -119,20 +120,11 @@ class Carried(eqx.Module):
     refused: Any  # [*lanes]
 
 
-class Loop(NamedTuple):
-    """The loop of a run: where it begins, whether it goes on, and a turn. `begin` takes room for
-    the large arrays."""
-
-    begin: Callable[[Any], Carried]
-    goes_on: Callable[[Carried], Array]
-    turn: Callable[[Carried], Carried]
-
-
 def run(
     problem: Problem, arguments: Arguments, laned: Arguments, size: int, room: Any, scatter: bool
 ) -> Run:
     """The run as a plain loop. `room` is for its saved states and its path."""
-    loop = loop_of(problem, arguments, laned, size, scatter)
+    loop = Loop.of(problem, arguments, laned, size, scatter)
     return lax.while_loop(loop.goes_on, loop.turn, loop.begin(room)).run
 
 
@@ -149,7 +141,7 @@ def stretch(
 
     What a run carries that has not `begun` is zeros.
     """
-    loop = loop_of(problem, arguments, laned, 0, scatter)
+    loop = Loop.of(problem, arguments, laned, 0, scatter)
     fresh = loop.begin(now.run.large)
     now = jax.tree.map(
         lambda old, new: old if new is old else jnp.where(begun, old, new), now, fresh
@@ -164,54 +156,78 @@ def stretch(
     return lax.while_loop(goes_on, turn, (now, turns))[0]
 
 
-def loop_of(
-    problem: Problem, arguments: Arguments, laned: Arguments, size: int, scatter: bool
-) -> Loop:
-    """The loop of a run."""
-    ts, control = arguments.ts, arguments.control
-    system = system_of(problem, arguments.constants, laned.constants, size)
-    begin = spread_begin(arguments, laned, size)
-    control = spread_tolerances(control, laned.control, size)
-    count, direction = ts.shape[0], direction_of(ts)
-    write = scatter_row if scatter else write_row
-    lanes = begin.time.shape
-    earlier = jnp.broadcast_to(arguments.again, lanes).astype(jnp.int32)
-    lags, history = spread_delays(arguments, laned, size)
+@dataclasses.dataclass(frozen=True, eq=False)
+class Loop:
+    """The loop of a run: a turn is the try of a step.
 
-    def seen_from(point: Point, history: History | None) -> Seen:
-        return Seen.at(
-            problem.delays, problem.method, system, control, history, point, lags, direction
+    `earlier` is 1 where the first step was counted in an earlier run, else 0; `lags` and `history`
+    are there with delays. `write` puts a value in a row of an array, as `write_row` does.
+    """
+
+    problem: Problem
+    system: System
+    control: StepControl
+    ts: Array  # [times, *lanes]
+    start: Point
+    earlier: Array  # [*lanes]
+    lags: Any  # [delays, *lanes]
+    history: History | None
+    write: Callable[[Array, Array, Array], Array]
+
+    @staticmethod
+    def of(
+        problem: Problem, arguments: Arguments, laned: Arguments, size: int, scatter: bool
+    ) -> "Loop":
+        """The loop of a run with `size` lanes, or none where it is 0."""
+        start = spread_begin(arguments, laned, size)
+        earlier = jnp.broadcast_to(arguments.again, start.time.shape).astype(jnp.int32)
+        return Loop(
+            problem,
+            system_of(problem, arguments.constants, laned.constants, size),
+            spread_tolerances(arguments.control, laned.control, size),
+            arguments.ts,
+            start,
+            earlier,
+            *spread_delays(arguments, laned, size),
+            write=scatter_row if scatter else write_row,
         )
 
-    def unfinished(run: Run) -> Array:
-        return (run.count < count) & (run.status == OK)
+    @property
+    def direction(self) -> Array:
+        """1 forward in time, -1 backward."""
+        return direction_of(self.ts)
 
-    def body(carry: Carried) -> Carried:
-        run, first, in_a_row = carry.run, carry.first, carry.refused
-        active = unfinished(run)
-        seen = seen_from(run.point, run.history)
-        step = take_step(problem.method, seen.system, run.point, ts[-1], direction, seen.control)
-        step = _given_up(step, in_a_row)
-        step = dataclasses.replace(step, attempt=seen.judged(step.attempt, direction))
-        run = _with_polynomial(problem.method, seen, run, step, ts, active)
-        run, step = _checked(problem, seen, run, step, active)
+    def begin(self, room: Any) -> Carried:
+        """What the loop starts from; `room` is for the large arrays."""
+        problem, ts, start = self.problem, self.ts, self.start
+        begun = with_room(blank(problem, ts, start), room)
+        begun = with_history(begun, self.history, self.write)
+        seen = self._seen(start, begun.history)
+        point = _started(problem, seen.system, start, ts, seen.control)
+        begun = dataclasses.replace(begun, point=point)
+        return Carried(begun, self.earlier > 0, jnp.zeros_like(self.earlier))
+
+    def goes_on(self, carry: Carried) -> Array:
+        """Whether a lane has not come to its end."""
+        return jnp.any(self._unfinished(carry.run))
+
+    def turn(self, carry: Carried) -> Carried:
+        """The run after one more try of a step."""
+        first, count, write = carry.first, self.ts.shape[0], self.write
+        active = self._unfinished(carry.run)
+        seen, run, step = self._tried(carry, active)
         attempt = step.attempt
-        status = jnp.where(active, attempt.status, run.status)
         good = active & attempt.accepted
-        delayed = seen.view is not None
-        last = covered(step.stretch, attempt.clipped, step.after.time, direction, delayed)
-        saved, count_saved = save(problem.method, seen, run, last, ts, good, write)
-        path = _on_path(run, seen, step, jnp.where(first, 0, run.steps + earlier), good, write)
         fresh = good & ~first
-        steps = run.steps + fresh
-        jumps, sized = None, fresh
-        if attempt.mark is not None:
-            # Events cut steps to any size.
-            jumps, sized = fresh & attempt.mark.jumps, fresh & (attempt.mark.kind == PLAIN)
-        more = count_saved < count
-        row = jnp.where(attempt.bounded, run.bounded + 1, 0)
-        bounded = jnp.where(good, row, run.bounded)
-        end = _out_of_steps(step, bounded, problem.max_steps - steps, ts)
+        delayed = seen.view is not None
+        last = covered(step.stretch, attempt.clipped, step.after.time, self.direction, delayed)
+        saved, number = save(self.problem.method, seen, run, last, self.ts, good, write)
+        more = number < count
+        index = jnp.where(first, 0, run.steps + self.earlier)
+        path = _on_path(run, seen, step, index, good, write)
+        after = _counted(run, attempt, active, first, good)
+        status = jnp.where(active, attempt.status, run.status)
+        end = _out_of_steps(step, after.bounded, self.problem.max_steps - after.steps, self.ts)
         status = jnp.where(good & more & (end != OK), end, status).astype(jnp.int32)
         kept = run.records
         if kept is not None:
@@ -222,50 +238,65 @@ def loop_of(
         refused = active & ~attempt.accepted & (status == OK)
         tried = dataclasses.replace(run.point, step=attempt.step, memory=attempt.memory)
         leaves = good & more
-        point = _where(leaves, step.after, _where(refused, tried, run.point))
-        history = run.history
-        if history is not None:
-            history = seen.after(
-                history,
-                problem.method,
-                run.point,
-                step.after,
-                run.coefficients,
-                step.stretch,
-                taken_of(step, seen),
-                leaves,
-                write,
-            )
-        after = Run(
-            point=point,
-            coefficients=run.coefficients,
-            unit=run.unit,
+        after = dataclasses.replace(
+            after,
+            point=_where(leaves, step.after, _where(refused, tried, run.point)),
             saved=saved,
-            count=count_saved,
+            count=number,
             status=status,
-            steps=steps,
-            jumps=run.jumps if jumps is None else run.jumps + jumps,
-            rejected=run.rejected + jnp.where(active & ~first, attempt.rejected, 0),
-            smallest=jnp.where(sized, jnp.minimum(run.smallest, attempt.size), run.smallest),
-            bounded=bounded,
             path=path,
             records=kept,
-            history=history,
+            history=self._history(seen, run, step, leaves),
         )
-        return Carried(after, first & ~good, jnp.where(good, 0, in_a_row + 1))
+        return Carried(after, first & ~good, jnp.where(good, 0, carry.refused + 1))
 
-    def started(room: Any) -> Carried:
-        begun = with_history(with_room(blank(problem, ts, begin), room), history, write)
-        first_seen = seen_from(begin, begun.history)
-        point = _started(problem, first_seen.system, begin, ts, first_seen.control)
-        begun = dataclasses.replace(begun, point=point)
-        first = jnp.broadcast_to(arguments.again, lanes)
-        return Carried(begun, first, jnp.zeros(lanes, jnp.int32))
+    def _unfinished(self, run: Run) -> Array:
+        return (run.count < self.ts.shape[0]) & (run.status == OK)
 
-    def goes_on(carry: Carried) -> Array:
-        return jnp.any(unfinished(carry.run))
+    def _seen(self, point: Point, history: History | None) -> Seen:
+        """What a step from a point sees."""
+        return Seen.at(
+            *(self.problem.delays, self.problem.method, self.system, self.control, history, point),
+            *(self.lags, self.direction),
+        )
 
-    return Loop(started, goes_on, body)
+    def _tried(self, carry: Carried, active: Array) -> tuple[Seen, Run, Step]:
+        """The try of a step, what it sees, and the run with its polynomial."""
+        run, method, ts = carry.run, self.problem.method, self.ts
+        seen = self._seen(run.point, run.history)
+        step = take_step(method, seen.system, run.point, ts[-1], self.direction, seen.control)
+        step = _given_up(step, carry.refused)
+        step = dataclasses.replace(step, attempt=seen.judged(step.attempt, self.direction))
+        run = _with_polynomial(method, seen, run, step, ts, active)
+        return seen, *_checked(self.problem, seen, run, step, active)
+
+    def _history(self, seen: Seen, run: Run, step: Step, leaves: Array) -> History | None:
+        """What delays read, with a step where that `leaves`."""
+        if run.history is None:
+            return None
+        return seen.after(
+            *(run.history, self.problem.method, run.point, step.after, run.coefficients),
+            *(step.stretch, taken_of(step, seen), leaves, self.write),
+        )
+
+
+def _counted(run: Run, attempt: Attempt, active: Array, first: Array, good: Array) -> Run:
+    """The run with the try of a step counted; a `first` one was counted in an earlier run."""
+    fresh = good & ~first
+    jumps, sized = run.jumps, fresh
+    if attempt.mark is not None:
+        # Events cut steps to any size.
+        jumps = jumps + (fresh & attempt.mark.jumps)
+        sized = fresh & (attempt.mark.kind == PLAIN)
+    in_a_row = jnp.where(attempt.bounded, run.bounded + 1, 0)
+    return dataclasses.replace(
+        run,
+        steps=run.steps + fresh,
+        jumps=jumps,
+        rejected=run.rejected + jnp.where(active & ~first, attempt.rejected, 0),
+        smallest=jnp.where(sized, jnp.minimum(run.smallest, attempt.size), run.smallest),
+        bounded=jnp.where(good, in_a_row, run.bounded),
+    )
 
 
 def _on_path(
