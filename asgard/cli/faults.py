@@ -12,15 +12,24 @@ class InputError(Exception):
 _SAID = (CircuitError, SimulationError, ArgumentError, InputError, ImportError)
 
 
-# What errors of `ag.equations` advise, and what that is in a file and on the command line.
+# What errors of circuits and runs advise, and what that is in a file and on the command line.
 _ADVICE = {
     "parameters={...} or inputs=(...)": ("the tables parameters or inputs", "--param or --input"),
     "noise=(...)": ("the array noise", "--set noise=[...]"),
+    'run it under Stochastic, or its drift alone under Real(noise="off")': (
+        'say name = "stochastic" in [calculus], or noise = "off" for its drift alone',
+        "say --calculus stochastic, or --set calculus.noise=off for its drift alone",
+    ),
+    "use Real(method=ag.Radau())": ('say method = "radau" in [calculus]', "say --method radau"),
+    "raise Real(max_events=...)": (
+        "raise max_events in [calculus]",
+        "raise --set calculus.max_events=...",
+    ),
 }
 
 
 def advised(message: str, in_file: bool) -> str:
-    """A message of `ag.equations` with advice for those who do not write Python."""
+    """A message of a circuit or a run with advice for those who do not write Python."""
     for said, (file, options) in _ADVICE.items():
         message = message.replace(said, file if in_file else options)
     return message

@@ -79,6 +79,47 @@ def test_simulate_has_status_1_where_the_run_fails_and_2_where_the_input_is_wron
         assert message in capsys.readouterr().err
 
 
+def test_simulate_takes_the_options_of_noise_and_has_a_number_of_steps(capsys):
+    argv = ["simulate", "dx = -x*dt + 0.3*dW", "--initial", "x=1", "--until", "1"]
+    noisy = [*argv, "--calculus", "stochastic", "--paths", "200", "--points", "2", "--json"]
+
+    def last(*more):
+        assert main([*noisy, *more]) == 0
+        found = json.loads(capsys.readouterr().out)["columns"]
+        return found["mean x"][-1], found["variance x"][-1]
+
+    mean, variance = last()
+    exact = 0.045 * (1 - np.exp(-2))
+    assert abs(mean - np.exp(-1)) < 5 * np.sqrt(exact / 200)
+    assert abs(variance - exact) < 5 * exact * np.sqrt(2 / 199)
+    # 1000 steps are the default, and all numbers come of the key.
+    assert last("--steps", "1000") == (mean, variance)
+    assert last("--dt", "0.001", "--key", "0") == pytest.approx((mean, variance))
+    assert last("--key", "1") != (mean, variance)
+
+
+def test_what_a_run_advises_is_said_in_options_or_in_keys(tmp_path, capsys):
+    noisy, stiff = "dx = -x*dt + 0.3*dW", "diff(x, t) = -1e6*(x - cos(t))"
+    file = tmp_path / "noisy.toml"
+    for system, option, key in (
+        (
+            noisy,
+            "say --calculus stochastic, or --set calculus.noise=off",
+            'say name = "stochastic"',
+        ),
+        (stiff, "say --method radau", 'say method = "radau" in [calculus]'),
+    ):
+        assert main(["simulate", system, "--until", "10000"]) != 0
+        assert option in capsys.readouterr().err
+        file.write_text(f'title = "a"\nequations = "{system}"\ntimes.until = 10000\n')
+        assert main(["run", str(file)]) != 0
+        said = capsys.readouterr()
+        assert key in said.out + said.err
+    wrong = ["simulate", noisy, "--until", "1", "--calculus", "stochastic", "--dt", "-1"]
+    assert main(wrong) == 2
+    assert "--dt: calculus.dt: found -1" in capsys.readouterr().err
+
+
 def test_draw_writes_a_picture_of_equations_of_circuits_and_of_experiments(tmp_path, capsys):
     assert main(["draw", "diff(x, t) = -a*x", "--param", "a=2"]) == 0
     assert capsys.readouterr().out.startswith("<svg")

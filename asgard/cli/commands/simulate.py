@@ -1,6 +1,8 @@
 """`asgard simulate`: equations, or the text of a circuit, over time."""
 
 import argparse
+import dataclasses
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path as File
@@ -29,8 +31,11 @@ _EPILOG = """\
 examples:
   asgard simulate "diff(x, t) = -a*x" --param a=0.5 --initial x=2 --until 10
   asgard simulate "diff(q, t, 2) = -sin(q)" --initial q=1 --until 20 --plot pendulum.png
+  asgard simulate "dx = -x*dt + 0.3*dW" --calculus stochastic --until 5 --paths 500 --dt 0.01
 """
 _ROWS, _FINE = 11, 201
+# The steps of a run with noise between its first and its last time.
+_STEPS = 1000
 
 
 def add(commands: Commands) -> None:
@@ -52,9 +57,25 @@ def add(commands: Commands) -> None:
     command.add_argument("--calculus", metavar="NAME", help="real, discrete or stochastic")
     command.add_argument("--method", metavar="NAME", help="how a step is made, such as tsit5")
     command.add_argument("--rtol", type=float, metavar="R", help="the relative error of a step")
+    _add_noise(command)
     command.add_argument("--plot", metavar="FILE", help="draw a picture (.png, .svg or .pdf)")
     command.add_argument("--csv", metavar="FILE", help="write a table")
     command.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_noise(command: argparse.ArgumentParser) -> None:
+    """The options of runs with noise."""
+    noise = command.add_argument_group("under --calculus stochastic")
+    steps = noise.add_mutually_exclusive_group()
+    steps.add_argument("--dt", type=float, metavar="H", help="the longest step")
+    steps.add_argument(
+        "--steps",
+        type=int,
+        metavar="N",
+        help=f"steps between two saved times; by default about {_STEPS} in all",
+    )
+    noise.add_argument("--paths", type=int, metavar="N", help="the number of paths, 1000")
+    noise.add_argument("--key", type=int, metavar="N", help="what random numbers begin with, 0")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -62,7 +83,7 @@ def run(options: argparse.Namespace) -> int:
     if options.plot is not None:
         check_plots()
     with jax.enable_x64(True):
-        model = model_of(with_settings(_document(options), options.set))
+        model = model_of(_with_steps(with_settings(_document(options), options.set)))
         picture = None if options.plot is None else File(options.plot)
         report = report_of(model, Wanted(plot=picture is not None, picture=picture))
         if report.result is None:
@@ -94,12 +115,10 @@ def _document(options: argparse.Namespace) -> Document:
     elif options.calculus != "discrete":
         times["points"] = _FINE if fine else _ROWS
     calculus: dict[str, Any] = {}
-    for name, given in (
-        ("name", options.calculus),
-        ("method", options.method),
-        ("rtol", options.rtol),
-    ):
-        places["calculus", name] = "--calculus" if name == "name" else f"--{name}"
+    for name in ("name", "method", "rtol", "dt", "steps", "paths", "key"):
+        option = "calculus" if name == "name" else name
+        places["calculus", name] = f"--{option}"
+        given = getattr(options, option)
         if given is not None:
             calculus[name] = given
     title = printable("; ".join(text.split("\n")), 80)
@@ -111,6 +130,17 @@ def _document(options: argparse.Namespace) -> Document:
     ):
         values[kind] = _numbers(kind, option, given, places)
     return Document("", values, options=places)
+
+
+def _with_steps(document: Document) -> Document:
+    """The document with a number of steps, where it has noise and says none."""
+    calculus, times = document.values["calculus"], document.values["times"]
+    if calculus.get("name") != "stochastic" or calculus.keys() & {"dt", "steps"}:
+        return document
+    points = times.get("points")
+    between = points - 1 if isinstance(points, int) and points > 1 else 1
+    steps = {"steps": math.ceil(_STEPS / between)}
+    return dataclasses.replace(document, values={**document.values, "calculus": calculus | steps})
 
 
 def _numbers(

@@ -20,13 +20,17 @@ from .times import nearest
 class Comparison:
     """An expectation, the largest error, and the one that is allowed.
 
-    `unit` says what both are counted in, where that is not the unit of the value.
+    - `unit`: what both are counted in, where that is not the unit of the value.
+    - `time`: when the error is largest, of what is compared at several times.
+    - `count`: what was counted, where a count is compared.
     """
 
     what: str
     error: float
     allowed: float
     unit: str = ""
+    time: float | None = None
+    count: int | None = None
 
     @property
     def met(self) -> bool:
@@ -67,7 +71,8 @@ def _event(result: RunResult, one: schema.ExpectedEvent) -> Iterator[Comparison]
     seen = result.run.events[one.event]
     if one.count is not None:
         error = float(abs(int(seen.count) - one.count))
-        yield Comparison(f"{one.event} happens {times(one.count)}", error, 0.0)
+        what = f"{one.event} happens {times(one.count)}"
+        yield Comparison(what, error, 0.0, count=int(seen.count))
     if one.times:
         numbers = result.model.numbers(result.circuit)
         want = []
@@ -81,13 +86,13 @@ def _event(result: RunResult, one: schema.ExpectedEvent) -> Iterator[Comparison]
 
 
 def _output(result: RunResult, one: schema.ExpectedOutput) -> Comparison:
-    values = result.values(one.output)
+    values, ts = result.values(one.output), np.asarray(result.run.ts)
     places, want, what = _wanted(result, one)
     if one.formula is not None:
         # A closed form holds up to the event that ends the run.
         seen = result.seen()
-        return _difference(result, one, what, values[seen], want[seen])
-    return _difference(result, one, what, values[places], want)
+        return _difference(result, one, what, values[seen], want[seen], ts[seen])
+    return _difference(result, one, what, values[places], want, ts[places])
 
 
 def _statistic(result: EnsembleResult, one: schema.ExpectedOutput) -> Comparison:
@@ -109,7 +114,8 @@ def _statistic(result: EnsembleResult, one: schema.ExpectedOutput) -> Comparison
     with np.errstate(divide="ignore", invalid="ignore"):
         errors = np.where(over == 0, 0.0, over / spread)
     what = f"{one.statistic} of {what}"
-    return Comparison(what, _largest(errors), one.errors, "standard errors")
+    time = _time_of_largest(errors, np.asarray(result.run.ts)[places])
+    return Comparison(what, _largest(errors), one.errors, "standard errors", time)
 
 
 def _series(result: SeriesResult, one: schema.ExpectedSeries) -> Comparison:
@@ -136,12 +142,19 @@ def _wanted(result: Any, one: schema.ExpectedOutput) -> tuple[Any, Any, str]:
 
 
 def _difference(
-    result: Result, one: schema.Expectation, what: str, got: Any, want: Any
+    result: Result, one: schema.Expectation, what: str, got: Any, want: Any, ts: Any = None
 ) -> Comparison:
+    """`ts` are the times of the values, where they have some."""
     got = np.asarray(got)
     want = _fitting(result, one, want, got)
-    error = _largest(got - want)
-    return Comparison(what, error, one.atol + one.rtol * _largest(want))
+    time = None if ts is None else _time_of_largest(got - want, ts)
+    return Comparison(what, _largest(got - want), one.atol + one.rtol * _largest(want), time=time)
+
+
+def _time_of_largest(errors: np.ndarray, ts: np.ndarray) -> float | None:
+    """When the largest of the errors `[times, *value]` is; the first that is no number is."""
+    sizes = np.abs(errors).reshape(len(ts), -1)
+    return float(ts[np.argmax(np.max(sizes, axis=1))]) if sizes.size else None
 
 
 def _fitting(result: Result, one: schema.Expectation, want: Any, got: Any) -> np.ndarray:

@@ -14,6 +14,8 @@ from .lines import Lines, Path, lines_of
 # An experiment is a page of text. This keeps a wrong file from being read at length.
 _MOST_BYTES = 1_000_000
 _NOWHERE = Lines({}, {})
+# What `tomllib` says of a text without an end, and the quote that opens it.
+_QUOTES = {"Unterminated string": '"', 'Expected "\'"': "'", "Expected \"'''\"": "'''"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +98,23 @@ def _read_toml(name: str, text: str, folder: File) -> tuple[dict[str, Any], File
         found = re.fullmatch(r"(.*?) \(at (?:line (\d+), column \d+|end of document)\)", str(error))
         reason, line = (found[1], found[2]) if found else (str(error), "1")
         line = line or text.rstrip("\n").count("\n") + 1
-        raise InputError(f"{name}:{line}: this is no TOML: {reason[:200]}") from None
+        open_at, hint = _unclosed(reason, text), ""
+        if reason == "Illegal character '\\n'" or open_at:
+            reason = "a text is not closed: its second quote is missing"
+        elif reason == "Invalid value":
+            hint = "; a text has quotes around it"
+        line = open_at or line
+        raise InputError(f"{name}:{line}: this is no TOML: {reason[:200]}{hint}") from None
+
+
+def _unclosed(reason: str, text: str) -> int | None:
+    """The line of the quote that opens a text, where `tomllib` looked for its end in vain."""
+    quote = _QUOTES.get(reason)
+    if quote is None:
+        return None
+    # Three quotes open a text of several lines.
+    quote = 3 * quote if quote == '"' and text.count('"""') % 2 else quote
+    return text.count("\n", 0, text.rfind(quote)) + 1
 
 
 def shown(path: Path) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path as File
 import numpy as np
 
 from ...errors import FitError, SimulationError
-from ..faults import InputError, explained
+from ..faults import InputError, advised, explained
 from .comparing import compare
 from .document import Document, read_document
 from .model import Model, build
@@ -61,7 +61,8 @@ def report_of(model: Model, wanted: Wanted) -> Report:
         try:
             result = run(model)
         except (SimulationError, FitError) as error:
-            return _saved(Report(name, title, "failed", str(error)), wanted)
+            message = advised(str(error), bool(name))
+            return _saved(Report(name, title, "failed", message), wanted)
         comparisons = tuple(compare(result))
     status = "ok" if all(one.met for one in comparisons) else "missed"
     return _saved(Report(name, title, status, "", result, comparisons), wanted)

@@ -24,6 +24,7 @@ from . import schema
 from .document import Document, Path
 from .formula import AtTime, Formula, Watched, read_formula
 from .kinds import did_you_mean
+from .numbers import with_numbers
 from .times import saved_times
 
 
@@ -70,6 +71,7 @@ class Model:
 
 def build(experiment: schema.Experiment, document: Document) -> Model:
     """The model of an experiment. Raises `InputError` for what does not fit together."""
+    experiment = with_numbers(experiment, document)
     circuit = _circuit(experiment, document)
     graph = _flat(circuit, experiment, document)
     time = _time(experiment, document, graph)

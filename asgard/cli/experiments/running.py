@@ -12,6 +12,7 @@ from ...errors import CircuitError
 from ...runs.ensembles import ensemble
 from ...runs.series import series
 from ...runs.simulation import simulate
+from ..faults import advised
 from .fitting import fitted
 from .model import Model, random_key
 from .results import EnsembleResult, Fitted, Result, RunResult, SeriesResult
@@ -57,7 +58,7 @@ def _faults(model: Model) -> Iterator[None]:
     try:
         yield
     except CircuitError as error:
-        text = str(error)
+        text = advised(str(error), bool(model.document.name))
         own = re.match(
             r"(Real|Stochastic|Discrete|Steady|FixedPoint|[Tt]he method|rtol|atol)", text
         )

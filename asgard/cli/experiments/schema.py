@@ -11,7 +11,6 @@ from .kinds import (
     Count,
     Either,
     Flag,
-    Kind,
     Listed,
     Name,
     Named,
@@ -210,8 +209,7 @@ def _calculus(value: Any, path: Path, document: Document) -> str:
     return Choice(tuple(calculi.CALCULI)).read(value.get("name", "real"), (*path, "name"), document)
 
 
-_VALUE: Kind = Either((Number(), Numbers()), "a number or an array of numbers")
-_INITIAL = Either((Number(), Numbers(), Text()), "a number, an array of numbers or a formula")
+_VALUE = Either((Number(), Numbers(), Text()), "a number, an array of numbers or a formula")
 _INPUT = Either(
     (Number(), Numbers(), Text(), Table(Samples)),
     "a number, an array of numbers, a formula or a table of samples",
@@ -234,7 +232,7 @@ class Experiment(Section):
         Listed(Name(), "an array of names"), "the Wiener processes", default=()
     )
     parameters: dict[str, Any] = key(Named(_VALUE, "a table"), "numbers by name", default=dict)
-    initial: dict[str, Any] = key(Named(_INITIAL, "a table"), "initial values", default=dict)
+    initial: dict[str, Any] = key(Named(_VALUE, "a table"), "initial values", default=dict)
     inputs: Any = key(
         Either(
             (Named(_INPUT, "a table"), Listed(_INPUT, "an array")),
@@ -248,11 +246,13 @@ class Experiment(Section):
     )
     times: Times | None = key(Table(Times), "when it is looked at", default=None)
     events: tuple[Event, ...] = key(
-        Listed(Table(Event), "an array of tables"), "what the run watches", default=()
+        Listed(Table(Event), "an array of tables: write [[events]]"),
+        "what the run watches",
+        default=(),
     )
     fit: Fit | None = key(Table(Fit), "numbers fitted to data", default=None)
     expected: tuple[Any, ...] = key(
-        Listed(Variant(_EXPECTATIONS, _expectation), "an array of tables"),
+        Listed(Variant(_EXPECTATIONS, _expectation), "an array of tables: write [[expected]]"),
         "what must come out",
         default=(),
     )

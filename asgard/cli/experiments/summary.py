@@ -75,7 +75,13 @@ def as_json(report: Report) -> dict[str, Any]:
         if result.fitted is not None:
             found["fit"] = _fit_object(result)
     found["expected"] = [
-        {"what": one.what, "error": one.error, "allowed": one.allowed, "met": one.met}
+        {
+            "what": one.what,
+            "error": one.error,
+            "time": one.time,
+            "allowed": one.allowed,
+            "met": one.met,
+        }
         for one in report.comparisons
     ]
     found["written"] = list(report.written)
@@ -83,10 +89,15 @@ def as_json(report: Report) -> dict[str, Any]:
 
 
 def _compared(one: Comparison) -> str:
-    unit = f" {one.unit}" if one.unit else ""
-    verdict = "met" if one.met else "MISSED"
-    what = printable(one.what, 72)
-    return f"{verdict}: {what} to {one.error:.2g}{unit}, allowed {one.allowed:.2g}"
+    what = f"{'met' if one.met else 'MISSED'}: {printable(one.what, 72)}"
+    if one.count is not None:
+        return what if one.met else f"{what}; it happened {times(one.count)}"
+    error = f"{one.error:.2g}" + (f" {one.unit}" if one.unit else "")
+    allowed = f"allowed {one.allowed:.2g}"
+    if one.met:
+        return f"{what} within {error}, {allowed}"
+    when = "" if one.time is None else f" at the time {one.time:.6g}"
+    return f"{what} is off by {error}{when}, {allowed}"
 
 
 def _ends(result: Result) -> list[str]:
