@@ -23,7 +23,7 @@ class Calculus(eqx.Module):
     A calculus is a frozen pytree like a circuit: what is static recompiles, numbers do not.
     """
 
-    # Whether a run goes on at the very time to which its state came, or also after it.
+    # Whether a run goes on at the very time to which its state came alone, or also after it.
     gapless: ClassVar[bool] = False
 
     def settled(self, ts: Array) -> "Calculus":

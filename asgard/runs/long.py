@@ -6,8 +6,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import jaxlib
 import numpy as np
+from jaxlib import version as jaxlib_version
 from jaxtyping import Array
 
 from ..calculi.calculus import Calculus, check_trajectory
@@ -49,7 +49,7 @@ def program_of(lowered: Any) -> str:
     """A program as text, with what compiles it and the device that it is for: others round
     otherwise."""
     device = jax.devices()[0]
-    by = (jax.__version__, jaxlib.__version__, device.platform, device.device_kind)
+    by = (jax.__version__, jaxlib_version.__version__, device.platform, device.device_kind)
     return "\n".join([*by, lowered.as_text()])
 
 

@@ -64,9 +64,9 @@ def simulate(
     - `events`: what a run under `Real` watches: see `Event`. `trajectory.events` says by name when
       they happened.
     - `state`: the `state` of an earlier trajectory, to go on from. `ts[0]` is then that
-      trajectory's last time, or one after it; under `Discrete` its last one. With the same circuit
-      and inputs the run takes the steps of one whole run; other parameters or inputs hold from that
-      last time on.
+      trajectory's last time, or under `Real` also one after it. With the same circuit and inputs
+      the run takes the steps of one whole run; other parameters or inputs hold from that last time
+      on.
     - `progress`: True shows a bar (with tqdm) or lines; a function is called about twice a second
       with the time reached, the last time and the steps taken. A traced run shows nothing.
     - `checkpoint`: a file to save the run to as it goes. If the file exists, the same call goes on

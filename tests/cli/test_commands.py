@@ -74,6 +74,7 @@ def test_simulate_has_status_1_where_the_run_fails_and_2_where_the_input_is_wron
             "--set noise.x=1: noise: found a table, expected an array of",
         ),
         (["spin"], "the system: circuit: "),
+        ([" "], "the text is empty: expected equations"),
     ):
         assert main(["simulate", *argv, "--until", "1"]) == 2
         assert message in capsys.readouterr().err

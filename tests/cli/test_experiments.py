@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from mutated_files import EXAMPLES, mutated
 
+from asgard.cli.experiments.comparing import Comparison
 from asgard.cli.experiments.document import Document
 from asgard.cli.experiments.experiment import read_model
 from asgard.cli.experiments.formula import read_formula
@@ -220,6 +221,16 @@ def test_values_of_a_wrong_shape_are_an_error_and_no_miss(file, capsys):
     text = GOOD.replace('formula = "2*exp(-a*t)"', "values = [1.0, 2.0]")
     assert main(["run", file(text)]) == 2
     assert "expected values of the shape [101], found [2]" in capsys.readouterr().err
+
+
+def test_a_closed_form_that_is_not_finite_is_an_error_and_meets_nothing(file, capsys):
+    text = GOOD.replace("2*exp(-a*t)", "1/(t - 1)")
+    assert main(["run", file(text)]) == 2
+    assert "20: expected[0]: what is expected is not finite" in capsys.readouterr().err
+
+
+def test_an_error_that_is_infinite_is_allowed_by_nothing():
+    assert not Comparison("x", math.inf, math.inf).met
 
 
 @pytest.mark.parametrize(

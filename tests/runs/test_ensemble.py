@@ -507,6 +507,10 @@ REFUSED = {
     "another calculus": (lambda: run(5, calculus=ag.Discrete()), "under Stochastic"),
     "a state of other paths": (lambda: run(5, ts=[1.0, 2.0], state=run(6).state), "earlier run"),
     "a state of a later time": (lambda: run(6, state=run(6).state), "ts begins behind it"),
+    "a state of an earlier time": (
+        lambda: run(6, ts=[2.0, 3.0], state=run(6).state),
+        "stands at 1, and ts begins at 2: a sequence or a path goes on at the time",
+    ),
     "a histogram of nothing": (lambda: statistics.Histogram(2.0, 2.0, 4), "low must be less"),
     "a histogram backward": (lambda: statistics.Histogram(2.0, 0.0, 4), "low must be less"),
     "a quantile past all": (

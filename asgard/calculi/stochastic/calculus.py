@@ -117,6 +117,7 @@ class Stochastic(Calculus):
     commutative: bool = eqx.field(static=True, default=False)
     fixed_point: FixedPoint = eqx.field(default_factory=FixedPoint)
     max_delay: int | None = eqx.field(static=True, default=None)
+    gapless = True
 
     def __check_init__(self):
         if (self.steps is None) == (self.dt is None):

@@ -104,6 +104,8 @@ def run(options: argparse.Namespace) -> int:
 def _document(options: argparse.Namespace) -> Document:
     """The options as an experiment."""
     text = read_text(options.system)
+    if not text.strip():
+        raise InputError("the text is empty: expected equations, or the text of a circuit")
     key = "equations" if says_equations(text) else "circuit"
     fine = options.plot is not None or options.csv is not None or options.json
     times = {"from": options.begin, "until": options.until}

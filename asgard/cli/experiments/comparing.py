@@ -34,7 +34,7 @@ class Comparison:
 
     @property
     def met(self) -> bool:
-        return self.error <= self.allowed
+        return self.error <= self.allowed and math.isfinite(self.error)
 
 
 def compare(result: Result) -> list[Comparison]:
@@ -137,6 +137,8 @@ def _wanted(result: Any, one: schema.ExpectedOutput) -> tuple[Any, Any, str]:
         return slice(None), np.asarray(want), f"{one.output} = {formula}"
     if one.at is not None:
         places = nearest(ts, one.at)
+        if np.any(places < 0):
+            raise model.document.fault((*one.path, "at"), "expected times of the run")
         return places, one.values, f"{one.output} at {len(one.at)} given times"
     return slice(None), one.values, f"{one.output} at all times"
 
@@ -164,6 +166,8 @@ def _fitting(result: Result, one: schema.Expectation, want: Any, got: Any) -> np
         path: Path = one.path
         shapes = f"expected values of the shape {list(got.shape)}, found {list(want.shape)}"
         raise result.model.document.fault(path, shapes)
+    if not np.all(np.isfinite(want)):
+        raise result.model.document.fault(one.path, "what is expected is not finite")
     return np.broadcast_to(want, got.shape)
 
 

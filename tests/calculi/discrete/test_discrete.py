@@ -323,7 +323,7 @@ REFUSED = {
     ),
     "a gap after a state": (
         lambda: simulated(ag.Register("n"), [7, 8], simulated(ag.Register("n")).state),
-        "stands at sample 1, and ts begins at 7",
+        "stands at 1, and ts begins at 7",
     ),
     "a state of another circuit": (
         lambda: ag.compile(ag.Register("n"), DISCRETE)((np.ones(2),), state=np.ones(3)),
