@@ -150,10 +150,19 @@ def _sketch(owner: str, equation: Equation, parts: list[Formula]) -> Formula:
     if size > _LONGEST_WHOLE:
         parts, size = [Formula(tree.Name("…")) for _ in parts], 1 + len(parts)
     try:
-        return written(owner, equation, parts)
+        made = written(owner, equation, parts)
+        return Formula(_clipped(made.expression), made.size)
     except CircuitError:
         operation = equation.name.removeprefix("reduce_").removesuffix("_general").strip("_")
         return Formula(tree.Call(operation, tuple(part.expression for part in parts)), size)
+
+
+def _clipped(expression: tree.Expression) -> tree.Expression:
+    """The least of a bound and a greatest as the `clip` that it is."""
+    match expression:
+        case tree.Call("minimum", (high, tree.Call("maximum", (low, value)))):
+            return tree.Call("clip", (value, low, high))
+    return expression
 
 
 def _port(index: int) -> str:

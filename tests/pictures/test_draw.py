@@ -376,7 +376,7 @@ def test_no_part_of_a_function_shows_the_name_of_the_function():
 
     boxes = ag.draw(cruise()).layout.diagram.boxes
     names = {box.label.name for box in boxes}
-    assert "minimum(10, maximum(0, u))" in names
+    assert "clip(u, 0, 10)" in names
     assert any(name.endswith("/1200") for name in names)
     assert not any("cruise" in box.label.name + box.label.whole for box in boxes)
 
