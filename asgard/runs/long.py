@@ -125,7 +125,8 @@ def _advance(
     turns: Array,
 ) -> tuple[Any, Stand]:
     stretches = calculus.stretches(circuit, ts, sources, dim, state)
-    now = stretches.advance(now, turns)
+    # Under `jax.disable_jit` the zeros of a start are NumPy's.
+    now = stretches.advance(jax.tree.map(jnp.asarray, now), turns)
     return now, stretches.stand(now)
 
 

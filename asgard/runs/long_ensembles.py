@@ -187,7 +187,8 @@ def _blank(*given: Any) -> tuple[Crowd, Gains]:
 def _advance(*arguments: Any) -> tuple[Crowd, Gains]:
     *given, now, turns = arguments
     long, _ = _long(tuple(given))
-    now = long.advance(now, turns)
+    # Under `jax.disable_jit` the zeros of a start are NumPy's.
+    now = long.advance(jax.tree.map(jnp.asarray, now), turns)
     return now, long.gains(now)
 
 

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from ..errors import Interrupted
+from ..jaxprs.settings import nonfinite_allowed
 from .checkpoint import Checkpoint, restored
 from .report import Told, Words, shown
 
@@ -119,8 +120,11 @@ def in_stretches(
 def _interrupted(work: Work, now: Any, checkpoint: Checkpoint | None) -> Interrupted:
     """What Ctrl-C raises."""
     file = "" if checkpoint is None else f", and the same call from {checkpoint.path}"
+    # What was not reached is NaN.
+    with nonfinite_allowed():
+        result = work.unfinished(now)
     return Interrupted(
         f"interrupted {work.words.said(*work.told(now))}; `result` is what there is so far, and "
         f"`result.state` goes on from there{file}",
-        work.unfinished(now),
+        result,
     )

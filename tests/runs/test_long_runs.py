@@ -141,6 +141,21 @@ def test_an_interrupted_run_has_what_it_came_to():
         found.check()
 
 
+def test_what_was_not_reached_is_no_error_where_nan_are():
+    with jax.debug_nans(True), pytest.raises(ag.Interrupted) as stopped:
+        RUNS["dense"](progress=stop_at(2))
+    assert stopped.value.result.status == ag.Status.interrupted
+
+
+@pytest.mark.slow
+def test_a_path_without_jit_shows_its_progress():
+    told, options = [], {"calculus": ag.Stochastic(steps=3), "key": KEY}
+    with jax.disable_jit():
+        found = ag.simulate(NOISE, [0.0, 1.0], progress=lambda *now: told.append(now), **options)
+    np.testing.assert_allclose(found.output, ag.simulate(NOISE, [0.0, 1.0], **options).output)
+    assert told == [(1.0, 1.0, 3)]
+
+
 def test_an_interrupted_ensemble_has_the_tiles_that_are_done():
     told = []
     RUNS["reduced"](progress=lambda *now: told.append(now))
