@@ -13,6 +13,7 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Int
 
 from ..circuits.circuit import Circuit
+from ..circuits.pictured import picture
 from ..errors import CircuitError, FitError
 from ..jaxprs.concrete import is_concrete
 from ..jaxprs.settings import nonfinite_allowed
@@ -34,6 +35,9 @@ class FitEnsemble(eqx.Module):
     best: Fit
     all: Fit
     agree: Int[Array, ""]
+
+    def __repr__(self) -> str:
+        return picture("fit_ensemble.text", self)
 
     def check(self) -> "FitEnsemble":
         """Raises `FitError` if every fit failed, and returns the fits otherwise."""

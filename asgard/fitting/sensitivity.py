@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 
 from ..circuits.circuit import Circuit
 from ..circuits.parameters import parameters
+from ..circuits.pictured import picture
 from ..errors import CircuitError, IdentifiabilityWarning
 from ..jaxprs.concrete import is_concrete
 from ..jaxprs.settings import callers_promotion
@@ -71,6 +72,9 @@ class Uncertainty(eqx.Module):
     covariance: Float[Array, "*batch numbers numbers"]
     correlation: Float[Array, "*batch numbers numbers"]
     condition: Float[Array, "*batch"]
+
+    def __repr__(self) -> str:
+        return picture("uncertainty.text", self)
 
     def __getitem__(self, name: str) -> Array:
         """The standard error of a number."""

@@ -19,6 +19,7 @@ from ..calculi.trajectory import Checked, Outputs
 from ..circuits.atoms.registers import Delay, Deregister
 from ..circuits.circuit import Circuit
 from ..circuits.fields import as_inexact, as_reals, precision
+from ..circuits.pictured import picture
 from ..errors import CircuitError
 from ..fixed_points.implicit import Facts
 from ..fixed_points.options import FixedPoint, check_fixed_point
@@ -55,6 +56,9 @@ class Equilibrium(Outputs, Checked):
     loops: tuple[str, ...] = eqx.field(static=True, default=())
     wires: tuple[str, ...] = eqx.field(static=True, default=())
     advice: str = eqx.field(static=True, default="")
+
+    def __repr__(self) -> str:
+        return picture("equilibrium.text", self)
 
 
 def equilibrium(

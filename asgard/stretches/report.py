@@ -54,10 +54,14 @@ def shown(progress: Any, words: Words) -> Iterator[Report | None]:
 
         def move(done: Any, whole: Any, value: Any) -> None:
             nonlocal bar
+            part = abs(done - words.start)
             if bar is None:
-                bar = stack.enter_context(tqdm(total=abs(whole - words.start), bar_format=_BAR))
+                # What a checkpoint has is not counted as done now. Each report may be shown: tqdm
+                # would else wait for as much as the largest one has brought.
+                options = {"initial": part, "miniters": 0, "bar_format": _BAR}
+                bar = stack.enter_context(tqdm(total=abs(whole - words.start), **options))
             bar.set_postfix({words.value: f"{value:.6g}"}, refresh=False)
-            bar.update(abs(done - words.start) - bar.n)
+            bar.update(part - bar.n)
 
         yield move
 

@@ -247,6 +247,33 @@ def test_results_print_a_table(failed):
     assert traced[0].startswith("Trajectory(")
 
 
+def test_a_range_is_of_all_paths_and_entries():
+    ts, entries = jnp.linspace(0.0, 1.0, 3), jnp.arange(20.0)
+    wide = ag.ode(lambda t, y: jnp.zeros_like(y), entries)
+    assert repr(ag.simulate(wide, ts)).endswith("0 to 19")
+
+
+def test_interrupted_work_prints_as_such():
+    fit = ag.Fit(
+        ag.Scalar(2.0), jnp.ones(3), jnp.ones(()), jnp.asarray(2), ag.FitStatus.interrupted
+    )
+    assert "interrupted after 2 steps" in repr(fit)
+
+
+def test_what_fits_and_equilibria_found_prints_as_numbers():
+    line = ag.Scalar(2.0)
+    xs = jnp.arange(4.0)
+    noise = jnp.array([0.1, -0.1, 0.1, -0.1])
+
+    def residuals(circuit, ys):
+        return circuit.factor * xs - ys
+
+    known = ag.uncertainty(line, residuals, args=(2.0 * xs + noise,))
+    assert repr(known).splitlines()[1].endswith(f"  2 ± {float(known.standard_errors[0]):.2g}")
+    rest = ag.equilibrium(ag.ode(lambda t, y, u: u - y, 1.0), inputs=(2.0,))
+    assert repr(rest).splitlines()[1:3] == ["  status   ok", "  y        2"]
+
+
 def table(result):
     """The rows of a result's HTML, which must parse, by their first texts."""
     root = ElementTree.fromstring(result._repr_html_())

@@ -106,7 +106,8 @@ def ending(found: Fit) -> str:
     steps = int(found.steps)
     if bool(found.status == FitStatus.steps):
         return f"all {steps} steps taken"
-    how = "converged" if bool(found.status == FitStatus.converged) else "nonfinite"
+    names = ("converged", "interrupted", "nonfinite")
+    (how,) = (name for name in names if bool(found.status == getattr(FitStatus, name)))
     return f"{how} after {steps} steps"
 
 

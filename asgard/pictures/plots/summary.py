@@ -16,11 +16,15 @@ import numpy as np
 from ...calculi.trajectory import Trajectory
 from ...circuits.parameters import parameters
 from ...circuits.pictured import draws
+from ...fitting.many import FitEnsemble
 from ...fitting.result import Fit
+from ...fitting.sensitivity import Uncertainty
 from ...jaxprs.concrete import is_concrete
 from ...runs.ensemble_result import Ensemble
+from ...runs.equilibrium import Equilibrium
 from ...runs.statistics import is_reduction
 from ...status import Status
+from ...stretches.unfinished import Unfinished
 from .axes import PALETTE
 from .fit import ending
 from .trajectory import ended
@@ -119,6 +123,21 @@ def fit_html(found: Fit) -> str:
     return html_of(_fit, found)
 
 
+@draws("fit_ensemble.text")
+def fit_ensemble_text(found: FitEnsemble) -> str:
+    return text_of(_fits, found)
+
+
+@draws("uncertainty.text")
+def uncertainty_text(known: Uncertainty) -> str:
+    return text_of(_uncertainty, known)
+
+
+@draws("equilibrium.text")
+def equilibrium_text(found: Equilibrium) -> str:
+    return text_of(_equilibrium, found)
+
+
 def _trajectory(run: Trajectory) -> Rows:
     yield _times(run.ts)
     if run.ts.ndim != 1:
@@ -140,6 +159,8 @@ def _ensemble(run: Ensemble) -> Rows:
     yield _times(run.ts)
     yield Row("paths", str(np.sum(run.paths)))
     yield Row("ended", str(np.sum(run.failed)))
+    if isinstance(run.state, Unfinished):
+        yield Row("status", "interrupted")
     if run.statistics is not None:
         kept = jax.tree.leaves(run.reduce, is_leaf=is_reduction)
         yield Row("statistics", ", ".join(type(one).__name__ for one in kept))
@@ -162,8 +183,40 @@ def _fit(found: Fit) -> Rows:
     course = _sparkline(title, np.arange(len(losses)), [heights if positive else losses])
     yield dataclasses.replace(course, is_text=False)
     for name, value in list(parameters(found.circuit).items())[:NUMBERS]:
-        text = f"{value:.6g}" if value.ndim == 0 else f"array {list(value.shape)}"
-        yield Row(name, text)
+        yield Row(name, _number(value))
+
+
+def _fits(found: FitEnsemble) -> Rows:
+    yield Row("fits", str(found.all.loss.size))
+    yield Row("agree", str(int(found.agree)))
+    yield from _fit(found.best)
+
+
+def _uncertainty(known: Uncertainty) -> Rows:
+    values, errors = np.atleast_2d(known.values), np.atleast_2d(known.standard_errors)
+    if len(values) > 1:
+        yield Row("fits", str(len(values)))
+        return
+    for name, value, error in zip(known.names, values[0], errors[0], strict=True):
+        yield Row(name, f"{value:.6g} ± {error:.2g}")
+    yield Row("condition", f"{float(known.condition):.3g}")
+
+
+def _equilibrium(found: Equilibrium) -> Rows:
+    if found.t.ndim:
+        good = np.asarray(found.status == Status.ok)
+        yield Row("equilibria", str(good.size))
+        yield Row("failed", str(np.sum(~good)))
+        return
+    yield Row("status", "ok" if bool(found.status == Status.ok) else "not_converged")
+    for name, value in list(found.state.items())[:NUMBERS]:
+        yield Row(name, _number(value))
+    for index, value in enumerate(found.inputs[:NUMBERS]):
+        yield Row(f"input {index}", _number(value))
+
+
+def _number(value: Any) -> str:
+    return f"{value:.6g}" if value.ndim == 0 else f"array {list(value.shape)}"
 
 
 def _times(ts: Any) -> Row:
@@ -178,14 +231,21 @@ def _small_pictures(run: Trajectory | Ensemble, over_time: Callable[[np.ndarray]
         values = over_time(np.asarray(output))
         rows = values.reshape(len(ts), -1)[:, :LINES].T
         parts = [*rows.real, *rows.imag] if np.iscomplexobj(rows) else [*rows]
-        yield _sparkline(label, ts, parts)
+        yield _sparkline(label, ts, parts, np.asarray(output))
     if count > PICTURES:
         yield Row("…", f"{count - PICTURES} more outputs")
 
 
-def _sparkline(name: str, ts: np.ndarray, lines: list[np.ndarray]) -> Row:
-    """Lines as a small SVG, of what is finite, with the least and the greatest value."""
-    every = np.concatenate([line[np.isfinite(line)] for line in lines])
+def _sparkline(
+    name: str, ts: np.ndarray, lines: list[np.ndarray], values: np.ndarray | None = None
+) -> Row:
+    """Lines as a small SVG, of what is finite, with the least and the greatest of all values.
+
+    `values` are those of which the lines are some; without them there are no others.
+    """
+    every = np.concatenate(lines) if values is None else values.ravel()
+    every = np.concatenate([np.real(every), np.imag(every)]) if np.iscomplexobj(every) else every
+    every = every[np.isfinite(every)]
     if not every.size:
         return Row(name, "not finite")
     low, high, first = float(every.min()), float(every.max()), float(ts[0])
