@@ -13,7 +13,7 @@ from ..places import Source
 from . import tree
 from .block import Equations
 from .expanding import Expander
-from .expressions import Coordinate, Delay, Integral, Pool, Start, Variable
+from .expressions import Coordinate, Delay, Integral, Parameter, Pool, Start, Variable
 from .forms import polynomial
 from .isolating import isolated, on_a_loop
 from .names import names_of
@@ -49,7 +49,8 @@ def equations(
     - `initial`: initial values by what they are of, such as `"q"` and `"diff(q, t)"`: numbers,
       arrays, streams over other dimensions, or texts: `"x0"` of parameters, `"1 - x^2"` of
       coordinates. 0 where not given. Of an unknown on a loop without states it is where the
-      first solve starts.
+      first solve starts. Of a delay by a time, such as `"x(t - tau)"`, it is the history: the
+      value at the start where not given.
     - `inputs`: the names of the input wires, in their order.
     - `noise`: the names of Wiener processes.
     - `outputs`: what the output wires are: names or expressions. All unknowns by default, in the
@@ -94,7 +95,7 @@ def equations(
         dataclasses.replace(state, index=index)
         for state, index in zip(states, found.others[count:], strict=True)
     ]
-    planner = _planner(found, states)
+    planner = _planner(found, states, said)
     top = {name: found.pool.add(Variable(name)) for name in expander.places}
     shown = [name for name in top if "." not in name] or [n for n in top if "[" not in n]
     if not shown and said.outputs is None:
@@ -258,7 +259,7 @@ def _initial_text(expander: Expander, shown: _Shown) -> int:
     return found
 
 
-def _planner(system: System, states: Sequence[_State]) -> Planner:
+def _planner(system: System, states: Sequence[_State], said: _Said) -> Planner:
     """Solves the system and finds the registers that hold initial values."""
     pool = system.pool
     solved = solve(system)
@@ -281,7 +282,13 @@ def _planner(system: System, states: Sequence[_State]) -> Planner:
         state: (reset.trigger, reset.value)
         for state, reset in states_reset(system, order, solutions).items()
     }
-    return Planner(pool, system.along, order, solutions, starts, guesses, resets)
+    streams = frozenset(
+        pool.add(kind(name))
+        for kind, numbers in ((Parameter, said.parameters), (Start, said.initial))
+        for name, value in numbers.items()
+        if isinstance(value, Stream)
+    )
+    return Planner(pool, system.along, order, solutions, starts, guesses, resets, streams)
 
 
 def _register(

@@ -21,6 +21,7 @@ from .expressions import (
     Pool,
     Switching,
     Variable,
+    Written,
 )
 from .names import OPERATORS, Names, sides, walk
 from .switching import SWITCHING
@@ -300,7 +301,7 @@ class Evaluator(abc.ABC):
             return pool.add(Integral((body,), self.names.time(node.place), along))
         if len(arguments) == 2:
             by = self.as_number((yield arguments[1], scope), arguments[1])
-            return self._delayed(body, by, arguments[1].place, node.place)
+            return self._delayed(body, by, arguments[1].place, node, scope)
         return pool.add(Delay((body,), self.names.time(node.place)))
 
     def _switching(self, node: tree.Call, scope: Scope) -> Evaluation:
@@ -348,11 +349,13 @@ class Evaluator(abc.ABC):
             raise self.error(order.place, "the order of a derivative is a number: 1, 2, ...")
         return int(order.value)
 
-    def _delayed(self, body: int, by: int, at: int, place: int) -> int:
+    def _delayed(self, body: int, by: int, at: int, node: tree.Call, scope: Scope) -> int:
         """What a body was earlier by a time, which stands at a place."""
         if not self.pool.constant[by]:
             raise self.error(at, "what a delay is by is made of numbers and parameters alone")
-        return self.pool.add(Delay((body, by), self.names.time(place)))
+        plain = not scope.bindings and not scope.prefix
+        written = Written(self.source, node.place, tree.expression_text(node), plain)
+        return self.pool.add(Delay((body, by), self.names.time(node.place), written))
 
     def _apply(
         self, function: Value, node: tree.Call, arguments: tuple[Any, ...], scope: Scope
@@ -449,7 +452,7 @@ class Evaluator(abc.ABC):
         by = subtracted.body
         found = self.as_number(found, node)
         by = self.as_number((yield by, scope), by)
-        return self._delayed(found, by, argument.place, node.place)
+        return self._delayed(found, by, argument.place, node, scope)
 
 
 def _plain(values: list[Value]) -> bool:

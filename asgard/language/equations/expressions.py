@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from ..places import Source
 from .elementary import FUNCTIONS
 
 
@@ -119,11 +120,23 @@ class Integral:
 
 
 @dataclasses.dataclass(frozen=True)
+class Written:
+    """Where a delay stands first, and how it prints. `plain` where each name in it is the text's
+    own, and none stands for what a function or a sub-system is given."""
+
+    source: Source
+    place: int
+    text: str
+    plain: bool
+
+
+@dataclasses.dataclass(frozen=True)
 class Delay:
     """The delay of its first part along `dim`: by one sample, or by its second part."""
 
     parts: tuple[int, ...]
     dim: str
+    written: Written | None = dataclasses.field(default=None, compare=False)
 
 
 @dataclasses.dataclass(frozen=True)

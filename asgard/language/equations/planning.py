@@ -37,6 +37,7 @@ from .expressions import (
     parts,
 )
 from .forms import polynomial
+from .histories import Histories
 from .plan import Constant, Numbered, Plan, Step
 from .resets import integral_of
 from .switching import SWITCHING
@@ -67,6 +68,7 @@ class Planner:
     - `starts`: the initial values of state wires: a constant by the number of the wire.
     - `guesses`: where the solves of algebraic loops start, likewise, by the unknown's number.
     - `resets`: triggers and values of states that are reset, by the unknown's number.
+    - `streams`: the numbers of those initial values and parameters that are streams.
     """
 
     pool: Pool
@@ -76,6 +78,7 @@ class Planner:
     starts: dict[int, int]
     guesses: dict[int, int]
     resets: dict[int, tuple[int, int]]
+    streams: frozenset[int]
 
     def __post_init__(self):
         self.steps: dict[int, Step] = {}
@@ -89,6 +92,15 @@ class Planner:
         self._count_readers([*outputs, *names.values(), *events])
         self._start_integrals()
         self._reset_integrals()
+        self.histories = Histories(
+            self.pool,
+            self.along,
+            self.order,
+            self.solutions,
+            self.starts,
+            self.guesses,
+            self.streams,
+        )
         wires = tuple(self.pool.add(Input(name)) for name in inputs)
         ends = tuple(self.wire(output) for output in outputs)
         named = tuple((name, self.wire(index)) for name, index in names.items())
@@ -299,9 +311,7 @@ class Planner:
             case Delay((body,), dim):
                 return self._state(DelayAtom, (dim,), body, index)
             case Delay((body, by), dim):
-                # What is not said of the time before the start is as at the start.
-                begun = self.starts.get(body, self.pool.number(0.0))
-                numbers = self.number(self.starts.get(index, begun)), self.number(by)
+                numbers = self.number(self.histories.of(index, node)), self.number(by)
                 return Step(Numbered(DelayAtom, (dim,), numbers), (self.wire(body),), index)
             case Switching():
                 return self._switching(node, index)

@@ -1,9 +1,14 @@
 """Delays by a time in equations, against the method of steps."""
 
+import re
+from typing import Any
+
+import jax
 import numpy as np
 import pytest
 
 import asgard as ag
+from asgard.circuits.graph import flatten
 
 TS = [0.0, 1.0, 2.0, 3.0]
 
@@ -36,3 +41,100 @@ ERRORS = {
 def test_errors(right):
     with pytest.raises(ag.CircuitError, match=ERRORS[right]):
         ag.simulate(ag.equations(f"diff(x, t) = {right}", initial={"x": 1.0}), TS)
+
+
+def delays(text, **said):
+    """The delays of equations: their histories and what they are by."""
+    graph = flatten(ag.equations(text, **said))
+    atoms = [node.atom for node in graph.nodes]
+    return [(float(atom.initial), float(atom.by)) for atom in atoms if isinstance(atom, ag.Delay)]
+
+
+X: dict[str, Any] = {"x": 2.0}
+KNOWN: dict[str, tuple[dict[str, Any], float]] = {
+    "dx = -x(t - 1)*dt + s*dW": ({"initial": X}, 2.0),
+    "sde(-x(t - 1), s*x, x)\nreset(x, x - 3, 1)": ({"initial": X}, 2.0),
+    "dx = s*x*dW + x(t - 1)*dV": ({"initial": X, "noise": ("W", "V")}, 2.0),
+    "x = 2 + int(-x(t - 1), t)": ({}, 2.0),
+    "x = s^2 + 1 + 3*int(-x(t - 1), t)": ({}, 1.25),
+    "x = 2 + int(x(t - 1), t) + int(s, W)": ({"noise": ("W",)}, 2.0),
+    "diff(x, t) = -z(t - 1)\nz = y\ny = 3*x + s": ({"initial": X}, 6.5),
+    "diff(x, t) = -delay(x*x, 1)": ({"initial": X}, 4.0),
+    "diff(x, t) = -delay(if(x > 1, 3*x, x), 1)": ({"initial": X}, 6.0),
+    "diff(x, t) = -x + z(t - 1)\nz = diff(x, t)": ({"initial": X | {"z(t - 1)": 5.0}}, 5.0),
+    "diff(x, t, 2) = -delay(diff(x, t), 1)": ({"initial": X | {"diff(x, t)": 1.5}}, 1.5),
+    "diff(x, t) = -z(t - 1)\nz = 1 + int(x, t)": ({"initial": X}, 1.0),
+    "diff(x, t) = -delay(k, 1)\nk = 2*s": ({"initial": X}, 1.0),
+    "late(v) = delay(v, 1)\ndiff(x, t) = -late(2*x)": ({"initial": X}, 4.0),
+    "diff(x, t) = -x(t - 1)": ({}, 0.0),
+    "f = delay(f, 1) + 1": ({"initial": {"f(n - 1)": 3.0}}, 3.0),
+}
+
+
+@pytest.mark.parametrize("text", KNOWN)
+def test_the_history_is_the_value_at_the_start(text):
+    said, history = KNOWN[text]
+    assert delays(text, parameters={"s": 0.5}, **said) == [(history, 1.0)]
+
+
+def test_the_history_of_a_delay_is_that_of_its_body():
+    text = "diff(x, t) = -delay(x(t - 1), 2)"
+    assert delays(text, initial=X) == [(2.0, 1.0), (2.0, 2.0)]
+    assert delays(text, initial=X | {"x(t - 1)": 5.0}) == [(5.0, 1.0), (5.0, 2.0)]
+
+
+UNKNOWN: dict[str, tuple[dict[str, Any], float]] = {
+    "diff(x, t) = -u(t - 1)": ("the input u", "u(t - 1)"),
+    "diff(x, t) = -delay(u*x, 1)": ("the input u", "delay(u*x, 1)"),
+    "diff(x, t) = -z(t - 1)\nz = cos(z*x)": ("depends on itself", "z(t - 1)"),
+    "diff(x, t) = -delay(t*x, 1)": ("depends on t", "delay(t*x, 1)"),
+    "diff(x, t) = -delay(relay(x, 0, 1), 1)": ("switches", "delay(relay(x, 0, 1), 1)"),
+    "diff(x, t) = -f(z)\nz = t*x\nf(v) = delay(v, 1)": ("depends on t", "delay(z, 1)"),
+    "f = delay(f, 3) + x\ndiff(x, t) = -x": ("depends on itself", "delay(f, 3)"),
+}
+
+
+@pytest.mark.parametrize("text", UNKNOWN)
+def test_histories_that_nothing_says_are_asked_for(text):
+    why, key = UNKNOWN[text]
+    said: dict[str, Any] = {"inputs": ("u",)} if "u" in text else {}
+    with pytest.raises(ag.EquationError) as caught:
+        ag.equations(text, initial=X, **said)
+    message = str(caught.value)
+    assert why in message
+    assert f'initial={{"{key}": ...}}' in message
+    place = re.search(r"line (\d), column (\d+)", message)
+    assert place is not None
+    line, column = map(int, place.groups())
+    assert re.match(r"delay\(|[uz]\(t", text.split("\n")[line - 1][column - 1 :])
+    # The key that the message names works.
+    assert 7.0 in dict(delays(text, initial=X | {key: 7.0}, **said))
+
+
+def test_a_history_follows_no_function():
+    initial = X | {"x(t - 1)": ag.Stream([1.0, 2.0], ("t",))}
+    with pytest.raises(ag.EquationError, match="initial value that is a function"):
+        ag.equations("diff(x, t) = -delay(x(t - 1), 1)", initial=initial)
+
+
+def test_an_unnamed_expression_in_a_function_is_given_a_name():
+    with pytest.raises(ag.EquationError, match=r"z = \.\.\., and give .*delay\(z, \.\.\.\)"):
+        ag.equations("f(v) = delay(v, 1)\ndiff(x, t) = -f(t*x)")
+
+
+def test_histories_follow_parameters_in_values_and_derivatives():
+    def last(a):
+        text = "x = a^2 + int(-x(t - 1), t)"
+        return ag.simulate(ag.equations(text, parameters={"a": a}), [0.0, 1.0, 2.0])["x"][-1]
+
+    # x(2) = -a^2/2.
+    value, slope = jax.jvp(last, (2.0,), (1.0,))
+    np.testing.assert_allclose([value, slope], [-2.0, -2.0], atol=1e-12)
+
+
+def test_paths_begin_with_the_initial_value():
+    text = "dx = -x(t - 1)*dt + s*dW"
+    circuit = ag.equations(text, initial=X, parameters={"s": 0.0})
+    calculus = ag.Stochastic(dt=0.5)
+    paths = ag.simulate(circuit, [0.0, 0.5, 1.0], calculus=calculus, key=jax.random.key(0))
+    np.testing.assert_allclose(paths["x"], [2.0, 1.0, 0.0], atol=1e-14)
