@@ -46,6 +46,7 @@ def test_a_path_has_the_same_bits_among_any_number(dtype):
     np.testing.assert_array_equal(run(1, circuit).output, many[:1])
 
 
+@pytest.mark.slow
 def test_everything_runs_in_single_precision_alone():
     with jax.enable_x64(False):
         reduce = statistics.Mean(), statistics.Quantiles(0.0, 4.0)

@@ -267,6 +267,7 @@ def test_a_tank_runs_dry():
     np.testing.assert_allclose(run.output, [1.0, 0.25, 0.0], atol=1e-14)
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_takes_the_branches_of_its_own_parameters():
     """x' = 1, and y' = x above a threshold and x / 2 below, which moves at t = 0.5."""
 

@@ -55,6 +55,7 @@ def test_paths_with_delays_are_their_loop_and_go_on():
         np.testing.assert_allclose(second[name], values[:, 3:], atol=1e-14)
 
 
+@pytest.mark.slow
 def test_gradients_batches_and_traced_delays_are_those_of_the_loop():
     def end(rate, lag):
         calculus = given(INCREMENTS[0], STEPS, max_delay=8)
