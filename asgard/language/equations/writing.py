@@ -27,6 +27,8 @@ from .names import RESERVED
 from .reading import read
 from .symbols import symbolic
 
+_STATES = registers.Register | registers.StochasticRegister | events.Reset
+
 
 def to_equations(circuit: Circuit, *, values: bool = False) -> str:
     """The equations of a circuit, as text for `equations`.
@@ -183,7 +185,49 @@ class _Reader:
         parts = self._inputs(node)
         if isinstance(node.atom, Excerpt):
             return formulas(node.atom, parts)
+        if isinstance(node.atom, registers.Delay) and node.atom.by is not None:
+            return [self._late(node, node.atom, parts[0])]
         return [_expression(node.atom, parts)]
+
+    def _late(self, node: Node, delay: registers.Delay, body: tree.Expression) -> tree.Expression:
+        """A delay by a time: x(t - tau). Its history is what a text says of it by itself, the value
+        at the start of a state or a sum of states; a text has no word for others."""
+        history = _number(delay, delay.initial)
+        if self._begins(node.ins[0], delay.dim) != _not_zero([history]):
+            raise CircuitError(
+                f"to_equations: there is no equation for {delay}: its history is not where a "
+                "state, or a sum of states, that it delays begins"
+            )
+        by = _number(delay, delay.by)
+        if isinstance(body, tree.Name):
+            earlier = tree.Sum((tree.Name(delay.dim), tree.Negative(by)))
+            return tree.Call(body.name, (earlier,))
+        return tree.Call("delay", (body, by))
+
+    def _begins(self, wire: int, dim: str) -> list[tree.Expression] | None:
+        """The initial values of the states along `dim` that a wire is, or is the sum of."""
+        node = self.source.get(wire)
+        states = [node] if node is not None and _holds(node) else self._summed(wire)
+        found = []
+        for state in states or ():
+            atom = state.atom
+            if not isinstance(atom, _STATES) or atom.dim != dim or isinstance(atom.initial, Stream):
+                return None
+            found.append(_number(atom, atom.initial))
+        return _not_zero(found) if states else None
+
+    def _summed(self, wire: int) -> list[Node] | None:
+        """The states that a wire is the sum of, None where it is no such sum."""
+        node = self.source.get(wire)
+        sources = [self.source.get(one) for one in node.ins] if node is not None else []
+        states = {
+            self.names[one.outs[0]]: one for one in sources if one is not None and _holds(one)
+        }
+        if node is None or not sources or len(states) < len(set(node.ins)):
+            return None
+        terms = terms_of(self._made(node)[node.outs.index(wire)])
+        names = [term.name if isinstance(term, tree.Name) else "" for term in terms]
+        return [states[name] for name in names] if states.keys() >= set(names) else None
 
     def _node(self, wire: int) -> Node:
         node = self.source[wire]
@@ -194,8 +238,11 @@ class _Reader:
 
 def _holds(node: Node | None) -> bool:
     """Whether a wire has a name in any case: one of an input or of an integral."""
-    kinds = registers.Register | registers.StochasticRegister | events.Reset
-    return node is None or isinstance(node.atom, kinds)
+    return node is None or isinstance(node.atom, _STATES)
+
+
+def _not_zero(numbers: list[tree.Expression]) -> list[tree.Expression]:
+    return [number for number in numbers if number != tree.Number(0.0)]
 
 
 def _noises(graph: Graph) -> set[str]:
