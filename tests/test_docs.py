@@ -107,7 +107,7 @@ def commands(page: Path) -> list[tuple[str, str]]:
 
 def plain(text: str) -> str:
     """A text of single spaces, and with marks for rounding errors, in which machines may differ."""
-    return re.sub(r"to (0|\d\S*e-1\d), ", "to ε, ", " ".join(text.split()))
+    return re.sub(r"within (0|\d\S*e-1\d), ", "within ε, ", " ".join(text.split()))
 
 
 COMMANDS = [(page, *one) for page in PAGES for one in commands(page)]
