@@ -299,8 +299,10 @@ def test_a_calculus_that_cannot_stop_is_one_stretch(tmp_path):
     assert same(run(checkpoint=tmp_path / "run"), run())
 
 
+# A job in the background of a shell ignores SIGINT, and so would its children.
 CODE = """
-import sys, jax, jax.numpy as jnp, numpy as np, optax, asgard as ag
+import signal, sys, jax, jax.numpy as jnp, numpy as np, optax, asgard as ag
+signal.signal(signal.SIGINT, signal.default_int_handler)
 jax.config.update("jax_enable_x64", True)
 kind, path = sys.argv[1], sys.argv[2] or None
 
