@@ -54,6 +54,7 @@ def test_a_run_of_one_step_holds_nothing_infinite(strict):
     assert ag.simulate(ag.Register("t"), [0.0, 1.0], inputs=(1.0,)).output[-1] == 1
 
 
+@pytest.mark.slow
 def test_series_and_fixed_points_obey_strict_settings(strict):
     x, slope = ag.series(LOOP, ag.Stream([1.0, 1.0], "t"), order=1).coefficients
     assert jnp.isclose(x, 0.5 * jnp.cos(1.0 + x))

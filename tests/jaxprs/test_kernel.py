@@ -71,8 +71,8 @@ def apart(monkeypatch):
     return call
 
 
-# Of functions, branches and contractions one each: the others compile for 50 seconds.
-QUICKEST = ("elementary", "branches", "a constant matrix")
+# Of functions and contractions one each: the others compile for a minute. Branches have their tests.
+QUICKEST = ("elementary", "a constant matrix")
 TIERED = [name if name in QUICKEST else slow(name) for name in TAKEN]
 
 

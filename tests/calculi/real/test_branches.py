@@ -228,6 +228,7 @@ def test_a_maximum_with_what_is_no_number_ends_the_run():
     assert np.isnan(run.output[-1])
 
 
+@pytest.mark.slow
 def test_branches_beside_what_is_no_number_and_without_bounds():
     """Each rate is a branch on x = 1 - t, and its state the integral up to 1.5."""
 

@@ -127,6 +127,7 @@ def test_a_ball_at_rest_ends_with_a_status_where_it_rests():
         found.check()
 
 
+@pytest.mark.slow
 def test_dense_output_and_going_on_across_bounces():
     ball_ = ball(*GIVEN)
     whole = ag.simulate(ball_, TIMES, calculus=ag.Real(dense=True), events=BOUNCE)

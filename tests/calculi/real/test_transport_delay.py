@@ -203,6 +203,7 @@ def cosine(angle, s):
     return jnp.cos(angle * s)
 
 
+@pytest.mark.slow
 def test_a_late_control_loop_at_the_edge_of_stability_oscillates_for_ever():
     """x' = -k x(t - d) with k d = π / 2: an integrator under control, whose history is a cosine."""
 
@@ -249,6 +250,7 @@ def switched(numbers, ts):
     return ag.simulate(circuit, ts, calculus=ag.Real(max_steps=256)).output
 
 
+@pytest.mark.slow
 def test_events_by_a_delayed_wire():
     ts, numbers = np.linspace(0.0, 5.0, 24), np.array([0.5, 0.3, 20.0])
     np.testing.assert_allclose(switched(numbers, ts), temperatures(numbers, ts), rtol=1e-13)
@@ -370,6 +372,7 @@ def test_text():
     assert str(ag.Delay("t", 1.0, by=2.0)) == "delay(t, 1.0, 2.0)"
 
 
+@pytest.mark.slow
 def test_what_branches_on_the_state_goes_into_a_delay():
     """w' is z(t - 0.3), and z = x = t from x = 0.5 on, before that 0."""
 
