@@ -71,7 +71,7 @@ def apart(monkeypatch):
     return call
 
 
-# Of functions and contractions one each: the others compile for a minute. Branches have their tests.
+# One function and one contraction: the others compile for a minute. Branches have their own tests.
 QUICKEST = ("elementary", "a constant matrix")
 TIERED = [name if name in QUICKEST else slow(name) for name in TAKEN]
 
