@@ -17,6 +17,7 @@ from ...errors import CircuitError
 from ...jaxprs.concrete import is_concrete
 from ...taylor.net import Piece
 from ...taylor.network import Meaning, coordinate_wire, initial_wire, line_wire, register
+from ..rings import written
 
 
 def delay_of(most: int | None) -> Meaning:
@@ -84,12 +85,7 @@ def _ring(node: Node, rows: int) -> Sequence[Piece]:
         return (jnp.where(good, value, jnp.nan),)
 
     def write(time: Array, held: Array, value: Array) -> tuple[Array]:
-        dtype = jnp.promote_types(held.dtype, value.dtype)
-        shape = jnp.broadcast_shapes(value.shape, held.shape[:-1])
-        held = jnp.broadcast_to(held, (*shape, rows)).astype(dtype)
-        value = jnp.broadcast_to(value, shape).astype(dtype)
-        column = jnp.mod(jnp.round(time).astype(jnp.int32), rows)
-        return (lax.dynamic_update_index_in_dim(held, value, column, -1),)
+        return (written(held, value, jnp.round(time).astype(jnp.int32), rows),)
 
     return [
         Piece((time, line), (out,), fn=read, atom=atom),

@@ -28,6 +28,7 @@ from ...taylor.network import Meaning, call, coordinate_wire, initial_wire, line
 from ..cut import Cut
 from ..meanings import check_by
 from ..pointwise import Contents, Pointwise
+from ..rings import written
 
 # A time is that of a step if it is this close to it, in parts of a step. Times of a long run in
 # float32 are known to less.
@@ -111,12 +112,7 @@ class Delays:
             return (jnp.where(good, value, jnp.nan),)
 
         def write(time: Array, held: Array, value: Array) -> tuple[Array]:
-            dtype = jnp.promote_types(held.dtype, value.dtype)
-            shape = jnp.broadcast_shapes(value.shape, held.shape[:-1])
-            held = jnp.broadcast_to(held, (*shape, rows)).astype(dtype)
-            value = jnp.broadcast_to(value, shape).astype(dtype)
-            column = jnp.mod(self._place(time)[0], rows)
-            return (lax.dynamic_update_index_in_dim(held, value, column, -1),)
+            return (written(held, value, self._place(time)[0], rows),)
 
         return [
             Piece((time, line), (out,), fn=read, atom=atom),
