@@ -69,24 +69,11 @@ _FAILURES = (
 LONGEST_WITH_EVENTS = 2000
 
 
-def integrate(
-    method: StepMethod,
-    system: System,
-    ts: Float[Array, " times"],
-    begin: Point,
-    again: Array,
-    control: StepControl,
-    storage: Storage,
-    delays: Delays | None = None,
-) -> tuple[Run, Array]:
-    """Steps through `ts` from a point at or before `ts[0]`.
-
-    The run ends with the point at the start of the step that covers `ts[-1]`. `again` says that the
-    first step was counted in an earlier run.
+def integrate(problem: Problem, flat: list[Array]) -> tuple[Run, Array]:
+    """Steps through a run's times; the arguments are what `problem_of` returns.
 
     **Returns:** the run, and whether it ran as a kernel.
     """
-    problem, flat = problem_of(method, system, ts, begin, again, control, storage, delays)
     call = Integral(problem)
     *results, is_kernel = bind(call, flat)
     return call.run_of(flat, (False,) * len(flat), results), is_kernel
@@ -102,7 +89,12 @@ def problem_of(
     storage: Storage,
     delays: Delays | None = None,
 ) -> tuple[Problem, list[Array]]:
-    """What of a run is static, and the leaves of its `Arguments`; those of `integrate`."""
+    """What of a run is static, and the leaves of its `Arguments`.
+
+    The run steps through `ts` from a point at or before `ts[0]`, and ends with the point at the
+    start of the step that covers `ts[-1]`. `again` says that the first step was counted in an
+    earlier run.
+    """
     degree = degree_of(method, begin.state.dtype)
     reads = (*method.reads, *(() if system.solve is None else ("solve",)))
     if delays is not None:

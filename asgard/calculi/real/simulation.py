@@ -138,7 +138,7 @@ class Simulation:
         """Runs from the state of an earlier trajectory, or None; gives the outputs at `ts`."""
         if not self.registers:
             return self.read(None, switches, storage)
-        return self.read(self._run(state, self.control(switches), storage), switches, storage)
+        return self.read(self._run(state, switches, storage), switches, storage)
 
     def read(self, ran: Ran | None, switches: Switches | None, storage: Storage) -> Trajectory:
         """The outputs at `ts` of what ran, None for a circuit without registers."""
@@ -232,12 +232,10 @@ class Simulation:
         start = self.ts[0] if state is None else state.point.time.astype(self.ts.dtype)
         return guards.between(start, self.ts[-1], constants)
 
-    def _run(self, state: Any, control: StepControl, storage: Storage) -> Ran:
+    def _run(self, state: Any, switches: Switches | None, storage: Storage) -> Ran:
         """The whole run."""
-        point, again, delays = self._start(state, control)
-        run, is_kernel = integral.integrate(
-            self.method, self._system, self.ts, point, again, control, storage, delays
-        )
+        problem, flat, again = self.problem(state, switches, storage)
+        run, is_kernel = integral.integrate(problem, flat)
         return Ran(run, again, is_kernel)
 
     def problem(
