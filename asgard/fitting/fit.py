@@ -14,9 +14,9 @@ from ..circuits.fields import check_count
 from ..errors import CircuitError
 from ..jaxprs.concrete import is_concrete
 from ..jaxprs.settings import nonfinite_allowed
-from ..stretches.checkpoint import Checkpoint
-from ..stretches.report import Report, check_progress
-from ..stretches.work import in_stretches
+from ..runs.stretches.checkpoint import Checkpoint
+from ..runs.stretches.report import Report, check_progress
+from ..runs.stretches.work import in_stretches
 from .arguments import as_arrays, check_function, first_order, takes_key, tolerances
 from .compiled import update_of
 from .descent import Descent, Progress, State, advance, like

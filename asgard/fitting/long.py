@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..errors import CircuitError
-from ..stretches.checkpoint import restored
-from ..stretches.report import Told, Words
-from ..stretches.work import Work
+from ..runs.stretches.checkpoint import restored
+from ..runs.stretches.report import Told, Words
+from ..runs.stretches.work import Work
 from .descent import Descent, Progress, advance
 from .result import Fit, FitStatus
 

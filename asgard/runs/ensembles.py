@@ -18,14 +18,14 @@ from ..circuits.circuit import Circuit
 from ..circuits.fields import check_count
 from ..errors import CircuitError
 from ..jaxprs.concrete import is_concrete
-from ..stretches.label import RunLabel
-from ..stretches.report import Report, check_progress
-from ..stretches.unfinished import taken_up
 from .arguments import as_sources, as_times, check_dim, check_state
 from .ensemble_result import Ensemble
 from .long import is_long
 from .long_ensembles import Layout, ensemble_in_stretches, whole_ensemble
 from .statistics import is_reduction
+from .stretches.label import RunLabel
+from .stretches.report import Report, check_progress
+from .stretches.unfinished import taken_up
 
 # How many paths run side by side by default: what keeps the CPU's caches, and fills a GPU.
 TILE = {"cpu": 4096}

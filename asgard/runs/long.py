@@ -18,11 +18,11 @@ from ..errors import CircuitError
 from ..jaxprs.concrete import is_concrete, is_staged, run_compiled
 from ..jaxprs.meshes import without_mesh
 from ..jaxprs.settings import default_promotion
-from ..stretches.checkpoint import Checkpoint
-from ..stretches.label import RunLabel
-from ..stretches.report import Told, Words
-from ..stretches.unfinished import Unfinished, check_same
-from ..stretches.work import Work, in_stretches
+from .stretches.checkpoint import Checkpoint
+from .stretches.label import RunLabel
+from .stretches.report import Told, Words
+from .stretches.unfinished import Unfinished, check_same
+from .stretches.work import Work, in_stretches
 
 # What errors say of a checkpoint of another run.
 OF_ANOTHER = (

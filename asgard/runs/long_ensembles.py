@@ -22,14 +22,14 @@ from ..jaxprs.concrete import run_compiled
 from ..jaxprs.meshes import without_mesh
 from ..jaxprs.settings import default_promotion
 from ..status import Status
-from ..stretches.checkpoint import Checkpoint
-from ..stretches.label import RunLabel
-from ..stretches.report import Told
-from ..stretches.report import Words as Said
-from ..stretches.unfinished import Unfinished, check_same
-from ..stretches.work import Work, in_stretches
 from .ensemble_result import Ensemble
 from .long import OF_ANOTHER, program_of
+from .stretches.checkpoint import Checkpoint
+from .stretches.label import RunLabel
+from .stretches.report import Told
+from .stretches.report import Words as Said
+from .stretches.unfinished import Unfinished, check_same
+from .stretches.work import Work, in_stretches
 
 
 @dataclasses.dataclass(frozen=True)

@@ -21,10 +21,10 @@ from ..jaxprs.concrete import is_concrete, run_compiled
 from ..jaxprs.meshes import without_mesh
 from ..jaxprs.settings import default_promotion
 from ..status import Status
-from ..stretches.report import Report, check_progress
-from ..stretches.unfinished import taken_up
 from .arguments import as_sources, as_times, check_dim, check_resolution, check_state
 from .long import is_long, simulate_in_stretches
+from .stretches.report import Report, check_progress
+from .stretches.unfinished import taken_up
 
 
 def simulate(

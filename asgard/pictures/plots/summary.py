@@ -23,8 +23,8 @@ from ...jaxprs.concrete import is_concrete
 from ...runs.ensemble_result import Ensemble
 from ...runs.equilibrium import Equilibrium
 from ...runs.statistics import is_reduction
+from ...runs.stretches.unfinished import Unfinished
 from ...status import Status
-from ...stretches.unfinished import Unfinished
 from .axes import PALETTE
 from .fit import ending
 from .trajectory import ended

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, UInt
 
-from ..jaxprs.concrete import is_concrete
+from ...jaxprs.concrete import is_concrete
 from .arrays import as_numbers
 
 

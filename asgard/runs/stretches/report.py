@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
-from ..errors import CircuitError
+from ...errors import CircuitError
 
 # What is done, of how much, and a number that says how it goes.
 Told = tuple[Any, Any, Any]

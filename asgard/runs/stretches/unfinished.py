@@ -5,8 +5,8 @@ from typing import Any
 import equinox as eqx
 import jax
 
-from ..errors import CircuitError
-from ..jaxprs.concrete import is_concrete
+from ...errors import CircuitError
+from ...jaxprs.concrete import is_concrete
 from .label import RunLabel
 
 

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..errors import CircuitError
+from ...errors import CircuitError
 from .arrays import as_numbers, is_key
 
 # Between checkpoints so many times as long passes as one takes to write, and a second at least.

@@ -11,8 +11,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from ..errors import Interrupted
-from ..jaxprs.settings import nonfinite_allowed
+from ...errors import Interrupted
+from ...jaxprs.settings import nonfinite_allowed
 from .checkpoint import Checkpoint, restored
 from .report import Told, Words, shown
 
