@@ -17,7 +17,7 @@ from ..calculus import Calculus
 from ..events import Event
 from ..stretches import Stretches
 from ..trajectory import Trajectory
-from . import eager
+from . import eager, reading
 from .dense import Dense
 from .methods.checked import check_method
 from .methods.choice import looseness
@@ -160,7 +160,7 @@ class Real(Calculus):
             return eager.run(circuit, self, ts, inputs, dim, state)
         simulation, storage = self._simulation(circuit, ts, inputs, dim), self._storage()
         switches = simulation.switches(state)
-        trajectory = simulation.trajectory(state, switches, storage)
+        trajectory = reading.trajectory(simulation, state, switches, storage)
         return self._with_dense(trajectory, circuit, ts, inputs, dim)
 
     def stretches(
@@ -196,7 +196,7 @@ class Real(Calculus):
         if not self.dense:
             return trajectory
         arguments = (circuit, self, ts, inputs)
-        dense = Dense(Simulation, arguments, dim, *trajectory.dense)
+        dense = Dense(arguments, dim, *trajectory.dense)
         return dataclasses.replace(trajectory, dense=dense)
 
     def compile(self, circuit: Circuit) -> Callable[[Any, Any], tuple[Any, Any]]:

@@ -1,7 +1,6 @@
 """A dense solution: a run that can be evaluated anywhere later."""
 
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -11,6 +10,8 @@ from jaxtyping import Array, Float, Int
 from ...jaxprs.meshes import without_mesh
 from ...jaxprs.settings import default_promotion
 from .path import Path
+from .reading import at
+from .simulation import Simulation
 
 
 class Dense(eqx.Module):
@@ -19,10 +20,9 @@ class Dense(eqx.Module):
     A time is evaluated by the polynomial of the step that covers it, which is made anew: that keeps
     a step's memory at one state, and outputs are exact functions of it.
 
-    `simulation` gives the run's `Simulation` of what it was run with, `arguments`.
+    `arguments` are what the run was given.
     """
 
-    simulation: Callable[..., Any] = eqx.field(static=True)
     arguments: Any
     dim: str | None = eqx.field(static=True)
     path: Path | None
@@ -39,6 +39,6 @@ class Dense(eqx.Module):
 @without_mesh
 @default_promotion()
 def _evaluate(dense: Dense, times: Array, side: str) -> tuple[tuple[Array, ...], dict[str, Array]]:
-    simulation = dense.simulation(*dense.arguments, dense.dim)
-    wires = simulation.at(times, dense.path, dense.rows, dense.reached, side)
+    simulation = Simulation(*dense.arguments, dim=dense.dim)
+    wires = at(simulation, times, dense.path, dense.rows, dense.reached, side)
     return wires.apart(), wires.names

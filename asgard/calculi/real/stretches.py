@@ -11,7 +11,8 @@ from ..stretches import Stand, Stretches, unended
 from ..trajectory import Trajectory
 from .methods.method import OK
 from .problem import Problem, Storage
-from .simulation import Ran, Simulation
+from .reading import Ran, read
+from .simulation import Simulation
 from .stretch import Going, blank, run_of, stretch
 
 
@@ -50,7 +51,7 @@ class RealStretches(Stretches[Going]):
     def read(self, now: Going) -> Trajectory:
         problem, flat, again = self._problem
         ran = Ran(run_of(problem, flat, now), again, now.is_kernel)
-        found = self.finished(self.simulation.read(ran, self.switches, self.storage))
+        found = self.finished(read(self.simulation, ran, self.switches, self.storage))
         return unended(found, self.stand(now).ended)
 
     @functools.cached_property

@@ -122,6 +122,18 @@ def by_entry(
     return jnp.concatenate(found)
 
 
+def least_followed(initial: Float[Array, " entries"], rtol: Array) -> Float[Array, " entries"]:
+    """The default `atol` for a state that begins so: it drops nothing that the state holds there.
+
+    An entry that is zero there is followed from `TRACE` on, or from where it can be told beside
+    the largest entry: the first traces of a pulse, or of a wave in cells that it has not reached,
+    would cost many steps.
+    """
+    sizes, dtype = jnp.abs(initial), jnp.finfo(initial.dtype)
+    told = jnp.maximum(TRACE, rtol * dtype.eps * jnp.max(sizes, initial=0))
+    return jnp.where(sizes > 0, dtype.tiny, told).astype(dtype.dtype)
+
+
 def _values_for(given: Array | dict[str, Array], held: Held) -> list[Array]:
     """What is said of a register: nothing, or one number or array."""
     if not isinstance(given, dict):

@@ -1,0 +1,210 @@
+"""What is read off of a run under `Real`: its outputs at times, its events, how it ended."""
+
+import dataclasses
+import functools
+import operator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from ...status import Status
+from ..convergence import Solves, judge
+from ..events import Occurrences
+from ..rows import only
+from ..trajectory import Trajectory
+from . import integral
+from .adaptive import Pause, ends, start, stretch_of
+from .equations import Wires
+from .methods.checked import curve_of
+from .path import Path, Taken, unpacked_flags
+from .polynomial import value_at
+from .problem import Storage
+from .records import Records
+from .runs import Run
+from .simulation import Simulation
+from .switches import Switches
+
+
+class Ran(NamedTuple):
+    """A run; whether an earlier run counted its first step; whether it was a kernel."""
+
+    run: Run
+    again: Bool[Array, ""]
+    is_kernel: Bool[Array, ""]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Found:
+    """What a run found. It reached `count` of its times, and its path has so many `rows`."""
+
+    states: Float[Array, "times state"]
+    count: Int[Array, ""]
+    status: Status
+    stats: dict[str, Array]
+    pause: Pause
+    path: Path | None
+    rows: Array
+    is_kernel: Bool[Array, ""]
+
+
+def trajectory(
+    simulation: Simulation, state: Any, switches: Switches | None, storage: Storage
+) -> Trajectory:
+    """Runs from the state of an earlier trajectory, or None; gives the outputs at `ts`."""
+    if not simulation.registers:
+        return read(simulation, None, switches, storage)
+    problem, flat, again = simulation.problem(state, switches, storage)
+    run, is_kernel = integral.integrate(problem, flat)
+    return read(simulation, Ran(run, again, is_kernel), switches, storage)
+
+
+def read(
+    simulation: Simulation, ran: Ran | None, switches: Switches | None, storage: Storage
+) -> Trajectory:
+    """The outputs at `ts` of what ran, None for a circuit without registers."""
+    ts, loops = simulation.ts, simulation.cut.loop_names
+    found = _without_registers(simulation) if ran is None else _of_run(simulation, ran)
+    times, states, last = ts, found.states, found.pause.last
+    count, status = found.count, found.status
+    if switches is not None:
+        known = jnp.sum(simulation.direction() * (ts - switches.known) <= 0)
+        last = jnp.where(known < count, switches.known, last)
+        status = Status.where(known < count, Status.switches, status)
+        count = jnp.minimum(count, known)
+    pause = dataclasses.replace(found.pause, last=last)
+    stats = found.stats | {"reached": last, "kernel": found.is_kernel}
+    if loops:
+        solves = _solves(simulation, states, pause)
+        came, (count, status, more) = count, judge(solves, count, status, len(ts))
+        stats["reached"] = jnp.where(count < came, ts[count], last)
+        stats |= more
+    good = jnp.arange(len(ts)) < count
+    if loops:
+        # Derivatives at a row without a solution would be NaN, whatever their weight.
+        times = jnp.where(good, times, times[0])
+        states = jnp.where(good[:, None], states, states[0])
+    wires = only(good, jax.vmap(simulation.equations.wires)(times, states))
+    records = None if ran is None else ran.run.records
+    return Trajectory(
+        ts=simulation.ts_given,
+        outputs=wires.apart(),
+        names=wires.names,
+        status=status,
+        stats=stats,
+        state=pause,
+        dense=(found.path, found.rows, last) if storage.dense else None,
+        loops=loops,
+        events={} if records is None else _occurrences(simulation, records),
+    )
+
+
+def _of_run(simulation: Simulation, ran: Ran) -> _Found:
+    run, again, is_kernel = ran
+    count, ts = len(simulation.ts), simulation.ts
+    steps = run.steps - run.jumps
+    stats = {
+        "steps": steps,
+        "rejected": run.rejected,
+        "smallest_step": jnp.where(steps > 0, run.smallest, 0),
+    }
+    if simulation.layout_of_events is not None:
+        stats["jumps"] = run.jumps
+    last = jnp.where(run.count == count, ts[-1], run.point.time)
+    centre = jnp.full_like(run.unit, simulation.method.centre)
+    pause = Pause(run.point, run.coefficients, run.unit, centre, last, run.history)
+    rows = again + run.steps
+    return _Found(
+        run.saved[:count], run.count, integral.status(run), stats, pause, run.path, rows, is_kernel
+    )
+
+
+def _without_registers(simulation: Simulation) -> _Found:
+    """What a circuit without registers has for a run: no step."""
+    ts, zero = simulation.ts, jnp.zeros((), jnp.int32)
+    states = jnp.zeros((len(ts), 0), simulation.dtype)
+    stats = {
+        "steps": zero,
+        "rejected": zero,
+        "smallest_step": zero.astype(ts.dtype),
+    }
+    point, one = start(ts[-1], states[0]), jnp.ones((), ts.dtype)
+    coefficients = jnp.zeros((1, 0), simulation.dtype)
+    pause = Pause(point, coefficients, one, jnp.zeros_like(one), ts[-1])
+    return _Found(
+        states, jnp.asarray(len(ts)), Status.ok, stats, pause, None, zero, jnp.zeros((), bool)
+    )
+
+
+def _solves(simulation: Simulation, states: Array, pause: Pause) -> Solves:
+    """How the loops were solved at the saved times and, of a run, at its ends."""
+    times = simulation.ts
+    if simulation.registers:
+        more = ends(pause, simulation.direction())
+        times, states = (jnp.concatenate(pair) for pair in zip((times, states), more, strict=True))
+    return jax.vmap(simulation.equations.solves)(*jax.lax.stop_gradient((times, states)))
+
+
+def _occurrences(simulation: Simulation, kept: Records) -> dict[str, Occurrences]:
+    """When the events that are watched happened, by name, with the wires there."""
+    layout, begin = simulation.layout_of_events, simulation.begin()
+    assert layout is not None
+    here = jnp.arange(layout.most) < kept.count
+    # Derivatives at a row that is not used would be NaN, whatever their weight.
+    times = jnp.where(here, kept.times[:-1], begin.time)
+    states = jnp.where(here[:, None], kept.states[:-1], simulation.with_past(begin))
+    wires = jax.vmap(simulation.equations.wires)(times, states)
+    fired = jax.vmap(functools.partial(unpacked_flags, count=layout.guards))(kept.fired[:-1])
+    rows = (times, wires.apart(), wires.names)
+    found = {}
+    numbers = simulation.guarded.numbers(layout)
+    for event, guards in zip(simulation.real.events, numbers, strict=True):
+        happened = here & jnp.any(fired[:, guards.start : guards.stop], axis=1)
+        order = jnp.argsort(~happened, stable=True)
+        own = only(happened[order], jax.tree.map(operator.itemgetter(order), rows))
+        found[event.name] = Occurrences(
+            times=own[0], count=jnp.sum(happened), outputs=own[1], names=own[2]
+        )
+    return found
+
+
+def at(
+    simulation: Simulation,
+    times: Float[Array, " times"],
+    path: Path | None,
+    rows: Array,
+    reached: Array,
+    side: str,
+) -> Wires:
+    """The wires at any times of a run, from its path of so many rows; NaN outside of it.
+
+    `side` says what holds at an event: "left" before its jump, "right" after it.
+    """
+    dtype, direction = simulation.ts.dtype, simulation.direction()
+    times, first, reached = (x.astype(dtype) for x in (times, simulation.ts[0], reached))
+    inside = (direction * (times - first) >= 0) & (direction * (reached - times) >= 0)
+    equations = simulation.equations
+    if path is None:
+        empty = jnp.zeros((len(times), 0))
+        return only(inside, jax.vmap(equations.wires)(times, empty))
+    method, control = simulation.method, simulation.control(simulation.switches(None))
+    layout = simulation.layout_of_events
+    guards = 0 if layout is None else layout.guards
+    # A step from a breakpoint starts just past it, and late.
+    starts = path.time + path.late if guards else path.time
+    starts = jnp.where(jnp.arange(path.time.shape[0]) < rows, direction * starts, jnp.inf)
+
+    def one(time: Array) -> Wires:
+        row = jnp.searchsorted(starts, direction * time, side=side) - 1
+        row = jnp.clip(row, 0, jnp.maximum(rows - 1, 0))
+        point = start(path.time[row], path.state[row])
+        point = dataclasses.replace(point, late=path.late[row])
+        taken = Taken.unpacked(path.taken[row], guards)
+        stretch = stretch_of(method, point, taken, simulation.ts[-1], direction, control)
+        curve = curve_of(method, simulation.system, point.time, point.state, stretch)
+        offset = time - point.time - point.late
+        state = value_at(curve, offset / stretch.unit, method.centre)
+        return equations.wires(time, state)
+
+    return only(inside & (rows > 0), jax.vmap(one)(times))
