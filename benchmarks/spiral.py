@@ -5,8 +5,12 @@ equations*, 2018), from 64 starts, saved at 11 times; the network is a perceptro
 layers of 64 with softplus, in float32. All ways run the same 500 steps on all spirals at the same
 tolerance, compiled as one loop. By us: `ag.fit`, and by hand with optax under `lax.scan`, each with
 the batch in the wire; diffrax by `jax.vmap` with its default adjoint.
+
+`python benchmarks/spiral.py losses` shows how far the losses of the two ways part, beside how far
+each parts from itself where all weights begin some roundings away, in float32 and in float64.
 """
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +18,7 @@ import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 import peers
 import timing
@@ -22,11 +27,12 @@ from neural_ode_batch import Slope
 
 import asgard as ag
 
-TIMES = jnp.linspace(0.0, 1.5, 11)
+TIMES = np.linspace(0.0, 1.5, 11)
 SPIRALS, WIDTH, STEPS = 64, 64, 500
 TOLERANCES, MAX_STEPS = (1e-3, 1e-5), 64
 OPTIMIZER = optax.adam(3e-3)
 PEER = "diffrax and optax"
+ROUNDINGS = 4
 Loss = Callable[..., Array]
 
 
@@ -134,6 +140,53 @@ def rows(tolerance: float) -> list[list[str]]:
     ]
 
 
+def apart(tolerance: float, dtype: Any) -> list[list[str]]:
+    """How far losses part after some steps: the two ways, and each from a start moved a little."""
+    keys = jax.random.split(jax.random.key(0), 2)
+    network = eqx.nn.MLP(2, 2, WIDTH, 2, activation=jax.nn.softplus, key=keys[1])
+    starts, truth = spirals(keys[0])
+    network, starts, truth = jax.tree.map(
+        lambda x: x.astype(dtype) if eqx.is_array(x) else x, (network, starts, truth)
+    )
+    weights, rest = eqx.partition(network, eqx.is_array)
+    data = truth, jnp.asarray(tolerance, dtype)
+    moved = jax.tree.map(lambda x: x * (1 + ROUNDINGS * jnp.finfo(dtype).eps), weights)
+
+    def by_circuit(network: Any, starts: Array, *data: Array) -> Array:
+        return ours(circuit_of(network, starts), *data)
+
+    found = {}
+    for name, loss in (("ours", by_circuit), (PEER, in_diffrax)):
+        run = peers.compiled(trained(loss, rest))
+        found[name] = [run(begin, starts, *data)[1] for begin in (weights, moved)]
+    (mine, mine_moved), (theirs, theirs_moved) = found.values()
+    pairs = {
+        "the two ways": (mine, theirs),
+        "ours, moved": (mine, mine_moved),
+        f"{PEER}, moved": (theirs, theirs_moved),
+    }
+    return [
+        [
+            jnp.dtype(dtype).name,
+            f"{tolerance:.0e}",
+            name,
+            *(f"{float(jnp.max(jnp.abs(a - b)[:step])):.1e}" for step in (100, 400, STEPS)),
+        ]
+        for name, (a, b) in pairs.items()
+    ]
+
+
+def losses() -> None:
+    """Prints how far losses part."""
+    print(f"{timing.setting()}, {peers.versions('diffrax', 'equinox', 'optax')}\n")
+    rows: list[list[str]] = []
+    for dtype, tolerances in {"float32": (1e-3, 1e-5), "float64": (1e-3, 1e-5, 1e-7)}.items():
+        with jax.enable_x64(dtype == "float64"):
+            rows += [row for one in tolerances for row in apart(one, dtype)]
+    header = ["", "tolerance", "largest difference of losses", "in 100 steps", "in 400", "in 500"]
+    timing.print_table(header, rows)
+
+
 def main() -> None:
     """Prints the table."""
     print(f"{timing.setting()}, {peers.versions('diffrax', 'equinox', 'optax')}\n")
@@ -143,4 +196,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    losses() if sys.argv[1:] == ["losses"] else main()

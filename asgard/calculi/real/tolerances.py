@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Inexact
 
 from ...circuits.circuit import Circuit
 from ...circuits.fields import as_reals
@@ -122,7 +122,9 @@ def by_entry(
     return jnp.concatenate(found)
 
 
-def least_followed(initial: Float[Array, " entries"], rtol: Array) -> Float[Array, " entries"]:
+def least_followed(
+    initial: Inexact[Array, " entries"], rtol: Array
+) -> Float[Array, " entries"]:
     """The default `atol` for a state that begins so: it drops nothing that the state holds there.
 
     An entry that is zero there is followed from `TRACE` on, or from where it can be told beside
