@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Inexact, Int
 
 from ...status import Status
 from ..convergence import Solves, judge
@@ -39,7 +39,7 @@ class Ran(NamedTuple):
 class _Found:
     """What a run found. It reached `count` of its times, and its path has so many `rows`."""
 
-    states: Float[Array, "times state"]
+    states: Inexact[Array, "times state"]
     count: Int[Array, ""]
     status: Status
     stats: dict[str, Array]

@@ -122,9 +122,7 @@ def by_entry(
     return jnp.concatenate(found)
 
 
-def least_followed(
-    initial: Inexact[Array, " entries"], rtol: Array
-) -> Float[Array, " entries"]:
+def least_followed(initial: Inexact[Array, " entries"], rtol: Array) -> Float[Array, " entries"]:
     """The default `atol` for a state that begins so: it drops nothing that the state holds there.
 
     An entry that is zero there is followed from `TRACE` on, or from where it can be told beside
