@@ -27,8 +27,8 @@ import asgard as ag
 
 ERRORS = (1e-4, 1e-6, 1e-9)
 TOLERANCES = tuple(10.0**-power for power in range(2, 13))
-# A run that takes longer is timed once, and its solver is not tried at tighter tolerances; `PATIENCE`
-# is for one that has met no error yet.
+# A run that takes longer is timed once, and its solver is not tried at tighter tolerances;
+# `PATIENCE` is for a solver that has met no error yet.
 LONGEST, PATIENCE = 1.0, 30.0
 Run = Callable[[float], Any]
 
