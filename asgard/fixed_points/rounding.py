@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from ..jaxprs.fences import largest_of
+
 # A solution is not determined if rounding moves it by more than `rtol`, and more than this part of
 # half of the digits: at a double root, or at infinity.
 UNDETERMINED = 1 / 8
@@ -37,7 +39,7 @@ class Scale:
         if len(counts) == sizes.shape[0]:
             return sizes
         parts = jnp.split(sizes, np.cumsum(counts)[:-1].tolist())
-        return jnp.stack([jnp.max(part, axis=0) for part in parts])
+        return jnp.stack([largest_of(part, (0,)) for part in parts])
 
     def measure(self, values: Array, before: Array, after: Array) -> Array:
         """The size of values in units of the tolerance, for z between two."""
@@ -45,13 +47,13 @@ class Scale:
         scale = self.by_wire(jnp.maximum(jnp.abs(before), jnp.abs(after)))
         rtol = jnp.maximum(self.control.rtol, resolution.eps)
         unit = rtol * scale + self.control.atol + resolution.tiny
-        return jnp.max(self.by_wire(values) / unit, axis=0)
+        return largest_of(self.by_wire(values) / unit, (0,))
 
     def roundings(self, values: Array, z: Array) -> Array:
         """The size of values in units of the resolution of z, wire by wire."""
         resolution = jnp.finfo(values.dtype)
         unit = resolution.eps * self.by_wire(jnp.abs(z)) + resolution.tiny
-        return jnp.max(self.by_wire(values) / unit, axis=0)
+        return largest_of(self.by_wire(values) / unit, (0,))
 
     def is_determined(self, gain: Array) -> Array:
         """Whether a residual of rounding determines the solution.
@@ -83,7 +85,7 @@ class Scale:
 
 
 def largest(values: Array) -> Array:
-    return jnp.max(jnp.abs(values), axis=0)
+    return largest_of(jnp.abs(values), (0,))
 
 
 def norm(values: Array) -> Array:

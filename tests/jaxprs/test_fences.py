@@ -109,3 +109,14 @@ def test_products_are_rounded_before_they_are_added_to():
     fenced = fences.with_rounded_products(program)
     assert np.any(jax.jit(lambda x: run(program, x))(x) != rounded)
     np.testing.assert_array_equal(jax.jit(lambda x: run(fenced, x))(x), rounded)
+
+
+def test_a_maximum_of_many_values_keeps_what_is_no_number():
+    values = jnp.ones((1024, 8)).at[3, 5].set(jnp.nan)
+    plain = jax.jit(lambda x: lax.reduce_max(x, (0,)))(jnp.full((1024, 8), jnp.nan))
+    assert not np.isnan(plain).any()  # jaxlib 0.10.2 drops it
+    fenced = jax.jit(lambda x: fences.largest_of(x, (0,)))
+    found = fenced(values)
+    assert np.isnan(found[5])
+    assert np.isnan(found).sum() == 1
+    np.testing.assert_array_equal(fenced(values.at[3, 5].set(7.0)), jnp.ones(8).at[5].set(7.0))

@@ -113,3 +113,13 @@ def test_an_estimate_that_passes_zero_by_chance_accepts_no_step():
     found = ag.simulate(ag.ode(rates, jnp.zeros(())), [0.0, 10.0], calculus=real)
     exact = np.sum(np.exp(edges - 10) * [-1, 1, -1, 1])
     np.testing.assert_allclose(found.output[-1], exact, atol=1e-6)
+
+
+def test_a_large_state_that_is_no_number_is_refused():
+    """XLA drops NaN from maxima of 4,096 values and more, and past the last step nothing is asked
+    for once more."""
+    edge = ag.ode(lambda t, y: jnp.sqrt(0.5 - t) * y, jnp.ones(4096))
+    calculus = ag.Real(method=ag.Tsit5(), rtol=1e-4, atol=1e-4)
+    run = ag.simulate(edge, [0.0, 0.52], calculus=calculus, throw=False)
+    assert run.status == ag.Status.nonfinite
+    assert np.isnan(run.output[-1]).all()

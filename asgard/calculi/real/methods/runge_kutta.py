@@ -17,7 +17,7 @@ from jax import lax
 from jaxtyping import Array, Float, Inexact
 
 from ....errors import CircuitError
-from ....jaxprs.fences import computed_once
+from ....jaxprs.fences import computed_once, largest_of
 from ..polynomial import centred, rescaled
 from ..system import Point, StepControl, System, sizes_of
 from .method import NO_STEP, NONFINITE, OK, Attempt, Reach, StepMethod, Stretch
@@ -261,7 +261,7 @@ class RungeKutta(StepMethod):
             # The better estimate passes zero by chance where a step is far too long.
             part = found[1] / (scale + tiny)
             found[0] = lax.max(found[0], BY_CHANCE * scale * (part * part * part))
-        found = [lax.reduce_max(one / (unit + tiny), (0,)) for one in found]
+        found = [largest_of(one / (unit + tiny), (0,)) for one in found]
         if len(found) == 1:
             return found[0]
         # Of two estimates, as in section II.10 of the book.

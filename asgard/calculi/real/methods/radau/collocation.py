@@ -17,6 +17,7 @@ from jax import lax
 from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 from jaxtyping import Array
 
+from .....jaxprs.fences import largest_of
 from .....jaxprs.sparsity import Pattern
 from ...system import System
 from .factors import Factors, factored
@@ -173,8 +174,8 @@ def _goes_on(now: _Iteration) -> Array:
 
 def _measured(step: Array, noise: Array, before: Array) -> tuple[Array, Array, Array]:
     """A change in units of rounding, by what it shrank, and whether it was the last."""
-    step = lax.reduce_max(lax.abs(step), (0,))
-    moved = lax.reduce_max(step / (noise + jnp.finfo(step.dtype).tiny), (0,))
+    step = largest_of(lax.abs(step), (0,))
+    moved = largest_of(step / (noise + jnp.finfo(step.dtype).tiny), (0,))
     ratio = moved / before
     done = (moved <= 1) | ((moved <= NOISE) & (ratio > 0.5))
     return moved, ratio, done

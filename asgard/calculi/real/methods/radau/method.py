@@ -13,6 +13,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from .....errors import CircuitError
+from .....jaxprs.fences import largest_of
 from ...polynomial import rescaled
 from ...system import Point, StepControl, System
 from ..method import NEWTON, NO_STEP, NONFINITE, OK, Attempt, Reach, StepMethod, Stretch
@@ -250,7 +251,7 @@ class Radau(StepMethod):
 
         def worst(error: Array) -> Array:
             # The error of an unknown of a loop is that of the states on which it depends.
-            return lax.reduce_max((lax.abs(error) / unit)[:count], (0,))
+            return largest_of((lax.abs(error) / unit)[:count], (0,))
 
         def filtered(slope: Array) -> tuple[Array, Array]:
             error = known.factors.solve_real(stages.offset * slope - missing)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
+from .....jaxprs.fences import largest_of
 from ...system import System
 from .factors import Factors
 from .stages import Stages, correction
@@ -82,9 +83,9 @@ def search(
 
 def _judged(now: Search, z: Array, step: Array, scale: Scale, most: int) -> Search:
     """The search after one more turn."""
-    step = lax.reduce_max(lax.abs(step), (0,))
+    step = largest_of(lax.abs(step), (0,))
     rounding = ROUNDING * scale.rounding + jnp.finfo(step.dtype).tiny
-    moved = lax.reduce_max(step / (EXACTNESS * scale.tolerance(z) + rounding), (0,))
+    moved = largest_of(step / (EXACTNESS * scale.tolerance(z) + rounding), (0,))
     turns, ratio = now.turns + 1, moved / now.moved
     known = turns > 1
     rate = jnp.where(turns > 2, lax.sqrt(ratio * now.ratio), ratio)
@@ -93,7 +94,7 @@ def _judged(now: Search, z: Array, step: Array, scale: Scale, most: int) -> Sear
     slow = known & ~(rate < SLOWEST)
     # What would be left after all turns, in units of what is to be reached.
     rest = gain * moved * lax.pow(jnp.where(known, rate, 0), left)
-    exact = lax.reduce_max(step / rounding, (0,)) <= 1
+    exact = largest_of(step / rounding, (0,)) <= 1
     converged = exact | (~slow & (gain * moved <= 1))
     finite = moved < jnp.inf
     failed = ~converged & (slow | ~finite | (turns >= most) | (known & (rest >= 1)))
