@@ -105,8 +105,8 @@ class FitError(RuntimeError):
 class Interrupted(KeyboardInterrupt):
     """Ctrl-C in a run, an ensemble or a fit that shows its progress or has a checkpoint.
 
-    `result` is the trajectory, ensemble or fit so far, and `result.state` goes on from there. As
-    any `KeyboardInterrupt` it passes `except Exception`.
+    `result` is the trajectory, ensemble or fit so far, and its `state`, where it has one, goes on
+    from there. As any `KeyboardInterrupt` it passes `except Exception`.
     """
 
     def __init__(self, message: str, result: Any):

@@ -73,15 +73,19 @@ class Row(Outputs):
         joined = jax.tree.map(lambda *parts: jnp.concatenate(parts), *solves)
         return Row(self.outputs, self.names, joined)
 
-    def judged(self, times: Array) -> tuple["Row", Status, dict[str, Array]]:
+    def judged(
+        self, times: Array, done: Array | None = None
+    ) -> tuple["Row", Status, dict[str, Array]]:
         """The rows at some times as far as they are good, NaN from there on; the status and the
         stats.
 
-        A row is bad where a wire is not finite or a loop was not solved.
+        A row is bad where a wire is not finite or a loop was not solved, and all are from number
+        `done` on.
         """
         count = times.shape[0]
         wires = (*self.outputs, *self.names.values()) or (times,)
         bad = ~jnp.stack([finite(wire, count) for wire in wires])
+        bad = bad if done is None else bad | (jnp.arange(count) >= done)
         good = jnp.argmax(jnp.append(bad.any(0), True))
         last = jnp.minimum(good, count - 1)
         status = Status.where(good < count, Status.nonfinite, Status.ok)
@@ -231,9 +235,22 @@ class Pointwise:
             array = promote(values[wire], rest, self.frame).array
             return jnp.moveaxis(array, range(len(rest)), range(-len(rest), 0))
 
-        outputs = tuple(read(wire) for wire in self.cut.graph.outputs)
-        names = {name: read(wire) for name, wire in self.cut.named.items()}
-        return Row(outputs, names, self._solves(self.cut.net.loops, values))
+        shown = tuple(map(read, self.cut.shown))
+        return self.row(shown, self._solves(self.cut.net.loops, values))
+
+    def row(self, shown: Sequence[Array], solves: Solves | None) -> Row:
+        """The row, or the rows, of `cut.shown`: a wire that is an output and named stands once in
+        these."""
+        read = dict(zip(self.cut.shown, shown, strict=True))
+        outputs = tuple(read[wire] for wire in self.cut.graph.outputs)
+        names = {name: read[wire] for name, wire in self.cut.named.items()}
+        return Row(outputs, names, solves)
+
+    def shown(self, row: Row) -> tuple[Array, ...]:
+        """What `row` makes a row of."""
+        read = dict(zip(self.cut.graph.outputs, row.outputs, strict=True))
+        read |= {wire: row.names[name] for name, wire in self.cut.named.items()}
+        return tuple(read[wire] for wire in self.cut.shown)
 
     def _solves(self, loops: Sequence[Algebraic], values: Mapping[Wire, Value]) -> Solves | None:
         """How loops were solved; those that are not among the given ones as if in no turns."""

@@ -7,7 +7,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array
 
@@ -23,13 +22,13 @@ from ..jaxprs.meshes import without_mesh
 from ..jaxprs.settings import default_promotion
 from ..status import Status
 from .ensemble_result import Ensemble
-from .long import OF_ANOTHER, program_of
+from .long import OF_ANOTHER
 from .stretches.checkpoint import Checkpoint
-from .stretches.label import RunLabel
+from .stretches.compiled import LongRun, Programs
 from .stretches.report import Told
 from .stretches.report import Words as Said
-from .stretches.unfinished import Unfinished, check_same
-from .stretches.work import Work, in_stretches
+from .stretches.unfinished import Unfinished
+from .stretches.work import in_stretches
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,68 +50,6 @@ Given = tuple[Circuit, Stochastic, Array, Any, Words | None, tuple[Any, ...], An
 def whole_ensemble(given: Given) -> Ensemble:
     """`ensemble` as one program."""
     return run_compiled(_run_compiled, _run, *given)
-
-
-def ensemble_in_stretches(
-    given: Given,
-    named: Callable[[Ensemble], Ensemble],
-    progress: Any,
-    checkpoint: str | os.PathLike[str] | None,
-    unfinished: Unfinished | None,
-) -> Ensemble:
-    """`ensemble` in stretches; `named` makes of what is compiled what users get."""
-    saved = None if checkpoint is None else Checkpoint(checkpoint, "ensemble", OF_ANOTHER)
-    return in_stretches(Crowded(given, named, unfinished), progress, saved)
-
-
-class Crowded(Work):
-    """An ensemble. What its loop carries stands beside `Gains`."""
-
-    words = Said("path", "failed")
-
-    def __init__(
-        self,
-        given: Given,
-        named: Callable[[Ensemble], Ensemble],
-        unfinished: Unfinished | None,
-    ):
-        *arrays, layout = given
-        self.arguments, self.named, self.layout = given, named, layout
-        mesh = () if layout.mesh is None else (*layout.mesh.shape.items(), layout.mesh.size)
-        self.given = (*arrays, dataclasses.astuple(dataclasses.replace(layout, mesh=None)), mesh)
-        if unfinished is not None:
-            check_same(unfinished, self.label, "ensemble")
-            self.start = unfinished.now
-            return
-        types = _blank_compiled.eval_shape(*given)
-        self.start = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), types)
-
-    @property
-    def label(self) -> RunLabel:
-        """Which ensemble it is."""
-        return RunLabel.of(*self.given)
-
-    def advance(self, now: tuple[Crowd, Gains], turns: int) -> tuple[Crowd, Gains]:
-        more = now[0], jnp.asarray(turns, jnp.int32)
-        return run_compiled(_advance_compiled, _advance, *self.arguments, *more)
-
-    def is_done(self, now: tuple[Crowd, Gains]) -> bool:
-        return bool(now[1].ended)
-
-    def told(self, now: tuple[Crowd, Gains]) -> Told:
-        return int(now[1].paths), self.layout.paths, int(now[1].failed)
-
-    def finished(self, now: tuple[Crowd, Gains]) -> Ensemble:
-        return self.named(run_compiled(_read_compiled, _read, *self.arguments, now[0]))
-
-    def unfinished(self, now: tuple[Crowd, Gains]) -> Ensemble:
-        found = self.finished(now)
-        state = Unfinished(now, self.arguments[6], self.label)
-        return dataclasses.replace(found, state=state)
-
-    def program(self) -> str:
-        more = self.start[0], jnp.asarray(0, jnp.int32)
-        return program_of(_advance_compiled.lower(*self.arguments, *more))
 
 
 def _tiles(given: Given) -> tuple[Tiles, Tile]:
@@ -187,8 +124,7 @@ def _blank(*given: Any) -> tuple[Crowd, Gains]:
 def _advance(*arguments: Any) -> tuple[Crowd, Gains]:
     *given, now, turns = arguments
     long, _ = _long(tuple(given))
-    # Under `jax.disable_jit` the zeros of a start are NumPy's.
-    now = long.advance(jax.tree.map(jnp.asarray, now), turns)
+    now = long.advance(now, turns)
     return now, long.gains(now)
 
 
@@ -206,7 +142,42 @@ def _read(*arguments: Any) -> Ensemble:
 
 
 _run_compiled = jax.jit(without_mesh(_run), static_argnums=7)
-# Traced for its types alone, once.
-_blank_compiled = jax.jit(_blank, static_argnums=7)
-_advance_compiled = jax.jit(without_mesh(_advance), static_argnums=7)
-_read_compiled = jax.jit(without_mesh(_read), static_argnums=7)
+_PROGRAMS = Programs(_blank, _advance, _read, 7)
+
+
+class Crowded(LongRun):
+    """An ensemble. Where it stands are `Gains`."""
+
+    programs = _PROGRAMS
+    what = "ensemble"
+    words = Said("path", "failed")
+
+    def __init__(
+        self,
+        given: Given,
+        named: Callable[[Ensemble], Ensemble],
+        unfinished: Unfinished | None,
+    ):
+        *arrays, layout = given
+        self.named, self.layout = named, layout
+        mesh = () if layout.mesh is None else (*layout.mesh.shape.items(), layout.mesh.size)
+        static = dataclasses.astuple(dataclasses.replace(layout, mesh=None))
+        super().__init__(given, (*arrays, static, mesh), given[6], unfinished)
+
+    def told(self, now: tuple[Crowd, Gains]) -> Told:
+        return int(now[1].paths), self.layout.paths, int(now[1].failed)
+
+    def finished(self, now: tuple[Crowd, Gains]) -> Ensemble:
+        return self.named(super().finished(now))
+
+
+def ensemble_in_stretches(
+    given: Given,
+    named: Callable[[Ensemble], Ensemble],
+    progress: Any,
+    checkpoint: str | os.PathLike[str] | None,
+    unfinished: Unfinished | None,
+) -> Ensemble:
+    """`ensemble` in stretches; `named` makes of what is compiled what users get."""
+    saved = None if checkpoint is None else Checkpoint(checkpoint, "ensemble", OF_ANOTHER)
+    return in_stretches(Crowded(given, named, unfinished), progress, saved)

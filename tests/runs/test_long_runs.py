@@ -15,6 +15,8 @@ import tqdm
 from helpers import slow
 
 import asgard as ag
+from asgard.runs.stretches.report import Words
+from asgard.runs.stretches.work import Work, in_stretches
 
 KEY = jax.random.key(3)
 STATISTICS = (ag.statistics.Mean(), ag.statistics.Quantiles(low=-2.0, high=2.0))
@@ -115,6 +117,79 @@ def test_stretches_change_no_bit(name, tmp_path):
         path.unlink()
 
 
+def large_arrays():
+    """Where the arrays of many numbers stand that there are now."""
+    return {x.unsafe_buffer_pointer() for x in jax.live_arrays() if x.size > 250}
+
+
+@pytest.mark.parametrize("name", ["dense", "discrete", slow("stored")])
+def test_a_stretch_writes_its_rows_where_those_of_the_last_one_stand(name):
+    seen = []
+    RUNS[name](progress=lambda *now: seen.append(large_arrays()))
+    assert len(seen) > 2
+    assert all(places == seen[0] for places in seen)
+    assert seen[0]
+
+
+def test_what_an_interrupted_run_left_can_be_gone_on_with_twice():
+    with pytest.raises(ag.Interrupted) as stopped:
+        RUNS["discrete"](progress=stop_at(2))
+    state = stopped.value.result.state
+    assert same(RUNS["discrete"](state=state), RUNS["discrete"](state=state))
+
+
+class Counting(Work):
+    """Counts, and is told when a stretch is under way."""
+
+    words, given, start = Words("turn", "turns"), (), jnp.zeros((), jnp.int32)
+
+    def __init__(self, during):
+        self.during = during
+
+    def advance(self, now, turns):
+        end = jax.jit(lambda now: now + 1, donate_argnums=0)(jnp.array(now))
+        if now is not self.start:
+            now.delete()  # as what is donated
+        self.during(int(end))
+        return end
+
+    def is_done(self, now):
+        return int(now) == 4
+
+    def told(self, now):
+        return int(now), 4, int(now)
+
+    def finished(self, now):
+        return int(now)
+
+    unfinished = finished
+
+
+@pytest.mark.parametrize(("call", "left"), [(2, 2), (3, 3)])
+def test_ctrl_c_waits_for_the_end_of_a_stretch(call, left):
+    def interrupt(turn):
+        if turn == call:
+            signal.raise_signal(signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(ag.Interrupted, match=f"at turn {left} of 4") as stopped:
+        in_stretches(Counting(interrupt), False, None)
+    assert stopped.value.result == left
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.parametrize("call", [1, 3])
+def test_the_first_stretch_and_an_impatient_ctrl_c_end_at_once(call):
+    def interrupt(turn):
+        if turn == call:
+            for _ in range(1 if call == 1 else 2):
+                signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        in_stretches(Counting(interrupt), False, None)
+    assert not isinstance(stopped.value, ag.Interrupted)
+
+
 def test_a_run_of_two_saved_times_tells_where_it_is():
     told = []
     found = RUNS["real"](progress=lambda *now: told.append(now))
@@ -154,6 +229,16 @@ def test_a_path_without_jit_shows_its_progress():
         found = ag.simulate(NOISE, [0.0, 1.0], progress=lambda *now: told.append(now), **options)
     np.testing.assert_allclose(found.output, ag.simulate(NOISE, [0.0, 1.0], **options).output)
     assert told == [(1.0, 1.0, 3)]
+
+
+def test_without_jit_a_checkpoint_is_read_again_and_refused_where_none_can_be(tmp_path):
+    options = {"calculus": ag.Discrete(), "checkpoint": tmp_path / "run"}
+    with jax.disable_jit():
+        found = ag.simulate(LOGISTIC, [0.0, 2.0], **options)
+        assert same(ag.simulate(LOGISTIC, [0.0, 2.0], **options), found)
+        with pytest.raises(ag.CircuitError, match="none of it can be gone on with"):
+            ag.simulate(PENDULUM, [0.0, 1.0], checkpoint=tmp_path / "other")
+    assert [file.name for file in tmp_path.iterdir()] == ["run"]
 
 
 def test_an_interrupted_ensemble_has_the_tiles_that_are_done():

@@ -172,10 +172,12 @@ class SampledRun(Stretches[Scanned]):
         else:
             self.start = self.sequence.checked(state)
 
-    def trajectory(self, end: "Samplewise", rows: Row, kernel: Array) -> Trajectory:
-        """What all samples give."""
+    def trajectory(
+        self, end: "Samplewise", rows: Row, kernel: Array, done: Array | None = None
+    ) -> Trajectory:
+        """What all samples give, or those that are done."""
         ts, count = self.ts, self.count
-        rows, status, stats = rows.judged(ts[0] + jnp.arange(count, dtype=ts.dtype))
+        rows, status, stats = rows.judged(ts[0] + jnp.arange(count, dtype=ts.dtype), done)
         outputs, names = rows.outputs, rows.names
         if ts.shape[0] < count:
             numbers = jnp.round(ts).astype(jnp.int32) - self.first
@@ -203,21 +205,20 @@ class SampledRun(Stretches[Scanned]):
         return Stand(now.done == self.count, self.ts[0] + last.astype(self.ts.dtype), last)
 
     def read(self, now: Scanned) -> Trajectory:
-        rows = dataclasses.replace(
-            now.rows, outputs=now.known(now.rows.outputs), names=now.known(now.rows.names)
-        )
+        rows = self.sequence.pointwise.row(*now.rows)
         _, end, kernel = now.carry
-        return unended(self.trajectory(end, rows, kernel), now.done == self.count)
+        return unended(self.trajectory(end, rows, kernel, now.done), now.done == self.count)
 
     @property
     def _begin(self) -> tuple["Samplewise", "Samplewise", Array]:
         return self.start, self.start, jnp.zeros((), bool)
 
-    def _some(self, carry: Any, first: Array, size: int) -> tuple[Any, Row]:
-        """Some samples from number `first` of the run on."""
+    def _some(self, carry: Any, first: Array, size: int) -> tuple[Any, Any]:
+        """Some samples from number `first` of the run on: the wires that are shown, each once, and
+        how loops were solved."""
         given = jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, first, size), self.given)
         after, before, rows, kernel = self.sequence.run(carry[0], size, given)
-        return (after, before, kernel), rows
+        return (after, before, kernel), (self.sequence.pointwise.shown(rows), rows.solves)
 
 
 class Samplewise(eqx.Module):

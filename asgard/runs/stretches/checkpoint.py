@@ -134,7 +134,7 @@ def restored(array: np.ndarray, model: Any) -> Any:
     numbers = as_numbers(model)
     if (array.shape, array.dtype) != (numbers.shape, numbers.dtype):
         return None
-    found = jnp.asarray(array)
+    found = jnp.array(array)  # no view of the file, for it is written over
     if is_key(model):
         return jax.random.wrap_key_data(found, impl=jax.random.key_impl(model))
     return found

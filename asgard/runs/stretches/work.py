@@ -5,6 +5,7 @@ nothing is called on the host inside of it, and the results are those of a run w
 """
 
 import abc
+import contextlib
 import time
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 from ...errors import Interrupted
 from ...jaxprs.settings import nonfinite_allowed
 from .checkpoint import Checkpoint, restored
+from .ctrl_c import held_back
 from .report import Told, Words, shown
 
 # How long a stretch is to last, in seconds.
@@ -25,7 +27,10 @@ MOST_TURNS = 2**30
 
 
 class Work(abc.ABC):
-    """What runs in stretches. `now`, a pytree of arrays, is what the loop carries."""
+    """What runs in stretches. `now`, a pytree of arrays, is what the loop carries.
+
+    A stretch may use up the arrays of the `now` that it is given, but for those of `start`.
+    """
 
     words: Words
     # What the run was given, as a pytree, and the program as text where that can be had: by their
@@ -101,7 +106,9 @@ def in_stretches(
         now = begun = work.start if checkpoint is None else checkpoint.resume(work)
         try:
             while True:
-                now = pace.stretch(work, now)
+                # The first one compiles, which may take long, and loses nothing if it is cut off.
+                with contextlib.nullcontext() if now is begun else held_back():
+                    now = pace.stretch(work, now)
                 done = work.is_done(now)
                 if checkpoint is not None:
                     checkpoint.follow(now, surely=done or every is not None)
@@ -110,21 +117,30 @@ def in_stretches(
                 if done:
                     return work.finished(now)
         except KeyboardInterrupt as error:
-            if now is begun:
+            if now is begun or _is_used_up(now):
                 raise
             if checkpoint is not None:
                 checkpoint.follow(now, surely=True)
             raise _interrupted(work, now, checkpoint) from error
 
 
+def _is_used_up(now: Any) -> bool:
+    """Whether a second Ctrl-C has cut off a stretch that had begun to write over its arrays."""
+    leaves = jax.tree.leaves(now)
+    return any(isinstance(leaf, jax.Array) and leaf.is_deleted() for leaf in leaves)
+
+
 def _interrupted(work: Work, now: Any, checkpoint: Checkpoint | None) -> Interrupted:
     """What Ctrl-C raises."""
-    file = "" if checkpoint is None else f", and the same call from {checkpoint.path}"
     # What was not reached is NaN.
     with nonfinite_allowed():
         result = work.unfinished(now)
+    ways = [] if getattr(result, "state", None) is None else ["`result.state`"]
+    if checkpoint is not None:
+        ways.append(f"the same call from {checkpoint.path}")
+    further = f"; {' or '.join(ways)} goes on from there" if ways else ""
+    where = work.words.said(*work.told(now))
     return Interrupted(
-        f"interrupted {work.words.said(*work.told(now))}; `result` is what there is so far, and "
-        f"`result.state` goes on from there{file}",
+        f"interrupted {where}; `result` is what there is so far{further}",
         result,
     )
