@@ -47,11 +47,11 @@ class Progress(eqx.Module):
     """
 
     state: State
-    losses: Float[Array, " steps"]
-    loss: Float[Array, ""]
-    steps: Int[Array, ""]
+    losses: Float[Array, "*batch steps"]
+    loss: Float[Array, "*batch"]
+    steps: Int[Array, "*batch"]
     status: FitStatus
-    judged: Bool[Array, ""]
+    judged: Bool[Array, "*batch"]
 
 
 class Descent(eqx.Module):

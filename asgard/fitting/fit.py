@@ -12,16 +12,13 @@ from jaxtyping import Array
 from ..circuits.circuit import Circuit
 from ..circuits.fields import check_count
 from ..errors import CircuitError
-from ..jaxprs.concrete import is_concrete
 from ..jaxprs.settings import nonfinite_allowed
-from ..runs.stretches.checkpoint import Checkpoint
-from ..runs.stretches.report import Report, check_progress
-from ..runs.stretches.work import in_stretches
+from ..runs.stretches.report import Report
 from .arguments import as_arrays, check_function, first_order, takes_key, tolerances
 from .compiled import update_of
 from .descent import Descent, Progress, State, advance, like
 from .free import Free, Trainable, free_values, trained
-from .long import OF_ANOTHER, Fitting
+from .long import LongFit, fit_in_stretches, is_long
 from .result import Fit, FitStatus
 
 
@@ -96,23 +93,29 @@ def fit(
     ag.fit(circuit, loss, args=(ts, data), optimizer=optax.adam(0.05), steps=500).circuit
     ```
     """
-    check_progress(progress)
-    if every is not None:
-        check_count("fit", "every", every, least=1)
     free = free_values(circuit, trained(circuit, trainable))
     descent = prepare(circuit, loss, args, optimizer, steps, tol, key, batch)
     start = begin(optimizer, free, descent, steps, state)
-    concrete = is_concrete(*jax.tree.leaves((descent, start)))
-    if checkpoint is not None and not concrete:
-        raise CircuitError("a fit under a JAX transformation has no checkpoint")
-
-    if concrete and (checkpoint is not None or progress is not False):
-        saved = None if checkpoint is None else Checkpoint(checkpoint, "fit", OF_ANOTHER)
-        found = in_stretches(Fitting(descent, start), progress, saved, every)
+    if is_long((descent, start), progress, checkpoint, every, "fit"):
+        found = fit_in_stretches(Fitting(descent, start), progress, checkpoint, every)
     else:
         end, fitted = advance(descent, start, jnp.asarray(steps))
         found = Fit(fitted, end.losses, end.loss, end.steps, end.status, end.state)
     return found.check() if throw else found
+
+
+class Fitting(LongFit):
+    """A fit in stretches."""
+
+    def __init__(self, descent: Descent, start: Progress):
+        super().__init__(start, (descent, start.state))
+        self.descent = descent
+
+    def until(self, now: Progress, step: Array) -> tuple[Progress, Circuit]:
+        return advance(self.descent, now, step)
+
+    def result(self, now: Progress, status: FitStatus) -> Fit:
+        return Fit(self.circuit, now.losses, now.loss, now.steps, status, now.state)
 
 
 def prepare(

@@ -1,5 +1,7 @@
 """`fit_residuals`: least squares by Levenberg-Marquardt or Gauss-Newton, of optimistix."""
 
+import dataclasses
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -13,10 +15,12 @@ from ..circuits.circuit import Circuit
 from ..circuits.fields import check_count
 from ..errors import CircuitError
 from ..jaxprs.settings import callers_promotion, nonfinite_allowed
+from ..runs.stretches.report import Report
 from .arguments import as_arrays, check_function, tolerance
 from .compiled import Compiled
 from .descent import like
 from .free import Free, Trainable, Trained, free_values, joined, trained
+from .long import LongFit, fit_in_stretches, is_long
 from .result import Fit, FitStatus
 
 # The solvers of optimistix by the names that users give.
@@ -33,6 +37,9 @@ def fit_residuals(
     trainable: Trainable = None,
     tol: float | Array | None = None,
     method: str = "levenberg_marquardt",
+    progress: bool | Report = False,
+    checkpoint: str | os.PathLike[str] | None = None,
+    every: int | None = None,
     throw: bool = True,
 ) -> Fit:
     """Moves a circuit's numbers so that a sum of squares falls.
@@ -49,12 +56,12 @@ def fit_residuals(
       ends; by default the square root of the dtype's resolution.
     - `method`: "levenberg_marquardt" takes only steps that help. "gauss_newton" takes all steps,
       and needs a start that is near.
+    - `progress`, `checkpoint`, `every`: as in `fit`, by evaluations, with the sum of squares.
 
     **Returns:** a `Fit`. Its losses are sums of squares: first that of the start, then after each
-    evaluation that of the best numbers so far.
+    evaluation that of the best numbers so far. It has no `state`: start again from its circuit.
 
-    **Raises:** `CircuitError` for a wrong argument, `ImportError` without optimistix, `FitError`
-    for a fit that failed.
+    **Raises:** as `fit`, and `ImportError` without optimistix.
 
     ```python
     def residuals(circuit, ts, data):
@@ -76,7 +83,13 @@ def fit_residuals(
             'fit_residuals needs the package optimistix: pip install "asgard[fit]"'
         ) from error
     tol = None if tol is None else tolerance(tol)
-    found = _solve(_Squares(residuals, circuit, data, tol, moved, method, steps))
+    squares = _Squares(residuals, circuit, data, tol, moved, method)
+    losses = jnp.full(steps, jnp.nan, jnp.result_type(float))
+    if is_long(squares, progress, checkpoint, every, "fit_residuals"):
+        work = _LongSquares(squares, losses)
+        found = fit_in_stretches(work, progress, checkpoint, every)
+    else:
+        found = _found(*_solve(squares, losses))
     return found.check() if throw else found
 
 
@@ -84,11 +97,67 @@ class _Iteration(eqx.Module):
     """What the loop carries: the numbers, the solver's arrays, and what is recorded."""
 
     free: Free
-    solver: Any
+    solver: tuple[Array, ...]
     losses: Float[Array, " steps"]
     loss: Float[Array, ""]
     steps: Int[Array, ""]
     status: FitStatus
+
+
+def _found(end: _Iteration, circuit: Circuit) -> Fit:
+    return Fit(circuit, end.losses, end.loss, end.steps, end.status)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Loop:
+    """The loop, while its program is traced.
+
+    - `of`: the residuals as the solver calls them. `given`: the free values in their own dtypes.
+    - `free`, `began`: the numbers and the solver's state before the first step. The state holds a
+      program, which is another one in each trace, besides arrays that the loop carries.
+    """
+
+    solver: Any
+    of: Callable[..., Any]
+    given: Free
+    free: Free
+    began: Any
+
+    def begin(self, losses: Array) -> _Iteration:
+        """What is carried before the first step."""
+        arrays = _arrays(self.began)
+        loss, none = jnp.asarray(jnp.inf, losses.dtype), jnp.zeros((), int)
+        return _Iteration(self.free, arrays, losses, loss, none, FitStatus.steps)
+
+    def run(self, start: _Iteration, until: Any) -> _Iteration:
+        """Takes steps up to a number, or to the end of the fit."""
+
+        def going(now: _Iteration) -> Array:
+            return (now.steps < until) & (now.status == FitStatus.steps)
+
+        return jax.lax.while_loop(going, self._step, start)
+
+    def _step(self, now: _Iteration) -> _Iteration:
+        import optimistix
+
+        arrays, program = eqx.partition(self.began, eqx.is_array)
+        arrays = jax.tree.unflatten(jax.tree.structure(arrays), now.solver)
+        state = eqx.combine(arrays, program)
+        free, state, _ = self.solver.step(self.of, now.free, None, {}, state, frozenset())
+        done, result = self.solver.terminate(self.of, free, None, {}, state, frozenset())
+        loss = jnp.sum(state.f_info.residual**2)
+        failed = ~jnp.isfinite(loss) | (result != optimistix.RESULTS.successful)
+        status = FitStatus.where(done, FitStatus.converged, FitStatus.steps)
+        status = FitStatus.where(failed, FitStatus.nonfinite, status)
+        free = jax.tree.map(lambda new, old: jnp.where(failed, old, new), free, now.free)
+        losses = now.losses.at[now.steps].set(loss)
+        loss = jnp.where(jnp.isfinite(loss), loss, now.loss)
+        return _Iteration(free, _arrays(state), losses, loss, now.steps + 1, status)
+
+
+def _arrays(state: Any) -> tuple[Array, ...]:
+    """The arrays in a state."""
+    return tuple(map(jnp.asarray, jax.tree.leaves(eqx.filter(state, eqx.is_array))))
 
 
 class _Squares(eqx.Module):
@@ -100,10 +169,25 @@ class _Squares(eqx.Module):
     tol: Array | None
     moved: Trained = eqx.field(static=True)
     method: str = eqx.field(static=True)
-    steps: int = eqx.field(static=True)
 
-    def run(self) -> Fit:
-        """The loop, from the circuit's numbers to the fit."""
+    def run(self, losses: Array) -> tuple[_Iteration, Circuit]:
+        """All steps, with room for so many losses; and the circuit after them."""
+        loop = self._loop()
+        return self._with_circuit(loop, loop.run(loop.begin(losses), losses.shape[0]))
+
+    def begin(self, losses: Array) -> _Iteration:
+        """What the loop carries before the first step."""
+        return self._loop().begin(losses)
+
+    def advance(self, now: _Iteration, until: Array) -> tuple[_Iteration, Circuit]:
+        """The same up to a step, from where the loop stands."""
+        loop = self._loop()
+        return self._with_circuit(loop, loop.run(now, until))
+
+    def _with_circuit(self, loop: _Loop, end: _Iteration) -> tuple[_Iteration, Circuit]:
+        return end, joined(self.circuit, like(end.free, loop.given))
+
+    def _loop(self) -> _Loop:
         import optimistix
 
         given = free_values(self.circuit, self.moved)
@@ -124,31 +208,7 @@ class _Squares(eqx.Module):
             tol = jnp.sqrt(jnp.asarray(coarsest, dtype))
         solver = getattr(optimistix, METHODS[self.method])(rtol=tol, atol=tol)
         began = solver.init(of, free, None, {}, shape, None, frozenset())
-        # The state of the solver holds a program, besides arrays that the loop carries.
-        dynamic, static = eqx.partition(began, eqx.is_array)
-
-        def going(now: _Iteration) -> Array:
-            return (now.steps < self.steps) & (now.status == FitStatus.steps)
-
-        def body(now: _Iteration) -> _Iteration:
-            state = eqx.combine(now.solver, static)
-            free, state, _ = solver.step(of, now.free, None, {}, state, frozenset())
-            done, result = solver.terminate(of, free, None, {}, state, frozenset())
-            loss = jnp.sum(state.f_info.residual**2)
-            failed = ~jnp.isfinite(loss) | (result != optimistix.RESULTS.successful)
-            status = FitStatus.where(done, FitStatus.converged, FitStatus.steps)
-            status = FitStatus.where(failed, FitStatus.nonfinite, status)
-            free = jax.tree.map(lambda new, old: jnp.where(failed, old, new), free, now.free)
-            losses = now.losses.at[now.steps].set(loss)
-            loss = jnp.where(jnp.isfinite(loss), loss, now.loss)
-            held = eqx.filter(state, eqx.is_array)
-            return _Iteration(free, held, losses, loss, now.steps + 1, status)
-
-        losses, loss = jnp.full(self.steps, jnp.nan, dtype), jnp.asarray(jnp.inf, dtype)
-        start = _Iteration(free, dynamic, losses, loss, jnp.zeros((), int), FitStatus.steps)
-        end = jax.lax.while_loop(going, body, start)
-        fitted = joined(self.circuit, like(end.free, given))
-        return Fit(fitted, end.losses, end.loss, end.steps, end.status)
+        return _Loop(solver, of, given, free, began)
 
     def _residuals(self, given: Free, free: Free) -> tuple[Callable[[Free], Array], Any]:
         """The residuals as a function of the free values, and their shape and dtype."""
@@ -170,7 +230,22 @@ class _Squares(eqx.Module):
         return residuals, own
 
 
-_solve = Compiled(_Squares.run)
+_solve, _begin = Compiled(_Squares.run), Compiled(_Squares.begin)
+_advance = Compiled(_Squares.advance)
+
+
+class _LongSquares(LongFit):
+    """Least squares in stretches."""
+
+    def __init__(self, squares: _Squares, losses: Array):
+        super().__init__(_begin(squares, losses), squares)
+        self.squares = squares
+
+    def until(self, now: _Iteration, step: Array) -> tuple[_Iteration, Circuit]:
+        return _advance(self.squares, now, step)
+
+    def result(self, now: _Iteration, status: FitStatus) -> Fit:
+        return dataclasses.replace(_found(now, self.circuit), status=status)
 
 
 def as_vector(residuals: Any) -> Array:

@@ -1,6 +1,7 @@
 """`fit_ensemble`: fits from many starts, side by side and device by device."""
 
 import dataclasses
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -17,10 +18,12 @@ from ..circuits.pictured import picture
 from ..errors import CircuitError, FitError
 from ..jaxprs.concrete import is_concrete
 from ..jaxprs.settings import nonfinite_allowed
+from ..runs.stretches.report import Report
 from .compiled import Compiled
 from .descent import Descent, Progress
 from .fit import begin, prepare
 from .free import Trainable, free_values, trained
+from .long import LongFit, fit_in_stretches, is_long
 from .result import Fit, FitStatus
 
 
@@ -63,6 +66,9 @@ def fit_ensemble(
     batch: int | None = None,
     agreement: float = 0.01,
     mesh: Mesh | None = None,
+    progress: bool | Report = False,
+    checkpoint: str | os.PathLike[str] | None = None,
+    every: int | None = None,
     throw: bool = True,
 ) -> FitEnsemble:
     """Fits from many starts at once, as one compiled program.
@@ -76,11 +82,15 @@ def fit_ensemble(
       Losses below the square root of the dtype's resolution, relative to the largest first loss,
       count as 0.
     - `mesh`: the devices to spread the starts over. They do not communicate until all are done.
+    - `progress`: as in `fit`; a function is called with the steps of the fits that go on, `steps`
+      and the least loss.
+    - `checkpoint`, `every`: as in `fit`, of all fits.
     - `throw`: raise `FitError` where all fits failed.
 
     **Returns:** a `FitEnsemble`.
 
-    **Raises:** as `fit`.
+    **Raises:** as `fit`. The result of `Interrupted` is a `FitEnsemble`, and each of its fits has a
+    `state` to go on from by `fit`.
 
     To fit one circuit to many data sets, use `jax.vmap` over `fit` itself.
 
@@ -101,9 +111,20 @@ def fit_ensemble(
     if key is not None:
         keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(count))
         descent = dataclasses.replace(descent, key=keys)
-    end, fitted = _compiled(_Many(descent, mesh), starts, jnp.asarray(steps))
-    every = Fit(fitted, end.losses, end.loss, end.steps, end.status, end.state)
-    failed = every.status == FitStatus.nonfinite
+    many = _Many(descent, mesh)
+    if is_long((descent, starts), progress, checkpoint, every, "fit_ensemble"):
+        work = _LongMany(many, starts, agreement)
+        found = fit_in_stretches(work, progress, checkpoint, every)
+    else:
+        end, fitted = _compiled(many, starts, jnp.asarray(steps))
+        found = _compared(fitted, end, end.status, agreement)
+    return found.check() if throw else found
+
+
+def _compared(circuit: Circuit, end: Progress, status: FitStatus, agreement: float) -> FitEnsemble:
+    """The fits, and the best of them."""
+    every = Fit(circuit, end.losses, end.loss, end.steps, status, end.state)
+    failed = status == FitStatus.nonfinite
     losses = jnp.where(failed, jnp.inf, every.loss)
     best = jnp.argmin(losses)
     first = every.losses[:, 0]
@@ -111,8 +132,7 @@ def fit_ensemble(
     floor *= jnp.sqrt(jnp.finfo(losses.dtype).eps)
     near = losses <= losses[best] + agreement * jnp.abs(losses[best]) + floor
     agree = jnp.sum(near & ~failed)
-    found = FitEnsemble(jax.tree.map(lambda leaf: leaf[best], every), every, agree)
-    return found.check() if throw else found
+    return FitEnsemble(jax.tree.map(lambda leaf: leaf[best], every), every, agree)
 
 
 def _stacked(circuits: Any) -> Circuit:
@@ -180,3 +200,17 @@ class _Many(eqx.Module):
 
 
 _compiled = Compiled(_Many.run)
+
+
+class _LongMany(LongFit):
+    """Fits from many starts in stretches: all take a step in a turn."""
+
+    def __init__(self, many: _Many, starts: Progress, agreement: float):
+        super().__init__(starts, (many.descent, starts.state))
+        self.many, self.agreement = many, agreement
+
+    def until(self, now: Progress, step: Array) -> tuple[Progress, Circuit]:
+        return _compiled(self.many, now, step)
+
+    def result(self, now: Progress, status: FitStatus) -> FitEnsemble:
+        return _compared(self.circuit, now, status, self.agreement)

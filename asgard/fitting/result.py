@@ -19,7 +19,7 @@ class FitStatus(eqx.Enumeration, metaclass=Counted):
 
     steps = "all steps were taken"
     converged = "the tolerance is met"
-    interrupted = "the fit was interrupted before its last step; it goes on from `state`"
+    interrupted = "the fit was interrupted before its last step; it goes on from a `state` or file"
     nonfinite = (
         "the loss or a step is not finite: a run may have failed (too few max_steps, a "
         "singularity): simulate it near the error's fit.circuit to see how; or try smaller or "

@@ -90,6 +90,57 @@ def test_fits_of_many_data_sets_go_side_by_side():
         np.testing.assert_allclose(numbers["const.value"][lane], offset, rtol=1e-7)
 
 
+def stop_at(step):
+    def report(now, *_):
+        if now >= step:
+            raise KeyboardInterrupt
+
+    return report
+
+
+def same(one, other):
+    np.testing.assert_array_equal(one.losses, other.losses)
+    np.testing.assert_array_equal(place(one.circuit), place(other.circuit))
+    return one.steps == other.steps and one.status == other.status
+
+
+def test_progress_is_told_and_a_checkpoint_goes_on_to_the_same_bits(tmp_path):
+    whole, told, path = fitted(), [], tmp_path / "fit"
+    assert same(fitted(every=2, progress=lambda *now: told.append(now)), whole)
+    steps = int(whole.steps)
+    assert [step for step, _, _ in told] == [*range(2, steps, 2), steps]
+    assert told[-1] == (steps, 60, float(whole.loss))
+    with pytest.raises(ag.Interrupted, match=f"at step 4 of 60.* the same call from {path}") as at:
+        fitted(every=2, progress=stop_at(4), checkpoint=path)
+    part = at.value.result
+    assert part.status == ag.FitStatus.interrupted
+    assert part.steps == 4
+    np.testing.assert_array_equal(part.losses[:4], whole.losses[:4])
+    again = []
+    assert same(fitted(checkpoint=path, progress=lambda *now: again.append(now)), whole)
+    assert again[0][0] > 4
+    with pytest.raises(ag.CircuitError, match="checkpoint of another fit"):
+        fitted(checkpoint=path, args=(X, Y + 1))
+
+
+def test_a_fit_is_extended_past_its_steps(tmp_path):
+    fitted(steps=3, tol=0.0, checkpoint=tmp_path / "fit")
+    longer = fitted(steps=6, tol=0.0, checkpoint=tmp_path / "fit")
+    assert same(longer, fitted(steps=6, tol=0.0))
+
+
+def test_under_a_transformation_nothing_is_shown_or_saved(tmp_path):
+    told = []
+
+    def run(y, **options):
+        return jax.jit(lambda y: fitted(args=(X, y), **options).losses)(y)
+
+    run(Y, progress=lambda *now: told.append(now))
+    assert told == []
+    with pytest.raises(ag.CircuitError, match="no checkpoint"):
+        run(Y, checkpoint=tmp_path / "fit")
+
+
 def test_residuals_that_are_not_finite_end_the_fit():
     def broken(circuit, x, y):
         return jnp.log(-1 - line(circuit, x, y) ** 2)
@@ -120,6 +171,8 @@ def test_without_optimistix_the_extra_is_named(monkeypatch):
         ({"residuals": lambda c, x, y: jnp.sum(line(c, x, y) ** 2)}, "1 residual for 2 numbers"),
         ({"tol": "x"}, "tol must be a number"),
         ({"tol": [1.0, 2.0]}, "tol must be one number"),
+        ({"progress": 3}, "progress must be True, False or a function"),
+        ({"every": 0, "progress": True}, "every must be an integer of at least 1"),
         ({"circuit": ag.Scalar(1j) >> ag.Const(1.0) @ ag.Id()}, "moves real numbers"),
     ],
 )

@@ -76,6 +76,44 @@ def test_starts_end_each_at_its_own_step():
     assert np.all(found.all.status == ag.FitStatus.converged)
 
 
+def test_fits_show_their_progress_and_go_on_from_a_checkpoint(found, tmp_path):
+    told, path = [], tmp_path / "fits"
+
+    def stop(step, *_):
+        if step >= 200:
+            raise KeyboardInterrupt
+
+    def same(one):
+        pairs = zip(jax.tree.leaves(one), jax.tree.leaves(found), strict=True)
+        return all(np.array_equal(a, b, equal_nan=True) for a, b in pairs)
+
+    shown = fitted(starts(), every=100, progress=lambda *now: told.append(now))
+    assert same(shown)
+    assert [now[:2] for now in told] == [(100, 300), (200, 300), (300, 300)]
+    assert told[-1][2] == float(found.best.loss)
+    with pytest.raises(ag.Interrupted, match="at step 200 of 300") as stopped:
+        fitted(starts(), every=100, progress=stop, checkpoint=path)
+    part = stopped.value.result
+    assert np.all(part.all.status == ag.FitStatus.interrupted)
+    np.testing.assert_array_equal(part.all.losses[:, :200], found.all.losses[:, :200])
+    assert same(fitted(starts(), checkpoint=path))
+    with pytest.raises(ag.CircuitError, match="checkpoint of another fit"):
+        fitted(starts()[::-1], checkpoint=path)
+    with pytest.raises(ag.CircuitError, match="checkpoint of another fit"):
+        fitted(starts()[1:], checkpoint=path)
+    longer = fitted(starts(), checkpoint=path, steps=310)
+    np.testing.assert_array_equal(longer.all.losses[:, :300], found.all.losses)
+    assert np.all(longer.all.steps == 310)
+
+
+def test_of_fits_that_end_early_the_others_go_on():
+    whole, told = fitted(starts(), tol=0.05), []
+    shown = fitted(starts(), tol=0.05, every=40, progress=lambda *now: told.append(now[0]))
+    np.testing.assert_array_equal(shown.all.losses, whole.all.losses)
+    np.testing.assert_array_equal(shown.all.steps, whole.all.steps)
+    assert told[-1] == np.max(whole.all.steps)
+
+
 @pytest.mark.slow
 def test_starts_draw_each_from_a_key_of_its_own():
     def drawn(circuit, key):
