@@ -24,7 +24,9 @@ class Ensemble(Outputs):
     - `ts`: the times, `[times]`.
     - `outputs`: without `reduce`, one array `[paths, times, *value]` for each output wire, NaN from
       a path's end on.
-    - `names`: the wires named by `Var`, likewise; `ensemble["name"]` reads them.
+    - `names`: the wires named by `Var`, likewise; `ensemble["name"]` reads them. With `reduce`,
+      what was kept of them, several statistics of one wire as a tuple, and the entries of a
+      dictionary of statistics.
     - `reduce`, `statistics`: what `reduce` asked for, and its result, of the same structure.
     - `failed`, `survivors`: how many paths ended, at a value that is not finite or at a loop
       without a fixed point, and how many did not. Statistics rest on the survivors, a biased
@@ -38,7 +40,7 @@ class Ensemble(Outputs):
 
     ts: Float[Array, " times"]
     outputs: tuple[Shaped[Array, "..."], ...]
-    names: dict[str, Shaped[Array, "..."]]
+    names: dict[str, Any]
     statistics: Any
     paths: UInt[Array, ""]
     first_bad: Int[Array, " paths"] | None
@@ -59,6 +61,16 @@ class Ensemble(Outputs):
     def survivors(self) -> Array:
         """How many paths have not, on which all statistics rest."""
         return self.paths - self.failures.count
+
+    def __getitem__(self, name: str) -> Any:
+        if self.statistics is None:
+            return super().__getitem__(name)
+        if name not in self.names:
+            raise KeyError(
+                f"no statistic of a wire {name!r} was kept: ask for one by of={name!r} in reduce; "
+                f"there are {', '.join(self.names) or 'none'}"
+            )
+        return self.names[name]
 
     def check(self) -> "Ensemble":
         """Raises `SimulationError` where a path failed; returns the ensemble otherwise.

@@ -59,7 +59,8 @@ def ensemble(
     - `key`: a JAX key of any kind; not needed where nothing is drawn.
     - `paths`: the number of paths.
     - `reduce`: a statistic of `asgard.statistics`, or a tuple or dictionary of them, kept as tiles
-      run: outputs are not stored. None stores all outputs.
+      run: outputs are not stored. None stores all outputs. A statistic may be of a named wire,
+      `Mean("x")`; `ensemble["x"]` then reads it, and an entry of a dictionary by its key.
     - `tile`: the number of paths that run side by side.
     - `mesh`: the devices to spread the paths over; they do not communicate until all are done.
       Results are on a mesh of these with automatic axes: they can be indexed and sorted.
@@ -113,8 +114,11 @@ def ensemble(
         if label is None:
             return found
         statistics = jax.tree.unflatten(structure, found.statistics)
-        kept = dataclasses.replace(found.state, label=label)
-        return dataclasses.replace(found, reduce=reduce, statistics=statistics, state=kept)
+        state = dataclasses.replace(found.state, label=label)
+        entries = statistics if isinstance(statistics, dict) else {}
+        names = found.names | {key: kept for key, kept in entries.items() if isinstance(key, str)}
+        fields = {"reduce": reduce, "statistics": statistics, "names": names, "state": state}
+        return dataclasses.replace(found, **fields)
 
     if is_long(arguments[:-1], progress, checkpoint, unfinished, "an ensemble"):
         found = ensemble_in_stretches(arguments, named, progress, checkpoint, unfinished)

@@ -23,6 +23,7 @@ from ..jaxprs.settings import default_promotion
 from ..status import Status
 from .ensemble_result import Ensemble
 from .long import OF_ANOTHER
+from .statistics import by_wire
 from .stretches.checkpoint import Checkpoint
 from .stretches.compiled import LongRun, Programs
 from .stretches.report import Told
@@ -76,7 +77,10 @@ def _of_statistics(
     given: Given, probe: Tile, statistics: Any, state: Any, failures: Failures, paths: Any
 ) -> Ensemble:
     """The ensemble of so many paths that were reduced."""
-    found = {"outputs": (), "names": {}, "first_bad": None, "status": None}
+    cut = probe.equation.pointwise.cut
+    only = cut.output_names[0] if len(cut.graph.outputs) == 1 else None
+    names = by_wire(given[5], statistics, only if only in cut.named else None)
+    found = {"outputs": (), "names": names, "first_bad": None, "status": None}
     return _ensemble(given, probe, failures, paths, statistics=statistics, state=state, **found)
 
 

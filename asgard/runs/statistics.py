@@ -7,7 +7,7 @@ biased sample wherever what ends a path has to do with what is measured.
 """
 
 import abc
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -21,31 +21,43 @@ from ..circuits.fields import as_inexact, check_count
 from ..errors import CircuitError
 from ..jaxprs.concrete import is_concrete
 
+# What a statistic is of: a wire by name, a function of one path's outputs, or the only output.
+Of = str | Callable[..., Any] | None
+
 
 class Reduction(eqx.Module):
     """A statistic: subclass it with `tile`, `merge` and, where they differ, `result`.
 
-    `of` says of what: a function of one path's outputs, each `[times, *value]`, that returns an
-    array; what is no float, such as a truth, becomes one. Without it, it is the array of the only
-    output.
+    `of` says of what: a wire by name, or a function of one path's outputs, each `[times, *value]`,
+    that returns an array; what is no float, such as a truth, becomes one. Without it, it is the
+    array of the only output.
     """
 
-    of: eqx.AbstractVar[Callable[..., Any] | None]
+    of: eqx.AbstractVar[Of]
 
     def __check_init__(self):
-        if self.of is not None and not callable(self.of):
+        if not (self.of is None or isinstance(self.of, str) or callable(self.of)):
             raise CircuitError(
-                f"{type(self).__name__}: of must be a function of the outputs, not {self.of!r}"
+                f"{type(self).__name__}: of must be the name of a wire, or a function of the "
+                f"outputs, not {self.of!r}"
             )
 
-    def values(self, outputs: tuple[Array, ...]) -> Array:
-        """What is measured, `[paths, …]`, from outputs `[paths, times, *value]`."""
-        if self.of is not None:
-            return jax.vmap(lambda *one: as_inexact("of", self.of(*one)))(*outputs)  # pyright: ignore[reportOptionalCall]
+    def values(self, outputs: tuple[Array, ...], names: Mapping[str, Array]) -> Array:
+        """What is measured, `[paths, …]`, from outputs and named wires `[paths, times, *value]`."""
+        of = self.of
+        if isinstance(of, str):
+            if of not in names:
+                raise CircuitError(
+                    f"{type(self).__name__}: no wire, or more than one, is named {of!r}; wires "
+                    f"named once: {', '.join(names) or 'none'}"
+                )
+            return as_inexact("of", names[of])
+        if of is not None:
+            return jax.vmap(lambda *one: as_inexact("of", of(*one)))(*outputs)
         if len(outputs) != 1:
             raise CircuitError(
                 f"{type(self).__name__}: the circuit has {len(outputs)} outputs; say of what the "
-                "statistic is by of=, a function of them"
+                "statistic is by of=, the name of a wire or a function of the outputs"
             )
         return outputs[0]
 
@@ -106,7 +118,7 @@ class _Moment(Reduction):
 class Mean(_Moment):
     """The mean over paths."""
 
-    of: Callable[..., Any] | None = eqx.field(static=True, default=None)
+    of: Of = eqx.field(static=True, default=None)
 
     def squares(self, away: Array) -> None:
         del away
@@ -118,7 +130,7 @@ class Mean(_Moment):
 class Variance(_Moment):
     """The variance over paths, of each entry by itself, with divisor n - 1."""
 
-    of: Callable[..., Any] | None = eqx.field(static=True, default=None)
+    of: Of = eqx.field(static=True, default=None)
 
     def squares(self, away: Array) -> Array:
         return jnp.sum(away**2, axis=0)
@@ -130,7 +142,7 @@ class Covariance(_Moment):
     Arrays of more axes are read as vectors.
     """
 
-    of: Callable[..., Any] | None = eqx.field(static=True, default=None)
+    of: Of = eqx.field(static=True, default=None)
 
     def squares(self, away: Array) -> Array:
         away = away.reshape(away.shape[0], -1)
@@ -140,7 +152,7 @@ class Covariance(_Moment):
 class Min(Reduction):
     """The smallest value of any path; infinite where no path is left."""
 
-    of: Callable[..., Any] | None = eqx.field(static=True, default=None)
+    of: Of = eqx.field(static=True, default=None)
 
     def tile(self, values: Array, alive: Array) -> Any:
         return jnp.min(_only(alive, values, jnp.inf), axis=0)
@@ -152,7 +164,7 @@ class Min(Reduction):
 class Max(Reduction):
     """The largest value of any path; minus infinity where no path is left."""
 
-    of: Callable[..., Any] | None = eqx.field(static=True, default=None)
+    of: Of = eqx.field(static=True, default=None)
 
     def tile(self, values: Array, alive: Array) -> Any:
         return jnp.max(_only(alive, values, -jnp.inf), axis=0)
@@ -197,7 +209,7 @@ class Histogram(_Binned):
     """
 
     bins: int = eqx.field(static=True, default=100)
-    of: Callable[..., Any] | None = eqx.field(static=True, default=None)
+    of: Of = eqx.field(static=True, default=None)
 
 
 class Quantiles(_Binned):
@@ -208,7 +220,7 @@ class Quantiles(_Binned):
     """
 
     bins: int = eqx.field(static=True, default=4096)
-    of: Callable[..., Any] | None = eqx.field(static=True, default=None)
+    of: Of = eqx.field(static=True, default=None)
     probabilities: Float[Array, " probabilities"] = eqx.field(
         converter=lambda value: jnp.atleast_1d(as_inexact("Quantiles: probabilities", value)),
         default=(0.05, 0.5, 0.95),
@@ -289,7 +301,7 @@ class StandardError(Reduction):
         self.statistic = statistic
 
     @property
-    def of(self) -> Callable[..., Any] | None:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def of(self) -> Of:  # pyright: ignore[reportIncompatibleVariableOverride]
         return self.statistic.of
 
     def tile(self, values: Array, alive: Array) -> Any:
@@ -338,6 +350,19 @@ class StandardError(Reduction):
         share = (number - 3) / jnp.where(enough, number - 1, 1)
         spread = (accumulator.fourth / number - share * variance**2) / number
         return jnp.where(enough, jnp.sqrt(jnp.maximum(spread, 0)), jnp.nan)
+
+
+def by_wire(
+    reductions: Sequence[Reduction], results: Sequence[Any], only: str | None
+) -> dict[str, Any]:
+    """What was kept of each wire by name: one statistic by itself, several as a tuple. `only` is
+    the name of the only output, if it has one."""
+    found: dict[str, tuple[Any, ...]] = {}
+    for reduction, result in zip(reductions, results, strict=True):
+        name = only if reduction.of is None else reduction.of
+        if isinstance(name, str):
+            found[name] = (*found.get(name, ()), result)
+    return {name: kept[0] if len(kept) == 1 else kept for name, kept in found.items()}
 
 
 def is_reduction(node: Any) -> bool:

@@ -147,6 +147,46 @@ def test_a_reduction_of_ones_own_and_a_function_of_the_outputs(stored):
     np.testing.assert_allclose(found[1], x.max(1).mean(), rtol=1e-13)
 
 
+def pair(t, y):
+    return {"x": -y["x"], "n": y["x"]}
+
+
+def spread(t, y):
+    return {"x": 0.3, "n": jnp.zeros_like(y["n"])}
+
+
+MEAN_OF_X = statistics.Mean("x")
+OF_WIRES = {"n": MEAN_OF_X, "a": (statistics.StandardError(MEAN_OF_X), statistics.Max(of="n"))}
+
+
+def test_statistics_are_of_wires_by_name_and_read_by_it():
+    circuit = ag.sde(pair, spread, {"x": 1.0, "n": 0.0})
+    stored = run(100, circuit)
+    x, n = (np.asarray(stored[name]) for name in ("x", "n"))
+    found = run(100, circuit, reduce=OF_WIRES)
+    # Of two statistics of a wire the order is that of the tree; a key of the dictionary goes first.
+    error, mean = found["x"]
+    np.testing.assert_allclose(mean, x.mean(0), rtol=1e-13)
+    np.testing.assert_allclose(error, x.std(0, ddof=1) / 10, rtol=1e-10, atol=1e-15)
+    np.testing.assert_array_equal(found["n"], mean)
+    np.testing.assert_array_equal(found["a"][1], n.max(0))
+    with pytest.raises(KeyError, match=r"no statistic of a wire 'y' .*; there are n, x, a"):
+        found["y"]
+    with pytest.raises(ag.CircuitError, match=r"Mean: no wire.* is named 'y'; wires named once: "):
+        run(100, circuit, reduce=statistics.Mean("y"))
+
+
+@pytest.mark.slow
+def test_statistics_of_wires_in_stretches_and_of_the_only_output_by_its_name():
+    circuit = ag.sde(pair, spread, {"x": 1.0, "n": 0.0})
+    shown = run(100, circuit, reduce=OF_WIRES, progress=lambda *now: None)
+    for one, other in zip(shown["x"], run(100, circuit, reduce=OF_WIRES)["x"], strict=True):
+        np.testing.assert_array_equal(one, other)
+    only = ag.Const(1.0) >> ag.StochasticRegister("t", "W") >> ag.Var("w")
+    of_only = run(100, only, reduce=statistics.Mean())
+    np.testing.assert_allclose(of_only["w"], run(100, only)["w"].mean(0), rtol=1e-12, atol=1e-15)
+
+
 @pytest.mark.slow
 def test_the_memory_of_a_reduction_is_that_of_a_tile():
     def memory(paths, steps):

@@ -289,9 +289,10 @@ def measured(ran: Ran, limit: Array, reductions: Sequence[Any]) -> Progress:
     alive = ran.end.alive & (ran.paths < limit)
     # Of ended paths a statistic's function makes what has no derivative.
     one = jnp.argmax(alive)
-    stand_ins = tuple(jnp.where(alive[one], row[one], 1) for row in ran.outputs)
-    outputs = chosen(alive, ran.outputs, stand_ins)
-    accumulators = tuple(r.tile(r.values(outputs), alive) for r in reductions)
+    found = (ran.outputs, ran.names)
+    stand_ins = jax.tree.map(lambda row: jnp.where(alive[one], row[one], 1), found)
+    outputs, names = chosen(alive, found, stand_ins)
+    accumulators = tuple(r.tile(r.values(outputs, names), alive) for r in reductions)
     return Progress(accumulators, ran.failures(limit), jnp.ones((), bool))
 
 
