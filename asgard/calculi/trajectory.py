@@ -228,14 +228,20 @@ class Trajectory(Outputs, Checked):
         return picture("trajectory.plot", self, *names, label=label, ax=ax, units=units)
 
     def phase(
-        self, x: str, y: str, *, ax: Any = None, units: Mapping[str, str] | None = None
+        self,
+        x: str,
+        y: str,
+        *,
+        label: str | None = None,
+        ax: Any = None,
+        units: Mapping[str, str] | None = None,
     ) -> Any:
         """Draws one wire against another, from a dot where the run starts.
 
-        Arguments, results and errors are those of `plot`, without `label`. Of arrays of one shape,
-        entries are drawn against entries.
+        Arguments, results and errors are those of `plot`. Of arrays of one shape, entries are drawn
+        against entries.
         """
-        return picture("trajectory.phase", self, x, y, ax=ax, units=units)
+        return picture("trajectory.phase", self, x, y, label=label, ax=ax, units=units)
 
     def heat_map(
         self,

@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import pickle
 import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
@@ -78,7 +79,8 @@ def line(ax, label):
 
 def texts(ax):
     """What the legend says, inside of the axes or below them."""
-    legends = [*ax.get_figure().legends, *([ax.get_legend()] if ax.get_legend() else [])]
+    legends = [one for one in ax.get_figure().legends if one.get_visible()]
+    legends += [ax.get_legend()] if ax.get_legend() else []
     return [text.get_text() for one in legends for text in one.get_texts()]
 
 
@@ -150,6 +152,38 @@ def test_what_a_run_did_not_reach_is_shaded_and_the_legend_says_why(failed):
     assert begin == pytest.approx(1.0, abs=1e-6)
     assert (shade.get_x(), shade.get_x() + shade.get_width()) == pytest.approx((begin, 2.0))
     assert "failed: max_steps" in texts(ax)
+
+
+def seen_in(figure):
+    """The legends that a figure shows once drawn."""
+    figure.canvas.draw()
+    every = [*figure.legends, *(ax.get_legend() for ax in figure.axes)]
+    return [one for one in every if one is not None and one.get_visible()]
+
+
+def test_a_legend_of_ones_own_takes_the_place_of_that_below(failed):
+    ax = failed.plot("height", "speed")
+    figure = ax.get_figure()
+    assert len(seen_in(figure)) == 1
+    with_legend = ax.get_position().height
+    ax.plot(TS, TS, label="mine")
+    own = ax.legend()
+    assert seen_in(figure) == [own]
+    assert "mine" in [text.get_text() for text in own.get_texts()]
+    assert ax.get_position().height > with_legend
+    assert pickle.loads(pickle.dumps(figure)) is not None
+    # A further plot on the same axes shows one legend of all.
+    failed.plot("growth", label="more", ax=ax)
+    (shown,) = seen_in(figure)
+    assert {"height", "mine", "more"} <= {text.get_text() for text in shown.get_texts()}
+
+
+def test_runs_in_one_phase_plot_are_told_apart_by_their_labels(failed):
+    ax = failed.phase("height", "speed", label="first")
+    failed.phase("height", "speed", label="second", ax=ax)
+    assert texts(ax) == ["first", "start", "event: passes < 0", "second"]
+    rows = failed.phase("row", "row", label="run")
+    assert {"run: [0]", "run: [2]"} <= set(texts(rows))
 
 
 def test_a_phase_plot_has_one_wire_over_the_other(failed):
@@ -226,10 +260,12 @@ def test_matplotlib_is_asked_for_by_its_extra(failed, monkeypatch):
 
 
 def test_matplotlib_is_imported_only_where_it_is_called_for():
+    # `below` is itself imported only where a legend is drawn.
     for file in (Path(ag.__file__).parent / "pictures").rglob("*.py"):
         tops = ast.parse(file.read_text(encoding="utf-8")).body
         found = [ast.unparse(one) for one in tops if isinstance(one, ast.Import | ast.ImportFrom)]
-        assert not any("matplotlib" in one for one in found), file
+        assert file.stem == "below" or not any("matplotlib" in one for one in found), file
+        assert not any(".below" in one for one in found), file
 
 
 def test_results_print_a_table(failed):

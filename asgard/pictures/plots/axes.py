@@ -110,14 +110,15 @@ def legend(ax: Any, panels: int = 1) -> None:
     """A legend of what has a label: below the axes in a figure of one plot, else inside.
 
     It is inside, too, where it would take more than a third of the figure. A plot on the same axes
-    again replaces it. `panels` are the axes that one plot has.
+    again replaces it, and so does `ax.legend()`. `panels` are the axes that one plot has.
     """
     handles, labels = ax.get_legend_handles_labels()
     if not handles:
         return
     figure = ax.get_figure(root=False)
-    for old in [one for one in figure.legends if one.get_gid() == _OWN]:
-        old.remove()
+    for old in (*figure.legends, ax.get_legend()):
+        if old is not None and (old is ax.get_legend() or old.get_gid() == _OWN):
+            old.remove()
     width, height = figure.bbox.width / figure.dpi, figure.bbox.height / figure.dpi
     # In inches: what stands before a label, a letter of it, and a row.
     widest = 0.6 + 0.075 * max(map(len, labels))
@@ -126,8 +127,9 @@ def legend(ax: Any, panels: int = 1) -> None:
     if tall or figure.get_layout_engine() is None or len(figure.axes) != panels:
         ax.legend(handles, labels, loc="best", framealpha=0.85, fontsize="small")
         return
-    style = {"loc": "outside lower center", "fontsize": "small", "frameon": False}
-    figure.legend(handles, labels, ncols=columns, **style).set_gid(_OWN)
+    from .below import legend_below
+
+    legend_below(figure, handles, labels, columns).set_gid(_OWN)
 
 
 def heat(ax: Any, across: Any, up: Any, values: np.ndarray, label: str) -> Any:

@@ -69,7 +69,15 @@ def plot(
 
 
 @draws("trajectory.phase")
-def phase(run: Trajectory, x: str, y: str, *, ax: Any = None, units: Units = None) -> Any:
+def phase(
+    run: Trajectory,
+    x: str,
+    y: str,
+    *,
+    label: str | None = None,
+    ax: Any = None,
+    units: Units = None,
+) -> Any:
     """One wire against another."""
     what = "trajectory.phase"
     check_run(what, run)
@@ -85,10 +93,12 @@ def phase(run: Trajectory, x: str, y: str, *, ax: Any = None, units: Units = Non
     style = {"marker": "." if len(run.ts) <= MARKED else None}
     for curve, (look, in_legend) in zip(entries, styled(entries, ax), strict=True):
         xs, ys = curve.read(across.read(run)), curve.read(up.read(run))
-        said = curve.label.removeprefix(across.name) if in_legend and len(entries) > 1 else None
+        said = None
+        if in_legend and (len(entries) > 1 or label is not None):
+            entry = curve.label.removeprefix(across.name)
+            said = entry if label is None else label + (f": {entry}" if entry else "")
         ax.plot(xs, ys, label=said, **look, **style)
-        start = "start" if curve is entries[0] else None
-        ax.plot(xs[:1], ys[:1], "o", color=look["color"], label=start)
+        ax.plot(xs[:1], ys[:1], "o", color=look["color"], label=_once(ax, "start"))
         for name, marker in markers(run):
             seen = run.events[name]
             places = curve.read(across.read(seen)), curve.read(up.read(seen))
@@ -169,4 +179,9 @@ def _legend_of_events(ax: Any, run: Trajectory) -> None:
     """An entry for each event, whatever curves it marks."""
     style = {"markerfacecolor": "white", "markeredgecolor": EVENT, "markersize": 5}
     for name, marker in markers(run):
-        ax.plot([], [], marker, label=f"event: {name}", **style)
+        ax.plot([], [], marker, label=_once(ax, f"event: {name}"), **style)
+
+
+def _once(ax: Any, label: str) -> str | None:
+    """A label, or None where the axes have it: several runs on them share it."""
+    return None if label in ax.get_legend_handles_labels()[1] else label
