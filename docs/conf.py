@@ -8,11 +8,14 @@ build needs no network.
 import os
 import sys
 import tomllib
+import warnings
 from pathlib import Path
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 sys.path[:0] = [str(HERE), str(ROOT)]
+
+from extensions.categories import CATEGORIES  # noqa: E402 - a folder of the path above
 
 # Before JAX starts, in this process and in those that run examples: some use eight devices.
 os.environ["XLA_FLAGS"] = (
@@ -20,32 +23,15 @@ os.environ["XLA_FLAGS"] = (
 )
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
+# What runs examples side by side starts a process anew once it holds much memory, as one does after
+# some examples, and warns of it.
+warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
+
 project = "Asgard"
 author = "The Asgard authors"
 project_copyright = author
 release = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
 version = release
-
-# The categories of the gallery, in the order of reading.
-CATEGORIES = [
-    "basics",
-    "mechanics",
-    "events",
-    "stiff",
-    "pdes",
-    "control",
-    "electronics",
-    "ecology",
-    "epidemiology",
-    "chemistry",
-    "pharmacology",
-    "neuroscience",
-    "finance",
-    "discrete",
-    "learning",
-    "fitting",
-    "scale",
-]
 
 extensions = [
     "myst_nb",

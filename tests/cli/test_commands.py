@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from asgard.cli import examples
+from asgard.cli.commands import simulate as simulate_command
 from asgard.cli.main import main
 
 PROGRAM = '''\
@@ -58,6 +59,22 @@ def test_simulate_writes_what_is_asked_for(tmp_path, capsys):
     assert main([*argv, "--points", "3", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["columns"]["output"] == pytest.approx(np.exp([0, 0.5, 1]).tolist(), rel=1e-15)
+
+
+def test_files_that_cannot_be_written_are_refused_before_anything_runs(
+    monkeypatch, tmp_path, capsys
+):
+    monkeypatch.setattr(simulate_command, "report_of", None)
+    for option, name, message in (
+        ("--plot", "a.txt", "expected a name that ends in .png, .svg or .pdf"),
+        ("--plot", "a", "expected a name that ends in .png, .svg or .pdf"),
+        ("--plot", "none/a.png", "there is no folder"),
+        ("--csv", "none/a.csv", "there is no folder"),
+    ):
+        path = str(tmp_path / name)
+        assert main(["simulate", "diff(x, t) = x", "--until", "1", option, path]) == 2
+        assert f"{option} {path}: " in (said := capsys.readouterr().err)
+        assert message in said
 
 
 def test_simulate_has_status_1_where_the_run_fails_and_2_where_the_input_is_wrong(capsys):

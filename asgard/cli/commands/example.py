@@ -15,7 +15,7 @@ import jax
 from ..examples import Example, examples, find
 from ..experiments.experiment import Wanted, report_on
 from ..experiments.summary import as_text
-from ..experiments.writing import check_plots
+from ..experiments.writing import check_picture
 from ..faults import InputError
 from ..output import write
 from .command import Commands
@@ -56,8 +56,8 @@ def run(options: argparse.Namespace) -> int:
     example = find(options.name)
     picture = None
     if options.plot is not None:
-        check_plots()
         picture = Path(options.plot or f"{example.name}.png")
+        check_picture(picture)
     if example.path.suffix == ".toml":
         return _run_experiment(example, picture)
     return _run_program(example, picture)

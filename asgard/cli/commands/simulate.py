@@ -17,7 +17,7 @@ from ..experiments.experiment import Wanted, model_of, report_of
 from ..experiments.results import Result
 from ..experiments.setting import read_value, with_settings
 from ..experiments.summary import as_json
-from ..experiments.writing import check_plots, write_table
+from ..experiments.writing import check_parent, check_picture, write_table
 from ..faults import InputError
 from ..output import write
 from ..report import table, to_json
@@ -81,7 +81,9 @@ def _add_noise(command: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Runs the system."""
     if options.plot is not None:
-        check_plots()
+        check_picture(File(options.plot))
+    if options.csv is not None:
+        check_parent("--csv", File(options.csv))
     with jax.enable_x64(True):
         model = model_of(_with_steps(with_settings(_document(options), options.set)))
         picture = None if options.plot is None else File(options.plot)

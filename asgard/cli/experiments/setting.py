@@ -34,13 +34,17 @@ def with_settings(document: Document, settings: Sequence[str]) -> Document:
 
 
 def read_value(text: str, option: str) -> Any:
-    """A value of TOML, or a text without quotes."""
+    """A value of TOML, or a text without quotes. Raises `InputError` for what begins as an array, a
+    table or a text with quotes, and is none."""
     try:
         found = tomllib.loads(f"value = {text}")
     except RecursionError:
         raise InputError(f"{option}: the value is nested too deeply") from None
-    except ValueError:
-        return text
+    except ValueError as error:
+        if not text.startswith(("[", "{", '"', "'")):
+            return text
+        reason = str(error).partition(" (at ")[0]
+        raise InputError(f"{option}: this is no value of TOML: {reason[:200]}") from None
     if found.keys() != {"value"}:
         raise InputError(f"{option}: expected one value")
     return found["value"]

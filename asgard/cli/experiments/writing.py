@@ -32,6 +32,22 @@ def check_plots() -> None:
         raise InputError(message)
 
 
+def check_picture(path: File) -> None:
+    """Raises `InputError` where no picture can be drawn to a file, before what it shows is run."""
+    check_plots()
+    from matplotlib.figure import Figure
+
+    if path.suffix[1:].lower() not in Figure().canvas.get_supported_filetypes():
+        raise InputError(f"--plot {path}: expected a name that ends in .png, .svg or .pdf")
+    check_parent("--plot", path)
+
+
+def check_parent(option: str, path: File) -> None:
+    """Raises `InputError` where there is no folder for a file."""
+    if not path.parent.is_dir():
+        raise InputError(f"{option} {path}: cannot be written: there is no folder {path.parent}")
+
+
 def write_table(result: Result, path: File) -> None:
     """Writes the numbers as CSV, a column for each output and a row for each time."""
     columns = result.columns()
