@@ -248,7 +248,7 @@ class Pointwise:
 
     def shown(self, row: Row) -> tuple[Array, ...]:
         """What `row` makes a row of."""
-        read = dict(zip(self.cut.graph.outputs, row.outputs, strict=True))
+        read: dict[Wire, Array] = dict(zip(self.cut.graph.outputs, row.outputs, strict=True))
         read |= {wire: row.names[name] for name, wire in self.cut.named.items()}
         return tuple(read[wire] for wire in self.cut.shown)
 

@@ -51,8 +51,8 @@ def recur(
         return lax.scan(body, carry, rows, length=length), jnp.zeros((), bool)
     constants = list(map(jnp.asarray, closed.consts))
     # A row of 5e7 numbers that is asked for twice is written once.
-    body, spots = _with_each_row_once(_with_constants_first(closed), len(given))
-    call = Recursion(body, len(constants), len(given), length)
+    once, spots = _with_each_row_once(_with_constants_first(closed), len(given))
+    call = Recursion(once, len(constants), len(given), length)
     *results, is_kernel = bind(call, [*constants, *jax.tree.leaves((carry, rows))])
     results = [results[spot] for spot in spots]
     return jax.tree.unflatten(jax.tree.structure(shapes), results), is_kernel
