@@ -4,6 +4,8 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from ...errors import CircuitError
@@ -14,10 +16,9 @@ from . import tree
 
 # A formula of more parts than this is no text to read.
 _MOST_PARTS = 1000
-# Primitives that change how a number is held, not what it is.
-HOLDS = {
+# Primitives that change how a number is held. Not what it is, but for conversions: see `holds`.
+_HOLDS = {
     "broadcast_in_dim",
-    "convert_element_type",
     "copy",
     "optimization_barrier",
     "reshape",
@@ -63,6 +64,23 @@ class Formula:
     size: int = 1
 
 
+def holds(equation: Equation, types: Sequence[jax.ShapeDtypeStruct]) -> bool:
+    """Whether an equation changes only how numbers of these types are held, up to rounding.
+
+    A conversion to integers cuts digits off, and one to truth values asks whether a number is 0.
+    """
+    if equation.name != "convert_element_type":
+        return equation.name in _HOLDS
+    before, after = types[0].dtype, equation.params["new_dtype"]
+    return _kind(before) <= _kind(after)
+
+
+def _kind(dtype: Any) -> int:
+    """Truth values, integers, real and complex numbers in this order: each may be the next."""
+    kinds = (jnp.bool_, jnp.integer, jnp.floating, jnp.complexfloating)
+    return next(place for place, kind in enumerate(kinds) if jnp.issubdtype(dtype, kind))
+
+
 def formulas(atom: Excerpt, parts: Sequence[tree.Expression]) -> list[tree.Expression]:
     """What an excerpt drives, from what it reads.
 
@@ -79,21 +97,29 @@ def formulas(atom: Excerpt, parts: Sequence[tree.Expression]) -> list[tree.Expre
     for value, one in (*code.constants.items(), *numbers):
         known[value] = Formula(number_of(code.owner, one))
     for equation in code.equations:
-        made = written(code.owner, equation, [known[value] for value in equation.ins])
+        parts = [known[value] for value in equation.ins]
+        types = [code.types[value] for value in equation.ins]
+        made = written(code.owner, equation, parts, types)
         known.update(dict.fromkeys(equation.outs, made))
     return [known[value].expression for value in code.drives]
 
 
-def written(owner: str, equation: Equation, parts: Sequence[Formula]) -> Formula:
-    """What an equation of real numbers makes of its operands.
+def written(
+    owner: str,
+    equation: Equation,
+    parts: Sequence[Formula],
+    types: Sequence[jax.ShapeDtypeStruct],
+) -> Formula:
+    """What an equation of real numbers makes of its operands, which are of these types.
 
     Raises `CircuitError` where no text says it, and for one that is too long to read.
     """
-    made = _made(equation, [part.expression for part in parts])
+    made = _made(equation, [part.expression for part in parts], types)
     if made is None:
-        raise CircuitError(
-            f"to_equations: {owner} uses the JAX primitive {equation.name!r} as no equation does"
-        )
+        what = f"uses the JAX primitive {equation.name!r}"
+        if equation.name == "convert_element_type":
+            what = "cuts numbers to integers"
+        raise CircuitError(f"to_equations: {owner} {what} as no equation does")
     size = 1 + sum(part.size for part in parts)
     if size > _MOST_PARTS:
         raise CircuitError(f"to_equations: a formula in {owner} has more than {_MOST_PARTS} parts")
@@ -137,11 +163,15 @@ def sum_of(parts: Sequence[tree.Expression]) -> tree.Expression:
     return tree.Sum(tuple(terms)) if len(terms) > 1 else terms[0]
 
 
-def _made(equation: Equation, parts: list[tree.Expression]) -> tree.Expression | None:
+def _made(
+    equation: Equation, parts: list[tree.Expression], types: Sequence[jax.ShapeDtypeStruct]
+) -> tree.Expression | None:
     """What an equation of numbers makes of its operands. None where no text says it."""
     name, params = equation.name, equation.params
-    if name in HOLDS and not params.get("shape") and not params.get("new_sizes"):
+    if holds(equation, types) and not params.get("shape") and not params.get("new_sizes"):
         return parts[0]
+    if name == "convert_element_type" and params["new_dtype"] == jnp.bool_:
+        return tree.Comparison("!=", parts[0], _ZERO)
     if name in _CALLS:
         return tree.Call(_CALLS[name], tuple(parts))
     if name in _RELATIONS:
@@ -155,7 +185,7 @@ def _made(equation: Equation, parts: list[tree.Expression]) -> tree.Expression |
     return None if rule is None else rule(*parts)
 
 
-_ONE, _TWO = tree.Number(1.0), tree.Number(2.0)
+_ZERO, _ONE, _TWO = (tree.Number(value) for value in (0.0, 1.0, 2.0))
 
 
 def terms_of(part: tree.Expression) -> tuple[tree.Expression, ...]:

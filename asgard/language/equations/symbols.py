@@ -83,7 +83,7 @@ def _made(equation: Equation, program: Program, known: Mapping[int, Formula]) ->
             known[value] if value in known else Formula(number_of("", program.constants[value]))
             for value in equation.ins
         ]
-        return written("", equation, parts)
+        return written("", equation, parts, [program.avals[value] for value in equation.ins])
     except (CircuitError, KeyError):
         return None
 

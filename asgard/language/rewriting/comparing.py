@@ -20,7 +20,7 @@ from ...circuits.graph import Node, flatten, label
 from ...jaxprs.program import Equation, Program, trace
 from ...taylor.network import call
 from ...taylor.typed import wire_types
-from ..equations.formulas import HOLDS
+from ..equations.formulas import holds
 from .polynomials import Form, Forms, number, value_of
 
 
@@ -183,10 +183,11 @@ def _applied(
         known[name] = _constant(constant, forms)
     for equation in program.equations:
         operands = [known[name] for name in equation.ins]
-        shapes = {program.avals[name].shape for name in equation.ins}
+        types = [program.avals[name] for name in equation.ins]
+        shapes = {one.shape for one in types}
         pointwise = shapes <= {(), program.avals[equation.outs[0]].shape}
         same = len({*shapes, program.avals[equation.outs[0]].shape}) == 1
-        made = operands if same and equation.name in HOLDS else None
+        made = operands if same and holds(equation, types) else None
         if made is None:
             made = _result(equation, operands, forms, pointwise)
         known.update(zip(equation.outs, made, strict=True))

@@ -11,8 +11,8 @@ from .notation import Notation
 from .rule import Condition, Rule, placeholder
 from .trees import number, number_of, product_of, rebuilt, sum_of, value_of
 
-# Functions that are constant where their arguments are, beside the elementary ones.
-_POINTWISE = {"if"}
+# Functions that are constant where their arguments are. A text may define others by other names.
+_POINTWISE = {"if", *(name for name, function in FUNCTIONS.items() if function.listed)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +101,7 @@ class Expressions(Notation):
                 case tree.Output() | tree.Abstraction():
                     return False
                 case tree.Call(function):
-                    return all(parts) and (function in FUNCTIONS or function in _POINTWISE)
+                    return all(parts) and function in _POINTWISE
             return all(parts)
 
         return tree.fold(node, free)

@@ -97,6 +97,7 @@ FORMULAS = {
         jnp.maximum(y, 0.0) * erf(y) * jax.nn.sigmoid(y)
     ),
     "int(y^1.5 + tanh(abs(y)), t)": lambda y: y**1.5 + jnp.tanh(jnp.abs(y)),
+    "int((y > 1) - (y != 0), t)": lambda y: (y > 1.0).astype(float) - y.astype(bool),
 }
 
 
@@ -109,6 +110,7 @@ def test_code_is_written_as_formulas(text):
     ("rate", "message"),
     [
         (jnp.cbrt, "uses the JAX primitive 'cbrt' as no equation does"),
+        (lambda y: y.astype(int) * y, "cuts numbers to integers as no equation does"),
         (lambda y: jnp.sum(y * jnp.ones(2)), "ode holds an array of shape"),
         (lambda y: jnp.real(jnp.exp(1j * y)), "'real' as|no known real number"),
         (lambda y: _squared(y, 12), "has more than 1000 parts"),

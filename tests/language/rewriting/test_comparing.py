@@ -98,6 +98,16 @@ def test_laws_of_arithmetic_make_circuits_the_same():
         assert not same_system(ag.parse(left), ag.parse(right)), (left, right)
 
 
+def test_a_number_cut_to_an_integer_is_another():
+    def scaled(factor):
+        return ag.ode(factor, 2.5)
+
+    plain = scaled(lambda t, y: -y)
+    assert same_system(plain, scaled(lambda t, y: -1.0 * y.astype(jnp.float32).astype(y.dtype)))
+    assert not same_system(plain, scaled(lambda t, y: -y.astype(int).astype(float)))
+    assert not same_system(plain, scaled(lambda t, y: -y.astype(bool).astype(float)))
+
+
 def test_copies_of_a_state_are_one_and_arrays_are_compared():
     grow = (ag.Register("t", 1.0) >> ag.Split()).trace()
     assert same_system(grow @ grow, grow >> ag.Split())
