@@ -183,6 +183,10 @@ class Block(Part):
     def circuit(self) -> Circuit:
         """The wiring of this block."""
 
+    def outline(self) -> Circuit:
+        """The wiring as pictures show it, level by level: the same circuit, by default."""
+        return self.circuit()
+
     def _degrees(self) -> tuple[int, int]:
         # Only the counts are kept, never the expansion: it may hold the tracers of a passing trace.
         degrees = self.__dict__.get("_known_degrees")

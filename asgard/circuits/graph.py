@@ -161,7 +161,7 @@ class _Wires:
     def _opened(self, block: Block) -> tuple[list[int], list[int]]:
         outside = self.depth
         self.depth = None if outside is None else outside - 1
-        wires = self.expand(resolved(block.circuit()))
+        wires = self.expand(resolved(block.circuit() if outside is None else block.outline()))
         self.depth = outside
         return wires
 

@@ -11,7 +11,13 @@ from typing import Any, Protocol, runtime_checkable
 
 @runtime_checkable
 class Recorder(Protocol):
-    """What notes down the circuits that a function calls on wires."""
+    """What notes down the circuits that a function calls on wires.
+
+    `folds` says that functions which it calls stay blocks, as pictures show them. Else they run as
+    a part of it.
+    """
+
+    folds: bool
 
     def open(self, atom: Any) -> Any:
         """The output wire of a state atom that is fed later."""

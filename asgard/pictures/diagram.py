@@ -82,7 +82,8 @@ def _is_composed(circuit: Circuit, depth: int | None) -> bool:
         return sum(lengths) if combinator == "composition" else max(lengths)
 
     if isinstance(circuit, Block) and depth != 0:
-        return _is_composed(resolved(circuit.circuit()), None if depth is None else depth - 1)
+        inside = circuit.circuit() if depth is None else circuit.outline()
+        return _is_composed(resolved(inside), None if depth is None else depth - 1)
     nodes = [part for part in circuit.parts if not isinstance(part, Wiring)]
     row = fold(circuit, lambda part: int(not isinstance(part, Wiring)), longest) == 1
     if len(nodes) > 1 and row:

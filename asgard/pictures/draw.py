@@ -100,8 +100,8 @@ def draw(
     **Arguments:**
 
     - `circuit`: any circuit. One that is a block itself is drawn as what is in it.
-    - `blocks`: "folded" draws each block as one box, "open" draws what is in them; a number opens
-      that many levels.
+    - `blocks`: "folded" draws each block as one box, and so each function that a function under
+      `@ag.circuit` calls. "open" draws what is in them; a number opens that many levels.
     - `ax`: axes of matplotlib to draw on at once.
     - `path`: a file to save to at once: .svg, .png or .pdf.
 

@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
 from ..circuits.atoms import arithmetic, events, registers
@@ -20,8 +21,9 @@ from ..errors import CircuitError
 from ..jaxprs.concrete import is_concrete
 from ..jaxprs.program import Equation
 from ..language.equations import tree
-from ..language.equations.formulas import HOLDS, Formula, number_of, written
+from ..language.equations.formulas import Formula, holds, number_of, written
 from ..language.functions.excerpt import Excerpt
+from .entries import entries_of
 
 # The first that fits is the kind.
 _KINDS: tuple[tuple[Any, str], ...] = (
@@ -35,6 +37,8 @@ _KINDS: tuple[tuple[Any, str], ...] = (
     (arithmetic.Const | registers.Coordinate, "constant"),
 )
 _SYMBOLS = {arithmetic.Add: "+", arithmetic.Multiplication: "×", arithmetic.Divide: "÷"}
+# Primitives whose own names say little.
+_OPERATIONS = {"convert_element_type": "int"}
 _LONGEST = 22
 # Formulas have wider boxes, as little else says what a part of a function does.
 _LONGEST_FORMULA = 32
@@ -129,7 +133,8 @@ def _formulas(atom: Excerpt, names: Sequence[str | None]) -> list[str]:
     for value, one in (*code.constants.items(), *numbers):
         known[value] = Formula(_operand(code.owner, one))
     for equation in code.equations:
-        made = _sketch(code.owner, equation, [known[value] for value in equation.ins])
+        parts = [known[value] for value in equation.ins]
+        made = _sketch(code.owner, equation, parts, [code.types[value] for value in equation.ins])
         known.update(dict.fromkeys(equation.outs, made))
     return [_rounded(tree.expression_text(known[value].expression)) for value in code.drives]
 
@@ -142,18 +147,24 @@ def _operand(owner: str, value: Any) -> tree.Expression:
         return tree.Name(number(value))
 
 
-def _sketch(owner: str, equation: Equation, parts: list[Formula]) -> Formula:
+def _sketch(
+    owner: str, equation: Equation, parts: list[Formula], types: list[jax.ShapeDtypeStruct]
+) -> Formula:
     """What an equation makes of its operands, in a picture: of arrays as if they were numbers."""
-    if equation.name in HOLDS:
+    if holds(equation, types):
         return parts[0]
+    entries = entries_of(equation, parts[0].expression, types[0].shape) if parts else None
+    if entries is not None:
+        return Formula(entries, 1 + parts[0].size)
     size = 1 + sum(part.size for part in parts)
     if size > _LONGEST_WHOLE:
         parts, size = [Formula(tree.Name("…")) for _ in parts], 1 + len(parts)
     try:
-        made = written(owner, equation, parts)
+        made = written(owner, equation, parts, types)
         return Formula(_clipped(made.expression), made.size)
     except CircuitError:
-        operation = equation.name.removeprefix("reduce_").removesuffix("_general").strip("_")
+        operation = _OPERATIONS.get(equation.name) or equation.name
+        operation = operation.removeprefix("reduce_").removesuffix("_general").strip("_")
         return Formula(tree.Call(operation, tuple(part.expression for part in parts)), size)
 
 

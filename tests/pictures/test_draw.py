@@ -381,6 +381,58 @@ def test_no_part_of_a_function_shows_the_name_of_the_function():
     assert not any("cruise" in box.label.name + box.label.whole for box in boxes)
 
 
+def test_entries_of_arrays_are_shown_as_they_are_read():
+    @ag.circuit
+    def taken(u=jnp.zeros((3, 4)), v=jnp.zeros(5)):  # noqa: B008 - say what the wires carry
+        return 2 * u[0, 1], v[-1], jnp.sum(v[1:3]), -v[::2], u[:, 1] * 2, (u[0] + 1)[2], -v[0:1]
+
+    names = names_in(ag.draw(taken()))
+    shown = ["2*u[0, 1]", "v[4]", "sum(v[1:3])", "−v[::2]", "u[:, 1]*2", "(u[0] + 1)[2]", "−v[:1]"]
+    assert names == shown
+
+
+@ag.circuit
+def controller(error, *, gain=2.0):
+    total = ag.register("t", 0.0)
+    total.input = error
+    return {"u": gain * error + total, "total": total}
+
+
+@ag.circuit
+def tank(inflow=jnp.zeros(2), *, control=controller()):  # noqa: B008 - made once
+    level = ag.register("t", jnp.zeros(2))
+    level.input = inflow + control(-level)["u"]
+    return level
+
+
+@ag.circuit
+def plants(u, *, first=tank()):  # noqa: B008 - made once
+    levels = first(jnp.stack([u, 2 * u]))
+    return levels[0] + ag.Sin()(levels[1])
+
+
+def test_functions_that_a_function_calls_are_blocks():
+    assert names_in(ag.draw(tank())) == ["∫ dt", "controller", "−①", "inflow + ②"]
+    assert names_in(ag.draw(plants()))[0] == "tank"
+    counts = [names_in(ag.draw(plants(), blocks=depth)).count("∫ dt") for depth in (0, 1, 2)]
+    assert counts == [0, 1, 2]
+    assert "controller" in names_in(ag.draw(plants(), blocks=1))
+    assert "controller" not in names_in(ag.draw(plants(), blocks=2))
+    # What it says in a run is in no box.
+    assert len(names_in(ag.draw(plants(), blocks="open"))) > 5
+    assert ag.draw(plants(first=tank(control=controller(gain=3.0)))).svg()
+
+
+def test_a_function_whose_number_is_computed_from_wires_is_drawn_open():
+    @ag.circuit
+    def scheduled(u):
+        return controller(gain=u**2)(u)["u"]
+
+    names = names_in(ag.draw(scheduled()))
+    assert "controller" not in names
+    assert "∫ dt" in names
+
+
 def test_what_is_no_formula_of_numbers_or_too_long_is_shown_in_part():
     @ag.circuit
     def room(u):

@@ -12,7 +12,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from ...circuits.circuit import Circuit, TypedBlock, Types, repr_value
+from ...circuits.circuit import Block, Circuit, TypedBlock, Types, repr_value
 from ...circuits.constraints import resolved
 from ...circuits.fields import as_inexact, precision
 from ...circuits.parameters import unknown
@@ -23,6 +23,7 @@ from ...taylor.typed import type_of
 from .numbers import Structure, as_value, parted
 from .places import Place, blaming, of_error, of_function
 from .reasons import reason
+from .recorder import as_wire
 from .traced import Traced, trace
 
 Type = jax.ShapeDtypeStruct
@@ -112,16 +113,31 @@ class FunctionBlock(TypedBlock):
     def output_types(self, types: Types) -> Types:
         return self._traced(types).output_types
 
+    def outline(self, types: Types | None = None) -> Circuit:
+        """The wiring with each function that this one calls as a block of its own."""
+        types = (None,) * self.n_in if types is None else types
+        leaves = jax.tree.leaves(resolved(self.numbers))
+        try:
+            return self._traced(types, folds=True).circuit(leaves)
+        except CircuitError:  # such as where a number of the called one is computed from wires
+            return self.wiring(types)
+
     def __call__(self, *wires: Any) -> Any:
         """What the function returns on these wires, in another function under `@ag.circuit`."""
-        if current() is None:
+        recorder = current()
+        if recorder is None:
             return super().__call__(*wires)
         if len(wires) != self.n_in:
             raise DegreeError(
                 f"{self.definition.name} takes {self.n_in} wire{'s'[: self.n_in != 1]}, but is "
                 f"called on {len(wires)}"
             )
-        return self.definition.run(wires, self.keywords)
+        if not recorder.folds:
+            return self.definition.run(wires, self.keywords)
+        reads = [as_wire(wire, f"{self.definition.name} is called on") for wire in wires]
+        types = tuple(map(type_of, reads))
+        traced = self._traced(types)
+        return traced.returned(recorder.fold(Called(self, types), reads, traced.output_types))
 
     def text(self) -> str:
         return self.definition.name
@@ -135,7 +151,7 @@ class FunctionBlock(TypedBlock):
         """What the function is given by keyword."""
         return {name: structure.joined(numbers[name]) for name, structure in self.structure}
 
-    def _traced(self, types: Types) -> Traced:
+    def _traced(self, types: Types, folds: bool = False) -> Traced:
         """The trace of the function, made once for types of wires and numbers."""
         definition = self.definition
         leaves, tree = jax.tree.flatten(resolved(self.numbers))
@@ -145,7 +161,7 @@ class FunctionBlock(TypedBlock):
             next(one for one in (given, example, number) if one is not None)
             for given, example in zip(types, definition.examples, strict=True)
         )
-        key = (self.structure, tree, tuple(numbers), known, _settings())
+        key = (self.structure, tree, tuple(numbers), known, folds, _settings())
         kept = _cache.setdefault(definition, {})
         if key in kept:
             return kept[key]
@@ -154,9 +170,8 @@ class FunctionBlock(TypedBlock):
             return definition.run(wires, self._values(numbers))
 
         try:
-            traced = trace(
-                definition.name, body, jax.tree.unflatten(tree, numbers), known, definition.place
-            )
+            given = jax.tree.unflatten(tree, numbers)
+            traced = trace(definition.name, body, given, known, definition.place, folds)
         except jax.errors.UnexpectedTracerError as error:
             found = CircuitError(f"{definition.name}: {definition.reason(error)}")
             raise definition.blame(found) from error
@@ -166,6 +181,27 @@ class FunctionBlock(TypedBlock):
         if is_concrete(*traced.program.constants.values()):
             kept[key] = traced
         return traced
+
+
+class Called(Block):
+    """A call of a function in another one, for pictures: a block whose types are known."""
+
+    function: FunctionBlock
+    types: tuple[Type, ...] = eqx.field(static=True)
+
+    @property
+    def label(self) -> str:
+        """What pictures call it."""
+        return self.function.label
+
+    def circuit(self) -> Circuit:
+        return self.function.wiring(self.types)
+
+    def outline(self) -> Circuit:
+        return self.function.outline(self.types)
+
+    def text(self) -> str:
+        return self.function.text()
 
 
 def _settings() -> tuple[Any, ...]:

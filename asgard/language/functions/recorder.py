@@ -51,11 +51,12 @@ class Recorder:
     """The nodes of one function, in the order in which it makes them.
 
     **Arguments:** `name` is the function's; `precision` the dtype of coordinates; `widened` has,
-    by the index of its entry, the type of a state that is wider than its initial content.
+    by the index of its entry, the type of a state that is wider than its initial content. `folds`
+    keeps functions that are called as blocks.
     """
 
-    def __init__(self, name: str, precision: Any, widened: Mapping[int, Type]):
-        self.name, self.precision, self.widened = name, precision, widened
+    def __init__(self, name: str, precision: Any, widened: Mapping[int, Type], folds: bool = False):
+        self.name, self.precision, self.widened, self.folds = name, precision, widened, folds
         self.entries: list[Entry] = []
         self._state = trace_state()
         self._count = 0
@@ -99,6 +100,13 @@ class Recorder:
         entry = self._add(settled(circuit, types), found)
         entry.reads = reads
         return entry.drives[0] if circuit.n_out == 1 else entry.drives
+
+    def fold(self, circuit: Circuit, wires: Sequence[Any], types: Sequence[Type]) -> Any:
+        """The output wires, of these types, of a circuit that stays as it is."""
+        self._check_level(f"{name_of(circuit)} is called")
+        entry = self._add(circuit, types)
+        entry.reads = tuple(wires)
+        return entry.drives
 
     def evaluate(self, atom: Atom, rule: Callable[..., Any], wires: Sequence[Any]) -> Any:
         """The output wires of a pointwise atom, by its value rule."""

@@ -46,7 +46,8 @@ class Node:
 class Traced:
     """A traced function: its program, cut into `codes`, and the nodes it made.
 
-    `inputs` and `outputs` are the values of its wires, `names` those that have a name.
+    `inputs` and `outputs` are the values of its wires, `names` those that have a name. `single`
+    says that it returned one wire by itself.
     """
 
     program: Program
@@ -56,11 +57,18 @@ class Traced:
     outputs: tuple[int, ...]
     names: dict[str, int]
     sources: dict[int, int]
+    single: bool
 
     @property
     def output_types(self) -> list[Type]:
         """The types of what the outputs carry."""
         return [self.program.avals[value] for value in self.outputs]
+
+    def returned(self, wires: Sequence[Any]) -> Any:
+        """Output wires as the function returns them."""
+        if self.names:
+            return dict(zip(self.names, wires, strict=True))
+        return wires[0] if self.single else tuple(wires)
 
     @functools.cached_property
     def constant(self) -> tuple[int, ...]:
@@ -84,16 +92,21 @@ class Traced:
 
 
 def trace(
-    name: str, body: Body, numbers: Any, types: Sequence[Type], place: Place | None
+    name: str,
+    body: Body,
+    numbers: Any,
+    types: Sequence[Type],
+    place: Place | None,
+    folds: bool = False,
 ) -> Traced:
-    """Traces a function on numbers and wires of some types.
+    """Traces a function on numbers and wires of some types. `folds` keeps those it calls as blocks.
 
     A state whose feed is wider than its initial content, such as one of complex numbers that starts
     from a real one, makes the function be traced once more.
     """
     widened: dict[int, Type] = {}
     for _ in range(64):
-        trial = _Trial(name, body, widened, place)
+        trial = _Trial(name, body, widened, place, folds)
         closed = jax.make_jaxpr(trial.run)(numbers, list(types))
         if not trial.wider:
             return trial.traced(closed, len(jax.tree.leaves(numbers)))
@@ -117,8 +130,11 @@ class _Made:
 class _Trial:
     """One trace of a function. `wider` has the states that are fed what is wider than they are."""
 
-    def __init__(self, name: str, body: Body, widened: dict[int, Type], place: Place | None):
+    def __init__(
+        self, name: str, body: Body, widened: dict[int, Type], place: Place | None, folds: bool
+    ):
         self.name, self.body, self.widened, self.place = name, body, widened, place
+        self.folds, self.single = folds, False
         self.wider: dict[int, Type] = {}
         self.names: tuple[str, ...] = ()
         self.made: list[_Made] = []
@@ -127,7 +143,7 @@ class _Trial:
     def run(self, numbers: Any, wires: Sequence[Any]) -> list[Any]:
         """What is traced: from numbers and wires to outputs, and for each node leaves and reads."""
         dtype = precision((numbers, wires)) or jnp.result_type(float)
-        recorder = Recorder(self.name, dtype, self.widened)
+        recorder = Recorder(self.name, dtype, self.widened, self.folds)
         with recording(recorder), callers_promotion():
             result = self.body(numbers, wires)
             entries = recorder.close()
@@ -154,6 +170,7 @@ class _Trial:
             return [as_wire(value, f"{what}, as {name!r},") for name, value in result.items()]
         if isinstance(result, tuple | list):
             return [as_wire(value, what) for value in result]
+        self.single = True
         return [as_wire(result, what)]
 
     def _reads(self, index: int, entry: Entry) -> list[Any]:
@@ -184,7 +201,8 @@ class _Trial:
         sinks = [*outputs, *(value for node in nodes for value in node.reads)]
         codes = excerpts(self.name, program, sources, sinks)
         names = dict(zip(self.names, outputs, strict=False))
-        return Traced(program, tuple(codes), tuple(nodes), inputs, outputs, names, sources)
+        parts = program, tuple(codes), tuple(nodes)
+        return Traced(*parts, inputs, outputs, names, sources, self.single)
 
     def _nodes(self, program: Program, sources: dict[int, int]) -> list[Node]:
         """The nodes that the function made, by the values of its program."""
