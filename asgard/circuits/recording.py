@@ -25,6 +25,9 @@ class Recorder(Protocol):
     def apply(self, circuit: Any, wires: Sequence[Any]) -> Any:
         """The output wires of a circuit, which becomes a node of its own."""
 
+    def fold(self, circuit: Any, wires: Sequence[Any], types: Sequence[Any]) -> Any:
+        """The output wires, of these types, of a circuit that stays as it is."""
+
     def evaluate(self, atom: Any, rule: Callable[..., Any], wires: Sequence[Any]) -> Any:
         """The output wires of a pointwise atom, by its value rule."""
 

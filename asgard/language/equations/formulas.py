@@ -97,9 +97,9 @@ def formulas(atom: Excerpt, parts: Sequence[tree.Expression]) -> list[tree.Expre
     for value, one in (*code.constants.items(), *numbers):
         known[value] = Formula(number_of(code.owner, one))
     for equation in code.equations:
-        parts = [known[value] for value in equation.ins]
+        operands = [known[value] for value in equation.ins]
         types = [code.types[value] for value in equation.ins]
-        made = written(code.owner, equation, parts, types)
+        made = written(code.owner, equation, operands, types)
         known.update(dict.fromkeys(equation.outs, made))
     return [known[value].expression for value in code.drives]
 
