@@ -77,8 +77,8 @@ class Status(eqx.Enumeration, metaclass=Counted):
         "16,384 windows to search for them: make shorter runs, each from the state of the last"
     )
     times = (
-        "the times, which were traced when the run was compiled, are not strictly monotone: sort "
-        "them, and take each once"
+        "the times, which were traced when the run was compiled, are not strictly monotone, or do "
+        "not begin where the run of `state` came to: sort them, take each once, and go on from there"
     )
     not_converged = (
         "no fixed point of a loop that no register cuts, or no steady state, was found: there may "

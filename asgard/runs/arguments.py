@@ -152,3 +152,17 @@ def check_state(times: Array, state: Any, gapless: bool) -> None:
             f"the state stands at {float(came):g}, and ts begins at {float(known[0]):g}: a "
             "sequence or a path goes on at the time to which it came"
         )
+
+
+def are_in_order(times: Array, state: Any, gapless: bool) -> Array:
+    """Whether times that were traced are strictly monotone and go on from a state, up to rounding;
+    what `as_times` and `check_state` say of known ones."""
+    steps = jnp.diff(times)
+    good = jnp.all(steps > 0) | jnp.all(steps < 0)
+    last = getattr(state, "last", None)
+    if last is None:
+        return good
+    ahead = jnp.where(times[-1] < times[0], -1, 1) * (times[0] - last)
+    eps = max(jnp.finfo(time.dtype).eps for time in (times, last))
+    near = eps * jnp.abs(last)
+    return good & (ahead >= -near) & ((ahead <= near) | (not gapless))

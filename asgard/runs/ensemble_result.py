@@ -1,9 +1,11 @@
 """What `ensemble` returns."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Shaped, UInt
@@ -72,6 +74,24 @@ class Ensemble(Outputs):
             )
         return self.names[name]
 
+    def unless_failed(self, good: Array) -> "Ensemble":
+        """The ensemble, of which all paths have failed where its times are not `good`."""
+        assert self.status is not None
+        assert self.first_bad is not None
+        outputs, names = jax.tree.map(
+            lambda rows: jnp.where(good, rows, jnp.full_like(rows, jnp.nan)),
+            (self.outputs, self.names),
+        )
+        count = jnp.where(good, self.failures.count, self.paths)
+        return dataclasses.replace(
+            self,
+            outputs=outputs,
+            names=names,
+            status=Status.where(good, self.status, Status.times),
+            first_bad=jnp.where(good, self.first_bad, 0),
+            failures=dataclasses.replace(self.failures, count=count),
+        )
+
     def check(self) -> "Ensemble":
         """Raises `SimulationError` where a path failed; returns the ensemble otherwise.
 
@@ -122,6 +142,8 @@ class Ensemble(Outputs):
     def _error(self) -> SimulationError:
         """What the failed paths raise."""
         count = self.failures.count
+        if self.status is not None and bool(jnp.any(self.status == Status.times)):
+            return SimulationError(f"times: {message('times')}", "times")
         if count.ndim:
             return SimulationError(
                 f"nonfinite in {int(jnp.sum(count))} paths: try {ADVICE}", "nonfinite"

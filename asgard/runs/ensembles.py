@@ -18,7 +18,7 @@ from ..circuits.circuit import Circuit
 from ..circuits.fields import check_count
 from ..errors import CircuitError
 from ..jaxprs.concrete import is_concrete
-from .arguments import as_sources, as_times, check_dim, check_state
+from .arguments import are_in_order, as_sources, as_times, check_dim, check_state
 from .ensemble_result import Ensemble
 from .long import is_long
 from .long_ensembles import Layout, ensemble_in_stretches, whole_ensemble
@@ -124,6 +124,8 @@ def ensemble(
         found = ensemble_in_stretches(arguments, named, progress, checkpoint, unfinished)
     else:
         found = named(whole_ensemble(arguments))
+    if not reductions and not is_concrete(times, getattr(state, "last", times)):
+        found = found.unless_failed(are_in_order(times, state, calculus.gapless))
     return found.check() if throw else found
 
 

@@ -21,7 +21,14 @@ from ..jaxprs.concrete import is_concrete, run_compiled
 from ..jaxprs.meshes import without_mesh
 from ..jaxprs.settings import default_promotion
 from ..status import Status
-from .arguments import as_sources, as_times, check_dim, check_resolution, check_state
+from .arguments import (
+    are_in_order,
+    as_sources,
+    as_times,
+    check_dim,
+    check_resolution,
+    check_state,
+)
 from .long import is_long, simulate_in_stretches
 from .stretches.report import Report, check_progress
 from .stretches.unfinished import taken_up
@@ -94,7 +101,8 @@ def simulate(
     sources = as_sources(circuit, inputs, times)
     check_progress(progress)
     state, unfinished = taken_up(state, "run")
-    check_state(times, state, calculus.gapless)
+    gapless = calculus.gapless
+    check_state(times, state, gapless)
     calculus = (
         calculus.settled(times)
         .for_circuit(circuit, times)
@@ -110,8 +118,8 @@ def simulate(
         trajectory = simulate_in_stretches(arguments, progress, checkpoint, unfinished)
     else:
         trajectory = run_compiled(_compiled, _run, *arguments)
-    if not is_concrete(times):
-        trajectory = _ordered(trajectory, times)
+    if not is_concrete(times, getattr(state, "last", times)):
+        trajectory = _ordered(trajectory, are_in_order(times, state, gapless))
     return trajectory.check() if throw else trajectory
 
 
@@ -151,10 +159,8 @@ def compile(
     return slowly
 
 
-def _ordered(trajectory: Trajectory, ts: Array) -> Trajectory:
+def _ordered(trajectory: Trajectory, good: Array) -> Trajectory:
     """The trajectory, failed where its times are not in order, as is known only when it runs."""
-    steps = jnp.diff(ts)
-    good = jnp.all(steps > 0) | jnp.all(steps < 0)
     outputs, names = jax.tree.map(
         lambda rows: jnp.where(good, rows, jnp.full_like(rows, jnp.nan)),
         (trajectory.outputs, trajectory.names),
