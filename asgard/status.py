@@ -78,7 +78,7 @@ class Status(eqx.Enumeration, metaclass=Counted):
     )
     times = (
         "the times, which were traced when the run was compiled, are not strictly monotone, or do "
-        "not begin where the run of `state` came to: sort them, take each once, and go on from there"
+        "not go on from `state`: sort them, take each once, and begin where that came to"
     )
     not_converged = (
         "no fixed point of a loop that no register cuts, or no steady state, was found: there may "

@@ -69,13 +69,18 @@ def ends(pause: Pause, direction: Array) -> tuple[Array, Array]:
 
 
 def resume(
-    method: StepMethod, system: System, ts: Array, pause: Pause, control: StepControl
+    method: StepMethod,
+    system: System,
+    ts: Array,
+    pause: Pause,
+    control: StepControl,
+    unchanged: Array | bool = True,
 ) -> tuple[Point, Array]:
     """The point from which a run goes on, and whether it retakes the step that it stood in.
 
-    If the system and the method are unchanged, the last step is taken again, and all later steps
-    are the same. If not, or if the direction changed, the run starts afresh at the time that it
-    reached: the old step's polynomial holds up to there.
+    If the system and the method are unchanged, and so is what else the caller knows of, the last
+    step is taken again, and all later steps are the same. If not, or if the direction changed, the
+    run starts afresh at the time that it reached: the old step's polynomial holds up to there.
     """
     point = pause.point
     offset = pause.last - point.time - point.late
@@ -91,7 +96,7 @@ def resume(
     allowed = DEFECT * (control.atol + control.rtol * scale)
     allowed += NOISE * jnp.finfo(ts.dtype).eps * jnp.max(scale)
     same = jnp.all(sizes_of(system, old - new) <= allowed)
-    same &= direction * offset >= 0
+    same &= (direction * offset >= 0) & unchanged
     if system.watch is not None and system.layout is not None:
         # Another parameter may put a branch or a relay elsewhere.
         own = system.layout.at_start & ~point.memory.sides & ~point.memory.fired

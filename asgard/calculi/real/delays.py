@@ -17,6 +17,7 @@ from jaxtyping import Array, Float
 from . import adaptive
 from .adaptive import Pause, next_breakpoint
 from .history import DelayLayout, History
+from .methods.checked import curve_of
 from .methods.defect import DEFECT, NOISE
 from .methods.method import LAG, LOST, OK, Attempt, Mark, StepMethod, Stretch
 from .path import Taken, Write
@@ -203,15 +204,18 @@ class Delays:
     lags: Float[Array, " delays"]
     history: History | None = None
 
-    def begun(self, degree: int, begin: Point) -> History:
+    def begun(self, degree: int, centre: float, begin: Point) -> History:
         """The history at the start."""
-        return self.history or History.blank(self.layout, degree, begin).started(begin, _write)
+        if self.history is not None:
+            return self.history
+        return History.blank(self.layout, degree, centre, begin).started(begin, _write)
 
     def seen(
         self, method: StepMethod, system: System, control: StepControl, point: Point, degree: int
     ) -> Seen:
         """What a method sees from the first point."""
-        history, direction = self.begun(degree, point), jnp.ones_like(point.time)
+        direction = jnp.ones_like(point.time)
+        history = self.begun(degree, method.centre, point)
         return Seen.at(self.layout, method, system, control, history, point, self.lags, direction)
 
 
@@ -233,17 +237,43 @@ def resume(
     point = pause.point
     delays = dataclasses.replace(delays, history=history)
     seen = delays.seen(method, system, control, point, len(pause.coefficients) - 1)
-    begin, again = adaptive.resume(method, seen.system, ts, pause, seen.control)
-    offset = pause.last - point.time - point.late
-    stretch = Stretch(offset, pause.unit, pause.last)
-    segment = segment_of(delays.layout, method, seen.system, point, pause.coefficients, stretch)
-    moved = offset > 0
-    pushed = history.pushed(point, segment, stretch, moved, _write)
+    stretch = Stretch(pause.last - point.time - point.late, pause.unit, pause.last)
+    same = _goes_in_alike(delays.layout, method, seen, point, stretch, history.present)
+    begin, again = adaptive.resume(method, seen.system, ts, pause, seen.control, same)
+    moved = stretch.offset > 0
+    pushed = history.pushed(point, history.present, stretch, moved, _write)
     level = jnp.zeros(delays.layout.count, ts.dtype)
     breaks = history.breaks.with_one(begin.time, level, moved, _write)
     pushed = dataclasses.replace(pushed, breaks=breaks)
     history = jax.tree.map(lambda old, new: jnp.where(again, old, new), history, pushed)
     return begin, again, history
+
+
+def _goes_in_alike(
+    layout: DelayLayout,
+    method: StepMethod,
+    seen: Seen,
+    point: Point,
+    stretch: Stretch,
+    present: Array,
+) -> Array:
+    """Whether what goes into delays, and is no register's, is along a step what it was, `present`:
+    another parameter may move that alone."""
+    if not np.any(layout.derived):
+        return jnp.ones((), bool)
+    whole = Stretch(stretch.unit, stretch.unit, point.time + point.late + stretch.unit)
+    curve = curve_of(method, seen.system, point.time, point.state, whole)
+    found = segment_of(layout, method, seen.system, point, curve, whole)
+
+    def difference(part: Array) -> Array:
+        s = part * stretch.offset / stretch.unit
+        return jnp.abs(value_at(found, s, method.centre) - value_at(present, s, method.centre))
+
+    errors = jnp.max(lax.map(difference, np.asarray([0.0, *CHECKED], stretch.unit.dtype)), axis=0)
+    scale = jnp.max(jnp.abs(present[0]))
+    rtol, atol = (lax.reduce_min(x, (0,)) for x in (seen.control.rtol, seen.control.atol))
+    allowed = DEFECT * (atol + rtol * scale) + NOISE * jnp.finfo(scale.dtype).eps * scale
+    return jnp.all(~layout.derived | (errors <= allowed))
 
 
 def _write(rows: Array, row: Array, value: Array) -> Array:

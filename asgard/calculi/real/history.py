@@ -91,7 +91,8 @@ class History(eqx.Module):
     Each starts at `times + lates`, and is one in the time from there in `units`. The last row of
     each array is for what is not kept. `count` is the number of steps so far, and `began` when the
     first one starts. `longest` is the longest that the next step may be for the sake of what goes
-    into the delays, and `scales` how large each number of that was lately.
+    into the delays, and `scales` how large each number of that was lately. `present` is the
+    polynomial of the last step that was tried, and `centre` that of all polynomials.
     """
 
     times: Any  # [rows + 1, *lanes]
@@ -103,9 +104,11 @@ class History(eqx.Module):
     began: Float[Array, "*lanes"]
     longest: Float[Array, "*lanes"]
     scales: Any  # [entries, *lanes]
+    present: Any  # [orders, entries, *lanes]
+    centre: float = eqx.field(static=True)
 
     @classmethod
-    def blank(cls, layout: DelayLayout, degree: int, begin: Point) -> "History":
+    def blank(cls, layout: DelayLayout, degree: int, centre: float, begin: Point) -> "History":
         """Nothing yet."""
         lanes, rows = begin.time.shape, layout.rows + 1
         times = jnp.zeros((rows, *lanes), begin.time.dtype)
@@ -122,6 +125,8 @@ class History(eqx.Module):
             began=begin.time,
             longest=jnp.full(lanes, jnp.inf, begin.time.dtype),
             scales=jnp.zeros_like(jnp.abs(coefficients[0, 0])),
+            present=coefficients[0],
+            centre=centre,
         )
 
     @property
@@ -150,7 +155,7 @@ class History(eqx.Module):
         good: Array,
         write: Write,
     ) -> "History":
-        """With a good step from a point."""
+        """With the step from a point that was tried, and in the ring if it is a good one."""
         row = jnp.where(good, jnp.mod(self.count, self.rows), self.rows)
         return dataclasses.replace(
             self,
@@ -159,6 +164,7 @@ class History(eqx.Module):
             units=write(self.units, row, stretch.unit),
             coefficients=write(self.coefficients, row, coefficients),
             count=self.count + good,
+            present=coefficients,
         )
 
 

@@ -10,14 +10,16 @@ from ...errors import CircuitError
 from .adaptive import Pause
 from .delays import Delays
 from .history import History
+from .methods.checked import degree_of
+from .methods.method import StepMethod
 from .system import Point
 
 
-def checked(state: Any, like: Point, degree: int, delays: Delays | None) -> Pause:
+def checked(state: Any, like: Point, method: StepMethod, delays: Delays | None) -> Pause:
     """A state as one of a run that begins `like` this, in its dtypes.
 
-    What another method remembered is left out. `degree` is that of a step's polynomial, `delays`
-    are those of the run at its start.
+    What another method remembered is left out. `method` is that of the run, and `delays` are those
+    at its start.
 
     **Raises:** `CircuitError` for what is no state, or that of another circuit.
     """
@@ -28,6 +30,7 @@ def checked(state: Any, like: Point, degree: int, delays: Delays | None) -> Paus
             f"not {state!r}"
         )
     dtype, time = like.state.dtype, like.time.dtype
+    degree = degree_of(method, dtype)
     point = state.point
     shapes = (jax.tree.map(jnp.shape, tree) for tree in (point.memory, like.memory))
     known = operator.eq(*shapes) and len(state.coefficients) == degree + 1
@@ -41,7 +44,7 @@ def checked(state: Any, like: Point, degree: int, delays: Delays | None) -> Paus
     )
     unit, centre, last = (x.astype(time) for x in (state.unit, state.centre, state.last))
     coefficients = state.coefficients.astype(dtype)
-    history = None if delays is None else _history(state, delays.begun(degree, like))
+    history = None if delays is None else _history(state, delays.begun(degree, method.centre, like))
     return Pause(point, coefficients, unit, centre, last, history)
 
 

@@ -92,7 +92,7 @@ def blank(problem: Problem, ts: Array, begin: Point) -> Run:
         path = paths.blank(problem.rows, problem.max_steps, begin, problem.fields)
     layout, history = problem.layout, None
     if problem.delays is not None:
-        history = History.blank(problem.delays, problem.degree, begin)
+        history = History.blank(problem.delays, problem.degree, problem.method.centre, begin)
     return Run(
         point=begin,
         coefficients=coefficients,

@@ -149,12 +149,7 @@ class Simulation:
         point, again, delays = self.begin(), jnp.zeros((), bool), self.delays()
         if state is not None:
             like = integral.blank_memory(self.method, self.system, point, self.ts, control, delays)
-            pause = checked(
-                state,
-                dataclasses.replace(point, memory=like),
-                degree_of(self.method, self.dtype),
-                delays,
-            )
+            pause = checked(state, dataclasses.replace(point, memory=like), self.method, delays)
             point, again, history = resume(
                 self.method, self.system, self.ts, pause, control, delays
             )

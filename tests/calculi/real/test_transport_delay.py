@@ -276,6 +276,48 @@ def test_a_run_goes_on_from_its_history():
     changed = ag.simulate(mackey_glass(growth=0.0), after, state=first.state, calculus=ROUGH)
     decayed = first["x"][-1] * np.exp(-0.1 * (after - 30.0))
     np.testing.assert_allclose(changed["x"], decayed, rtol=1e-6)
+    # Polynomials of one degree may have other powers.
+    other = ag.Real(method=ag.Taylor(4), rtol=1e-7)
+    with pytest.raises(ag.CircuitError, match="the same delays, method and max_history"):
+        ag.simulate(mackey_glass(), after, state=first.state, calculus=other)
+
+
+@ag.circuit
+def delayed_gain(*, gain=1.0):
+    """x' = -(gain x)(t - 1): what goes into the delay is no register's."""
+    x, late = ag.register("t", 1.0), ag.delay("t", 1.0, by=1.0)
+    late.input = gain * x
+    x.input = -late
+    return x
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["taylor", "tsit5"])
+def test_what_went_into_a_delay_before_other_parameters_stays(name):
+    options, tolerance = METHODS[name]
+    calculus = ag.Real(**options)
+    before, after = [0.0, 0.7, 2.3], [2.3, 3.0, 4.1]
+
+    @jax.jit
+    def run(ts, state, gain):
+        found = ag.simulate(delayed_gain(gain=gain), ts, calculus=calculus, state=state)
+        return found.output, found.state
+
+    _, state = run(jnp.array(before), None, 1.0)
+    same, _ = run(jnp.array(after), state, 1.0)
+    numbers = jnp.ones(4)
+    exact = [steps(numbers, t) for t in (*after, 3.3)]
+    np.testing.assert_allclose(same, exact[:3], atol=tolerance)
+    more, _ = run(jnp.array(after), state, 3.0)
+    # From 3.3 on the delay gives three times x; until then it gives x.
+    nodes, weights = np.polynomial.legendre.leggauss(8)
+    area = sum(
+        (b - a)
+        / 2
+        * np.dot(weights, [steps(numbers, (a + b) / 2 + (b - a) / 2 * n) for n in nodes])
+        for a, b in ((2.3, 3.0), (3.0, 3.1))
+    )
+    np.testing.assert_allclose(more, [*exact[:2], exact[3] - 3 * area], atol=tolerance)
 
 
 @pytest.mark.slow
