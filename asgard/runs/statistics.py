@@ -8,7 +8,7 @@ biased sample wherever what ends a path has to do with what is measured.
 
 import abc
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import equinox as eqx
 import jax
@@ -33,7 +33,10 @@ class Reduction(eqx.Module):
     array of the only output.
     """
 
-    of: eqx.AbstractVar[Of]
+    if TYPE_CHECKING:  # type checkers take abstract variables for fields of the dataclass
+        of = cast(Any, None)
+    else:
+        of: eqx.AbstractVar[Of]
 
     def __check_init__(self):
         if not (self.of is None or isinstance(self.of, str) or callable(self.of)):
@@ -178,7 +181,10 @@ class _Binned(Reduction):
 
     low: Float[Array, ""] = eqx.field(converter=lambda value: as_inexact("low", value))
     high: Float[Array, ""] = eqx.field(converter=lambda value: as_inexact("high", value))
-    bins: eqx.AbstractVar[int]
+    if TYPE_CHECKING:  # as above
+        bins = cast(Any, 1)
+    else:
+        bins: eqx.AbstractVar[int]
 
     def __check_init__(self):
         owner, low, high = type(self).__name__, self.low, self.high

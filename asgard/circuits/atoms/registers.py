@@ -289,7 +289,8 @@ class TaylorPolynomial(Atom):
     def coordinates(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
         return (self.dim,)
 
-    def __call__(self, coordinate: Any) -> Any:
+    def __call__(self, *coordinates: Any) -> Any:
+        (coordinate,) = coordinates
         cycle = self.functions[self.function]
         value = jnp.zeros_like(coordinate)
         for order in range(self.degree, -1, -1):
