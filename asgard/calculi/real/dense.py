@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, Int
 
 from ...jaxprs.meshes import without_mesh
 from ...jaxprs.settings import default_promotion
+from .history import History
 from .path import Path
 from .reading import at
 from .simulation import Simulation
@@ -18,7 +19,8 @@ class Dense(eqx.Module):
     """A run by the points where its steps started.
 
     A time is evaluated by the polynomial of the step that covers it, which is made anew: that keeps
-    a step's memory at one state, and outputs are exact functions of it.
+    a step's memory at one state, and outputs are exact functions of it. A run with delays has its
+    history beside these.
 
     `arguments` are what the run was given.
     """
@@ -28,6 +30,7 @@ class Dense(eqx.Module):
     path: Path | None
     rows: Int[Array, ""]
     reached: Float[Array, ""]
+    history: History | None
 
     def __call__(self, times: Array, side: str) -> tuple[tuple[Array, ...], dict[str, Array]]:
         """The outputs and the named wires at times, `[times, *value]`; before the jump at an event
@@ -40,5 +43,5 @@ class Dense(eqx.Module):
 @default_promotion()
 def _evaluate(dense: Dense, times: Array, side: str) -> tuple[tuple[Array, ...], dict[str, Array]]:
     simulation = Simulation(*dense.arguments, dim=dense.dim)
-    wires = at(simulation, times, dense.path, dense.rows, dense.reached, side)
+    wires = at(simulation, times, dense.path, dense.rows, dense.reached, dense.history, side)
     return wires.apart(), wires.names

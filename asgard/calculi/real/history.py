@@ -84,6 +84,11 @@ class Breaks(eqx.Module):
         here = number < self.count
         return jnp.where(here, time, jnp.inf), jnp.where(here, level, SMOOTH)
 
+    def resized(self, rows: int) -> "Breaks":
+        """The last ones in a ring with room for so many."""
+        place, count = _places(self.count, self.times.shape[0] - 1, rows)
+        return Breaks(self.times[place], self.levels[place], count)
+
 
 class History(eqx.Module):
     """The polynomials of the last steps, in a ring: step n is row n modulo their number.
@@ -147,6 +152,21 @@ class History(eqx.Module):
         """For how many steps there is room."""
         return self.times.shape[0] - 1
 
+    def resized(self, rows: int) -> "History":
+        """The last steps in a ring with room for so many; without lanes."""
+        if rows == self.rows:
+            return self
+        place, count = _places(self.count, self.rows, rows)
+        return dataclasses.replace(
+            self,
+            times=self.times[place],
+            lates=self.lates[place],
+            units=self.units[place],
+            coefficients=self.coefficients[place],
+            count=count,
+            breaks=self.breaks.resized(rows),
+        )
+
     def pushed(
         self,
         point: Point,
@@ -166,6 +186,17 @@ class History(eqx.Module):
             count=self.count + good,
             present=coefficients,
         )
+
+
+def _places(count: Array, before: int, rows: int) -> tuple[Array, Array]:
+    """Where the rows of a new ring stand in an old one, `[rows + 1]`, and how many have something.
+
+    The old ring has had `count` rows, of which it holds `before` at most. Those that both have room
+    for are numbered anew from 0.
+    """
+    kept = jnp.minimum(count, min(before, rows))
+    number = count - kept + jnp.arange(rows + 1)
+    return jnp.where(number < count, jnp.mod(number, before), before), kept
 
 
 def last_until(times: Array, count: Array, edge: Array) -> Array:

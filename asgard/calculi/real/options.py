@@ -26,4 +26,5 @@ class Options(Protocol):
     events: tuple[Event, ...]
     max_events: int
     max_history: int
+    dense: bool
     fixed_point: FixedPoint

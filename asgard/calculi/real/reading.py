@@ -16,7 +16,9 @@ from ..rows import only
 from ..trajectory import Trajectory
 from . import integral
 from .adaptive import Pause, ends, start, stretch_of
+from .delays import Seen
 from .equations import Wires
+from .history import History
 from .methods.checked import curve_of
 from .path import Path, Taken, unpacked_flags
 from .polynomial import value_at
@@ -25,6 +27,9 @@ from .records import Records
 from .runs import Run
 from .simulation import Simulation
 from .switches import Switches
+
+# So many digits beside an event a time is that of the event, for what held before it.
+BESIDE = 16.0
 
 
 class Ran(NamedTuple):
@@ -94,7 +99,7 @@ def read(
         status=status,
         stats=stats,
         state=pause,
-        dense=(found.path, found.rows, last) if storage.dense else None,
+        dense=(found.path, found.rows, last, pause.history) if storage.dense else None,
         loops=loops,
         events={} if records is None else _occurrences(simulation, records),
     )
@@ -175,9 +180,11 @@ def at(
     path: Path | None,
     rows: Array,
     reached: Array,
+    history: History | None,
     side: str,
 ) -> Wires:
-    """The wires at any times of a run, from its path of so many rows; NaN outside of it.
+    """The wires at any times of a run, from its path of so many rows and what its delays read; NaN
+    outside of it.
 
     `side` says what holds at an event: "left" before its jump, "right" after it.
     """
@@ -191,20 +198,32 @@ def at(
     method, control = simulation.method, simulation.control(simulation.switches(None))
     layout = simulation.layout_of_events
     guards = 0 if layout is None else layout.guards
+    delays = simulation.delays()
+    layout_of_delays, lags = (None, None) if delays is None else (delays.layout, delays.lags)
+    jumps = guards > 0 or delays is not None
     # A step from a breakpoint starts just past it, and late.
-    starts = path.time + path.late if guards else path.time
+    starts = path.time + path.late if jumps else path.time
     starts = jnp.where(jnp.arange(path.time.shape[0]) < rows, direction * starts, jnp.inf)
+    asked = direction * times
+    if jumps and side == "left":
+        # Users compute the times of clocks otherwise, and these tick a few digits early.
+        asked -= BESIDE * jnp.finfo(dtype).eps * jnp.abs(times)
 
-    def one(time: Array) -> Wires:
-        row = jnp.searchsorted(starts, direction * time, side=side) - 1
+    def one(time: Array, asked: Array) -> Wires:
+        row = jnp.searchsorted(starts, asked, side=side) - 1
         row = jnp.clip(row, 0, jnp.maximum(rows - 1, 0))
         point = start(path.time[row], path.state[row])
         point = dataclasses.replace(point, late=path.late[row])
-        taken = Taken.unpacked(path.taken[row], guards)
-        stretch = stretch_of(method, point, taken, simulation.ts[-1], direction, control)
-        curve = curve_of(method, simulation.system, point.time, point.state, stretch)
+        taken = Taken.unpacked(path.taken[row], guards, delays is not None)
+        seen = Seen.at(
+            *(layout_of_delays, method, simulation.system, control, history, point, lags),
+            *(direction, taken),
+        )
+        last = simulation.ts[-1]
+        stretch = stretch_of(method, point, taken, last, direction, seen.control)
+        curve = curve_of(method, seen.system, point.time, point.state, stretch)
         offset = time - point.time - point.late
         state = value_at(curve, offset / stretch.unit, method.centre)
-        return equations.wires(time, state)
+        return equations.wires(time, seen.with_delayed(time, state))
 
-    return only(inside & (rows > 0), jax.vmap(one)(times))
+    return only(inside & (rows > 0), jax.vmap(one)(times, asked))

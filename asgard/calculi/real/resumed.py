@@ -49,14 +49,17 @@ def checked(state: Any, like: Point, method: StepMethod, delays: Delays | None) 
 
 
 def _history(state: Pause, like: History) -> History:
-    """The history of a state as one of a run that begins with one `like` this."""
-    shapes = (jax.tree.map(jnp.shape, tree) for tree in (state.history, like))
+    """The history of a state as one of a run that begins with one `like` this, with its room."""
+    history = state.history
+    if isinstance(history, History):
+        history = history.resized(like.rows)
+    shapes = (jax.tree.map(jnp.shape, tree) for tree in (history, like))
     if not operator.eq(*shapes):
         raise CircuitError(
-            "state must be that of a run with the same delays, method and max_history: it has "
-            "the history that the delays read"
+            "state must be that of a run with the same delays and method: it has the history that "
+            "the delays read"
         )
-    return _as(state.history, like)
+    return _as(history, like)
 
 
 def _as(tree: Any, like: Any) -> Any:

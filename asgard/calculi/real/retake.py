@@ -254,5 +254,6 @@ def _large(problem: Problem, carry: tuple[Run, Any]) -> list[Any]:
     return found
 
 
-def _put(rows: Array, row: Array, value: Array) -> Array:
+def _put(rows: Any, row: Array, value: Array) -> Any:
+    # A loop with derivatives hands out some arrays as buffers of its own.
     return rows.at[row].set(value)

@@ -273,9 +273,9 @@ class Simulation:
             columns[wire] = first
             first += math.prod(self.cut.net.avals[wire].shape)
         deepest = min(degree_of(self.method, self.dtype), DEEPEST)
-        layout = self.transport.layout(
-            columns, self.real.max_history, deepest, self._plain.is_series
-        )
+        # What evaluates a dense run reads what each of its steps has read.
+        rows = self.real.max_history + (self.real.max_steps if self.real.dense else 0)
+        layout = self.transport.layout(columns, rows, deepest, self._plain.is_series)
         return Delays(layout, self.transport.lags(self.ts.dtype))
 
     @property

@@ -91,6 +91,8 @@ class View:
         edge = lax.stop_gradient(now - lags) + same
         low = last_until(history.times, history.count, edge)
         breaks, orders = history.breaks.after(edge)
+        # Whoever evaluates a run knows later ones too.
+        breaks = jnp.where(breaks > now, jnp.inf, breaks)
         high = last_until(history.times, history.count, breaks - same)
         return cls(
             layout=layout,
@@ -99,7 +101,7 @@ class View:
             now=now,
             lags=lags,
             began=history.began,
-            past=low < 0,
+            past=edge < history.began,
             history=history,
             first=low,
             last=jnp.maximum(low, high),
@@ -107,8 +109,10 @@ class View:
             breaks=breaks,
             orders=orders,
             longest=jnp.minimum(lax.stop_gradient(jnp.min(lags, axis=0)), history.longest),
-            lost=(history.count > history.rows)
-            & jnp.any(low < history.count - history.rows, axis=0),
+            lost=jnp.any(
+                (low < jnp.maximum(history.count - history.rows, 0)) & (edge >= history.began),
+                axis=0,
+            ),
             wrong=jnp.any(~(lags > 0), axis=0),
             span=jnp.zeros_like(now),
         )

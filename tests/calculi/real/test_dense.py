@@ -81,6 +81,51 @@ def test_wires_are_read_by_name():
         found["y"]
 
 
+@ag.circuit
+def lagging(*, lag=1.0):
+    """x' = -x(t - lag), with the history 1/2, and 1 from the start on."""
+    x, late = ag.register("t", 1.0), ag.delay("t", 0.5, by=lag)
+    late.input = x
+    x.input = -late
+    return {"x": x, "late": late}
+
+
+def lagged(t, lag):
+    """x for a time up to 3 lag."""
+    one, two = jnp.maximum(t - lag, 0), jnp.maximum(t - 2 * lag, 0)
+    pieces = 1 - jnp.minimum(t, lag) / 2 - one + one**2 / 4 + two**2 / 4 - two**3 / 12
+    return jnp.where(t < 0, 0.5, pieces)
+
+
+def test_runs_with_delays_are_known_at_any_time_on_both_sides_of_jumps():
+    dense = ag.Real(dense=True, max_steps=31)
+    first = ag.simulate(lagging(), [0.0, 1.4], calculus=ag.Real(max_history=300))
+    run = ag.simulate(lagging(), [1.4, 2.9], calculus=dense, state=first.state)
+    times = jnp.array([1.4, 2.9, 1.77, 2.0, 2.33])
+    found = run.evaluate(times)
+    np.testing.assert_allclose(found["x"], lagged(times, 1.0), atol=1e-14)
+    np.testing.assert_allclose(found["late"], lagged(times - 1, 1.0), atol=1e-14)
+    whole = ag.simulate(lagging(), [0.0, 2.9], calculus=dense)
+    jump = jnp.array([1.0, 1.0 + 1e-15])
+    np.testing.assert_allclose(whole.evaluate(jump)["late"], 1.0, atol=1e-13)
+    np.testing.assert_allclose(whole.evaluate(jump, side="left")["late"], 0.5, atol=1e-13)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", [ag.Taylor(), ag.Tsit5()], ids=["taylor", "tsit5"])
+def test_derivatives_of_dense_runs_with_delays_to_the_delay_and_to_the_time(method):
+    calculus = ag.Real(dense=True, max_steps=63, method=method, rtol=1e-9)
+
+    def late(lag, time):
+        run = ag.simulate(lagging(lag=lag), [0.0, 2.9], calculus=calculus)
+        return run.evaluate(time)["x"]
+
+    slopes = jax.jit(lambda *at: (jax.grad(late, (0, 1))(*at), jax.jacfwd(late, (0, 1))(*at)))
+    expected = jax.grad(lagged, (1, 0))(2.4, 1.0)
+    for found in slopes(1.0, 2.4):
+        np.testing.assert_allclose(found, expected, rtol=1e-7)
+
+
 def test_a_run_that_is_not_dense_says_so():
     with pytest.raises(ag.CircuitError, match=r"Real\(dense=True\)"):
         ag.simulate(decay(), [0.0, 1.0]).evaluate(0.5)

@@ -195,10 +195,14 @@ def test_a_thermostat_over_a_thousand_cycles():
 def test_a_clock_samples_at_the_very_times_that_are_saved():
     held = (ag.Coordinate("t") @ ag.Clock(0.5)) >> ag.SampleHold(-1.0)
     circuit = held >> ag.Split() >> (ag.Id() @ ag.Register("t"))
-    found = ag.simulate(circuit, np.linspace(0, 2, 9))
+    dense = ag.Real(dense=True, max_steps=64)
+    found = ag.simulate(circuit, np.linspace(0, 2, 9), calculus=dense)
     np.testing.assert_allclose(found.outputs[0], [0, 0, 0.5, 0.5, 1, 1, 1.5, 1.5, 2])
     expected = [0, 0, 0, 0.125, 0.25, 0.5, 0.75, 1.125, 1.5]
     np.testing.assert_allclose(found.outputs[1], expected, atol=1e-14)
+
+    before = found.evaluate([0.5, 1.0, 2.0], side="left").outputs[0]
+    np.testing.assert_allclose(before, [0, 0.5, 1.5])
 
     def last(period):
         circuit = (ag.Coordinate("t") @ ag.Clock(period)) >> ag.SampleHold() >> ag.Register("t")
