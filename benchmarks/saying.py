@@ -8,6 +8,7 @@ Targets: the same run time within 5 %; to build, trace and compile at most 10 % 
 The time of equations grows at most as the number of unknowns to the power 1.2.
 """
 
+import gc
 import itertools
 import statistics
 import sys
@@ -43,15 +44,22 @@ def running(system: System) -> dict[str, float]:
 
 
 def building(system: System) -> dict[str, float]:
-    """Median processor seconds to build a circuit of each form, and to trace and compile a run."""
+    """Median processor seconds to build a circuit of each form, and to trace and compile a run.
+
+    Python collects garbage before each, and not meanwhile: a collection takes as long as 20 % of
+    one, and would fall on the same forms in each round.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in system.forms}
     for _ in range(ROUNDS):
         for name, build in system.forms.items():
             jax.clear_caches()
+            gc.collect()
+            gc.disable()
             start = time.process_time()
             circuit = build(**system.numbers)
             jax.jit(lambda circuit: system.run(circuit)).lower(circuit).compile()
             seconds[name].append(time.process_time() - start)
+            gc.enable()
     return {name: statistics.median(times[1:]) for name, times in seconds.items()}
 
 

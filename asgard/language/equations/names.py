@@ -14,6 +14,7 @@ from ...errors import EquationError
 from ..places import Source
 from . import tree
 from .elementary import FUNCTIONS
+from .hints import ELSEWHERE
 from .switching import SWITCHING
 
 # Operators: how many arguments each takes, at least and at most.
@@ -28,18 +29,6 @@ OPERATORS = {
     **{name: entry.arity for name, entry in SWITCHING.items()},
 }
 RESERVED = {*OPERATORS, *(name for name, function in FUNCTIONS.items() if function.listed)}
-# What functions of these names in other notations are here.
-_ELSEWHERE = {
-    "acos": "arccos",
-    "asin": "arcsin",
-    "atan": "arctan",
-    "fabs": "abs",
-    "ln": "log",
-    "max": "maximum",
-    "min": "minimum",
-    "pow": "x^y",
-    "where": "if(c, a, b)",
-}
 _ADVICE = "give it in parameters={...} or inputs=(...), or add an equation that determines it"
 
 
@@ -86,7 +75,7 @@ class Names:
         """The error for a call of what is no function."""
         known = [*RESERVED, *self.functions, *self.systems]
         near = difflib.get_close_matches(name, known, n=1)
-        meant = _ELSEWHERE.get(name, near[0] if near else None)
+        meant = ELSEWHERE.get(name, near[0] if near else None)
         hint = (
             f"did you mean {meant}?"
             if meant

@@ -2,7 +2,6 @@
 
 import functools
 import importlib.resources
-import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy as np
 from ...errors import ParseError
 from ..places import Source, shorten
 from . import tree
+from .hints import advice
 
 # Deeper texts are refused: trees are compared and hashed by recursion.
 _DEEPEST = 100
@@ -222,7 +222,7 @@ def _syntax_error(source: Source, error: lark.UnexpectedInput) -> ParseError:
         message = "the line ends too early"
     else:
         message = f"unexpected {shorten(token or text[place])}"
-        message += _advice(text, place, accepted)
+        message += advice(text, place, accepted)
     opened = _opened(text[:place])
     if opened is not None and token is not None:
         line, column = source.position(opened)
@@ -231,41 +231,6 @@ def _syntax_error(source: Source, error: lark.UnexpectedInput) -> ParseError:
     # What a whole equation may end with says nothing.
     shown = () if len(expected) > 4 else tuple(expected)
     return source.syntax_error(place, message, shown)
-
-
-# What is meant by what no text has.
-_MEANT = {
-    "'": "a derivative is diff(x, t), and a second one diff(x, t, 2)",
-    "[": "a sequence one sample before is delay(x), and each entry of an array has its own name",
-    "|": "an absolute value is abs(x)",
-    "and": "two conditions that hold at once are (x > 0)*(x < 1)",
-    "else": "a choice is if(c, a, b)",
-    "if": "a choice is if(c, a, b)",
-    "or": "one of two conditions is maximum(x < 0, x > 1)",
-}
-
-
-def _advice(text: str, place: int, accepted: set[str]) -> str:
-    """What may have been meant, where that is known."""
-    before, after = text[:place], text[place : place + 1]
-    beside = before.rstrip(" \t")[-1:]
-    word = re.match(r"\w*", text[place:])
-    meant = _MEANT.get(word[0] if word and word[0] else after)
-    if meant is not None:
-        return f": {meant}"
-    if after == "*" and beside == "*":
-        return ": a power is x^2"
-    if re.search(r"\bd\^\d$", before):
-        return f": a derivative is diff(x, t, {before[-1]})"
-    if (
-        "TIMES" in accepted
-        and (beside.isalnum() or beside == ")")
-        and (after.isalnum() or after == "(")
-    ):
-        return ": a product is 2*x"
-    if after == "=" or (after and after in "<>!"):
-        return ": a line has one '=' or one comparison; a line that begins with - goes on"
-    return ""
 
 
 def _opened(text: str) -> int | None:
