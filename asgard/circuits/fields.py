@@ -38,7 +38,9 @@ def check_flag(owner: str, name: str, flag: Any) -> None:
 def check_name(owner: str, kind: str, name: Any) -> None:
     """Raises `CircuitError` unless `name` is an identifier, as the text notation needs."""
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_][A-Za-z_0-9]*", name):
-        raise CircuitError(f"{owner}: a {kind} is named by an identifier, not {name!r}")
+        foreign = isinstance(name, str) and name.isidentifier()
+        hint = " of letters from A to Z" if foreign else ""
+        raise CircuitError(f"{owner}: a {kind} is named by an identifier{hint}, not {name!r}")
 
 
 def number_text(value: Any) -> str:

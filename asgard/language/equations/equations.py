@@ -100,7 +100,9 @@ def equations(
     shown = [name for name in top if "." not in name] or [n for n in top if "[" not in n]
     if not shown and said.outputs is None:
         raise source.error(
-            0, "the text defines functions, and no unknown: g(x) = ... is a function"
+            0,
+            "the text defines functions, and no unknown: g(x) = ... is a function, and diff(x, t) "
+            "a derivative",
         )
     wires = [top[name] for name in shown] if said.outputs is None else outside
     named = _wire_names(top, expander)
@@ -176,6 +178,13 @@ class _Said:
 def _number(owner: str, value: Any) -> Any:
     if isinstance(value, Constraint | Stream):
         return value
+    if isinstance(value, str):
+        raise CircuitError(
+            f"{owner} is the text {value!r:.60}, which is no number: an equation b = 8/3 in the "
+            "text computes one"
+        )
+    if value is None:
+        raise CircuitError(f"{owner} is None, which is no number")
     return as_array(owner, as_number(value))
 
 

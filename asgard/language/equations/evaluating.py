@@ -23,6 +23,7 @@ from .expressions import (
     Variable,
     Written,
 )
+from .hints import MODULES
 from .names import OPERATORS, Names, sides, walk
 from .switching import SWITCHING
 
@@ -222,10 +223,10 @@ class Evaluator(abc.ABC):
             prefix = self.standing[node.system]
             instance = Instance(node.system, prefix, self.names.systems[node.system].outputs)
         if instance is None:
-            raise self.error(
-                node.place,
-                f"{node.system} is no sub-system: {node.system} = name(...) makes it one",
-            )
+            hint = f"{node.system} is no sub-system: {node.system} = name(...) makes it one"
+            if node.system in MODULES:
+                hint = f"{node.name} has no module before it"
+            raise self.error(node.place, hint)
         definition = self.names.systems[instance.name]
         inside = {*definition.outputs, *(_unknowns(definition) - self._known(definition))}
         if node.name not in inside:

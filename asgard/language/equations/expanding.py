@@ -177,8 +177,15 @@ class Expander(Evaluator):
         for name in unknowns:
             if f"d{name}" in scope.bindings:
                 raise self.error(found[name], f"d{name} is no differential here")
+        if not unknowns:
+            shown = " and ".join(f"d{name}" for name in found)
+            raise self.error(
+                equation.place,
+                f"{shown} {'are differentials' if len(found) > 1 else 'is a differential'}, and "
+                "there is none of an unknown: write dx = ...*dt, or call a number otherwise",
+            )
         if len(unknowns) != 1:
-            shown = " and ".join(f"d{name}" for name in unknowns) or "none"
+            shown = " and ".join(f"d{name}" for name in unknowns)
             raise self.error(
                 equation.place,
                 "a stochastic equation has the differential of one unknown, dx = ...*dt + ...*dW; "

@@ -7,7 +7,7 @@ sub-systems; `d` before the name of a noise makes a differential. What is left a
 
 import dataclasses
 import difflib
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ...errors import EquationError
@@ -87,8 +87,11 @@ class Names:
     def undefined(self, name: str, source: Source, place: int) -> EquationError:
         """The error for a name that nothing defines."""
         hint = _ADVICE
+        near = difflib.get_close_matches(name, sorted(self._known()), n=1, cutoff=0.75)
         if name == "e":
             hint = "e^x is exp(x)"
+        elif name.lower() == "pi":
+            hint = "did you mean pi?"
         elif name in self.noises:
             hint = f"{name} is a noise, so write d{name} or int(..., {name})"
         elif name[0] == "d" and (name[1:2].isupper() or name[1:] in {*self.dims, *self.noises}):
@@ -96,7 +99,13 @@ class Names:
                 f"differentials are those of an equation dx = ...*dt + ...*dW, whose noises "
                 f"noise=(...) may say; {_ADVICE}"
             )
+        elif near:
+            hint = f"did you mean {near[0]}? Else {_ADVICE}"
         return source.error(place, f"undefined name {name}: {hint}")
+
+    def _known(self) -> frozenset[str]:
+        """The names that stand for values."""
+        return self.parameters | self.inputs | self.dims
 
 
 def names_of(
@@ -214,7 +223,7 @@ class _Finder:
         if twice:
             raise self.source.error(place, f"{name} is defined twice")
 
-    def dimensions(self, statements: Iterable[tree.Statement]) -> None:
+    def dimensions(self, statements: Sequence[tree.Statement]) -> None:
         """Finds the dimensions. What is integrated along may also be a noise."""
         integrals: dict[str, int] = {}
         for statement in statements:
@@ -258,7 +267,26 @@ class _Finder:
             }
             self.dims |= {"n"} if "delay" in calls else set()
             evolving = {"sde", "reset"} | (set() if self.dims else SWITCHING.keys())
-            self.dims |= {"t"} if self.noises or calls & evolving else set()
+            timed = self.noises or calls & evolving or (not self.dims and self.is_time(statements))
+            self.dims |= {"t"} if timed else set()
+
+    def is_time(self, statements: Sequence[tree.Statement]) -> bool:
+        """Whether t is the time where nothing is along it: no equation is left to determine it."""
+        if any(isinstance(statement, tree.Definition) for statement in statements):
+            return False
+        heads = [head(one) if isinstance(one, tree.Equation) else None for one in statements]
+        functions = RESERVED.union(found.name for found in heads if found is not None)
+        names: set[str] = set()
+        for statement, found in zip(statements, heads, strict=True):
+            own = set(found.arguments if found else ())
+            for node, bound in walk(*sides(statement)):
+                if isinstance(node, tree.Call) and node.function not in functions:
+                    own |= {one.name for one in node.arguments if isinstance(one, tree.Name)}
+                if isinstance(node, tree.Name) and node.name not in bound | own:
+                    names.add(node.name)
+        unknowns = names - self.parameters - self.inputs - {"pi"}
+        equations = sum(isinstance(one, tree.Equation) for one in statements)
+        return "t" in unknowns and equations - sum(map(bool, heads)) < len(unknowns)
 
     def leading(self, statements: Iterable[tree.Statement]) -> tuple[str, ...]:
         """The dimensions that unknowns evolve along: of integrals, and of derivatives that are a

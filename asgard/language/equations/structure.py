@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from ...errors import EquationError
 from .expanding import Relation
 from .expressions import Variable
+from .hints import derivative
 from .matching import heaviest, matching
 from .system import Orders, System
 
@@ -142,6 +143,10 @@ def _too_few(
         return system.source.error(
             system.places[name], f"{_shown(name)} drops out of the equations: its terms cancel"
         )
+    for name in rest:
+        meant = derivative(name, system.places)
+        if meant is not None:
+            return system.source.error(system.places[name], f"nothing determines {name}: {meant}")
     unclaimed = [name for name in rest if name not in claims]
     # Relations with no unknown alone on the left may be meant for any of their unknowns.
     if all(claim is not None for claim in claims) and unclaimed:

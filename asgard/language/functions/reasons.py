@@ -29,14 +29,22 @@ def reason(error: Exception, guessed: Sequence[str]) -> str:
         )
     if isinstance(error, AttributeError) and "'input'" in str(error):
         return "only what a state holds has an input, as ag.register and its like give it"
+    if isinstance(error, RecursionError):
+        return "it calls itself without end"
     first = str(error).partition("\n")[0]
+    if isinstance(error, TypeError) and ("scalar index" in first or "__index__" in first):
+        return (
+            "Python needs a known integer here, and wires and numbers of a circuit have no value "
+            "yet: let it be an argument of a function that defines this one"
+        )
     if isinstance(error, TypeError) and first.endswith(".__format__"):
         return "a wire has no value yet, and so no digits: f'{wire}' shows what it is"
     closed = [name for name in _CLASS.findall(first) if name in OPEN_FORMS]
     if isinstance(error, TypeError) and closed:
         return closed_form(closed[0])
     message = f"{type(error).__name__}: {_TRACER.sub('a wire', first)}"
-    if not guessed or not isinstance(error, TypeError | ValueError | IndexError):
+    of_shapes = isinstance(error, TypeError | ValueError | IndexError)
+    if not guessed or not of_shapes or "immutable" in first or "callable" in first:
         return message
     return (
         f"{message} ({', '.join(guessed)}: taken for a number until a run says more; a default "

@@ -192,6 +192,8 @@ def as_wire(value: Any, what: str) -> Any:
     """A value as what a wire carries, an inexact array; `what` names it in the error."""
     if isinstance(value, list | tuple):
         raise CircuitError(f"{what} {len(value)} values, which are no wire: jnp.stack makes one")
+    if isinstance(value, dict):
+        raise CircuitError(f"{what} a dictionary, which is no wire: name its wires one by one")
     if type(value).__name__ in OPEN_FORMS:
         raise CircuitError(f"{what} no wire: {closed_form(type(value).__name__)}")
     if isinstance(value, Circuit):

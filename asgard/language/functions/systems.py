@@ -249,7 +249,13 @@ class _Whole:
     value: Any
 
     def feed(self, factor: Any) -> None:
-        self.value.input = jnp.broadcast_to(factor, self.value.shape)
+        try:
+            self.value.input = jnp.broadcast_to(factor, self.value.shape)
+        except ValueError:
+            raise CircuitError(
+                f"sde: diffusion is of shape {jnp.shape(factor)}, and y of shape "
+                f'{self.value.shape}: only noise="matrix" has one axis more'
+            ) from None
 
 
 @dataclasses.dataclass(frozen=True)

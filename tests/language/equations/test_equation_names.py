@@ -1,5 +1,6 @@
 """What names stand for, and the errors of those that stand for nothing or for two things."""
 
+import numpy as np
 import pytest
 from wrong import refused
 
@@ -38,6 +39,14 @@ UNDEFINED = {
     "y = $a": (1, 5, r"\$a has no value: parameters=\{'a'"),
     "y = sn(t)": (1, 5, r"unknown function sn; did you mean sin\?"),
     "y = ln(2)": (1, 5, r"unknown function ln; did you mean log\?"),
+    "y = log10(2)": (1, 5, r"did you mean log\(x\)/log\(10\)\?"),
+    "y = Pi": (1, 5, r"undefined name Pi: did you mean pi\?"),
+    "y = math.pi": (1, 5, "pi has no module before it"),
+    "x_dot = -x": (1, 10, r"x_dot is an unknown of its own: the derivative of x is diff\(x, t\)"),
+    "d2x/dt2 = -x": (1, 5, r"a second derivative is diff\(x, t, 2\)"),
+    "dt = 2\ndiff(x, t) = dt": (1, 1, "dt is a differential, and there is none of an unknown"),
+    "der(x) = -x": (1, 1, r"and no unknown: .* and diff\(x, t\) a derivative"),
+    "y = a*sin(t)": (1, 5, "undefined name a"),
     "diff(x, t) = -x\nx(0) = 1": (2, 1, r'initial=\{"x": ...\} says what an unknown is at first'),
     "x = x(n - 1) + 1": (1, 5, r"n no dimension: x one sample before is delay\(x\)"),
     "diff(x, t) = e^x": (1, 14, r"e\^x is exp\(x\)"),
@@ -55,6 +64,19 @@ UNDEFINED = {
 def test_undefined_names(text):
     line, column, message = UNDEFINED[text]
     refused(text, line, column, message, parameters={"b": 1.0} if "b" in text else {})
+
+
+def test_a_name_that_is_nearly_a_known_one():
+    message = r"undefined name grvity: did you mean gravity\? Else give it in parameters"
+    refused("diff(x, t) = -grvity", 1, 15, message, parameters={"gravity": 9.81})
+
+
+def test_t_is_the_time_where_no_equation_is_left_for_it():
+    wave = ag.equations("h(v) = v^2\ny = a*sin(t) + h(t)", parameters={"a": 2.0})
+    ts = np.array([0.0, 0.5, 2.0])
+    np.testing.assert_allclose(ag.simulate(wave, ts)["y"], 2 * np.sin(ts) + ts**2, rtol=1e-14)
+    found = ag.simulate(ag.equations("x + t = 3\nx - t = 1"), [0.0])
+    assert (found["x"], found["t"]) == (2.0, 1.0)
 
 
 AMBIGUOUS = {
@@ -87,9 +109,10 @@ def test_names_that_are_said_and_used_as_something_else():
 
 ARGUMENTS = [
     ({"parameters": 3}, "parameters maps names to numbers"),
-    ({"parameters": {"a b": 1.0}}, "a parameter is named by an identifier"),
-    ({"parameters": {"a": None}}, "None is no number"),
-    ({"parameters": {"a": "2"}}, "parameters: a holds '2'"),
+    ({"parameters": {"a b": 1.0}}, "a parameter is named by an identifier, not"),
+    ({"parameters": {"ω": 1.0}}, "a parameter is named by an identifier of letters from A to Z"),
+    ({"parameters": {"a": None}}, "parameters: a is None, which is no number"),
+    ({"parameters": {"a": "2"}}, "parameters: a is the text '2', which is no number"),
     ({"initial": {"x": object()}}, "initial: x holds"),
     ({"inputs": "u"}, "inputs are names"),
     ({"inputs": ("u", "u")}, "inputs: u stands there twice"),

@@ -174,6 +174,12 @@ def test_matrix_noise_adds_up_its_processes(source):
     np.testing.assert_allclose(found, np.cumsum([[0, 0], *(given @ matrix.T)], 0), rtol=1e-12)
 
 
+def test_noise_with_an_axis_more_is_matrix_noise():
+    message = r"diffusion is of shape \(2, 3\), and y of shape \(2,\): only noise=\"matrix\" has"
+    with pytest.raises(ag.CircuitError, match=message):
+        ag.sde(lambda t, y: -y, lambda t, y: jnp.ones((2, 3)), jnp.zeros(2))
+
+
 def test_scalar_noise_drives_all_entries():
     drift = {"x": jnp.array([1.0, 2.0]), "y": 3.0}
     said = ag.sde(growth, lambda t, y: jax.tree.map(lambda x: 0.3 * x, y), drift, noise="scalar")

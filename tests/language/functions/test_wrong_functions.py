@@ -165,6 +165,18 @@ def of_another_function(u):
     return u
 
 
+def counts_by_a_number(u, *, times=3):
+    for _ in range(times):  # here
+        u = u + 1
+    return u
+
+
+def writes_into_an_array(u):
+    x = jnp.zeros(3)
+    x[0] = u  # here
+    return x
+
+
 def calls_itself(u):
     return ag.circuit(calls_itself)()(u)
 
@@ -188,6 +200,8 @@ INSIDE = {
     python_if: "python_if: a wire has no value yet, so Python cannot branch on it: use jnp.where",
     python_math: "python_math: a wire has no value yet: use jax.numpy",
     numpy_code: "numpy_code: a wire has no value yet: use jax.numpy",
+    counts_by_a_number: "counts_by_a_number: Python needs a known integer here",
+    writes_into_an_array: "JAX arrays are immutable",
     own_error: "own_error: ZeroDivisionError: division by zero",
     wrong_jax: r"wrong_jax: ValueError: matmul .*taken for a number .* as in u=jnp.zeros\(3\)",
     too_few_wires: "add takes 2 wires, but is called on 1",
@@ -232,6 +246,10 @@ def returns_nothing_by_name(u):
     return {"a": None}
 
 
+def returns_a_nest(u):
+    return {"a": {"b": u}}
+
+
 def returns_a_bad_name(u):
     return {"a b": u}
 
@@ -264,10 +282,11 @@ def takes_any_number(*wires):
 
 
 AROUND = {
-    calls_itself: "calls_itself: RecursionError",
+    calls_itself: "calls_itself: it calls itself without end",
     returns_text: "returns_text returns 'u', which is no wire",
     returns_nothing: "returns_nothing returns None, which is no wire",
     returns_nothing_by_name: "returns, as 'a', None, which is no wire",
+    returns_a_nest: "returns, as 'a', a dictionary, which is no wire: name its wires one by one",
     returns_a_bad_name: "a wire is named by an identifier, not 'a b'",
     returns_a_key: "a random key, which is no wire",
     prints: "side effects, such as jax.debug.print",
