@@ -2,6 +2,7 @@
 
 import errno
 import functools
+import gc
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ import tqdm
 from helpers import slow
 
 import asgard as ag
+from asgard.runs.stretches.compiled import Programs
 from asgard.runs.stretches.report import Words
 from asgard.runs.stretches.work import Work, in_stretches
 
@@ -125,10 +127,30 @@ def large_arrays():
 @pytest.mark.parametrize("name", ["dense", "discrete", slow("stored")])
 def test_a_stretch_writes_its_rows_where_those_of_the_last_one_stand(name):
     seen = []
-    RUNS[name](progress=lambda *now: seen.append(large_arrays()))
+    gc.collect()
+    before = large_arrays()
+    RUNS[name](progress=lambda *now: seen.append(large_arrays() - before))
     assert len(seen) > 2
     assert all(places == seen[0] for places in seen)
     assert seen[0]
+
+
+def test_a_stretch_of_a_long_sequence_copies_no_row(monkeypatch):
+    memory, advanced = [], Programs.advanced
+
+    def watched(programs, given, now, turns):
+        lowered = programs.advance.lower(*given, now, jnp.asarray(turns, jnp.int32))
+        memory.append(lowered.compile().memory_analysis())
+        return advanced(programs, given, now, turns)
+
+    monkeypatch.setattr(Programs, "advanced", watched)
+    rows = 8 * (1_000_000 + 1)
+    with pytest.raises(ag.Interrupted):
+        ag.simulate(LOGISTIC, [0.0, 1e6], calculus=ag.Discrete(), progress=stop_at(1))
+    assert memory[0].alias_size_in_bytes >= rows
+    assert memory[0].temp_size_in_bytes < rows / 10
+    # The output has a name, and its samples are kept once.
+    assert memory[0].output_size_in_bytes < 1.1 * rows
 
 
 def test_what_an_interrupted_run_left_can_be_gone_on_with_twice():
