@@ -121,7 +121,7 @@ class Ensemble(Outputs):
 
         **Arguments:** those of `Trajectory.plot`, and
 
-        - `names`: with `reduce`, the names of functions `of`, or `"output"`.
+        - `names`: with `reduce`, the wires and the names of functions `of`, or `"output"`.
         - `quantiles`: the probabilities, drawn in pairs from outside in.
         - `paths`: how many of the first paths are drawn.
 

@@ -390,6 +390,9 @@ def test_statistics_that_were_kept_are_drawn(paths):
     assert table(reduced)["statistics"].text == "Mean, Quantiles, Variance"
     with pytest.raises(ag.CircuitError, match="there are second, first"):
         reduced.plot("third")
+    by_wire = {"reduce": ag.statistics.Mean("C"), "statistics": reduced.statistics["mean"]}
+    by_wire = dataclasses.replace(reduced, **by_wire).plot("C")
+    np.testing.assert_array_equal(by_wire.lines[0].get_ydata(), reduced.statistics["mean"])
     other = {"reduce": ag.statistics.Histogram(0.0, 1.0), "statistics": jnp.zeros((21, 102))}
     with pytest.raises(ag.CircuitError, match="kept none, but Histogram"):
         dataclasses.replace(reduced, **other).plot()

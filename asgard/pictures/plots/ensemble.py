@@ -149,7 +149,9 @@ def _kept(what: str, run: Ensemble, names: tuple[str, ...]) -> Iterator[_Fan]:
 
 
 def _title(of: Any, number: int) -> str:
-    """What a function of the outputs is called."""
+    """What a wire, or a function of the outputs, is called."""
+    if isinstance(of, str):
+        return of
     name = "output" if of is None else getattr(of, "__name__", "<lambda>")
     return f"function {number}" if name == "<lambda>" else name
 
