@@ -8,6 +8,7 @@ from .calculi.discrete.calculus import Discrete
 from .calculi.events import Event
 from .calculi.real.calculus import Real
 from .calculi.real.methods.method import StepMethod
+from .calculi.real.methods.radau.krylov import GMRES
 from .calculi.real.methods.radau.method import Radau
 from .calculi.real.methods.runge_kutta import Dopri8, RungeKutta, Tsit5
 from .calculi.real.methods.tableau import Tableau

@@ -79,8 +79,8 @@ TOPICS = (
         "calculi",
         "Calculi and methods",
         "What a register does, and how that is computed: see [choosing](../choosing.md).",
-        """Real Stochastic Discrete Steady Calculus FixedPoint Taylor Dopri8 Tsit5 Radau RungeKutta
-        Tableau StepMethod Euler Heun Milstein Additive Weak2 StochasticMethod""",
+        """Real Stochastic Discrete Steady Calculus FixedPoint Taylor Dopri8 Tsit5 Radau GMRES
+        RungeKutta Tableau StepMethod Euler Heun Milstein Additive Weak2 StochasticMethod""",
     ),
     topic(
         "fitting",

@@ -92,6 +92,10 @@ class Eventful(StepMethod):
     def solves_loops(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         return self.method.solves_loops
 
+    @property
+    def preconditioner(self) -> Any:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.method.preconditioner
+
     is_series: ClassVar[bool] = False
 
     def degree(self, dtype: Any) -> int:

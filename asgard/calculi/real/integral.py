@@ -99,12 +99,16 @@ def problem_of(
     reads = (*method.reads, *(() if system.solve is None else ("solve",)))
     if delays is not None:
         reads = (*reads, "past")
+    if system.precondition is not None:
+        reads = (*reads, "precondition")
     traced = {
-        name: traced_program(getattr(system, name), avals_of(name, begin, degree, delays))
+        name: traced_program(
+            getattr(system, name), avals_of(name, begin, degree, delays, system.size)
+        )
         for name in reads
     }
     programs = {name: program for name, (program, _) in traced.items()}
-    if "jacobian" in method.reads:
+    if "jacobian" in method.reads or method.solves_loops:
         # Newton's method finds the stages as exactly as the field is known.
         programs["field"] = with_rounded_products(programs["field"])
     constants = {name: values for name, (_, values) in traced.items()}
@@ -145,12 +149,17 @@ def _of_one_step(control: StepControl, share: float) -> StepControl:
 
 def traced_program(fn: Any, avals: Sequence[Any]) -> tuple[Program, list[Array]]:
     """A function of time and state as a program, and the values that it closes over."""
-    return _with_constants_as_inputs(trace(lambda t, y: (fn(t, y),), *avals))
+    return _with_constants_as_inputs(trace(lambda *point: (fn(*point),), *avals))
 
 
-def avals_of(name: str, begin: Point, degree: int, delays: Delays | None) -> list[Any]:
+def avals_of(name: str, begin: Point, degree: int, delays: Delays | None, size: int) -> list[Any]:
     """The types of what a program of a system reads."""
     dtype, time = begin.state.dtype, jax.ShapeDtypeStruct((), begin.time.dtype)
+    if name == "precondition":
+        complex_ = jnp.result_type(dtype, jnp.complex64)
+        vector = jax.ShapeDtypeStruct((size,), complex_)
+        point = avals_of("field", begin, degree, delays, size)
+        return [*point, jax.ShapeDtypeStruct((), complex_), vector]
     if delays is None:
         return [time, jax.ShapeDtypeStruct(begin.state.shape, dtype)]
     if name == "past":

@@ -24,6 +24,8 @@ from .system import EventLayout, Point, StepControl, System
 
 # A field of more equations is evaluated in a loop.
 LONG = 100
+# How many of its inputs are no constants, where these are not time and state alone.
+POINTS = {"precondition": 4}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,8 +64,9 @@ class Problem:
     laid out.
 
     `leaves` is the structure of `Arguments`; `programs` are those that the method reads, by name,
-    which take time, state and constants; `rows` is how many points the path keeps, 0 for no path,
-    and `checkpoints` how many to keep at most to differentiate by, None for all.
+    which take time, state, what else `POINTS` counts, and constants; `rows` is how many points the
+    path keeps, 0 for no path, and `checkpoints` how many to keep at most to differentiate by, None
+    for all.
     """
 
     method: StepMethod
@@ -123,6 +126,11 @@ class Problem:
             found[name] = [next(rest) for _ in found[name]]
         return found
 
+    def closed_over(self, name: str) -> list[Any]:
+        """The types of what a program closes over."""
+        program = self.programs[name]
+        return [program.avals[number] for number in program.inputs[POINTS.get(name, 2) :]]
+
     @property
     def largest(self) -> int:
         """How many numbers the largest array of a program has, for one lane."""
@@ -148,10 +156,8 @@ def system_of(
     `constants` are those of `Arguments`, and `laned` says which of them have lanes.
     """
 
-    def run(
-        program: Program, values: list[Array], flags: Sequence[bool], t: Array, y: Array
-    ) -> Array:
-        inputs = [(t, size > 0), (y, size > 0), *zip(values, flags, strict=True)]
+    def run(program: Program, values: list[Array], flags: Sequence[bool], *points: Array) -> Array:
+        inputs = [*((point, size > 0) for point in points), *zip(values, flags, strict=True)]
         (result,) = run_in_lanes(program, inputs, size)
         return spread(result, size) if size else result[0]
 
@@ -178,6 +184,7 @@ def system_of(
         watch=calls.get("watch"),
         jump=calls.get("jump"),
         past=calls.get("past"),
+        precondition=calls.get("precondition"),
     )
 
 

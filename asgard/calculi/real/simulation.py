@@ -236,6 +236,7 @@ class Simulation:
             watch=self.equations.watch,
             jump=self.equations.jump,
             past=self._past if self.transport else None,
+            precondition=None if self.method.preconditioner is None else self._precondition,
         )
 
     def _expand(self, t: Array, y: Array) -> Array:
@@ -254,6 +255,21 @@ class Simulation:
         """Where the Jacobian may differ from zero, if few derivatives give all of it."""
         begin = self.begin()
         return self.equations.pattern(begin.time, begin.state, self._solves_loops)
+
+    def _precondition(self, t: Array, y: Array, scale: Array, vector: Array) -> Array:
+        """The method's preconditioner, of what the circuit's registers hold; the rest is left."""
+        rates = self.guarded.rates
+        own = [wire for wire in self.registers if wire not in rates]
+        count = sum(math.prod(self.cut.state_shape(wire)) for wire in own)
+        assert self.method.preconditioner is not None
+        found = self.method.preconditioner(t, y[:count], scale, vector[:count])
+        given = jax.tree.map(jnp.shape, found)
+        if given != (count,):
+            raise CircuitError(
+                f"GMRES: preconditioner must return an array like vector, of shape ({count},), "
+                f"not {given}"
+            )
+        return jnp.concatenate([jnp.asarray(found, vector.dtype), vector[count:]])
 
     def _past(self, t: Array, s: Array) -> Array:
         """What the delays give before the start, at times s."""

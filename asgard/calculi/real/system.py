@@ -39,6 +39,9 @@ class System:
     values, for `expand` their series, flat. `past(t, s)` gives what it is at times s, one for each
     delay, before the start. A method sees the functions of t and y alone: see `delays.py`.
 
+    `precondition(t, y, s, v)` is about (I - s J)^-1 v for a complex number s and a complex vector
+    v, `[size]`, where the method has a preconditioner, else None.
+
     If the last entries of the state, `algebraic` of them, are unknowns of loops, then f is 0 there
     where the loops are solved, and `solve(t, y)` gives y with these entries solved for. It is None
     where they stay so along a run.
@@ -59,6 +62,7 @@ class System:
     watch: Callable[[Array, Array], Array] | None = None
     jump: Callable[[Array, Array], Array] | None = None
     past: Callable[[Array, Array], Array] | None = None
+    precondition: Callable[[Array, Array, Array, Array], Array] | None = None
 
     @property
     def differential(self) -> int:

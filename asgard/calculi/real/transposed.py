@@ -22,7 +22,7 @@ def transposed(problem: Problem, wanted: Sequence[bool], timed: bool) -> Program
     wanted."""
     programs = problem.programs
     time, state = (programs["field"].avals[number] for number in programs["field"].inputs[:2])
-    constants = {name: [p.avals[n] for n in p.inputs[2:]] for name, p in programs.items()}
+    constants = {name: problem.closed_over(name) for name in programs}
     still = {name: (False,) * len(avals) for name, avals in constants.items()}
     moves = problem.with_derived(still, wanted)
     curve = jax.ShapeDtypeStruct((problem.degree + 1, *state.shape), state.dtype)

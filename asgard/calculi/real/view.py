@@ -219,7 +219,7 @@ class View:
         def reading(fn: Any) -> Any:
             if fn is None:
                 return None
-            return lambda t, y: fn(t, jnp.concatenate([y, self.at(t)]))
+            return lambda t, y, *more: fn(t, jnp.concatenate([y, self.at(t)]), *more)
 
         def expand(t: Array, y: Array) -> Array:
             assert self.system.expand is not None
@@ -227,7 +227,7 @@ class View:
             flat = self.rows.reshape(-1, *self.rows.shape[2:])
             return self.system.expand(t, jnp.concatenate([y, flat]))
 
-        names = ("field", "jacobian", "solve", "watch", "jump")
+        names = ("field", "jacobian", "solve", "watch", "jump", "precondition")
         calls = {name: reading(getattr(self.system, name)) for name in names}
         expansion = None if self.system.expand is None else expand
         return dataclasses.replace(self.system, **calls, expand=expansion)

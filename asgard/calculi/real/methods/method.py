@@ -4,6 +4,7 @@ Everything here may have lanes: one more axis at the end, the same for all, of r
 """
 
 import abc
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -124,6 +125,8 @@ class StepMethod(eqx.Module):
     reads: ClassVar[tuple[str, ...]] = ("field",)
     # The one of these that `curve` calls, through which derivatives flow.
     derived: ClassVar[str] = "field"
+    # What solves about its linear systems: see `System.precondition`.
+    preconditioner: ClassVar[Callable[..., Any] | None] = None
     # Whether it solves for the unknowns of loops itself, so that f need not.
     solves_loops: ClassVar[bool] = False
     # Whether the polynomial of a step is also that of a shorter one.

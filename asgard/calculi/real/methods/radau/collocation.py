@@ -8,7 +8,7 @@ solve, whatever the iterations did, and reverse mode transposes it.
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -21,6 +21,7 @@ from .....jaxprs.fences import largest_of
 from .....jaxprs.sparsity import Pattern
 from ...system import System
 from .factors import Factors, factored
+from .krylov import GMRES, krylov
 from .stages import Stages, correction, rounding
 from .tableau import Tableau
 
@@ -50,34 +51,113 @@ class _Equations:
 
     table: Tableau
     slopes: Callable[..., Array]  # (z, stages, *constants) -> h f
-    jacobian: Callable[..., Array]  # (z, stages, *constants) -> h J in the middle of the step
-    pattern: Pattern | None
+    linear: "Factored | Matrixless"
 
     def factors(self, z: Array, stages: Stages, constants: Any, adjoint: bool = False) -> Factors:
-        """The factors of the Jacobian in the middle of the step."""
+        """What solves the linear systems, with the Jacobian in the middle of the step."""
+        return self.linear.factors(self.table, z, stages, constants, adjoint)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Factored:
+    """Linear systems solved by factors of the Jacobian."""
+
+    jacobian: Callable[..., Array]  # (z, stages, *constants) -> h J in the middle of the step
+    pattern: Pattern | None
+    keeps: ClassVar[bool] = True
+
+    def factors(
+        self, table: Tableau, z: Array, stages: Stages, constants: Any, adjoint: bool
+    ) -> Factors:
         matrix = self.jacobian(z, stages, *constants)
-        return factored(self.table, matrix, stages.differential, self.pattern, adjoint)
+        return factored(table, matrix, stages.differential, self.pattern, adjoint)
 
 
-def collocate(system: System, table: Tableau, stages: Stages) -> Array:
+@dataclasses.dataclass(frozen=True, eq=False)
+class Matrixless:
+    """Linear systems solved by products."""
+
+    options: GMRES
+    move: Callable[..., Array]  # (x, z, stages, *constants) -> h f in the middle, moved by x
+    precondition: Callable[..., Array] | None  # (scale, vector, z, stages, *constants)
+    count: int  # how many of the constants are those of `move`
+    keeps: ClassVar[bool] = False
+
+    def factors(
+        self, table: Tableau, z: Array, stages: Stages, constants: Any, adjoint: bool
+    ) -> Factors:
+        moving, rest = constants[: self.count], constants[self.count :]
+        fn = self.precondition
+
+        def precondition(scale: Array, vector: Array) -> Array:
+            assert fn is not None
+            return fn(scale, vector, z, stages, *rest)
+
+        return krylov(
+            self.options,
+            table,
+            lambda x: self.move(x, z, stages, *moving),
+            stages.state,
+            stages.offset,
+            stages.differential,
+            fn and precondition,
+        )
+
+
+def collocate(
+    system: System, table: Tableau, stages: Stages, options: GMRES | None = None
+) -> Array:
     """The stages z, `[stages, state, *lanes]`; NaN where none are found.
 
-    They are differentiable in `stages` and in what the system's field closes over.
+    They are differentiable in `stages` and in what the system's field closes over. `options` say
+    how linear systems are solved without factors.
     """
     z = jnp.zeros((table.stages, *stages.state.shape), stages.state.dtype)
-    middle = table.stages // 2
 
     def slopes(z: Array, stages: Stages) -> Array:
         return stages.slopes(system, z)
 
+    slopes, field = _converted(slopes, z, stages)
+    if options is None:
+        linear, constants = _by_factors(system, z, stages)
+    else:
+        linear, constants = _by_products(system, options, z, stages)
+    return _solved(_Equations(table, slopes, linear), stages, field, constants)
+
+
+def _by_factors(system: System, z: Array, stages: Stages) -> tuple[Factored, list[Any]]:
+    """How linear systems are solved with a matrix, and what that closes over."""
+
     def jacobian(z: Array, stages: Stages) -> Array:
         assert system.jacobian is not None
-        return stages.offset * system.jacobian(*stages.whole(middle, z))
+        return stages.offset * system.jacobian(*stages.whole(len(z) // 2, z))
 
-    slopes, field_constants = _converted(slopes, z, stages)
-    jacobian, jacobian_constants = _converted(jacobian, z, stages)
-    equations = _Equations(table, slopes, jacobian, system.pattern)
-    return _solved(equations, stages, field_constants, jacobian_constants)
+    fn, constants = _converted(jacobian, z, stages)
+    return Factored(fn, system.pattern), constants
+
+
+def _by_products(
+    system: System, options: GMRES, z: Array, stages: Stages
+) -> tuple[Matrixless, list[Any]]:
+    """How linear systems are solved without a matrix, and what that closes over."""
+    like, size = stages.state, len(stages.state)
+
+    def move(x: Array, z: Array, stages: Stages) -> Array:
+        time, state = stages.whole(len(z) // 2, z + x[None])
+        return stages.offset * system.field(time, state)[:size]
+
+    fn, constants = _converted(move, like, z, stages)
+    if system.precondition is None:
+        return Matrixless(options, fn, None, len(constants)), constants
+    solve = system.precondition
+
+    def precondition(scale: Array, vector: Array, z: Array, stages: Stages) -> Array:
+        return solve(*stages.whole(len(z) // 2, z), scale, vector)
+
+    dtype = jnp.result_type(like.dtype, jnp.complex64)
+    scale, vector = stages.offset.astype(dtype), like.astype(dtype)
+    rough, more = _converted(precondition, scale, vector, z, stages)
+    return Matrixless(options, fn, rough, len(constants)), [*constants, *more]
 
 
 def _converted(fn: Callable[..., Array], *operands: Any) -> tuple[Callable[..., Array], list[Any]]:
@@ -101,28 +181,38 @@ def _solved(equations: _Equations, stages: Stages, field: Any, jacobian: Any) ->
     table = equations.table
 
     def turn(now: _Iteration) -> _Iteration:
-        renews = now.renews & now.active
-
-        def renewed() -> Factors:
-            new = equations.factors(now.z, stages, jacobian)
-            return jax.tree.map(lambda a, b: jnp.where(renews, a, b), new, now.factors)
-
-        factors = lax.cond(jnp.any(renews), renewed, lambda: now.factors)
+        factors = _renewed(equations, now, stages, jacobian)
         residual = equations.slopes(now.z, stages, *field) - stages.rates(table, now.z)
-        step = correction(table, factors, residual)
+        step = correction(table, factors, residual).z
         noise = rounding(factors, jnp.max(jnp.abs(stages.state[None] + now.z), axis=0))
         moved, ratio, done = _measured(step, noise, now.moved)
         z = jnp.where(now.active, now.z + step, now.z)
+        factors = factors if equations.linear.keeps else None
         return _Iteration(z, factors, moved, ratio > SLOW, now.active & ~done, now.turns + 1)
 
     z = jnp.zeros((table.stages, *stages.state.shape), stages.state.dtype)
     yes = jnp.ones(stages.offset.shape, bool)
-    blank = jax.eval_shape(lambda: equations.factors(z, stages, jacobian))
-    factors = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), blank)
+    factors = None
+    if equations.linear.keeps:
+        blank = jax.eval_shape(lambda: equations.factors(z, stages, jacobian))
+        factors = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), blank)
     infinite = jnp.full_like(stages.offset, jnp.inf)
     start = _Iteration(z, factors, infinite, yes, yes, jnp.int32(0))
     end = lax.while_loop(_goes_on, turn, start)
     return jnp.where(end.active, jnp.nan, end.z)
+
+
+def _renewed(equations: _Equations, now: _Iteration, stages: Stages, constants: Any) -> Factors:
+    """What solves the linear systems of a turn: new factors in lanes that want them."""
+    if not equations.linear.keeps:
+        return equations.factors(now.z, stages, constants)
+    renews = now.renews & now.active
+
+    def renewed() -> Factors:
+        new = equations.factors(now.z, stages, constants)
+        return jax.tree.map(lambda a, b: jnp.where(renews, a, b), new, now.factors)
+
+    return lax.cond(jnp.any(renews), renewed, lambda: now.factors)
 
 
 @_solved.defjvp
@@ -153,7 +243,7 @@ def _linear_solve(
     """The v with product(v) = right, by corrections of what is missing; NaN if they fail."""
 
     def turn(now: _Iteration) -> _Iteration:
-        step = correction(table, factors, right - product(now.z), transposed)
+        step = correction(table, factors, right - product(now.z), transposed).z
         after = now.z + step
         noise = rounding(factors, jnp.max(jnp.abs(after), axis=0), transposed)
         moved, _, done = _measured(step, noise, now.moved)

@@ -9,6 +9,7 @@ and those that are bands row by row.
 """
 
 import abc
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -28,11 +29,23 @@ from .tableau import Tableau
 SMALL = 32
 
 
+class Solved(NamedTuple):
+    """The solutions of the systems of one step, by parts `[systems, n, *lanes]`.
+
+    `left`: by how much stages may be wrong because of what was left unsolved, in units of what is
+    to be reached, `[*lanes]`; None where nothing was.
+    """
+
+    real: Array
+    imaginary: Array
+    left: Array | None = None
+
+
 class Factors(eqx.Module):
     """What solves the systems of one step."""
 
     @abc.abstractmethod
-    def solve(self, real: Array, imaginary: Array, transposed: bool) -> tuple[Array, Array]:
+    def solve(self, real: Array, imaginary: Array, transposed: bool) -> Solved:
         """The solutions for right-hand sides, both by parts `[systems, n, *lanes]`.
 
         If `transposed`, by the transposed map of real and imaginary parts.
@@ -47,6 +60,11 @@ class Factors(eqx.Module):
         """By how much errors of some sizes, `[n, *lanes]`, move solutions of the real system at
         most: |(a I - h J)⁻¹ h J| values."""
 
+    def measured(self, unit: Array, goal: float, rtol: float | None = None) -> "Factors":
+        """These, with solutions as exact as is asked for, where they are not as exact as can be: up
+        to `goal` in a `unit` for each entry of the state, or to `rtol` of a right-hand side."""
+        return self
+
 
 class Inverses(Factors):
     """The inverses, by parts. `eigenvalue` is the real one; the first `differential` entries of a
@@ -57,13 +75,15 @@ class Inverses(Factors):
     eigenvalue: float = eqx.field(static=True)
     differential: int = eqx.field(static=True)
 
-    def solve(self, real: Array, imaginary: Array, transposed: bool) -> tuple[Array, Array]:
+    def solve(self, real: Array, imaginary: Array, transposed: bool) -> Solved:
         a, b = self.real, self.imaginary
         if transposed:
             x, y = real[:, :, None], imaginary[:, :, None]
-            return lax.reduce_sum(a * x + b * y, (1,)), lax.reduce_sum(a * y - b * x, (1,))
+            real, imaginary = a * x + b * y, a * y - b * x
+            return Solved(lax.reduce_sum(real, (1,)), lax.reduce_sum(imaginary, (1,)))
         x, y = real[:, None], imaginary[:, None]
-        return lax.reduce_sum(a * x - b * y, (2,)), lax.reduce_sum(a * y + b * x, (2,))
+        real, imaginary = a * x - b * y, a * y + b * x
+        return Solved(lax.reduce_sum(real, (2,)), lax.reduce_sum(imaginary, (2,)))
 
     def solve_real(self, right: Array) -> Array:
         return lax.reduce_sum(self.real[0] * right[None], (1,))
@@ -85,9 +105,9 @@ class Triangles(Factors):
     factors: Complex[Array, "systems n n *lanes"]
     pivots: Int[Array, "systems n *lanes"]
 
-    def solve(self, real: Array, imaginary: Array, transposed: bool) -> tuple[Array, Array]:
+    def solve(self, real: Array, imaginary: Array, transposed: bool) -> Solved:
         found = _by_triangles(self.factors, self.pivots, lax.complex(real, imaginary), transposed)
-        return found.real, found.imag
+        return Solved(found.real, found.imag)
 
     def solve_real(self, right: Array) -> Array:
         right = right[None].astype(self.factors.dtype)
@@ -116,11 +136,11 @@ class Bands(Factors):
     adjoints: list[BandFactors]
     pattern: Pattern = eqx.field(static=True)
 
-    def solve(self, real: Array, imaginary: Array, transposed: bool) -> tuple[Array, Array]:
+    def solve(self, real: Array, imaginary: Array, transposed: bool) -> Solved:
         factors = self.adjoints if transposed else self.systems
         systems = zip(factors, real, imaginary, strict=True)
         pairs = [self._solve(*system) for system in systems]
-        return jnp.stack([x.real for x in pairs]), jnp.stack([x.imaginary for x in pairs])
+        return Solved(jnp.stack([x.real for x in pairs]), jnp.stack([x.imaginary for x in pairs]))
 
     def _solve(self, factors: BandFactors, real: Array, imaginary: Array) -> Pair:
         """The solution of one system, in the order of the state."""

@@ -4,6 +4,7 @@ The choice of sizes follows Hairer and Wanner, *Solving Ordinary Differential Eq
 """
 
 import dataclasses
+import functools
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -20,6 +21,7 @@ from ..method import NEWTON, NO_STEP, NONFINITE, OK, Attempt, Reach, StepMethod,
 from ..runge_kutta import first_size, past
 from .collocation import collocate
 from .factors import Factors, blank, factored
+from .krylov import GMRES, krylov
 from .newton import Scale, Search, search
 from .stages import Stages, combine, differential, rounding, stages_of
 from .tableau import CENTRE, NODES, Tableau, tableau
@@ -34,6 +36,8 @@ KEEPS = 1e-3
 STAYS = 1.2
 # What rounding does to the error estimate, in units of rounding of the state.
 NOISE = 8.0
+# How exactly the error estimate is found, in units of the tolerance.
+EXACT_ERROR = 0.1
 
 
 class Memory(eqx.Module):
@@ -42,7 +46,8 @@ class Memory(eqx.Module):
     - `rows`: the coefficients of the last step's polynomial, from order 1 on; `size`: its size,
       0 before the first; `error`: its error, in units of the tolerance.
     - `jacobian`; `current`: whether it is that of this point; `worn`: whether a new one is due.
-    - `factors`, and `factored`, the signed size of the step that they are of.
+    - `factors`, and `factored`, the signed size of the step that they are of. These and the
+      Jacobian are None where no matrix is formed.
     - `gain`: the error after an iteration in units of its change.
     - `refused`: whether the last attempt was refused, or is the first.
     """
@@ -50,10 +55,10 @@ class Memory(eqx.Module):
     rows: Float[Array, "stages state *lanes"]
     size: Float[Array, "*lanes"]
     error: Float[Array, "*lanes"]
-    jacobian: Float[Array, "rows state *lanes"]
+    jacobian: Float[Array, "rows state *lanes"] | None
     current: Bool[Array, "*lanes"]
     worn: Bool[Array, "*lanes"]
-    factors: Factors
+    factors: Factors | None
     factored: Float[Array, "*lanes"]
     gain: Float[Array, "*lanes"]
     refused: Bool[Array, "*lanes"]
@@ -66,9 +71,13 @@ class Radau(StepMethod):
     stages at once by Newton's method, with the Jacobian of the whole system. Loops that no register
     cuts are part of these equations, and are not solved anew at each evaluation.
 
-    **Arguments:** `stages`: 3, 5 or 7, for the orders 5, 9 and 13.
+    **Arguments:**
 
-    **Raises:** `CircuitError` for another number of stages.
+    - `stages`: 3, 5 or 7, for the orders 5, 9 and 13.
+    - `linear`: how linear systems are solved. By default they are factored: elementwise where they
+      are small, as a band where the Jacobian is one, else by LAPACK. `ag.GMRES()` forms no matrix.
+
+    **Raises:** `CircuitError` for another number of stages, and for a `linear` that is no `GMRES`.
 
     Sources: Hairer and Wanner, *Solving Ordinary Differential Equations II*, 1996, section IV.8,
     and *Stiff differential equations solved by Radau methods*, Journal of Computational and Applied
@@ -80,8 +89,8 @@ class Radau(StepMethod):
     """
 
     stages: Any = eqx.field(static=True, default=5)
+    linear: Any = None
 
-    reads: ClassVar[tuple[str, ...]] = ("field", "jacobian")
     solves_loops: ClassVar[bool] = True
     derived: ClassVar[str] = "field"
     centre: ClassVar[float] = CENTRE
@@ -89,6 +98,16 @@ class Radau(StepMethod):
     def __check_init__(self):
         if type(self.stages) is not int or self.stages not in NODES:
             raise CircuitError(f"Radau: stages must be 3, 5 or 7, not {self.stages!r}")
+        if not (self.linear is None or isinstance(self.linear, GMRES)):
+            raise CircuitError(f"Radau: linear must be None or ag.GMRES(), not {self.linear!r}")
+
+    @property
+    def reads(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return ("field", "jacobian") if self.linear is None else ("field",)
+
+    @property
+    def preconditioner(self) -> Any:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return None if self.linear is None else self.linear.preconditioner
 
     @property
     def table(self) -> Tableau:
@@ -112,16 +131,19 @@ class Radau(StepMethod):
         no = jnp.zeros(zero.shape, bool)
         slope = system.field(point.time, point.state)
         step = first_size(system, point, slope, control, reach, self.stages + 1)
-        pattern = system.pattern
-        rows = system.size if pattern is None else pattern.count
+        matrix, factors, pattern = None, None, system.pattern
+        if self.linear is None:
+            rows = system.size if pattern is None else pattern.count
+            matrix = jnp.zeros((rows, *state.shape), state.dtype)
+            factors = blank(self.table, state, system.differential, pattern)
         memory = Memory(
             rows=jnp.zeros((self.stages, *state.shape), state.dtype),
             size=zero,
             error=zero + 1,
-            jacobian=jnp.zeros((rows, *state.shape), state.dtype),
+            jacobian=matrix,
             current=no,
             worn=~no,
-            factors=blank(self.table, state, system.differential, pattern),
+            factors=factors,
             factored=zero,
             gain=zero + 1,
             refused=~no,
@@ -143,20 +165,17 @@ class Radau(StepMethod):
         offset = reach.offset(size, clipped, direction)
         stages = stages_of(system, table, point.time, point.state, offset, reach.latest)
         slope = system.field(point.time, point.state)
-        known = self._prepared(system, point, known, offset)
-        scale = Scale(
-            control.atol,
-            control.rtol,
-            stages.state,
-            rounding(known.factors, stages.state),
-        )
+        known, factors = self._prepared(system, point, known, offset)
+        noise = rounding(factors, stages.state)
+        scale = Scale(control.atol, control.rtol, stages.state, noise)
         guess = _extrapolated(table, known, size)
         gain = lax.pow(known.gain, jnp.full_like(known.gain, 0.8))
         if system.branches:
             # What converged at once before a branch need not after it: two turns tell.
             gain = jnp.ones_like(gain)
-        found = search(system, table, stages, known.factors, scale, guess, gain, self.turns)
-        error = self._error(system, point, stages, known, scale, found, slope[: system.size])
+        found = search(system, table, stages, factors, scale, guess, gain, self.turns)
+        slopes = slope[: system.size]
+        error = self._error(system, point, stages, known, factors, scale, found, slopes)
         accepted = found.converged & (error < 1)
         step = self._next_size(known, size, found, error, accepted)
         # A breakpoint or the last time cuts this step, and not the next.
@@ -185,7 +204,7 @@ class Radau(StepMethod):
 
     def curve(self, system: System, time: Array, state: Array, stretch: Stretch) -> Array:
         stages = stages_of(system, self.table, time, state, stretch.offset, stretch.latest)
-        z = collocate(system, self.table, stages)
+        z = collocate(system, self.table, stages, self.linear)
         begin = state
         if system.size < len(state):
             begin = lax.concatenate([stages.state, system.field(time, state)[system.size :]], 0)
@@ -202,8 +221,13 @@ class Radau(StepMethod):
         nothing = jnp.zeros((len(rows), len(begin) - rows.shape[1], *rows.shape[2:]), rows.dtype)
         return lax.concatenate([begin[None], lax.concatenate([rows, nothing], 1)], 0)
 
-    def _prepared(self, system: System, point: Point, known: Memory, offset: Array) -> Memory:
-        """What is remembered, with a Jacobian and factors that serve for a step."""
+    def _prepared(
+        self, system: System, point: Point, known: Memory, offset: Array
+    ) -> tuple[Memory, Factors]:
+        """What is remembered, and what solves the linear systems of a step."""
+        if self.linear is not None:
+            known = dataclasses.replace(known, current=jnp.ones_like(known.current))
+            return known, self._without_matrix(system, point, offset, self.linear)
         renews = known.worn & ~known.current
 
         def jacobian() -> Array:
@@ -218,13 +242,30 @@ class Radau(StepMethod):
         def factors() -> Factors:
             return factored(self.table, offset * matrix, system.differential, system.pattern)
 
-        return dataclasses.replace(
+        found = _renewed(changes, factors, known.factors)
+        known = dataclasses.replace(
             known,
             jacobian=matrix,
             current=known.current | renews,
-            factors=_renewed(changes, factors, known.factors),
+            factors=found,
             factored=offset,
         )
+        return known, found
+
+    def _without_matrix(
+        self, system: System, point: Point, offset: Array, options: GMRES
+    ) -> Factors:
+        """What solves the linear systems by derivatives of the field at a point."""
+        time, state, precondition = point.time, point.state, system.precondition
+
+        def move(x: Array) -> Array:
+            moved = state + _with_zeros(x, state[system.size :])
+            return offset * system.field(time, moved)[: system.size]
+
+        if precondition is not None:
+            precondition = functools.partial(precondition, time, state)
+        values, count = state[: system.size], system.differential
+        return krylov(options, self.table, move, values, offset, count, precondition)
 
     def _error(
         self,
@@ -232,6 +273,7 @@ class Radau(StepMethod):
         point: Point,
         stages: Stages,
         known: Memory,
+        factors: Factors,
         scale: Scale,
         found: Search,
         slope: Array,
@@ -248,13 +290,14 @@ class Radau(StepMethod):
         missing = differential(combine(self.table.first_slope[None], found.z)[0], count, 0)
         unit = scale.tolerance(found.z) + NOISE * scale.rounding
         unit += jnp.finfo(unit.dtype).tiny
+        solver = factors.measured(unit, EXACT_ERROR, rtol=0.0)
 
         def worst(error: Array) -> Array:
             # The error of an unknown of a loop is that of the states on which it depends.
             return largest_of((lax.abs(error) / unit)[:count], (0,))
 
         def filtered(slope: Array) -> tuple[Array, Array]:
-            error = known.factors.solve_real(stages.offset * slope - missing)
+            error = solver.solve_real(stages.offset * slope - missing)
             return error, worst(error)
 
         highest = combine(self.table.powers[-1:], found.z)[0]

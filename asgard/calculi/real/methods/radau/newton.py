@@ -13,13 +13,15 @@ from jaxtyping import Array, Bool, Float, Int
 from .....jaxprs.fences import largest_of
 from ...system import System
 from .factors import Factors
-from .stages import Stages, correction
+from .stages import Correction, Stages, correction
 from .tableau import Tableau
 
 # Iterations that shrink less than this in one turn have failed.
 SLOWEST = 0.99
 # How exactly stages are found, in units of the tolerance and of rounding.
 EXACTNESS, ROUNDING = 0.03, 4.0
+# What a solve without factors may leave of that.
+GOAL = 0.3
 
 
 class Scale(eqx.Module):
@@ -34,6 +36,11 @@ class Scale(eqx.Module):
         """What is tolerated at the end of a step, by entry."""
         largest = lax.max(lax.abs(self.state), lax.abs(self.state + z[-1]))
         return self.atol + self.rtol * largest
+
+    def unit(self, z: Array) -> Array:
+        """How exactly stages are found, by entry."""
+        rounding = ROUNDING * self.rounding + jnp.finfo(z.dtype).tiny
+        return EXACTNESS * self.tolerance(z) + rounding
 
 
 class Search(eqx.Module):
@@ -70,8 +77,9 @@ def search(
     """Iterates from a guess of z, for `most` turns at most; `gain` is that of the step before."""
 
     def turn(now: Search) -> Search:
-        step = correction(table, factors, stages.residual(system, table, now.z))
-        z = now.z + step
+        residual = stages.residual(system, table, now.z)
+        step = correction(table, factors.measured(scale.unit(now.z), GOAL), residual)
+        z = now.z + step.z
         after = _judged(now, z, step, scale, most)
         active = ~(now.converged | now.failed)
         return jax.tree.map(lambda new, old: jnp.where(active, new, old), after, now)
@@ -81,11 +89,11 @@ def search(
     return lax.while_loop(lambda now: jnp.any(~(now.converged | now.failed)), turn, start)
 
 
-def _judged(now: Search, z: Array, step: Array, scale: Scale, most: int) -> Search:
+def _judged(now: Search, z: Array, found: Correction, scale: Scale, most: int) -> Search:
     """The search after one more turn."""
-    step = largest_of(lax.abs(step), (0,))
+    step = largest_of(lax.abs(found.z), (0,))
     rounding = ROUNDING * scale.rounding + jnp.finfo(step.dtype).tiny
-    moved = largest_of(step / (EXACTNESS * scale.tolerance(z) + rounding), (0,))
+    moved = largest_of(step / scale.unit(z), (0,))
     turns, ratio = now.turns + 1, moved / now.moved
     known = turns > 1
     rate = jnp.where(turns > 2, lax.sqrt(ratio * now.ratio), ratio)
@@ -96,6 +104,8 @@ def _judged(now: Search, z: Array, step: Array, scale: Scale, most: int) -> Sear
     rest = gain * moved * lax.pow(jnp.where(known, rate, 0), left)
     exact = largest_of(step / rounding, (0,)) <= 1
     converged = exact | (~slow & (gain * moved <= 1))
+    if found.left is not None:
+        converged &= found.left <= 1
     finite = moved < jnp.inf
     failed = ~converged & (slow | ~finite | (turns >= most) | (known & (rest >= 1)))
     smaller = 0.8 * lax.pow(jnp.clip(rest, 1.0, 20.0), -1 / (5 + left))

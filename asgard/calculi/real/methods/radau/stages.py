@@ -6,6 +6,8 @@ last entries of a state, are no unknowns. Where a state holds unknowns of loops,
 `differential` entries, these have no derivative: there f = 0 is solved.
 """
 
+from typing import NamedTuple
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -85,16 +87,25 @@ def combine(matrix: np.ndarray, values: Array) -> Array:
     return lax.reduce_sum(matrix * values[None], (1,))
 
 
+class Correction(NamedTuple):
+    """What is missing in z, and `left` as in `Solved`."""
+
+    z: Array
+    left: Array | None
+
+
 def correction(
     table: Tableau, factors: Factors, residual: Array, transposed: bool = False
-) -> Array:
+) -> Correction:
     """What a residual of the stages says is missing in z, if f is as linear as its factors say."""
     into, back = table.to_systems, table.to_stages
     if transposed:
         into, back = back.T, into.T
     count = len(table.real)
     both = combine(into, residual)
-    return combine(back, lax.concatenate(factors.solve(both[:count], both[count:], transposed), 0))
+    found = factors.solve(both[:count], both[count:], transposed)
+    z = combine(back, lax.concatenate([found.real, found.imaginary], 0))
+    return Correction(z, found.left)
 
 
 def rounding(factors: Factors, values: Array, transposed: bool = False) -> Array:
