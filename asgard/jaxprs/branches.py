@@ -203,8 +203,8 @@ class Floor(Branch):
 
     def guard(self, mode: Array, operands: Operands) -> Array:
         (x,) = operands
-        past = self._past(x) - mode
-        return past * (past - 1)
+        # To the next whole number without rounding: beside one, modes would take turns.
+        return (self._past(x) - mode) * (self._past(x) - (mode + 1))
 
     def after(self, mode: Array, operands: Operands) -> Array:
         (x,) = operands
@@ -232,9 +232,8 @@ class Remainder(Branch):
 
     def guard(self, mode: Array, operands: Operands) -> Array:
         past = self._past(mode, operands)
-        return jnp.where(
-            mode > 0, past * (past - 1), (past + 1) * jnp.where(mode < 0, past, past - 1)
-        )
+        above, below = self._past(mode + 1, operands), self._past(mode - 1, operands)
+        return jnp.where(mode > 0, past * above, below * jnp.where(mode < 0, past, above))
 
     def after(self, mode: Array, operands: Operands) -> Array:
         past = self._past(mode, operands)

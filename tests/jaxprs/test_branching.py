@@ -8,7 +8,9 @@ from jax import lax
 
 from asgard.jaxprs.branching import ASKED, LARGEST, Held
 from asgard.jaxprs.program import trace
+from asgard.jaxprs.unrolling import unrolled
 
+CALLS = ("jit", "pjit", "closed_call")
 OPERATIONS = {
     "less": lambda x: jnp.where(x < 0.3, 1.0, 2.0),
     "at most": lambda x: jnp.where(x <= 0.3, 1.0, 2.0),
@@ -72,3 +74,23 @@ def test_what_does_not_move_is_large_or_no_float_keeps_asking():
 
     assert Held.of(trace(fn, vector, number, whole), [True, False, True]).count == 0
     assert Held.of(trace(fn, vector, number, whole), [True, True, True]).count == 1
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_short_loops_that_branch_are_written_out(reverse):
+    def turn(total, row):
+        inner, _ = lax.scan(lambda a, x: (jnp.maximum(a, x), None), total, row)
+        return inner + 1.0, inner * row[0]
+
+    def fn(rows, start):
+        return jax.tree.leaves(lax.scan(turn, start, rows, reverse=reverse))
+
+    rows, start = jnp.arange(6.0).reshape(3, 2) - 2.5, jnp.asarray(-1.0)
+    program = trace(fn, rows, start)
+    written = unrolled(program, CALLS)
+    assert [one.name for one in program.equations].count("scan") == 1
+    assert "scan" not in [one.name for one in written.equations]
+    for found, expected in zip(written.run(rows, start), fn(rows, start), strict=True):
+        np.testing.assert_array_equal(found, expected)
+    long = trace(lambda x: [lax.fori_loop(0, 9, lambda k, a: jnp.maximum(a, k * x), x)], start)
+    assert unrolled(long, CALLS) is long

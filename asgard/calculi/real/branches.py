@@ -5,8 +5,9 @@ are smooth there. Its modes are a part of the state that only jumps: where its g
 no branch is missed, any method of steps keeps its order, and derivatives, also second ones, move
 with the place of a kink or a jump.
 
-A branch keeps asking where it is large, inside of a loop without registers, or inside of `lax.cond`
-or `lax.scan`; so do all where there are too many. Then the method's own error shows them.
+A branch keeps asking where it is large, inside of a loop without registers, or inside of
+`lax.cond`, `lax.while_loop` or a longer `lax.scan`; so do all where there are too many. Then the
+method's own error shows them.
 """
 
 import dataclasses
@@ -20,6 +21,7 @@ from jaxtyping import Array
 
 from ...jaxprs.branching import Held
 from ...jaxprs.program import from_jaxpr
+from ...jaxprs.unrolling import unrolled
 from ...taylor.evaluate import evaluate, needed
 from ...taylor.net import Frame, Piece, Value, Wire, at_zero
 from ...taylor.network import guard_wire, initial_wire, jump_wire, rate_wire
@@ -52,8 +54,10 @@ def branching(
     **Arguments:** `rates` are the wires that carry the rates; `known` has the values of the net at
     the start, which say the first modes; `dtype` is that of the state's real numbers.
     """
-    found = _held_pieces(cut, rates)
-    if not found or sum(held.count for held in found.values()) > MOST:
+    found = _held_pieces(cut, rates, unrolls=True)
+    if _count(found) > MOST:
+        found = _held_pieces(cut, rates, unrolls=False)
+    if not 0 < _count(found) <= MOST:
         return Branching(cut)
     net = cut.net
     wires = {index: ("modes", net.pieces[index].outs[0]) for index in found}
@@ -97,8 +101,14 @@ def branching(
     return Branching(held, tuple(wires.values()))
 
 
-def _held_pieces(cut: Cut, rates: Sequence[Wire]) -> dict[int, Held]:
-    """The pieces whose branches are held, by their numbers."""
+def _count(found: Mapping[int, Held]) -> int:
+    """How many branches are held."""
+    return sum(held.count for held in found.values())
+
+
+def _held_pieces(cut: Cut, rates: Sequence[Wire], unrolls: bool) -> dict[int, Held]:
+    """The pieces whose branches are held, by their numbers; with those in each turn of short loops
+    if asked for."""
     pieces, avals = cut.net.pieces, cut.net.avals
     asked = {id(piece) for piece in needed(pieces, cut.known, rates)}
     moving = _moving(cut)
@@ -109,7 +119,8 @@ def _held_pieces(cut: Cut, rates: Sequence[Wire]) -> dict[int, Held]:
             continue
         assert piece.fn is not None
         types = [avals[wire] for wire in piece.ins]
-        held = Held.of(from_jaxpr(jax.make_jaxpr(piece.fn)(*types), CALLS), moves)
+        program = from_jaxpr(jax.make_jaxpr(piece.fn)(*types), CALLS)
+        held = Held.of(unrolled(program, CALLS) if unrolls else program, moves)
         if held.count:
             found[index] = held
     return found

@@ -96,6 +96,29 @@ def test_what_comes_to_rest_where_a_branch_ends_is_on_the_side_of_that_place():
     np.testing.assert_allclose(found, [0, 1, 1, 2, 0.5], rtol=1e-13, atol=1e-300)
 
 
+def test_what_comes_to_rest_a_rounding_beside_a_whole_number_is_on_its_side():
+    """x comes down to about the threshold at t = 1, and stays; modes took turns there for ever."""
+    places = np.array([0.3, 1e-16, 0.7])
+    pairs = [(at, np.nextafter(1.0 + at, to)) for at in places for to in (0.0, 9.0)]
+
+    @jax.jit
+    def run(threshold, start):
+        def field(t, u):
+            (x, _) = u
+            return jnp.where(t < 1, -1.0, 0.0), jnp.floor(threshold - x)
+
+        return ag.simulate(ag.ode(field, (start, 0.0)), [0.0, 1.0, 3.0], throw=False)
+
+    sides = set()
+    for threshold, start in pairs:
+        found = run(threshold, start)
+        x, y = found.outputs
+        assert found.status == ag.Status.ok
+        sides.add(float(jnp.floor(threshold - x[-1])))
+        np.testing.assert_allclose(y[2] - y[1], 2 * np.floor(threshold - x[-1]), atol=1e-12)
+    assert len(sides) == 2
+
+
 @pytest.mark.parametrize(
     "method", [ag.Tsit5(), slow(ag.Dopri8()), slow(ag.Radau())], ids=["tsit5", "dopri8", "radau"]
 )
@@ -282,6 +305,26 @@ def test_a_run_that_goes_on_takes_the_branches_of_its_own_parameters():
         low, high = min(before, 0.5) ** 2, max(after, 0.5) ** 2
         expected = (low / 2 + 0.25 - low) / 2 + ((high - 0.25) / 2 + 4 - high) / 2
         np.testing.assert_allclose(run.output[-1, 1], expected, rtol=1e-13)
+
+
+def test_branches_in_each_turn_of_a_short_loop_are_held():
+    """x = rate t passes a threshold at each turn, at which y' grows by one."""
+
+    def rate_of(x, threshold):
+        def turn(k, total):
+            return total + jnp.where(x < threshold + 0.1 * k, 1.0, 2.0)
+
+        return jax.lax.fori_loop(0, 3, turn, 0.0)
+
+    def end(p):
+        threshold, rate = p
+        circuit = ag.ode(lambda t, u: (rate, rate_of(u[0], threshold)), (0.0, 0.0))
+        return ag.simulate(circuit, [0.0, 2.0], calculus=ag.Real(max_steps=63)).outputs[1][-1]
+
+    value, slopes = jax.jit(jax.value_and_grad(end))(jnp.array([0.63, 0.9]))
+    late = (3 * 0.63 + 0.3) / 0.9
+    np.testing.assert_allclose(value, 6 + 6 - late, rtol=1e-13)
+    np.testing.assert_allclose(slopes, [-3 / 0.9, late / 0.9], rtol=1e-13)
 
 
 def test_layers_of_networks_keep_asking():
