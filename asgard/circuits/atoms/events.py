@@ -221,8 +221,9 @@ class Pulse(Atom):
     def coordinates(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
         return (self.dim,)
 
-    def __call__(self, *coordinates: Any) -> Any:  # none, on wires
-        return _pulse(*coordinates, self.period, self.duty, self.phase)
+    def __call__(self, *coordinates: Any) -> Any:
+        (time,) = coordinates
+        return _pulse(time, self.period, self.duty, self.phase)
 
     def text(self) -> str:
         numbers = (self.period, self.duty, self.phase)
@@ -249,8 +250,9 @@ class Clock(Atom):
     def coordinates(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
         return (self.dim,)
 
-    def __call__(self, *coordinates: Any) -> Any:  # none, on wires
-        return _pulse(*coordinates, self.period, 0.5, self.phase)
+    def __call__(self, *coordinates: Any) -> Any:
+        (time,) = coordinates
+        return _pulse(time, self.period, 0.5, self.phase)
 
     def text(self) -> str:
         return f"clock({number_text(self.period)}, {number_text(self.phase)}, {self.dim})"
