@@ -16,6 +16,7 @@ from typing import Any
 import diffrax
 import jax
 import jax.numpy as jnp
+import krylov
 import numpy as np
 import peers
 import problems
@@ -151,7 +152,13 @@ def rows(problem: Problem) -> list[list[str]]:
 
 
 def main(wanted: list[str]) -> None:
-    """Prints the table of "small" problems, of "wide" ones, or of both, problem by problem."""
+    """Prints the table of "small" problems, of "wide" ones, or of both, problem by problem; or that
+    of "krylov", by methods without matrices (`krylov.py`)."""
+    if "krylov" in wanted:
+        krylov.main()
+        wanted = [kind for kind in wanted if kind != "krylov"]
+        if not wanted:
+            return
     jax.config.update("jax_enable_x64", True)
     warnings.simplefilter("ignore")
     print(f"{timing.setting()}, {peers.versions('diffrax', 'scipy')}\n")
