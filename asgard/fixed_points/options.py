@@ -37,7 +37,7 @@ class FixedPoint(eqx.Module):
           finds the steps.
         - "auto": Picard's steps first. After three of them it goes over to Newton's method if they
           do not contract, or would take more than 4 further turns, and one for each unknown, at the
-          rate observed.
+          rate observed. From steps that lead away it goes back to the guess.
     - `rtol`, `atol`: the allowed error, relative to the largest magnitude on each wire and
       absolute. An `rtol` below the dtype's resolution, such as the default, asks for the last
       digits.

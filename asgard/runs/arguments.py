@@ -94,6 +94,11 @@ def as_sources(circuit: Circuit, inputs: Any, times: Array) -> tuple[Any, ...]:
     return tuple(_source(index, given, times) for index, given in enumerate(inputs))
 
 
+def given_or(inputs: Any, others: tuple[Any, ...]) -> Any:
+    """The inputs of a call, or others where it gives none."""
+    return others if isinstance(inputs, tuple | list) and not inputs else inputs
+
+
 def _source(index: int, given: Any, times: Array) -> Any:
     """An input as an array, a stream, samples, or a function of time."""
     if isinstance(given, Stream | Samples):

@@ -29,7 +29,7 @@ from ..jaxprs.settings import default_promotion
 from ..status import Status
 from ..taylor.net import Piece, Wire
 from ..taylor.network import Meanings, register
-from .arguments import as_sources, check_dim
+from .arguments import as_sources, check_dim, given_or
 from .local import apart, flat, input_names, plain_inputs
 from .points import as_point, states_of
 from .registers import Registers, check_held, check_register
@@ -87,7 +87,7 @@ def equilibrium(
     - `circuit`: any circuit without events.
     - `inputs`: one for each input wire, as for `simulate`; a free one is where its solve starts.
     - `guess`: where the solve starts: states as `at` of `linearize`; the initial contents by
-      default.
+      default. An `Equilibrium` gives its inputs, too, if none are given.
     - `outputs`: values asked for, by the names of wires or registers, or the numbers of outputs.
     - `free`: the inputs that are solved for, by name or number. They have as many numbers as
       `outputs` asks for.
@@ -122,12 +122,14 @@ def equilibrium(
     time = as_reals("t", t)
     if time.ndim:
         raise CircuitError(f"t must be one time, not an array of shape {time.shape}")
+    if isinstance(guess, Equilibrium):
+        inputs, guess = given_or(inputs, guess.inputs), guess.state
     sources = as_sources(circuit, inputs, time[None])
     time = time.astype(precision((circuit, sources)) or time.dtype)
     asked = _asked(outputs)
     names = tuple(asked), _listed("free", free), _listed("held", held)
     question = _Question(calculus, fixed_point, *names, dim)
-    point = as_point("guess", guess.state if isinstance(guess, Equilibrium) else guess)
+    point = as_point("guess", guess)
     arguments = (circuit, question, time, sources, point, list(asked.values()))
     found = run_compiled(_compiled, _equilibrium, *arguments)
     return found.check() if throw else found

@@ -19,7 +19,7 @@ from ..jaxprs.concrete import is_concrete, run_compiled
 from ..jaxprs.meshes import without_mesh
 from ..jaxprs.settings import default_promotion
 from ..status import Status
-from .arguments import as_sources, check_dim
+from .arguments import as_sources, check_dim, given_or
 from .equilibrium import Equilibrium
 from .local import Local, apart, entry_names, flat, input_names, local, output_names
 from .points import as_point, states_of, time_of
@@ -118,7 +118,7 @@ def linearize(
     _check("linearize", circuit, calculus)
     check_dim(dim)
     if isinstance(at, Equilibrium):
-        inputs = inputs or at.inputs
+        inputs = given_or(inputs, at.inputs)
         t, at = at.t if t is None else t, at.state
     point = as_point("at", at)
     time = as_reals("t", time_of(point) if t is None else t)

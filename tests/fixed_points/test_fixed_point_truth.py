@@ -188,6 +188,14 @@ def test_a_singular_jacobian_at_the_guess_is_left_by_a_step_of_picards():
     np.testing.assert_allclose(value(root, 2.0, method="newton"), np.sqrt(2), rtol=2 * EPS)
 
 
+@pytest.mark.parametrize("guess", [2.5, 1.3, -0.5])
+def test_newtons_method_goes_on_from_the_guess_where_picards_steps_lead_away(guess):
+    # x exp(x) = 4. Far below 0 all steps are of one size, and Newton's lead away from the solution.
+    product = loop(lambda a, x: x - (x * jnp.exp(x) - a))
+    found = value(product, 4.0, guess={"x": guess})
+    np.testing.assert_allclose(found, 1.2021678731970429, rtol=4 * EPS)
+
+
 def test_a_value_of_no_numbers_is_solved():
     assert value(loop(lambda a, x: a + x / 2), jnp.zeros(0)).shape == (0,)
 

@@ -120,6 +120,9 @@ def test_an_equilibrium_is_that_of_steady_for_inputs_at_a_time():
     run = ag.simulate(circuit, [2.0], inputs=inputs, calculus=ag.Steady())
     np.testing.assert_allclose([found.output, run.output[0]], 3.0, rtol=1e-14)
     assert found.inputs == (27.0,)
+    again = ag.equilibrium(circuit, guess=found)
+    assert again.inputs == (27.0,)
+    np.testing.assert_allclose(again.output, 3.0, rtol=1e-14)
 
 
 @pytest.mark.slow

@@ -72,7 +72,8 @@ class Proposal(eqx.Module):
     - `judged`: the error can be trusted, and the step's size counts.
     - `rounded`: a step of this size is rounding, if steps get no smaller.
     - `failed`: there is no step.
-    - `leaves`: the method gives up, and another one goes on from the best z; None for never.
+    - `leaves`: the method gives up, and another one goes on from the z `back`, the best one where
+      that is None; None for never.
     """
 
     step: Float[Array, "unknowns *lanes"]
@@ -82,6 +83,7 @@ class Proposal(eqx.Module):
     rounded: Bool[Array, "*lanes"]
     failed: Bool[Array, "*lanes"]
     leaves: Bool[Array, "*lanes"] | None = None
+    back: Float[Array, "unknowns *lanes"] | None = None
 
 
 class Method(eqx.Module):
@@ -131,7 +133,8 @@ def take_turns(method: Method, equations: Equations, found: Outcome) -> Outcome:
         state = jnp.where(proposal.failed | (steps >= max_steps), FAILED, RUNNING)
         if proposal.leaves is not None:
             leaves = proposal.leaves & (steps < max_steps) & ~done
-            state, z = jnp.where(leaves, LEFT, state), jnp.where(leaves, best, z)
+            back = best if proposal.back is None else proposal.back
+            state, z = jnp.where(leaves, LEFT, state), jnp.where(leaves, back, z)
         after = Search(
             z,
             now.residual,
