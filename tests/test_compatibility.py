@@ -433,7 +433,12 @@ CELLS = [
 # The quick tier runs every transformation of a plain loop in time, and every kind under one that
 # holds most of the others. Where that compiles for many seconds, the kind has a run alone.
 PLAIN = ("trace", "simulate")
-LONGEST = ("two dimensions", "algebraic loop in a loop", "stochastic, a loop")
+LONGEST = (
+    "network in a loop",
+    "two dimensions",
+    "algebraic loop in a loop",
+    "stochastic, a loop",
+)
 
 
 def is_quick(name, kind, run, dtype):

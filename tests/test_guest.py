@@ -69,6 +69,7 @@ def test_sequences_obey_strict_settings(strict):
     assert ag.parameters(jax.grad(last)(DECAY))["register.initial"] == 0.0
 
 
+@pytest.mark.slow
 def test_ensembles_and_their_gradients_obey_strict_settings(strict):
     key, euler = jax.random.key(0), ag.Stochastic(steps=1)
 

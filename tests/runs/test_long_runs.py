@@ -70,7 +70,7 @@ RUNS = {
     "stored": crowd(NOISE, None),
     "reduced": crowd(BLOW_UP, STATISTICS),
 }
-CASES = ["dense", "discrete", "path", "reduced"]
+CASES = ["dense", "discrete", "reduced"]
 CASES += [slow(name) for name in RUNS if name not in CASES]
 
 

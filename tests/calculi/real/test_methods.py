@@ -33,6 +33,7 @@ def name(request):
 
 # What costs seconds to compile is quick for one method.
 FEW = pytest.mark.parametrize("name", ["Tsit5", slow("Dopri8"), slow("Taylor"), slow("Radau")])
+TAYLOR = pytest.mark.parametrize("name", ["Taylor", *map(slow, ("Tsit5", "Dopri8", "Radau"))])
 
 
 def pendulum(damping, start):
@@ -56,6 +57,7 @@ def truth():
     return jax.jit(run)(DAMPING, START), jax.jit(jax.jacfwd(run, (0, 1)))(DAMPING, START)
 
 
+@TAYLOR
 def test_saved_states_and_derivatives_in_every_mode(name, truth):
     values, (by_damping, by_start) = truth
 
@@ -161,6 +163,7 @@ def test_gradients_of_weights_of_which_a_batch_of_batches_shares_some(name):
         np.testing.assert_allclose(rows[0], whole, rtol=1e-9)
 
 
+@TAYLOR
 def test_a_run_goes_on_from_its_state_by_the_same_steps(name):
     whole = ag.simulate(oscillator(), [0.0, 2.0, 5.0], calculus=options(name))
     # As many times as the whole, so that both are one compilation.
@@ -201,7 +204,8 @@ def kepler():
     return ((ag.Id() @ (ag.Sin() >> ag.Scalar(0.8))) >> ag.Add() >> ag.Split()).trace()
 
 
-@FEW
+@pytest.mark.slow
+@pytest.mark.parametrize("name", METHODS)
 def test_loops_without_registers_are_solved_as_the_run_goes(name):
     # x' = -z with z - 0.8 sin z = x, so that z' (1 - 0.8 cos z) = -z.
     circuit = kepler() >> ag.Var("z") >> ag.Scalar(-1.0) >> ag.Register("t", 1.0) >> ag.Split()
@@ -250,10 +254,8 @@ def test_saved_values_in_float32_are_as_exact_as_the_steps(method):
     np.testing.assert_allclose(found[:, 0], np.sin(ts.astype(float)), atol=4e-6)
 
 
-JUMPING = ["Dopri8", slow("Radau")]
-
-
-@pytest.mark.parametrize("name", JUMPING)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["Dopri8", "Radau"])
 def test_a_jump_of_the_slope_is_not_stepped_over(name):
     """y' jumps from -0.1 to -1 where y falls below a threshold."""
 

@@ -188,7 +188,8 @@ def drive(t):
     return jnp.cos(3 * t)
 
 
-@pytest.mark.parametrize("method", ["taylor", *OTHERS])
+@pytest.mark.slow
+@pytest.mark.parametrize("method", METHODS)
 def test_delays_of_wires_of_each_other_and_of_functions(method):
     options, tolerance = METHODS[method]
     ts, wanted = network_by_scipy()
