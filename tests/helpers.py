@@ -56,6 +56,17 @@ def neighbour_error(got: Any, exact: Any, reach: int = 1) -> float:
     return float(worst)
 
 
+def with_values(derive: Callable[..., Any], fn: Callable[..., Any], argnums: Any = 0) -> Any:
+    """The function's derivatives by `derive`, such as `jax.jacfwd`, and its values, which are those
+    that the derivatives are taken at: a run beside its derivatives would compile twice."""
+
+    def twice(*given: Any) -> tuple[Any, Any]:
+        found = fn(*given)
+        return found, found
+
+    return derive(twice, argnums, has_aux=True)
+
+
 def taylor(function: Callable[[Any], Any], order: int, digits: int = 40) -> list[Any]:
     """Exact Taylor coefficients at 0, by mpmath."""
     with mp.workdps(digits):

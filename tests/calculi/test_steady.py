@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import with_values
 
 import asgard as ag
 
@@ -36,7 +37,7 @@ def test_predators_and_prey_with_derivatives():
         return jnp.stack(ag.simulate(lotka_volterra(a, b, c, d), [0.0], calculus=STEADY).outputs)
 
     rates = (1.1, 0.4, 0.1, 0.4)
-    found, slopes = jax.jit(lambda *r: (ends(*r), jax.jacrev(ends, (0, 3))(*r)))(*rates)
+    slopes, found = jax.jit(with_values(jax.jacrev, ends, (0, 3)))(*rates)
     np.testing.assert_allclose(found[:, 0], (4.0, 2.75), rtol=1e-14)
     np.testing.assert_allclose(slopes[0][:, 0], (0.0, 2.5), atol=1e-13)
     np.testing.assert_allclose(slopes[1][:, 0], (10.0, 0.0), atol=1e-12)

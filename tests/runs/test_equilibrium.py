@@ -36,8 +36,8 @@ def test_predators_and_prey_rest_where_their_rates_say_with_derivatives():
 
     @jax.jit
     def all_of(d):
-        slopes = jax.jacrev(lambda d: rest(d)[0])(d), jax.jacfwd(lambda d: rest(d)[0])(d)
-        return rest(d)[1], slopes
+        slopes, found = jax.jacrev(rest, has_aux=True)(d)
+        return found, (slopes, jax.jacfwd(lambda d: rest(d)[0])(d))
 
     found, slopes = all_of(0.024)
     np.testing.assert_allclose(found.state["prey"], 0.8 / 0.024, rtol=1e-14)

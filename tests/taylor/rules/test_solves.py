@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import mpmath as mp
 import numpy as np
 import pytest
-from helpers import cast, closed, equations, neighbour_error, slow
+from helpers import cast, closed, equations, neighbour_error, slow, with_values
 from jax import lax
 from jax.scipy import linalg
 from test_functions import exact
@@ -226,9 +226,7 @@ def test_gradients_and_batches_go_through_solves():
     # y = sqrt(s² + 2 r t): coefficient n is binomial(1/2, n) (2 r)^n s^(1 - 2 n).
     n = np.arange(5)
     binomials = np.array([float(mp.binomial(0.5, k)) for k in n])
-    values, slopes = jax.jit(jax.vmap(lambda r, s: (run(r, s), jax.jacrev(run)(r, s))))(
-        rates, starts
-    )
+    slopes, values = jax.jit(jax.vmap(with_values(jax.jacrev, run)))(rates, starts)
     for rate, start, value, slope in zip(rates, starts, values, slopes, strict=True):
         exactly = binomials * (2 * rate) ** n * start ** (1.0 - 2 * n)
         np.testing.assert_allclose(value, exactly, rtol=1e-13)
