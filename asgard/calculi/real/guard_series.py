@@ -43,7 +43,8 @@ def extent_of(series: Array, size: Array, sides: Array) -> Extent:
 
     first = jnp.abs(series[0])
     begun = jnp.zeros_like(first), jnp.ones_like(first)
-    (total, _), terms = lax.scan(turn, begun, series[1:])
+    # Unrolled, as a turn is less work than going round.
+    (total, _), terms = lax.scan(turn, begun, series[1:], unroll=True)
     last = jnp.maximum(terms[-1], terms[-2])
     allowed = SERIES * jnp.finfo(series.dtype).eps * (first + total)
     order = len(series) - 1
