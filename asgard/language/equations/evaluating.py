@@ -423,9 +423,10 @@ class Evaluator(abc.ABC):
         """x(t), which is x, and x(t - tau)."""
         name = node.function
         arguments: tuple[Any, ...] = node.arguments
-        instance = (scope.prefix, name) in self.named
+        instance = self.named.get((scope.prefix, name))
         others = self.names.parameters | self.names.dims | self.names.noises
-        if len(arguments) != 1 or instance or name in others:
+        several = instance is not None and len(instance.outputs) > 1
+        if len(arguments) != 1 or several or name in others:
             raise self.names.unknown_function(name, self.source, node.place)
         argument = arguments[0]
         first = argument.terms[0] if isinstance(argument, tree.Sum) else argument

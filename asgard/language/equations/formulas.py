@@ -1,7 +1,7 @@
 """Functions under `@ag.circuit` back to formulas: the code of an excerpt as expressions."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -10,7 +10,7 @@ import numpy as np
 
 from ...errors import CircuitError
 from ...jaxprs.concrete import is_concrete
-from ...jaxprs.program import Equation
+from ...jaxprs.program import Equation, from_jaxpr
 from ..functions.excerpt import Excerpt
 from . import tree
 
@@ -96,12 +96,31 @@ def formulas(atom: Excerpt, parts: Sequence[tree.Expression]) -> list[tree.Expre
     numbers = zip(code.numbers, atom.numbers, strict=True)
     for value, one in (*code.constants.items(), *numbers):
         known[value] = Formula(number_of(code.owner, one))
-    for equation in code.equations:
-        operands = [known[value] for value in equation.ins]
-        types = [code.types[value] for value in equation.ins]
-        made = written(code.owner, equation, operands, types)
-        known.update(dict.fromkeys(equation.outs, made))
+    _write(code.owner, code.equations, code.types, known)
     return [known[value].expression for value in code.drives]
+
+
+def _write(
+    owner: str,
+    equations: Iterable[Equation],
+    types: Mapping[int, jax.ShapeDtypeStruct],
+    known: dict[int, Formula],
+) -> None:
+    """Adds what equations make to what is known of their operands."""
+    for equation in equations:
+        operands = [known[value] for value in equation.ins]
+        made = written(owner, equation, operands, [types[value] for value in equation.ins])
+        known.update(dict.fromkeys(equation.outs, made))
+
+
+def _called(owner: str, equation: Equation, parts: Sequence[Formula]) -> Formula:
+    """What a function with derivatives of its own makes of its operands, such as `jax.nn.relu`."""
+    program = from_jaxpr(equation.params["call_jaxpr"])
+    known = dict(zip(program.inputs, parts, strict=True))
+    for value, one in program.constants.items():
+        known[value] = Formula(number_of(owner, one))
+    _write(owner, program.equations, program.avals, known)
+    return known[program.outputs[0]]
 
 
 def written(
@@ -114,6 +133,8 @@ def written(
 
     Raises `CircuitError` where no text says it, and for one that is too long to read.
     """
+    if equation.name in ("custom_jvp_call", "custom_vjp_call") and len(equation.outs) == 1:
+        return _called(owner, equation, parts)
     made = _made(equation, [part.expression for part in parts], types)
     if made is None:
         what = f"uses the JAX primitive {equation.name!r}"
@@ -181,7 +202,8 @@ def _made(
     if name == "select_n" and len(parts) == 3:
         condition, otherwise, then = parts
         return tree.Call("if", (condition, then, otherwise))
-    rule = _RULES.get(name)
+    truths = bool(types) and types[0].dtype == jnp.bool_
+    rule = _LOGIC.get(name) if truths and name in _LOGIC else _RULES.get(name)
     return None if rule is None else rule(*parts)
 
 
@@ -228,6 +250,12 @@ def _over(first: tree.Expression, second: tree.Expression) -> tree.Expression:
     return product_of([*factors_of(first), tree.Reciprocal(second)])
 
 
+# Of truth values, which are 1 and 0.
+_LOGIC: dict[str, Callable[..., tree.Expression]] = {
+    "and": _times,
+    "or": lambda x, y: tree.Call("maximum", (x, y)),
+    "not": lambda x: _minus(_ONE, x),
+}
 _RULES: dict[str, Callable[..., tree.Expression]] = {
     "add": _plus,
     "add_any": _plus,

@@ -23,6 +23,14 @@ def test_both_forms_read_the_past(late):
     np.testing.assert_allclose(found, [1.0, 0.0, -0.5, -1 / 6], atol=1e-14)
 
 
+def test_the_past_of_a_sub_system_of_one_output_is_read_by_its_name():
+    def said(late):
+        text = f"system lag(u) -> y {{ diff(y, t) = u - y }}\na = lag(1)\nb = lag({late})"
+        return canonical(flatten(ag.equations(text)))
+
+    assert said("a(t - 0.5)") == said("delay(a, 0.5)") != said("a")
+
+
 def test_a_history_of_its_own():
     initial = {"x": 1.0, "x(t - tau)": 2.0}
     circuit = ag.equations("diff(x, t) = -x(t - tau)", initial=initial, parameters={"tau": 1.0})

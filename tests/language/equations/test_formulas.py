@@ -97,6 +97,11 @@ FORMULAS = {
         jnp.maximum(y, 0.0) * erf(y) * jax.nn.sigmoid(y)
     ),
     "int(y^1.5 + tanh(abs(y)), t)": lambda y: y**1.5 + jnp.tanh(jnp.abs(y)),
+    "int(maximum(y, 0) - y, t)": lambda y: jax.nn.relu(y) - y,
+    "int(if((y > 1)*(y < 3), y, 2), t)": lambda y: jnp.where((y > 1) & (y < 3), y, 2.0),
+    "int(if(maximum(y < 1, 1 - (y < 3)), y, 2), t)": lambda y: jnp.where(
+        (y < 1) | ~(y < 3), y, 2.0
+    ),
     "int((y > 1) - (y != 0), t)": lambda y: (y > 1.0).astype(float) - y.astype(bool),
 }
 
