@@ -38,7 +38,7 @@ def heat(start, speed=1.0, react=0.0):
     def field(t, y):
         return (speed * spread(y.reshape(side, side))).reshape(-1) - react * y**3
 
-    return ag.ode(field, jnp.ones(count))
+    return ag.ode(field, jnp.asarray(start).reshape(-1))
 
 
 def by_sines(speed):

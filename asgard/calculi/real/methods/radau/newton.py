@@ -20,8 +20,9 @@ from .tableau import Tableau
 SLOWEST = 0.99
 # How exactly stages are found, in units of the tolerance and of rounding.
 EXACTNESS, ROUNDING = 0.03, 4.0
-# What a solve without factors may leave of that.
-GOAL = 0.3
+# Of that, what a solve without factors leaves at best, and with how much left iterations may end.
+# Measured: 970 steps of a wave at 1e-6 end with an error of 5e-7; with 1 in place of 0.2 of 5e-6.
+GOAL, LEFT = 0.1, 0.2
 
 
 class Scale(eqx.Module):
@@ -105,7 +106,7 @@ def _judged(now: Search, z: Array, found: Correction, scale: Scale, most: int) -
     exact = largest_of(step / rounding, (0,)) <= 1
     converged = exact | (~slow & (gain * moved <= 1))
     if found.left is not None:
-        converged &= found.left <= 1
+        converged &= found.left <= LEFT
     finite = moved < jnp.inf
     failed = ~converged & (slow | ~finite | (turns >= most) | (known & (rest >= 1)))
     smaller = 0.8 * lax.pow(jnp.clip(rest, 1.0, 20.0), -1 / (5 + left))
