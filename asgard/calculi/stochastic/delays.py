@@ -5,6 +5,7 @@ Between the times of steps what a delay gives is on a straight line.
 """
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -192,8 +193,8 @@ def longest(circuit: Circuit, ts: Any, counts: Sequence[int], halvings: int) -> 
         return None
     (first, *_) = delays
     with jax.ensure_compile_time_eval():
-        grid = Grid.of(jnp.asarray(ts), counts, halvings)
-        if len(ts) < 2 or grid.h <= 0:
+        grid, measured = _measured(jnp.asarray(ts), lags, tuple(counts), halvings)
+        if len(ts) < 2 or float(grid.h) <= 0:
             raise CircuitError(
                 f"{brief(first)}: under Stochastic a delay is by steps: give two times or more, "
                 "which increase",
@@ -207,8 +208,7 @@ def longest(circuit: Circuit, ts: Any, counts: Sequence[int], halvings: int) -> 
                 atoms=[first],
             )
         found = 0
-        for atom, by in zip(delays, lags, strict=True):
-            number, good = grid.steps(by)
+        for atom, by, (number, good) in zip(delays, lags, measured, strict=True):
             if not good:
                 size = float(grid.h)
                 raise CircuitError(
@@ -219,6 +219,16 @@ def longest(circuit: Circuit, ts: Any, counts: Sequence[int], halvings: int) -> 
                 )
             found = max(found, int(number))
     return found
+
+
+# Compiled as a whole: one by one, its operations take half a second of a first call.
+@functools.partial(jax.jit, static_argnums=(2, 3))
+def _measured(
+    ts: Array, lags: list[Any], counts: tuple[int, ...], halvings: int
+) -> tuple[Grid, list[tuple[Array, Array]]]:
+    """The grid of a run, and of each delay how many steps it takes and whether they are whole."""
+    grid = Grid.of(ts, counts, halvings)
+    return grid, [grid.steps(by) for by in lags]
 
 
 # Whether circuits have delays, by their structure: to flatten one takes as long as a short run.

@@ -157,7 +157,7 @@ def test_a_terminal_event_ends_a_run_which_goes_on_from_there():
     assert found.events["low"].count == 1
     np.testing.assert_array_equal(np.isnan(found.outputs[0]), time < TIMES)
     rest = ag.simulate(ball(*GIVEN), [found.reached, *TIMES[2:]], state=found.state)
-    np.testing.assert_allclose(rest.outputs[0][1:], heights(*GIVEN)[2:], atol=1e-13)
+    np.testing.assert_allclose(rest.outputs[0][1:], jax.jit(heights)(*GIVEN)[2:], atol=1e-13)
 
 
 def test_what_is_wrong_with_events_is_said(unchecked):
@@ -268,13 +268,13 @@ class Spiking(ag.Hybrid):
 
 
 def test_neurons_in_one_wire_spike_each_at_its_own_times():
-    current, ts = jnp.linspace(1.2, 2.0, 5), jnp.array([0.0, 3.0, 10.0])
-    found = ag.simulate(Spiking(current, jnp.zeros(5)), ts)
-    period = jnp.log(current / (current - 1))
-    exact = current * (1 - jnp.exp(-(ts[:, None] % period)))
+    current, ts = np.linspace(1.2, 2.0, 5), np.array([0.0, 3.0, 10.0])
+    found = ag.simulate(Spiking(current, np.zeros(5)), ts)
+    period = np.log(current / (current - 1))
+    exact = current * (1 - np.exp(-(ts[:, None] % period)))
     np.testing.assert_allclose(found.output, exact, rtol=1e-11)
-    assert found.stats["jumps"] == jnp.sum(10.0 // period)
-    single = ag.simulate(Spiking(jnp.float32(1.5), jnp.float32(0.0)), ts.astype(jnp.float32))
+    assert found.stats["jumps"] == np.sum(10.0 // period)
+    single = ag.simulate(Spiking(jnp.float32(1.5), jnp.float32(0.0)), ts.astype(np.float32))
     assert single.output.dtype == jnp.float32
     exact = 1.5 * (1 - np.exp(-(np.array(ts) % np.log(3.0))))
     np.testing.assert_allclose(single.output, exact, rtol=1e-4)

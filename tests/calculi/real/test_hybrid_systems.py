@@ -101,8 +101,8 @@ def test_newtons_cradle_of_unequal_balls():
         ts,
         events=(ag.Event("first", direction=1), ag.Event("second", direction=1)),
     )
-    times = [found.events[name].times for name in ("first", "second")]
-    both = sorted((float(t), k) for k in range(2) for t in times[k] if np.isfinite(t))
+    times = [np.asarray(found.events[name].times) for name in ("first", "second")]
+    both = sorted((t, k) for k in range(2) for t in times[k] if np.isfinite(t))
     np.testing.assert_allclose(np.array(both).T, hits(masses, starts, 0.05, 12.0), rtol=1e-13)
     at, speed = np.asarray(found["at"]), np.asarray(found["speed"])
     np.testing.assert_allclose((at**2 + speed**2) @ masses, masses @ np.square(starts), rtol=1e-13)
