@@ -51,6 +51,8 @@ NEAR, START, PAST = 0.9, 1e-4, 1.02
 # A run in which so many jumps follow each other without time passing has infinitely many; and so
 # has one in which so many follow each other after each of which the rates lead back to it.
 MOST_JUMPS, MOST_TURNED = 64, 8
+# So many roundings of what guards are made of are nothing that a jump has moved.
+ROUNDINGS = 64.0
 
 
 class Memory(eqx.Module):
@@ -237,10 +239,11 @@ class Eventful(StepMethod):
         guards, returns = after_jump(system, self.layout, after, fired, direction)
         above = guards > 0
         # A guard that the jump leaves alone stays past its crossing, whatever rounding says. One
-        # that the jump itself lifts has its event next; and a branch that the jump of another one,
-        # at the same time, has moved back.
-        branches = self.layout.branches.reshape(-1, *(1,) * point.time.ndim)
-        stays = fired & ~branches & (above | (guards >= -2 * jnp.abs(before)))
+        # that the jump itself lifts has its event next. A relay or a branch has another guard then.
+        moded = self.layout.at_start.reshape(-1, *(1,) * point.time.ndim)
+        size = jnp.maximum(jnp.max(jnp.abs(point.state), axis=0), jnp.abs(point.time))
+        rounding = ROUNDINGS * jnp.finfo(guards.dtype).eps * size.astype(guards.dtype)
+        stays = fired & ~moded & (above | (guards >= -jnp.minimum(2 * jnp.abs(before), rounding)))
         close = 64 * jnp.finfo(point.time.dtype).eps * jnp.abs(point.time)
         crowd = jnp.where(jnp.abs(point.time - memory.last) <= close, memory.crowd + 1, 0)
         shape = point.time.shape

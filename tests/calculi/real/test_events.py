@@ -198,6 +198,34 @@ def test_a_thermostat_over_a_thousand_cycles():
     assert found.stats["jumps"] == 2 + 2 * cycles + (since > half)
 
 
+@ag.circuit
+def room(*, low, high):
+    """A room of 19 degrees that is heated where it is colder than -high, up to -low."""
+    temperature, heating = ag.register("t", 19.0), ag.relay(low, high)
+    heating.input = -temperature
+    temperature.input = 10.0 + 20.0 * heating - temperature
+    return {"temperature": temperature, "heating": heating}
+
+
+def test_a_relay_that_starts_on_and_is_switched_off_early_in_a_step():
+    """It was missed; and so were relays without a band, which slide, or of crossed levels."""
+
+    @jax.jit
+    def run(low, high):
+        return ag.simulate(room(low=low, high=high), [0.0, 0.17, 1.0], throw=False)
+
+    found = run(-20.5, -20.0)
+    first, half = np.log(11 / 9.5), np.log(1.05) + np.log(10 / 9.5)
+    rest = (1.0 - first) % half
+    last = (
+        10 + 10.5 * np.exp(-rest) if rest < np.log(1.05) else 30 - 10 * np.exp(np.log(1.05) - rest)
+    )
+    exact = [19.0, 10 + 10.5 * np.exp(first - 0.17), last]
+    np.testing.assert_allclose(found["temperature"], exact, rtol=1e-12)
+    for low, high in ((-20.0, -20.0), (-19.0, -21.0)):
+        assert run(low, high).status == ag.Status.zeno
+
+
 def test_a_clock_samples_at_the_very_times_that_are_saved():
     held = (ag.Coordinate("t") @ ag.Clock(0.5)) >> ag.SampleHold(-1.0)
     circuit = held >> ag.Split() >> (ag.Id() @ ag.Register("t"))
