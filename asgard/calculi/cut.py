@@ -124,8 +124,11 @@ class Cut:
 
     @property
     def output_names(self) -> tuple[str, ...]:
-        """What errors call the output wires, and the named ones after them."""
-        name = {wire: name for name, wire in self.named.items()}
+        """What errors call the output wires, and the named ones after them.
+
+        Of several names of a wire it is the first, as for registers.
+        """
+        name = {wire: name for name, wire in reversed(self.named.items())}
         count = len(self.graph.outputs)
         outputs = (
             name.get(wire, f"output {index}" if count > 1 else "the output")

@@ -372,6 +372,24 @@ def ball(*, gravity=9.81):
 BETWEEN = np.array([[0.0, 1.0, 0.0], [0.0, -0.3, -2.0], [0.0, 0.0, 0.0]])
 
 
+def test_sub_systems_have_their_own_names_and_the_order_of_the_text():
+    system = ag.equations(
+        """
+        system mass(f, k) -> x { diff(x, t, 2) = f - k*x }
+        a = mass(u - b, 1)
+        b = mass(a, 2)
+        """,
+        inputs=("u",),
+    )
+    linear = ag.linearize(system, inputs=(0.0,))
+    assert linear.states == ("a", "diff_a_x_t", "b", "diff_b_x_t")
+    assert linear.outputs == ("a", "b")
+    s = 0.7j
+    one, two = 1 / (s**2 + 1), 1 / (s**2 + 2)
+    found = ag.frequency_response(system, 0.7, inputs=(0.0,))[:, 0]
+    np.testing.assert_allclose(found * (1 + one * two), [one, one * two], rtol=1e-12)
+
+
 def test_atoms_with_events_are_linear_between_them():
     found = ag.linearize(ball(), {"height": -1.0})
     order = [found.states.index(name) for name in ("height", "speed", "high")]

@@ -96,7 +96,9 @@ def equations(
         for state, index in zip(states, found.others[count:], strict=True)
     ]
     planner = _planner(found, states, said)
-    top = {name: found.pool.add(Variable(name)) for name in expander.places}
+    # Arguments of sub-systems are read before what these are called.
+    ordered = sorted(expander.places, key=lambda name: ("." in name, expander.places[name]))
+    top = {name: found.pool.add(Variable(name)) for name in ordered}
     shown = [name for name in top if "." not in name] or [n for n in top if "[" not in n]
     if not shown and said.outputs is None:
         raise source.error(
