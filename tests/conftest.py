@@ -9,8 +9,8 @@ import jaxtyping
 import pytest
 
 # Compiled programs and traces are many objects that live for long: walking them again and again
-# took a twentieth of all tests' time. `_frozen` collects after each module.
-gc.set_threshold(10_000, 20, 1_000)
+# took a twentieth of all tests' time. Now that is done about once a minute, and after each module.
+gc.set_threshold(10_000, 10, 20)
 
 jax.config.update("jax_enable_x64", True)
 # All but the engine's own functions, which are called for every equation that is traced, and those

@@ -98,10 +98,11 @@ def as_kernel(
     """
     types = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in arguments]
     closed = jax.make_jaxpr(fn)(*types)
-    searches = any(one.primitive.name in EXPANSIONS for one in all_equations(closed.jaxpr))
+    equations = list(all_equations(closed.jaxpr))
+    searches = any(one.primitive.name in EXPANSIONS for one in equations)
     if searches or computes_constants(closed.jaxpr):
         closed = jax.make_jaxpr(hoisted(from_jaxpr(closed)))(*types)
-    equations = list(all_equations(closed.jaxpr))
+        equations = list(all_equations(closed.jaxpr))
     count = sum(traits(equation.primitive.name).computes for equation in equations)
     most = LONGEST_WITH_LOOPS if searches else longest or LONGEST
     if count > most or not all(map(_fits, equations)):
