@@ -113,8 +113,10 @@ class Eventful(StepMethod):
         assert system.watch is not None
         inner = start_of(self.method, system, point, control, reach)
         direction = jnp.where(reach.latest < point.time, -1.0, 1.0).astype(point.time.dtype)
-        # A trigger that jumps at the start has an event there.
-        before = beside(point.time, -direction)
+        # A trigger that jumps at the start has an event there. Beside 0 a time is divided without
+        # becoming 0 itself.
+        least = direction * jnp.sqrt(jnp.finfo(point.time.dtype).tiny)
+        before = jnp.where(point.time == 0, -least, beside(point.time, -direction))
         sides = system.watch(before, point.state) > 0
         at_start = self.layout.at_start.reshape(-1, *(1,) * point.time.ndim)
         nothing = jnp.zeros(point.time.shape, jnp.int32)
@@ -136,6 +138,10 @@ class Eventful(StepMethod):
         assert system.watch is not None
         memory: Memory = point.memory
         guards = system.watch(point.time, point.state)
+        # Across a breakpoint a guard may fall.
+        sides = memory.sides & (~memory.fresh | (guards >= -_rounding(point, guards)))
+        memory = dataclasses.replace(memory, sides=sides)
+        point = dataclasses.replace(point, memory=memory)
         fired = memory.fired | (memory.fresh & ~memory.sides & (guards > 0))
         jumps = jnp.any(fired, axis=0)
 
@@ -241,9 +247,8 @@ class Eventful(StepMethod):
         # A guard that the jump leaves alone stays past its crossing, whatever rounding says. One
         # that the jump itself lifts has its event next. A relay or a branch has another guard then.
         moded = self.layout.at_start.reshape(-1, *(1,) * point.time.ndim)
-        size = jnp.maximum(jnp.max(jnp.abs(point.state), axis=0), jnp.abs(point.time))
-        rounding = ROUNDINGS * jnp.finfo(guards.dtype).eps * size.astype(guards.dtype)
-        stays = fired & ~moded & (above | (guards >= -jnp.minimum(2 * jnp.abs(before), rounding)))
+        near = jnp.minimum(2 * jnp.abs(before), _rounding(point, guards))
+        stays = fired & ~moded & (above | (guards >= -near))
         close = 64 * jnp.finfo(point.time.dtype).eps * jnp.abs(point.time)
         crowd = jnp.where(jnp.abs(point.time - memory.last) <= close, memory.crowd + 1, 0)
         shape = point.time.shape
@@ -427,6 +432,12 @@ class Eventful(StepMethod):
         shorter = self.method.unit(offset)
         ratio = jnp.where(cut, shorter / unit, 1)
         return jnp.concatenate([curve[:1], rescaled(curve[1:], ratio, self.centre)])
+
+
+def _rounding(point: Point, guards: Array) -> Array:
+    """What of guards at a point may be rounding."""
+    size = jnp.maximum(jnp.max(jnp.abs(point.state), axis=0), jnp.abs(point.time))
+    return ROUNDINGS * jnp.finfo(guards.dtype).eps * size.astype(guards.dtype)
 
 
 def _one_or_other(

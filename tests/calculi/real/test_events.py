@@ -226,6 +226,31 @@ def test_a_relay_that_starts_on_and_is_switched_off_early_in_a_step():
         assert run(low, high).status == ag.Status.zeno
 
 
+@ag.circuit
+def cell(*, start, period):
+    """A state that rises and starts again from 0.3; its trigger is above zero in pulses too."""
+    v, pulse = ag.reset("t", start), ag.Pulse(period, 0.25)()
+    trigger = 0.7 * pulse + v - 0.7
+    v.input = 1.3 + 0.0 * v, trigger, 0.3 + 0.0 * v
+    spikes = ag.counter()
+    spikes.input = trigger
+    return {"v": v, "spikes": spikes}
+
+
+def test_a_trigger_that_falls_across_a_breakpoint_can_rise_again():
+    """It was taken to be above zero still; and a pulse at 0 to have begun earlier."""
+
+    @jax.jit
+    def run(start, period):
+        return ag.simulate(cell(start=start, period=period), [0.0, 1.5])
+
+    # The pulse of [0.8, 1] sets it off and leaves it at 0.56, below 0.7, to which it comes twice.
+    found = run(-0.5, 0.8)
+    assert found["spikes"][-1] == 3
+    np.testing.assert_allclose(found["v"][-1], 0.3 + 1.3 * 0.5 - 0.14 - 0.4, rtol=1e-12)
+    assert run(0.1, 1.6)["spikes"][0] == 1
+
+
 def test_a_clock_samples_at_the_very_times_that_are_saved():
     held = (ag.Coordinate("t") @ ag.Clock(0.5)) >> ag.SampleHold(-1.0)
     circuit = held >> ag.Split() >> (ag.Id() @ ag.Register("t"))
