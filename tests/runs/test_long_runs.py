@@ -187,6 +187,15 @@ class Counting(Work):
     unfinished = finished
 
 
+@pytest.fixture
+def _heeds_ctrl_c():
+    """A job in the background of a shell ignores SIGINT."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_heeds_ctrl_c")
 @pytest.mark.parametrize(("call", "left"), [(2, 2), (3, 3)])
 def test_ctrl_c_waits_for_the_end_of_a_stretch(call, left):
     def interrupt(turn):
@@ -200,6 +209,7 @@ def test_ctrl_c_waits_for_the_end_of_a_stretch(call, left):
     assert signal.getsignal(signal.SIGINT) is before
 
 
+@pytest.mark.usefixtures("_heeds_ctrl_c")
 @pytest.mark.parametrize("call", [1, 3])
 def test_the_first_stretch_and_an_impatient_ctrl_c_end_at_once(call):
     def interrupt(turn):
