@@ -68,6 +68,12 @@ def under_checked_shard_map():
     arguments = jnp.asarray(RATE), jnp.asarray(STARTS)
     spread = jax.shard_map(run, **options, out_specs=SPREAD)
     check(jax.jit(gradient(spread))(*arguments), *GRADIENTS, EXACT)
+
+
+def derivatives_inside_of_a_checked_shard_map():
+    mesh = Mesh(np.array(jax.devices()), ("batch",))
+    options = {"mesh": mesh, "in_specs": (WHOLE, SPREAD)}
+    arguments = jnp.asarray(RATE), jnp.asarray(STARTS)
     inside = jax.shard_map(gradient(run), **options, out_specs=INSIDE)
     check(jax.jit(inside)(*arguments), *GRADIENTS, EXACT)
     forward = jax.shard_map(jax.jacfwd(run), **options, out_specs=SPREAD)
@@ -166,7 +172,10 @@ QUICK = (
     under_explicit_meshes,
     exported_with_a_symbolic_batch,
 )
-SLOW = (many_outputs_in_checked_shard_map_and_exported,)
+SLOW = (
+    derivatives_inside_of_a_checked_shard_map,
+    many_outputs_in_checked_shard_map_and_exported,
+)
 PROCESS = """
 import sys
 import jax
