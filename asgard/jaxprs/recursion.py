@@ -81,8 +81,8 @@ def _with_constants_first(closed: ClosedJaxpr) -> ClosedJaxpr:
 
 
 def _with_each_row_once(closed: ClosedJaxpr, carries: int) -> tuple[ClosedJaxpr, list[int]]:
-    """A jaxpr without results past the carry that repeat another one, and for each result the
-    number of the one that it now is."""
+    """A jaxpr that returns each row once; and for each result of the old one the index of the new
+    result that holds it."""
     outvars = list(closed.jaxpr.outvars[:carries])
     spots, known = list(range(carries)), dict[Any, int]()
     for row in closed.jaxpr.outvars[carries:]:

@@ -257,8 +257,8 @@ def _goes_in_alike(
     stretch: Stretch,
     present: Array,
 ) -> Array:
-    """Whether what goes into delays, and is no register's, is along a step what it was, `present`:
-    another parameter may move that alone."""
+    """Whether wires that go into delays, and are not those of registers, follow `present` along a
+    step: another parameter may change them alone."""
     if not np.any(layout.derived):
         return jnp.ones((), bool)
     whole = Stretch(stretch.unit, stretch.unit, point.time + point.late + stretch.unit)

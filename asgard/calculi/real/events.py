@@ -138,8 +138,9 @@ class Eventful(StepMethod):
         assert system.watch is not None
         memory: Memory = point.memory
         guards = system.watch(point.time, point.state)
-        # Across a breakpoint a guard may fall.
-        sides = memory.sides & (~memory.fresh | (guards >= -_rounding(point, guards)))
+        # Across a breakpoint a guard may fall. After a jump its side is known.
+        crosses = memory.fresh & (point.time != memory.last)
+        sides = memory.sides & (~crosses | (guards >= -_rounding(point, guards)))
         memory = dataclasses.replace(memory, sides=sides)
         point = dataclasses.replace(point, memory=memory)
         fired = memory.fired | (memory.fresh & ~memory.sides & (guards > 0))
@@ -247,8 +248,10 @@ class Eventful(StepMethod):
         # A guard that the jump leaves alone stays past its crossing, whatever rounding says. One
         # that the jump itself lifts has its event next. A relay or a branch has another guard then.
         moded = self.layout.at_start.reshape(-1, *(1,) * point.time.ndim)
-        near = jnp.minimum(2 * jnp.abs(before), _rounding(point, guards))
-        stays = fired & ~moded & (above | (guards >= -near))
+        # A steep one may be far below zero just past its crossing.
+        alone = (before <= 0) & (guards >= 2 * before)
+        near = guards >= -jnp.minimum(2 * before, _rounding(point, guards))
+        stays = fired & ~moded & (above | alone | near)
         close = 64 * jnp.finfo(point.time.dtype).eps * jnp.abs(point.time)
         crowd = jnp.where(jnp.abs(point.time - memory.last) <= close, memory.crowd + 1, 0)
         shape = point.time.shape
@@ -274,7 +277,7 @@ class Eventful(StepMethod):
             step=point.step,
             memory=Memory(
                 inner=inner,
-                sides=stays | (~fired & memory.sides & above),
+                sides=stays | (~fired & memory.sides & (above | alone)),
                 fired=jnp.zeros_like(fired),
                 fresh=yes,
                 rests=~yes,

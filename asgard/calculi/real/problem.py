@@ -24,7 +24,7 @@ from .system import EventLayout, Point, StepControl, System
 
 # A field of more equations is evaluated in a loop.
 LONG = 100
-# How many of its inputs are no constants, where these are not time and state alone.
+# How many inputs a program has before its constants, where these are not time and state alone.
 POINTS = {"precondition": 4}
 
 

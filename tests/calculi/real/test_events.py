@@ -251,6 +251,31 @@ def test_a_trigger_that_falls_across_a_breakpoint_can_rise_again():
     assert run(0.1, 1.6)["spikes"][0] == 1
 
 
+@ag.circuit
+def crossings(*, gain):
+    """An oscillator whose upward crossings are counted: by a guard of some slope, and by one that
+    each other of them lifts at once."""
+    x, v = ag.register("t", 0.3), ag.register("t", 1.0)
+    x.input, v.input = v, -x
+    up = gain * (x - 0.1)
+    switch = ag.reset("t", 0.0)
+    switch.input = 0.0 * x, up, 1.0 - switch
+    all_, odd = ag.counter(), ag.counter()
+    all_.input, odd.input = up, switch - 0.5
+    return {"all": all_, "odd": odd}
+
+
+def test_a_crossing_is_one_event_however_steep_its_guard_is_and_whatever_follows_at_once():
+    """Rounding may put a guard below zero where it was found to have passed it."""
+    run = jax.jit(lambda gain: ag.simulate(crossings(gain=gain), [0.0, 100.0]))
+    size, phase = np.hypot(0.3, 1.0), np.arctan2(0.3, 1.0)
+    count = np.floor((100.0 + phase - np.arcsin(0.1 / size)) / (2 * np.pi))
+    for gain in (1.0, 100.0, 1e4, 1e12):
+        found = run(gain)
+        assert found["all"][-1] == count
+        assert found["odd"][-1] == (count + 1) // 2
+
+
 def test_a_clock_samples_at_the_very_times_that_are_saved():
     held = (ag.Coordinate("t") @ ag.Clock(0.5)) >> ag.SampleHold(-1.0)
     circuit = held >> ag.Split() >> (ag.Id() @ ag.Register("t"))
