@@ -75,22 +75,22 @@ class Ensemble(Outputs):
         return self.names[name]
 
     def unless_failed(self, good: Array) -> "Ensemble":
-        """The ensemble, of which all paths have failed where its times are not `good`."""
-        assert self.status is not None
-        assert self.first_bad is not None
-        outputs, names = jax.tree.map(
-            lambda rows: jnp.where(good, rows, jnp.full_like(rows, jnp.nan)),
-            (self.outputs, self.names),
-        )
+        """The ensemble, of which all paths have failed where its times are not `good`. Its numbers
+        are NaN then, but for counts."""
+
+        def kept(array: Array) -> Array:
+            if not jnp.issubdtype(array.dtype, jnp.inexact):
+                return array
+            return jnp.where(good, array, jnp.full_like(array, jnp.nan))
+
         count = jnp.where(good, self.failures.count, self.paths)
-        return dataclasses.replace(
-            self,
-            outputs=outputs,
-            names=names,
-            status=Status.where(good, self.status, Status.times),
-            first_bad=jnp.where(good, self.first_bad, 0),
-            failures=dataclasses.replace(self.failures, count=count),
-        )
+        fields: dict[str, Any] = {"failures": dataclasses.replace(self.failures, count=count)}
+        for name in ("outputs", "names", "statistics"):
+            fields[name] = jax.tree.map(kept, getattr(self, name))
+        if self.status is not None and self.first_bad is not None:
+            fields["status"] = Status.where(good, self.status, Status.times)
+            fields["first_bad"] = jnp.where(good, self.first_bad, 0)
+        return dataclasses.replace(self, **fields)
 
     def check(self) -> "Ensemble":
         """Raises `SimulationError` where a path failed; returns the ensemble otherwise.
@@ -142,7 +142,8 @@ class Ensemble(Outputs):
     def _error(self) -> SimulationError:
         """What the failed paths raise."""
         count = self.failures.count
-        if self.status is not None and bool(jnp.any(self.status == Status.times)):
+        untimely = self.status is not None and bool(jnp.any(self.status == Status.times))
+        if untimely or bool(self.failures.are_of_none):
             return SimulationError(f"times: {message('times')}", "times")
         if count.ndim:
             return SimulationError(

@@ -124,7 +124,7 @@ def ensemble(
         found = ensemble_in_stretches(arguments, named, progress, checkpoint, unfinished)
     else:
         found = named(whole_ensemble(arguments))
-    if not reductions and not is_concrete(times, getattr(state, "last", times)):
+    if not is_concrete(times, getattr(state, "last", times)):
         found = found.unless_failed(are_in_order(times, state, calculus.gapless))
     return found.check() if throw else found
 

@@ -32,6 +32,19 @@ def test_times_out_of_order_fail_a_run_under_a_transformation():
         found.check()
 
 
+def test_statistics_at_times_out_of_order_are_no_numbers_under_a_transformation():
+    options = {"calculus": ag.Stochastic(steps=1, noise="off"), "paths": 2, "throw": False}
+    reduce = {"mean": ag.statistics.Mean()}
+    run = jax.jit(lambda ts: ag.ensemble(decay(), ts, reduce=reduce, **options))
+    assert run(jnp.array([0.0, 1.0, 2.0])).failed == 0
+    found = run(jnp.array([0.0, 1.0, 0.5]))
+    assert found.failed == 2
+    assert np.isnan(found["mean"]).all()
+    assert np.isnan(found.statistics["mean"]).all()
+    with pytest.raises(ag.SimulationError, match=r"^times"):
+        found.check()
+
+
 def test_times_behind_a_state_fail_a_run_under_a_transformation():
     """Where times and states are known that is an error."""
     first = ag.simulate(decay(), [0.0, 0.5], calculus=CALCULUS).state

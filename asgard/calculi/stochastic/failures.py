@@ -6,7 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, UInt
+from jaxtyping import Array, Bool, Float, Int, UInt
 
 from ...status import Status
 from ..convergence import facts
@@ -76,6 +76,11 @@ class Failures(eqx.Module):
         count, unsolved = (jnp.sum(x, dtype=jnp.uint32) for x in (self.count, self.unsolved))
         found = jax.tree.map(lambda row: row[first], self)
         return dataclasses.replace(found, count=count, unsolved=unsolved)
+
+    @property
+    def are_of_none(self) -> Bool[Array, ""]:
+        """Whether paths count as ended of which none did by itself: those at times out of order."""
+        return jnp.any((self.count > 0) & (self.path == _NONE))
 
     def merged(self, other: "Failures") -> "Failures":
         """The failures of both."""
