@@ -44,7 +44,7 @@ def spirals(key: Array) -> tuple[Array, Array]:
     control = diffrax.PIDController(rtol=1e-6, atol=1e-6)
     found = diffrax.diffeqsolve(
         *(term, diffrax.Tsit5(), TIMES[0], TIMES[-1], None, starts),
-        saveat=diffrax.SaveAt(ts=TIMES),
+        saveat=diffrax.SaveAt(ts=jnp.asarray(TIMES)),
         stepsize_controller=control,
     )
     assert found.ys is not None
@@ -71,7 +71,7 @@ def in_diffrax(network: Any, starts: Array, truth: Array, tolerance: Array) -> A
     def run(start: Array) -> Any:
         return diffrax.diffeqsolve(
             *(term, diffrax.Tsit5(), TIMES[0], TIMES[-1], None, start, network),
-            saveat=diffrax.SaveAt(ts=TIMES),
+            saveat=diffrax.SaveAt(ts=jnp.asarray(TIMES)),
             stepsize_controller=diffrax.PIDController(rtol=tolerance, atol=tolerance),
             max_steps=MAX_STEPS,
         ).ys
