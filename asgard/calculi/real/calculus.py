@@ -158,7 +158,7 @@ class Real(Calculus):
                     "Real: a dense run is compiled: leave out jax.disable_jit or dense"
                 )
             return eager.run(circuit, self, ts, inputs, dim, state)
-        simulation, storage = self._simulation(circuit, ts, inputs, dim), self._storage()
+        simulation, storage = Simulation(circuit, self, ts, inputs, dim), self._storage()
         switches = simulation.switches(state)
         trajectory = reading.trajectory(simulation, state, switches, storage)
         return self._with_dense(trajectory, circuit, ts, inputs, dim)
@@ -168,7 +168,7 @@ class Real(Calculus):
     ) -> Stretches[Any]:
         if runs_eagerly((circuit, self, ts, inputs, state)):
             return super().stretches(circuit, ts, inputs, dim, state)
-        simulation = self._simulation(circuit, ts, inputs, dim)
+        simulation = Simulation(circuit, self, ts, inputs, dim)
         if not simulation.registers:
             return super().stretches(circuit, ts, inputs, dim, state)
 
@@ -176,10 +176,6 @@ class Real(Calculus):
             return self._with_dense(trajectory, circuit, ts, inputs, dim)
 
         return RealStretches(simulation, state, self._storage(), finished)
-
-    def _simulation(self, circuit: Circuit, ts: Array, inputs: Any, dim: Any) -> Simulation:
-        """What runs a circuit."""
-        return Simulation(circuit, self, ts, inputs, dim)
 
     def _storage(self) -> Storage:
         """What is kept of a run."""

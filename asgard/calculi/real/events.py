@@ -244,14 +244,6 @@ class Eventful(StepMethod):
         after = dataclasses.replace(point, state=point.state + change)
         inner = start_of(self.method, system, after, control, reach).memory
         guards, returns = after_jump(system, self.layout, after, fired, direction)
-        above = guards > 0
-        # A guard that the jump leaves alone stays past its crossing, whatever rounding says. One
-        # that the jump itself lifts has its event next. A relay or a branch has another guard then.
-        moded = self.layout.at_start.reshape(-1, *(1,) * point.time.ndim)
-        # A steep one may be far below zero just past its crossing.
-        alone = (before <= 0) & (guards >= 2 * before)
-        near = guards >= -jnp.minimum(2 * before, _rounding(point, guards))
-        stays = fired & ~moded & (above | alone | near)
         close = 64 * jnp.finfo(point.time.dtype).eps * jnp.abs(point.time)
         crowd = jnp.where(jnp.abs(point.time - memory.last) <= close, memory.crowd + 1, 0)
         shape = point.time.shape
@@ -277,7 +269,7 @@ class Eventful(StepMethod):
             step=point.step,
             memory=Memory(
                 inner=inner,
-                sides=stays | (~fired & memory.sides & (above | alone)),
+                sides=self._sides_after(point, before, guards, fired),
                 fired=jnp.zeros_like(fired),
                 fresh=yes,
                 rests=~yes,
@@ -288,6 +280,19 @@ class Eventful(StepMethod):
             stages=_as_polynomial(state, moved, self.degree(point.state.dtype) + 1),
             mark=Mark(jnp.where(memory.rests, REST, JUMP).astype(jnp.int32), fired),
         )
+
+    def _sides_after(self, point: Point, before: Array, guards: Array, fired: Array) -> Array:
+        """On which side of zero guards are after the jump at a point; `before` has what they were
+        before it."""
+        above = guards > 0
+        # A guard that the jump leaves alone stays past its crossing, whatever rounding says. One
+        # that the jump itself lifts has its event next. A relay or a branch has another guard then.
+        moded = self.layout.at_start.reshape(-1, *(1,) * point.time.ndim)
+        # A steep one may be far below zero just past its crossing.
+        alone = (before <= 0) & (guards >= 2 * before)
+        near = guards >= -jnp.minimum(2 * before, _rounding(point, guards))
+        stays = fired & ~moded & (above | alone | near)
+        return stays | (~fired & point.memory.sides & (above | alone))
 
     def _change(
         self, system: System, time: Array, state: Array, fired: Array, rests: Array
