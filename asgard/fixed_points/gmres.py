@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from ..jaxprs.fences import largest_of
+from .rounding import norm
 
 # A restart that leaves more than this part of the residual was in vain.
 IN_VAIN = 0.9
@@ -73,7 +73,7 @@ def gmres(
     where it came; it ends after `most` products, or up to `restart` more.
     """
     restart = min(restart, right.shape[1], most)
-    size = norm(right)
+    size = norm(right, 1)
     start = _Restarts(jnp.zeros_like(right), right, size, size > tolerance, jnp.int32(0))
 
     def turn(now: _Restarts) -> _Restarts:
@@ -81,7 +81,7 @@ def gmres(
         step = now.size[:, None] * _combined(space)
         x = jnp.where(now.active[:, None], now.x + step, now.x)
         left = right - product(x)
-        size = norm(left)
+        size = norm(left, 1)
         active = (size > tolerance) & (size < IN_VAIN * now.size)
         return _Restarts(x, left, size, active, now.products + space.count + 1)
 
@@ -90,13 +90,6 @@ def gmres(
 
     end = lax.while_loop(goes_on, turn, start)
     return Solution(end.x, end.left, end.size <= tolerance, end.products)
-
-
-def norm(values: Float[Array, "systems n *lanes"]) -> Float[Array, "systems *lanes"]:
-    """The Euclidean norm of each vector, also where its squares leave the dtype's range."""
-    top = largest_of(lax.abs(values), (1,))
-    unit = jnp.where(top > 0, top, 1)
-    return unit * lax.sqrt(lax.reduce_sum((values / unit[:, None]) ** 2, (1,)))
 
 
 def _spanned(

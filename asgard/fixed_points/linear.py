@@ -5,11 +5,11 @@ ones by LAPACK; those without a matrix by GMRES.
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Inexact
 
+from .gmres import gmres
 from .rounding import norm
 
 # Up to so many unknowns elimination by elementwise operations beats a call of LAPACK.
@@ -113,13 +113,10 @@ def eliminate(
 
 def iterative_solve(product: Callable[[Array], Array], right: Array) -> Array:
     """The x with product(x) = right, by GMRES; NaN if it is not found."""
-    tolerance = float(jnp.finfo(right.dtype).eps) ** (7 / 8)
-    size = norm(right)
-    # JAX's GMRES takes small right-hand sides for 0.
-    unit = right / jnp.where(size > 0, size, 1)
-    found, _ = jax.scipy.sparse.linalg.gmres(
-        product, unit, tol=tolerance, restart=RESTART, maxiter=CYCLES
+    tolerance = float(jnp.finfo(right.dtype).eps) ** (7 / 8) * norm(right)
+    found = gmres(
+        lambda x: product(x[0])[None], right[None], tolerance[None], RESTART, RESTART * CYCLES
     )
     # Restarts lose some digits.
-    solved = norm(unit - product(found)) <= 1e3 * tolerance
-    return jnp.where(solved, size * found, jnp.nan)
+    solved = norm(found.left[0]) <= 1e3 * tolerance
+    return jnp.where(solved, found.x[0], jnp.nan)

@@ -5,6 +5,7 @@ import dataclasses
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array, Float, Int
 
 from ..jaxprs.fences import largest_of
@@ -88,11 +89,11 @@ def largest(values: Array) -> Array:
     return largest_of(jnp.abs(values), (0,))
 
 
-def norm(values: Array) -> Array:
-    """The Euclidean norm, of numbers whose squares would leave the dtype's range, too."""
-    top = largest(values)
-    unit = jnp.where(top > 0, top, 1)
-    return top * jnp.sqrt(jnp.sum((values / unit) ** 2, axis=0))
+def norm(values: Array, axis: int = 0) -> Array:
+    """The Euclidean norm along an axis, also where its squares leave the dtype's range."""
+    top = largest_of(lax.abs(values), (axis,))
+    unit = jnp.expand_dims(jnp.where(top > 0, top, 1), axis)
+    return jnp.squeeze(unit, axis) * lax.sqrt(lax.reduce_sum((values / unit) ** 2, (axis,)))
 
 
 def every(flags: Array) -> Array:

@@ -19,7 +19,8 @@ from jaxtyping import Array, Float
 
 from .....circuits.fields import check_count
 from .....errors import CircuitError
-from .....fixed_points.gmres import gmres, norm
+from .....fixed_points.gmres import gmres
+from .....fixed_points.rounding import norm
 from .....jaxprs.fences import largest_of
 from .factors import Factors, Solved
 from .stages import differential
@@ -155,7 +156,7 @@ class Krylov(Factors):
             maps = tuple(_transpose(fn, right) for fn in (back, product, into))
         before, linear, after = maps
         start = before(right).reshape(flat)
-        tolerance = jnp.maximum(self.rtol * norm(start), goal)
+        tolerance = jnp.maximum(self.rtol * norm(start, 1), goal)
         found = gmres(
             lambda v: linear(v.reshape(shape)).reshape(flat),
             start,
