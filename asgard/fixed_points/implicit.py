@@ -36,7 +36,7 @@ from .layout import Layout
 from .linear import DENSE, SMALL, add_to_diagonal, iterative_solve, solve
 from .methods.method import CONVERGED, Equations, Method, Outcome
 from .options import FixedPoint
-from .rounding import Scale, SolveControl
+from .rounding import Scale, SolveControl, largest
 from .search import search
 
 # How many results say how a solve went: those of `Facts`.
@@ -175,7 +175,7 @@ class Loop(LaneCall):
         compiled = _as_kernel if kernel and layout.size > SMALL else lambda run, guess: run(guess)
         found = search(self.method, equations, layout.pack(guess), compiled)
         converged = found.state == CONVERGED
-        residual = jnp.max(jnp.abs(found.residual), axis=0)
+        residual = largest(found.residual)
         values = [*layout.unpack(found.z), *run(self.program, found.z)[self.unknowns :]]
         values = [jnp.where(converged, value, jnp.nan).astype(value.dtype) for value in values]
         return [*values, found.steps, residual, converged]

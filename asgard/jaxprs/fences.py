@@ -104,6 +104,11 @@ def largest_of(values: Float[Array, "..."], axes: Sequence[int]) -> Float[Array,
     return jnp.where(lax.reduce_or(values != values, axes), jnp.nan, found)
 
 
+def smallest_of(values: Float[Array, "..."], axes: Sequence[int]) -> Float[Array, "..."]:
+    """The smallest of values along axes; NaN where one of them is."""
+    return -largest_of(-values, axes)
+
+
 def with_rounded_products(program: Program) -> Program:
     """The program, with each product rounded before something is added to it.
 

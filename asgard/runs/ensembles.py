@@ -60,7 +60,8 @@ def ensemble(
     - `paths`: the number of paths.
     - `reduce`: a statistic of `asgard.statistics`, or a tuple or dictionary of them, kept as tiles
       run: outputs are not stored. None stores all outputs. A statistic may be of a named wire,
-      `Mean("x")`; `ensemble["x"]` then reads it, and an entry of a dictionary by its key.
+      `Mean("x")`; `ensemble["x"]` then reads it, and an entry of a dictionary by its key. A key
+      goes before a wire of the same name.
     - `tile`: the number of paths that run side by side.
     - `mesh`: the devices to spread the paths over; they do not communicate until all are done.
       Results are on a mesh of these with automatic axes: they can be indexed and sorted.

@@ -20,6 +20,7 @@ from jaxtyping import Array, Bool, Float, Inexact, UInt
 from ..circuits.fields import as_inexact, check_count
 from ..errors import CircuitError
 from ..jaxprs.concrete import is_concrete
+from ..jaxprs.fences import largest_of, smallest_of
 
 # What a statistic is of: a wire by name, a function of one path's outputs, or the only output.
 Of = str | Callable[..., Any] | None
@@ -153,24 +154,25 @@ class Covariance(_Moment):
 
 
 class Min(Reduction):
-    """The smallest value of any path; infinite where no path is left."""
+    """The smallest value of any path; infinite where no path is left, NaN where `of` makes one."""
 
     of: Of = eqx.field(static=True, default=None)
 
     def tile(self, values: Array, alive: Array) -> Any:
-        return jnp.min(_only(alive, values, jnp.inf), axis=0)
+        return smallest_of(_only(alive, values, jnp.inf), (0,))
 
     def merge(self, first: Any, second: Any) -> Any:
         return jnp.minimum(first, second)
 
 
 class Max(Reduction):
-    """The largest value of any path; minus infinity where no path is left."""
+    """The largest value of any path; minus infinity where no path is left, NaN where `of` makes
+    one."""
 
     of: Of = eqx.field(static=True, default=None)
 
     def tile(self, values: Array, alive: Array) -> Any:
-        return jnp.max(_only(alive, values, -jnp.inf), axis=0)
+        return largest_of(_only(alive, values, -jnp.inf), (0,))
 
     def merge(self, first: Any, second: Any) -> Any:
         return jnp.maximum(first, second)

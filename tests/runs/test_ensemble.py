@@ -263,6 +263,16 @@ def test_a_statistic_of_truths_and_of_whole_numbers(stored):
     assert most == np.floor(stored[:, -1].max() * 9)
 
 
+def test_the_least_and_the_greatest_of_many_values_are_nan_where_one_path_has_no_number():
+    values = jnp.ones((2500, 2))
+    values = values.at[jnp.asarray([3, 7]), 0].set(jnp.nan)
+    alive = jnp.arange(2500) != 7
+    for statistic in (statistics.Min(), statistics.Max()):
+        np.testing.assert_array_equal(jax.jit(statistic.tile)(values, alive), [np.nan, 1.0])
+    ended = jnp.arange(2500) != 3
+    np.testing.assert_array_equal(statistics.Max().tile(values, alive & ended), [1.0, 1.0])
+
+
 def test_circuits_without_state_run():
     held = ag.StochasticRegister("t", "W", 2.0)
     circuit = ag.Const(1.0) >> held >> (ag.Id() @ ag.Coordinate("t"))

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
+from ...jaxprs.fences import largest_of, smallest_of
 from .system import any_of
 
 # Into how many intervals a step is cut at first.
@@ -86,7 +87,6 @@ def first_crossing(
     """
     eps = jnp.finfo(time.dtype).eps
     shortest = 16 * eps * jnp.maximum(jnp.abs(time), size)
-    zero, none = jnp.zeros_like(size), jnp.zeros(size.shape, bool)
 
     def is_scanning(now: _Search) -> Array:
         return active & ~now.found & (now.a.distance < size) & (now.turns < MOST_TURNS)
@@ -123,25 +123,30 @@ def first_crossing(
             now = jax.tree.map(lambda x, y, c=chosen: jnp.where(c, x, y), after, now)
         return now
 
-    guards, _ = jax.eval_shape(values, zero)
-    blank = jnp.zeros(guards.shape, guards.dtype)
-    start = _End(zero, blank, blank, sides)
-    search = _Search(
-        a=start,
-        width=size / INTERVALS,
-        found=none,
-        beyond=zero,
-        above=sides,
-        over=zero.astype(blank.dtype),
-        narrow=zero + NARROW,
-        turns=jnp.zeros(size.shape, jnp.int32),
-    )
+    search = _start(values, sides, size)
     last = lax.while_loop(lambda now: any_of(is_scanning(now) | is_open(now)), turn, search)
     # What a guard is past its crossing is asked but once: XLA may round it another way elsewhere.
     fired = last.found & ~last.a.sides & last.above
     above = jnp.where(last.found, last.above, last.a.sides)
     came = jnp.where(active, last.a.distance, size)
     return Crossing(last.found, jnp.where(last.found, last.beyond, came), fired, above)
+
+
+def _start(values: Values, sides: Array, size: Array) -> _Search:
+    """A search that has read no point yet."""
+    zero = jnp.zeros_like(size)
+    guards, _ = jax.eval_shape(values, zero)
+    blank = jnp.zeros(guards.shape, guards.dtype)
+    return _Search(
+        a=_End(zero, blank, blank, sides),
+        width=size / INTERVALS,
+        found=jnp.zeros(size.shape, bool),
+        beyond=zero,
+        above=sides,
+        over=zero.astype(blank.dtype),
+        narrow=zero + NARROW,
+        turns=jnp.zeros(size.shape, jnp.int32),
+    )
 
 
 class Look(eqx.Module):
@@ -153,8 +158,9 @@ class Look(eqx.Module):
     def is_clear(self, sides: Array, size: Array) -> Array:
         """Whether guards stay so far from zero along a step of a size, for their slopes, that none
         passes it."""
-        least = jnp.min(jnp.abs(self.values), axis=0)
-        moves = STEEPER * size.astype(self.values.dtype) * jnp.max(jnp.abs(self.slopes), axis=0)
+        least = smallest_of(jnp.abs(self.values), (0,))
+        steepest = largest_of(jnp.abs(self.slopes), (0,))
+        moves = STEEPER * size.astype(self.values.dtype) * steepest
         same = jnp.all((self.values > 0) == sides, axis=0)
         return jnp.all(same & (least > moves), axis=0)
 

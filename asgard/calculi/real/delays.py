@@ -14,6 +14,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
+from ...jaxprs.fences import largest_of
 from . import adaptive
 from .adaptive import Pause, next_breakpoint
 from .history import DelayLayout, History
@@ -184,7 +185,7 @@ def holds_for_wires(
     scales = jnp.maximum(jnp.max(sizes, axis=0), LATELY * scales)
     allowed = DEFECT * atol + rtol * jnp.maximum(scales, jnp.abs(segment[0]))
     derived = layout.derived.reshape(-1, *(1,) * point.time.ndim)
-    holds = jnp.all(~derived | (jnp.max(errors, axis=0) <= allowed), axis=0)
+    holds = jnp.all(~derived | (largest_of(errors, (0,)) <= allowed), axis=0)
     return holds if mark is None else holds | mark.jumps, scales
 
 

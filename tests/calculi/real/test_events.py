@@ -8,6 +8,7 @@ import pytest
 from helpers import slow, with_values
 
 import asgard as ag
+from asgard.calculi.real.crossing import Look
 
 METHODS = {
     "default": ag.Real(max_steps=300, max_events=8),
@@ -356,3 +357,12 @@ def test_neurons_in_one_wire_spike_each_at_its_own_times():
     assert single.output.dtype == jnp.float32
     exact = 1.5 * (1 - np.exp(-(np.array(ts) % np.log(3.0))))
     np.testing.assert_allclose(single.output, exact, rtol=1e-4)
+
+
+@pytest.mark.parametrize("field", ["values", "slopes"])
+def test_of_many_guards_none_is_clear_where_one_is_no_number(field):
+    guards = {"values": jnp.ones((3, 1500)), "slopes": jnp.zeros((3, 1500))}
+    sides, size = jnp.full(1500, True), jnp.asarray(0.1)
+    assert Look(**guards).is_clear(sides, size)
+    guards[field] = guards[field].at[1, 7].set(jnp.nan)
+    assert not Look(**guards).is_clear(sides, size)
