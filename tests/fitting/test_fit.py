@@ -498,7 +498,6 @@ def test_a_fit_calls_nothing_on_the_host():
 
 BATCHES = {"batch": 2, "key": jax.random.key(0), "args": (np.ones(4),)}
 BATCHES["loss"] = lambda c, x: bowl(c) + 0 * jnp.sum(x)
-BATCHED = fitted(**BATCHES)
 
 
 @pytest.mark.parametrize(
@@ -542,14 +541,16 @@ BATCHED = fitted(**BATCHES)
         ),
         ({"batch": 5, "key": jax.random.key(0), "args": (np.ones(3),)}, "there are 3 examples"),
         ({"state": 3}, "state of an earlier fit"),
-        ({"state": fitted(optimizer=optax.adam(0.1)).state}, "another optimiser"),
-        ({"state": fitted(trainable="const.value").state}, "other trainable numbers"),
-        ({"state": BATCHED.state} | BATCHES | {"batch": 3}, "other minibatches"),
+        ({"state": lambda: fitted(optimizer=optax.adam(0.1)).state}, "another optimiser"),
+        ({"state": lambda: fitted(trainable="const.value").state}, "other trainable numbers"),
+        ({"state": lambda: fitted(**BATCHES).state} | BATCHES | {"batch": 3}, "other minibatches"),
         ({"progress": "yes"}, "progress must be"),
         ({"every": 0}, "every must be an integer"),
     ],
 )
 def test_what_is_wrong_is_said_before_anything_runs(options, says, unchecked):
+    if callable(options.get("state")):
+        options = options | {"state": options["state"]()}
     with pytest.raises(ag.CircuitError, match=says):
         fitted(**options)
 

@@ -456,7 +456,15 @@ def answered(*args, **options):
     return lambda: ag.frequency_response(*args, **options)
 
 
-OTHER = ag.simulate(pendulum(), [0.0, 1.0], inputs=(0.0,))
+def other():
+    return ag.simulate(pendulum(), [0.0, 1.0], inputs=(0.0,))
+
+
+def linearized_where_the_state_is_hidden():
+    hidden = decay() >> ag.Scalar(2.0)
+    return ag.linearize(hidden, ag.simulate(hidden, [0.0, 1.0]))
+
+
 WRONG = {
     "no circuit": (linearized(3), "linearize takes a circuit"),
     "no circuit to answer": (answered(3, 1.0), "frequency_response takes a circuit"),
@@ -480,12 +488,12 @@ WRONG = {
     "a table of times": (linearized(decay(), t=np.ones((2, 2))), "t must be a time or times"),
     "a time of words": (linearized(decay(), t="now"), "t must be a number"),
     "half a sample": (linearized(decay(), t=0.5, calculus=ag.Discrete()), "number of a sample"),
-    "the state of another run": (linearized(decay(), OTHER.state), None),
-    "another trajectory": (linearized(ag.Register("t"), OTHER, inputs=(0.0,)), None),
-    "a hidden state": (
-        linearized(decay() >> ag.Scalar(2.0), ag.simulate(decay() >> ag.Scalar(2.0), [0.0, 1.0])),
-        "does not show 'register'",
+    "the state of another run": (lambda: ag.linearize(decay(), other().state), None),
+    "another trajectory": (
+        lambda: ag.linearize(ag.Register("t"), other(), inputs=(0.0,)),
+        None,
     ),
+    "a hidden state": (linearized_where_the_state_is_hidden, "does not show 'register'"),
     "a complex wire": (linearized(decay(1j)), "a wire of this circuit is complex"),
     "a delay": (linearized(ag.Delay("t"), inputs=(0.0,)), "holds a whole piece of the past"),
     "a derivative of an input": (

@@ -141,13 +141,13 @@ MALFORMED = {
         "deregister",
     ),
     "another circuit's state": (
-        run(lorenz(), [1.0, 2.0], state=other_state()),
+        lambda: ag.simulate(lorenz(), [1.0, 2.0], state=other_state()),
         ag.CircuitError,
         "3 numbers",
     ),
     "a state of words": (run(decay(), state="on"), ag.CircuitError, "state"),
     "a state past the start": (
-        run(decay(), [-1.0, 0.5], state=other_state()),
+        lambda: ag.simulate(decay(), [-1.0, 0.5], state=other_state()),
         ag.CircuitError,
         "begins behind it",
     ),
