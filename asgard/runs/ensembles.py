@@ -21,7 +21,7 @@ from ..jaxprs.concrete import is_concrete
 from .arguments import are_in_order, as_sources, as_times, check_dim, check_state
 from .ensemble_result import Ensemble
 from .long import is_long
-from .long_ensembles import Layout, ensemble_in_stretches, whole_ensemble
+from .long_ensembles import Given, Layout, ensemble_in_stretches, whole_ensemble
 from .statistics import is_reduction
 from .stretches.label import RunLabel
 from .stretches.report import Report, check_progress
@@ -108,7 +108,7 @@ def ensemble(
         done = _rounds_done(state, tile, mesh, paths, words, label)
         state = None if state is None else state.progress
     layout = Layout(dim, paths, tile, mesh, done)
-    arguments = (circuit, calculus, times, sources, words, tuple(reductions), state, layout)
+    given = Given(circuit, calculus, times, sources, words, tuple(reductions), state, layout)
 
     def named(found: Ensemble) -> Ensemble:
         """With the statistics in the form of `reduce`, and a state that says what it is of."""
@@ -121,10 +121,10 @@ def ensemble(
         fields = {"reduce": reduce, "statistics": statistics, "names": names, "state": state}
         return dataclasses.replace(found, **fields)
 
-    if is_long(arguments[:-1], progress, checkpoint, unfinished, "an ensemble"):
-        found = ensemble_in_stretches(arguments, named, progress, checkpoint, unfinished)
+    if is_long(given, progress, checkpoint, unfinished, "an ensemble"):
+        found = ensemble_in_stretches(given, named, progress, checkpoint, unfinished)
     else:
-        found = named(whole_ensemble(arguments))
+        found = named(whole_ensemble(given))
     if not is_concrete(times, getattr(state, "last", times)):
         found = found.unless_failed(are_in_order(times, state, calculus.gapless))
     return found.check() if throw else found

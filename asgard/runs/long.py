@@ -3,19 +3,20 @@
 import os
 from typing import Any
 
+import equinox as eqx
 import jax
 from jaxtyping import Array
 
 from ..calculi.calculus import Calculus, check_trajectory
 from ..calculi.real.calculus import Real
-from ..calculi.stretches import Stand
+from ..calculi.stretches import Stretches
 from ..calculi.trajectory import Trajectory
 from ..circuits.circuit import Circuit
 from ..errors import CircuitError
 from ..jaxprs.concrete import is_concrete, is_staged, runs_eagerly
 from ..jaxprs.settings import default_promotion
 from .stretches.checkpoint import Checkpoint
-from .stretches.compiled import LongRun, Programs
+from .stretches.compiled import Carried, LongRun, Programs
 from .stretches.report import Told, Words
 from .stretches.unfinished import Unfinished
 from .stretches.work import in_stretches
@@ -25,7 +26,33 @@ OF_ANOTHER = (
     "another circuit, other numbers, times, inputs or options, or another version of JAX or Asgard"
 )
 
-Given = tuple[Circuit, Calculus, Array, tuple[Any, ...], Any, str | None]
+
+class Given(eqx.Module):
+    """What a run over times is given."""
+
+    circuit: Circuit
+    calculus: Calculus
+    ts: Any
+    sources: tuple[Any, ...]
+    state: Any
+    dim: str | None = eqx.field(static=True)
+
+    def run(self) -> Trajectory:
+        """All of the run, inside a trace."""
+        return self.checked(self.calculus.simulate(*self._arguments))
+
+    def stretches(self) -> Stretches[Any]:
+        """The run as a loop that stops and goes on, inside a trace."""
+        return self.calculus.stretches(*self._arguments)
+
+    def checked(self, found: Any) -> Trajectory:
+        """What the calculus returned, if that is a trajectory of the circuit."""
+        check_trajectory(self.calculus, self.circuit, self.ts, found)
+        return found
+
+    @property
+    def _arguments(self) -> tuple[Any, ...]:
+        return self.circuit, self.ts, self.sources, self.dim, self.state
 
 
 def is_long(
@@ -42,61 +69,36 @@ def is_long(
 
 
 @default_promotion()
-def _blank(
-    circuit: Circuit, calculus: Calculus, ts: Array, sources: Any, state: Any, dim: str | None
-) -> tuple[Any, Stand]:
-    stretches = calculus.stretches(circuit, ts, sources, dim, state)
-    now = stretches.blank()
-    return now, stretches.stand(now)
+def _blank(given: Given) -> Carried:
+    stretches = given.stretches()
+    loop = stretches.blank()
+    return Carried(loop, stretches.stand(loop))
 
 
 @default_promotion()
-def _advance(
-    circuit: Circuit,
-    calculus: Calculus,
-    ts: Array,
-    sources: Any,
-    state: Any,
-    dim: str | None,
-    now: Any,
-    turns: Array,
-) -> tuple[Any, Stand]:
-    stretches = calculus.stretches(circuit, ts, sources, dim, state)
-    now = stretches.advance(now, turns)
-    return now, stretches.stand(now)
+def _advance(given: Given, loop: Any, turns: Array) -> Carried:
+    stretches = given.stretches()
+    loop = stretches.advance(loop, turns)
+    return Carried(loop, stretches.stand(loop))
 
 
 @default_promotion()
-def _read(
-    circuit: Circuit,
-    calculus: Calculus,
-    ts: Array,
-    sources: Any,
-    state: Any,
-    dim: str | None,
-    now: Any,
-) -> Trajectory:
-    found = calculus.stretches(circuit, ts, sources, dim, state).read(now)
-    check_trajectory(calculus, circuit, ts, found)
-    return found
-
-
-_PROGRAMS = Programs(_blank, _advance, _read, 5)
+def _read(given: Given, loop: Any) -> Trajectory:
+    return given.checked(given.stretches().read(loop))
 
 
 class Simulated(LongRun):
     """A run over times. Where it stands is a `Stand`."""
 
-    programs = _PROGRAMS
+    programs = Programs(_blank, _advance, _read)
     what = "run"
 
     def __init__(self, given: Given, unfinished: Unfinished | None):
-        self.times = given[2]
-        self.words = Words("time", "steps", float(self.times[0]))
-        super().__init__(given, given, given[4], unfinished)
+        self.words = Words("time", "steps", float(given.ts[0]))
+        super().__init__(given, given, unfinished)
 
-    def told(self, now: tuple[Any, Stand]) -> Told:
-        return float(now[1].reached), float(self.times[-1]), int(now[1].steps)
+    def told(self, now: Carried) -> Told:
+        return float(now.stand.reached), float(self.arguments.ts[-1]), int(now.stand.steps)
 
 
 def simulate_in_stretches(
@@ -106,7 +108,7 @@ def simulate_in_stretches(
     unfinished: Unfinished | None,
 ) -> Trajectory:
     """`simulate` with these arguments, in stretches."""
-    if checkpoint is not None and isinstance(given[1], Real) and runs_eagerly(given):
+    if checkpoint is not None and isinstance(given.calculus, Real) and runs_eagerly(given):
         raise CircuitError(
             "checkpoint: under jax.disable_jit SciPy integrates a run of Real, in one stretch, and "
             "none of it can be gone on with: leave the checkpoint out there"

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
@@ -25,7 +26,7 @@ from .ensemble_result import Ensemble
 from .long import OF_ANOTHER
 from .statistics import by_wire
 from .stretches.checkpoint import Checkpoint
-from .stretches.compiled import LongRun, Programs
+from .stretches.compiled import Carried, LongRun, Programs
 from .stretches.report import Told
 from .stretches.report import Words as Said
 from .stretches.unfinished import Unfinished
@@ -44,33 +45,42 @@ class Layout:
     done: int
 
 
-# A circuit, its calculus, times and inputs, the key's words, statistics, and a state; the layout.
-Given = tuple[Circuit, Stochastic, Array, Any, Words | None, tuple[Any, ...], Any, Layout]
+class Given(eqx.Module):
+    """What an ensemble is given; `words` are those of its key."""
+
+    circuit: Circuit
+    calculus: Stochastic
+    ts: Array
+    sources: tuple[Any, ...]
+    words: Words | None
+    reductions: tuple[Any, ...]
+    state: Any
+    layout: Layout = eqx.field(static=True)
+
+    def tiles(self) -> tuple[Tiles, Tile]:
+        """The tiles, and one of one path, by which things are known of all."""
+        layout, words = self.layout, self.words
+        make = tiles(self.calculus, self.circuit, self.ts, self.sources, layout.dim)
+        probe = make(words, jnp.zeros(1, jnp.uint32))
+        times = self.ts.astype(probe.equation.pointwise.time_dtype)
+        return Tiles(make, times, words, layout.paths, layout.width, layout.mesh), probe
+
+    def start(self, probe: Tile) -> Any:
+        """Where paths start that go on in time; None where they begin."""
+        return None if self.state is None else continued(probe, self.state, self.layout.paths)
+
+    def long(self) -> tuple[LongTiles, Tile]:
+        """The tiles of a run in stretches, and one of one path."""
+        run, probe = self.tiles()
+        if self.reductions:
+            begin = run.begun(self.reductions, self.state)
+            return LongTiles(run, self.reductions, begin, self.layout.done, None), probe
+        return LongTiles(run, (), None, 0, self.start(probe)), probe
 
 
 def whole_ensemble(given: Given) -> Ensemble:
     """`ensemble` as one program."""
-    return run_compiled(_run_compiled, _run, *given)
-
-
-def _tiles(given: Given) -> tuple[Tiles, Tile]:
-    """The tiles, and one of one path, by which things are known of all."""
-    circuit, calculus, ts, sources, words, _, _, layout = given
-    make = tiles(calculus, circuit, ts, sources, layout.dim)
-    probe = make(words, jnp.zeros(1, jnp.uint32))
-    times = ts.astype(probe.equation.pointwise.time_dtype)
-    return Tiles(make, times, words, layout.paths, layout.width, layout.mesh), probe
-
-
-def _long(given: Given) -> tuple[LongTiles, Tile]:
-    """The tiles of a run in stretches, and one of one path."""
-    *_, reductions, state, layout = given
-    run, probe = _tiles(given)
-    if reductions:
-        begin = run.begun(reductions, state)
-        return LongTiles(run, reductions, begin, layout.done, None), probe
-    start = None if state is None else continued(probe, state, layout.paths)
-    return LongTiles(run, (), None, 0, start), probe
+    return run_compiled(_run_compiled, _run, given)
 
 
 def _of_statistics(
@@ -79,7 +89,7 @@ def _of_statistics(
     """The ensemble of so many paths that were reduced."""
     cut = probe.equation.pointwise.cut
     only = cut.output_names[0] if len(cut.graph.outputs) == 1 else None
-    names = by_wire(given[5], statistics, only if only in cut.named else None)
+    names = by_wire(given.reductions, statistics, only if only in cut.named else None)
     found = {"outputs": (), "names": names, "first_bad": None, "status": None}
     return _ensemble(given, probe, failures, paths, statistics=statistics, state=state, **found)
 
@@ -87,14 +97,14 @@ def _of_statistics(
 def _of_paths(given: Given, probe: Tile, stored: Stored) -> Ensemble:
     """The ensemble of paths that are stored."""
     found = {k: getattr(stored, k) for k in ("outputs", "names", "first_bad", "status")}
-    paths = given[-1].paths
+    paths = given.layout.paths
     return _ensemble(
         given, probe, stored.failures, paths, statistics=None, state=stored.end, **found
     )
 
 
 def _ensemble(given: Given, probe: Tile, failures: Failures, paths: Any, **found: Any) -> Ensemble:
-    pointwise, ts = probe.equation.pointwise, given[2]
+    pointwise, ts = probe.equation.pointwise, given.ts
     return Ensemble(
         ts=ts,
         paths=jnp.asarray(paths, jnp.uint32),
@@ -107,52 +117,47 @@ def _ensemble(given: Given, probe: Tile, failures: Failures, paths: Any, **found
 
 
 @default_promotion()
-def _run(*given: Any) -> Ensemble:
-    *_, reductions, state, layout = given
-    run, probe = _tiles(given)
-    if reductions:
-        found = run.reduced(reductions, state, layout.done)
-        return _of_statistics(given, probe, *found, layout.paths)
-    start = None if state is None else continued(probe, state, layout.paths)
-    return _of_paths(given, probe, run.stored(start))
+def _run(given: Given) -> Ensemble:
+    run, probe = given.tiles()
+    if given.reductions:
+        found = run.reduced(given.reductions, given.state, given.layout.done)
+        return _of_statistics(given, probe, *found, given.layout.paths)
+    return _of_paths(given, probe, run.stored(given.start(probe)))
 
 
 @default_promotion()
-def _blank(*given: Any) -> tuple[Crowd, Gains]:
-    long, _ = _long(given)
-    now = long.blank()
-    return now, long.gains(now)
+def _blank(given: Given) -> Carried:
+    long, _ = given.long()
+    crowd = long.blank()
+    return Carried(crowd, long.gains(crowd))
 
 
 @default_promotion()
-def _advance(*arguments: Any) -> tuple[Crowd, Gains]:
-    *given, now, turns = arguments
-    long, _ = _long(tuple(given))
-    now = long.advance(now, turns)
-    return now, long.gains(now)
+def _advance(given: Given, crowd: Crowd, turns: Array) -> Carried:
+    long, _ = given.long()
+    crowd = long.advance(crowd, turns)
+    return Carried(crowd, long.gains(crowd))
 
 
 @default_promotion()
-def _read(*arguments: Any) -> Ensemble:
-    *given, now = arguments
-    long, probe = _long(tuple(given))
+def _read(given: Given, crowd: Crowd) -> Ensemble:
+    long, probe = given.long()
     if long.reductions:
-        return _of_statistics(tuple(given), probe, *long.statistics(now))
-    stored, done = long.stored(now)
+        return _of_statistics(given, probe, *long.statistics(crowd))
+    stored, done = long.stored(crowd)
     how = jax.vmap(lambda done, how: Status.where(done, how, Status.interrupted))(
         done, stored.status
     )
-    return _of_paths(tuple(given), probe, dataclasses.replace(stored, status=how))
+    return _of_paths(given, probe, dataclasses.replace(stored, status=how))
 
 
-_run_compiled = jax.jit(without_mesh(_run), static_argnums=7)
-_PROGRAMS = Programs(_blank, _advance, _read, 7)
+_run_compiled = jax.jit(without_mesh(_run))
 
 
 class Crowded(LongRun):
     """An ensemble. Where it stands are `Gains`."""
 
-    programs = _PROGRAMS
+    programs = Programs(_blank, _advance, _read)
     what = "ensemble"
     words = Said("path", "failed")
 
@@ -162,16 +167,18 @@ class Crowded(LongRun):
         named: Callable[[Ensemble], Ensemble],
         unfinished: Unfinished | None,
     ):
-        *arrays, layout = given
-        self.named, self.layout = named, layout
+        layout = given.layout
+        self.named = named
         mesh = () if layout.mesh is None else (*layout.mesh.shape.items(), layout.mesh.size)
-        static = dataclasses.astuple(dataclasses.replace(layout, mesh=None))
-        super().__init__(given, (*arrays, static, mesh), given[6], unfinished)
+        static = dataclasses.replace(layout, mesh=None)
+        told_by = dataclasses.replace(given, layout=static), dataclasses.astuple(static), mesh
+        super().__init__(given, told_by, unfinished)
 
-    def told(self, now: tuple[Crowd, Gains]) -> Told:
-        return int(now[1].paths), self.layout.paths, int(now[1].failed)
+    def told(self, now: Carried) -> Told:
+        stand: Gains = now.stand
+        return int(stand.paths), self.arguments.layout.paths, int(stand.failed)
 
-    def finished(self, now: tuple[Crowd, Gains]) -> Ensemble:
+    def finished(self, now: Carried) -> Ensemble:
         return self.named(super().finished(now))
 
 

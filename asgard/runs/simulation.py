@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from ..calculi.calculus import Calculus, check_trajectory
+from ..calculi.calculus import Calculus
 from ..calculi.events import Event, checked
 from ..calculi.real.calculus import Real
 from ..calculi.trajectory import Trajectory
@@ -29,7 +29,7 @@ from .arguments import (
     check_resolution,
     check_state,
 )
-from .long import is_long, simulate_in_stretches
+from .long import Given, is_long, simulate_in_stretches
 from .stretches.report import Report, check_progress
 from .stretches.unfinished import taken_up
 
@@ -113,11 +113,11 @@ def simulate(
     calculus.check_precision(dtype)
     if is_concrete(times):
         check_resolution(np.asarray(times), dtype)
-    arguments = (circuit, calculus, times, sources, state, dim)
-    if is_long(arguments, progress, checkpoint, unfinished, "a run"):
-        trajectory = simulate_in_stretches(arguments, progress, checkpoint, unfinished)
+    given = Given(circuit, calculus, times, sources, state, dim)
+    if is_long(given, progress, checkpoint, unfinished, "a run"):
+        trajectory = simulate_in_stretches(given, progress, checkpoint, unfinished)
     else:
-        trajectory = run_compiled(_compiled, _run, *arguments)
+        trajectory = run_compiled(_compiled, _run, given)
     if not is_concrete(times, getattr(state, "last", times)):
         trajectory = _ordered(trajectory, are_in_order(times, state, gapless))
     return trajectory.check() if throw else trajectory
@@ -170,17 +170,8 @@ def _ordered(trajectory: Trajectory, good: Array) -> Trajectory:
 
 
 @default_promotion()
-def _run(
-    circuit: Circuit,
-    calculus: Calculus,
-    ts: Array,
-    sources: tuple[Any, ...],
-    state: Any,
-    dim: str | None,
-) -> Trajectory:
-    found = calculus.simulate(circuit, ts, sources, dim, state)
-    check_trajectory(calculus, circuit, ts, found)
-    return found
+def _run(given: Given) -> Trajectory:
+    return given.run()
 
 
-_compiled = jax.jit(without_mesh(_run), static_argnums=5)
+_compiled = jax.jit(without_mesh(_run))

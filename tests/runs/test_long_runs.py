@@ -139,7 +139,7 @@ def test_a_stretch_of_a_long_sequence_copies_no_row(monkeypatch):
     memory, advanced = [], Programs.advanced
 
     def watched(programs, given, now, turns):
-        lowered = programs.advance.lower(*given, now, jnp.asarray(turns, jnp.int32))
+        lowered = programs.advance.lower(given, now, jnp.asarray(turns, jnp.int32))
         memory.append(lowered.compile().memory_analysis())
         return advanced(programs, given, now, turns)
 

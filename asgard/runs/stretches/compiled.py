@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,73 +22,70 @@ from .work import Work
 _LARGE = 100_000
 
 
+class Carried(eqx.Module):
+    """What a compiled loop carries, and where it stands: that has a flag `ended`."""
+
+    loop: Any
+    stand: Any
+
+
 class Programs:
-    """The compiled programs of runs in stretches. All are given what the run was.
+    """The compiled programs of runs in stretches. `given` is a pytree of what the run was given.
 
-    - `blank(*given)`: what its loop carries before the first turn, and where it stands then. Only
-      the types count.
-    - `advance(*given, now, turns)`: the same after so many turns. It writes over the arrays of
-      `now`: a sequence of 5e7 samples would else copy 400 MB in each stretch.
-    - `read(*given, now)`: the result.
-
-    The `last` argument of what is given is static.
+    - `blank(given)`: what is carried before the first turn. Only the types count.
+    - `advance(given, loop, turns)`: what is carried after so many turns. It writes over the arrays
+      of `loop`: a sequence of 5e7 samples would else copy 400 MB in each stretch.
+    - `read(given, loop)`: the result.
     """
 
     def __init__(
         self,
-        blank: Callable[..., Any],
-        advance: Callable[..., Any],
-        read: Callable[..., Any],
-        last: int,
+        blank: Callable[[Any], Carried],
+        advance: Callable[[Any, Any, Array], Carried],
+        read: Callable[[Any, Any], Any],
     ):
-        self.plain = advance, read
+        self._advance, self._read = advance, read
         # Traced for its types alone, once.
-        self.blank = jax.jit(blank, static_argnums=last)
-        self.advance = jax.jit(without_mesh(advance), static_argnums=last, donate_argnums=last + 1)
-        self.read = jax.jit(without_mesh(read), static_argnums=last)
+        self.blank = jax.jit(blank)
+        self.advance = jax.jit(without_mesh(advance), donate_argnums=1)
+        self.read = jax.jit(without_mesh(read))
 
-    def start(self, given: tuple[Any, ...]) -> Any:
-        """Zeros of the types of what the loop carries, and of where it stands."""
-        types = self.blank.eval_shape(*given)
+    def start(self, given: Any) -> Carried:
+        """Zeros of the types of what is carried."""
+        types = self.blank.eval_shape(given)
         return jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), types)
 
-    def advanced(self, given: tuple[Any, ...], now: Any, turns: int) -> Any:
-        """What the loop carries after so many turns, and where it stands."""
-        more = now, jnp.asarray(turns, jnp.int32)
-        return run_compiled(self.advance, self.plain[0], *given, *more)
+    def advanced(self, given: Any, loop: Any, turns: int) -> Carried:
+        """What is carried after so many turns."""
+        count = jnp.asarray(turns, jnp.int32)
+        return run_compiled(self.advance, self._advance, given, loop, count)
 
-    def result(self, given: tuple[Any, ...], now: Any) -> Any:
+    def result(self, given: Any, loop: Any) -> Any:
         """What `read` says of it."""
-        return run_compiled(self.read, self.plain[1], *given, now)
+        return run_compiled(self.read, self._read, given, loop)
 
-    def text(self, given: tuple[Any, ...], now: Any) -> str:
+    def text(self, given: Any, loop: Any) -> str:
         """The program of a stretch as text, with what compiles it and the device that it is for:
         others round otherwise."""
         device = jax.devices()[0]
         by = (jax.__version__, jaxlib_version.__version__, device.platform, device.device_kind)
-        lowered = self.advance.lower(*given, now, jnp.asarray(0, jnp.int32))
+        lowered = self.advance.lower(given, loop, jnp.asarray(0, jnp.int32))
         return "\n".join([*by, lowered.as_text()])
 
 
 class LongRun(Work):
-    """A run by compiled programs. What its loop carries is a pair with where it stands.
+    """A run by compiled programs.
 
-    - `arguments`: what the programs are given; `given`: the same as a pytree, by which the run is
-      told from others.
-    - `state`: what it begins from; `unfinished`: the interrupted run that it goes on with, if any.
+    - `arguments`: what the programs are given, with the `state` that the run begins from; `given`:
+      the same as a pytree, by which the run is told from others.
+    - `unfinished`: the interrupted run that it goes on with, if any.
     """
 
     programs: Programs
     what: str
 
-    def __init__(
-        self,
-        arguments: tuple[Any, ...],
-        given: tuple[Any, ...],
-        state: Any,
-        unfinished: Unfinished | None,
-    ):
-        self.arguments, self.given, self.state = arguments, given, state
+    def __init__(self, arguments: Any, given: Any, unfinished: Unfinished | None):
+        self.arguments, self.given = arguments, given
         self.is_fresh = unfinished is None
         if unfinished is not None:
             check_same(unfinished, self.label, self.what)
@@ -98,11 +96,11 @@ class LongRun(Work):
     @property
     def label(self) -> RunLabel:
         """Which run it is."""
-        return RunLabel.of(*self.given)
+        return RunLabel.of(self.given)
 
-    def advance(self, now: tuple[Any, Any], turns: int) -> tuple[Any, Any]:
-        held = jax.tree.map(self._copied, now[0]) if now is self.start else now[0]
-        return self.programs.advanced(self.arguments, held, turns)
+    def advance(self, now: Carried, turns: int) -> Carried:
+        loop = jax.tree.map(self._copied, now.loop) if now is self.start else now.loop
+        return self.programs.advanced(self.arguments, loop, turns)
 
     def _copied(self, array: Any) -> Array:
         """An array of the start, to write over: what an interrupted run has left may be gone on
@@ -111,15 +109,15 @@ class LongRun(Work):
             return jnp.zeros(array.shape, array.dtype)
         return jnp.array(array)
 
-    def is_done(self, now: tuple[Any, Any]) -> bool:
-        return bool(now[1].ended)
+    def is_done(self, now: Carried) -> bool:
+        return bool(now.stand.ended)
 
-    def finished(self, now: tuple[Any, Any]) -> Any:
-        return self.programs.result(self.arguments, now[0])
+    def finished(self, now: Carried) -> Any:
+        return self.programs.result(self.arguments, now.loop)
 
-    def unfinished(self, now: tuple[Any, Any]) -> Any:
-        state = Unfinished(now, self.state, self.label)
+    def unfinished(self, now: Carried) -> Any:
+        state = Unfinished(now, self.arguments.state, self.label)
         return dataclasses.replace(self.finished(now), state=state)
 
     def program(self) -> str:
-        return self.programs.text(self.arguments, self.start[0])
+        return self.programs.text(self.arguments, self.start.loop)
