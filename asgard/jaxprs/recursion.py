@@ -50,11 +50,8 @@ def recur(
     if not alike or not _qualifies(closed):
         return lax.scan(body, carry, rows, length=length), jnp.zeros((), bool)
     constants = list(map(jnp.asarray, closed.consts))
-    # A row of 5e7 numbers that is asked for twice is written once.
-    once, spots = _with_each_row_once(_with_constants_first(closed), len(given))
-    call = Recursion(once, len(constants), len(given), length)
+    call = Recursion(_with_constants_first(closed), len(constants), len(given), length)
     *results, is_kernel = bind(call, [*constants, *jax.tree.leaves((carry, rows))])
-    results = [results[spot] for spot in spots]
     return jax.tree.unflatten(jax.tree.structure(shapes), results), is_kernel
 
 
@@ -78,23 +75,6 @@ def _with_constants_first(closed: ClosedJaxpr) -> ClosedJaxpr:
     invars = [*jaxpr.constvars, *jaxpr.invars]
     names = jaxpr.debug_info.with_unknown_names()
     return ClosedJaxpr(jaxpr.replace(constvars=[], invars=invars, debug_info=names), ())
-
-
-def _with_each_row_once(closed: ClosedJaxpr, carries: int) -> tuple[ClosedJaxpr, list[int]]:
-    """A jaxpr that returns each row once; and for each result of the old one the index of the new
-    result that holds it."""
-    outvars = list(closed.jaxpr.outvars[:carries])
-    spots, known = list(range(carries)), dict[Any, int]()
-    for row in closed.jaxpr.outvars[carries:]:
-        name = id(row)
-        if name not in known:
-            known[name] = len(outvars)
-            outvars.append(row)
-        spots.append(known[name])
-    names = closed.jaxpr.debug_info.with_unknown_names()
-    return ClosedJaxpr(
-        closed.jaxpr.replace(outvars=outvars, debug_info=names), closed.consts
-    ), spots
 
 
 class Recursion(LinearCall):

@@ -10,33 +10,43 @@ _Index = int | tuple[int, int | None, int] | None
 
 
 @dataclasses.dataclass(frozen=True)
-class Entries(tree.Name):
-    """Some entries of an array, whose expression is `array`. `name` is their text.
+class Entries:
+    """Some entries of an array, with one index for each of its axes."""
 
-    `indices` has one index for each axis of the array.
-    """
+    array: tree.Expression
+    indices: tuple[_Index, ...]
 
-    array: tree.Expression = dataclasses.field(kw_only=True)
-    indices: tuple[_Index, ...] = dataclasses.field(kw_only=True)
+    @property
+    def expression(self) -> tree.Expression:
+        """What is shown: the array itself where these are all of its entries."""
+        shown = [_text(index) for index in self.indices]
+        while shown and shown[-1] == ":":
+            shown.pop()
+        if not shown:
+            return self.array
+        text = tree.expression_text(self.array)
+        simple = isinstance(self.array, tree.Name | tree.Call)
+        return tree.Name(f"{text if simple else f'({text})'}[{', '.join(shown)}]")
 
 
 def entries_of(
-    equation: Equation, array: tree.Expression, shape: tuple[int, ...]
-) -> tree.Expression | None:
-    """What a slice takes of an array of this shape, or a squeeze of a slice; None of others."""
+    equation: Equation, array: tree.Expression, known: Entries | None, shape: tuple[int, ...]
+) -> Entries | None:
+    """What a slice takes of an array of this shape, or a squeeze of `known` entries; None of
+    others."""
     params = equation.params
     if equation.name == "slice":
         steps = params["strides"] or (1,) * len(shape)
         bounds = zip(params["start_indices"], params["limit_indices"], steps, shape, strict=True)
-        return _entries(array, tuple(_index(*one) for one in bounds))
-    if equation.name == "squeeze" and isinstance(array, Entries):
+        return Entries(array, tuple(_index(*one) for one in bounds))
+    if equation.name == "squeeze" and known is not None:
         # An axis of the array that the squeeze sees is one that no index has taken away.
-        axes = [axis for axis, index in enumerate(array.indices) if not isinstance(index, int)]
+        axes = [axis for axis, index in enumerate(known.indices) if not isinstance(index, int)]
         gone = {axes[axis] for axis in params["dimensions"]}
         taken = (
-            _first(index) if axis in gone else index for axis, index in enumerate(array.indices)
+            _first(index) if axis in gone else index for axis, index in enumerate(known.indices)
         )
-        return _entries(array.array, tuple(taken))
+        return Entries(known.array, tuple(taken))
     return None
 
 
@@ -49,18 +59,6 @@ def _index(start: int, stop: int, step: int, size: int) -> _Index:
 def _first(index: _Index) -> int:
     """The only index of an axis of length 1."""
     return index[0] if isinstance(index, tuple) else index or 0
-
-
-def _entries(array: tree.Expression, indices: tuple[_Index, ...]) -> tree.Expression:
-    shown = [_text(index) for index in indices]
-    while shown and shown[-1] == ":":
-        shown.pop()
-    if not shown:
-        return array
-    text = tree.expression_text(array)
-    simple = isinstance(array, tree.Name | tree.Call)
-    text = text if simple else f"({text})"
-    return Entries(f"{text}[{', '.join(shown)}]", array=array, indices=indices)
 
 
 def _text(index: _Index) -> str:

@@ -23,7 +23,7 @@ from ..jaxprs.program import Equation
 from ..language.equations import tree
 from ..language.equations.formulas import Formula, holds, number_of, written
 from ..language.functions.excerpt import Excerpt
-from .entries import entries_of
+from .entries import Entries, entries_of
 
 # The first that fits is the kind.
 _KINDS: tuple[tuple[Any, str], ...] = (
@@ -132,9 +132,19 @@ def _formulas(atom: Excerpt, names: Sequence[str | None]) -> list[str]:
     numbers = zip(code.numbers, atom.numbers, strict=True)
     for value, one in (*code.constants.items(), *numbers):
         known[value] = Formula(_operand(code.owner, one))
+    taken: dict[int, Entries] = {}
     for equation in code.equations:
         parts = [known[value] for value in equation.ins]
-        made = _sketch(code.owner, equation, parts, [code.types[value] for value in equation.ins])
+        types = [code.types[value] for value in equation.ins]
+        entries = None
+        if parts:
+            before = taken.get(equation.ins[0])
+            entries = entries_of(equation, parts[0].expression, before, types[0].shape)
+        if entries is None:
+            made = _sketch(code.owner, equation, parts, types)
+        else:
+            made = Formula(entries.expression, 1 + parts[0].size)
+            taken.update(dict.fromkeys(equation.outs, entries))
         known.update(dict.fromkeys(equation.outs, made))
     return [_rounded(tree.expression_text(known[value].expression)) for value in code.drives]
 
@@ -153,9 +163,6 @@ def _sketch(
     """What an equation makes of its operands, in a picture: of arrays as if they were numbers."""
     if holds(equation, types):
         return parts[0]
-    entries = entries_of(equation, parts[0].expression, types[0].shape) if parts else None
-    if entries is not None:
-        return Formula(entries, 1 + parts[0].size)
     size = 1 + sum(part.size for part in parts)
     if size > _LONGEST_WHOLE:
         parts, size = [Formula(tree.Name("…")) for _ in parts], 1 + len(parts)

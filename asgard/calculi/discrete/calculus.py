@@ -321,10 +321,12 @@ class Sequence:
             feeds, row = self.pointwise.sample(now, state.contents, state.guesses, given)
             number = state.number + 1
             contents = self.after(state.contents, feeds.values)
-            return (Samplewise(contents, feeds.guesses, number, self.time(number)), state), row
+            after = Samplewise(contents, feeds.guesses, number, self.time(number))
+            # A wire of 5e7 samples that is an output and named is written once.
+            return (after, state), (self.pointwise.shown(row), row.solves)
 
         ((end, before), rows), kernel = recur(step, (start, start), list(given.values()), count)
-        return end, before, rows, kernel
+        return end, before, self.pointwise.row(*rows), kernel
 
     def _run_in_parallel(
         self, start: Samplewise, count: int, given: Mapping[Wire, Array]

@@ -30,6 +30,6 @@ def legend_below(figure: Any, handles: list[Any], labels: list[str], columns: in
     """Gives a figure such a legend."""
     style = {"loc": "outside lower center", "fontsize": "small", "frameon": False}
     made = figure.legend(handles, labels, ncols=columns, **style)
-    # `Figure.legend` makes legends of one class only.
+    # `Figure.legend` makes legends of one class only, and layouts see no legends but its own.
     made.__class__ = Below
     return made
