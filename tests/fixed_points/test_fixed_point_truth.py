@@ -196,6 +196,28 @@ def test_newtons_method_goes_on_from_the_guess_where_picards_steps_lead_away(gue
     np.testing.assert_allclose(found, 1.2021678731970429, rtol=4 * EPS)
 
 
+@pytest.mark.parametrize("method", ["auto", "newton"])
+def test_a_small_difference_of_large_numbers_is_solved_from_beside_its_solution(method):
+    """A residual of rounding is that of the numbers, far above the resolution of what is solved for.
+
+    The charges of a weak acid and of a base give the concentration x of protons.
+    """
+    water, strength, acid = 1e-14, 1.8e-5, 0.1
+    protons = np.geomspace(1e-6, 1e-3, 60)
+    base = acid * strength / (strength + protons) - protons + water / protons
+    charges = loop(lambda b, x: water / x + acid * strength / (strength + x) - b)
+
+    def solved(base, guess):
+        return value(charges, base, method=method, guess={"x": guess})
+
+    guesses = protons * (1 + np.tile([0.0, 4e-16, -1e-15], 20))
+    found = jax.jit(jax.vmap(solved))(base, guesses)
+    # What rounding of the numbers moves it by, divided by the slope of their difference.
+    slope = 1 + water / protons**2 + acid * strength / (strength + protons) ** 2
+    allowed = 4 * EPS * (protons + acid / slope)
+    assert (np.abs(found - protons) <= allowed).all(), found
+
+
 def test_a_value_of_no_numbers_is_solved():
     assert value(loop(lambda a, x: a + x / 2), jnp.zeros(0)).shape == (0,)
 

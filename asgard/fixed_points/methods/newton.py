@@ -10,7 +10,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from ..linear import add_to_diagonal, iterative_solve, solve_in_lanes
-from ..rounding import Scale, every, norm
+from ..rounding import ROUNDING, Scale, every, norm
 from .method import RUNNING, Equations, Method, Proposal, Search
 
 # Below this part of z steps are taken whole even if the residual rises: the solution is near.
@@ -89,8 +89,12 @@ class Newton(Method):
         halvings = jnp.where(accepts, 0, known.halvings + 1)
         stuck = ~jnp.isfinite(size) | (~regular & (missing == 0))
         failed = jnp.where(accepts, stuck, ~begun | (halvings > HALVINGS))
-        rounded = told & scale.is_rounding(now.residual, now.z, now.z)
+        rounded = scale.is_rounding(now.residual, now.z, now.z)
         rounded &= scale.is_rounding(direction, now.z, after, resolution ** (-1 / 3))
+        # Where g is the difference of numbers much larger than z, the residual of rounding is
+        # larger too, and the steep g divides it out of the step.
+        rounded |= scale.roundings(direction, now.z) <= ROUNDING
+        rounded &= told
         proposal = Proposal(
             step=jnp.where(accepts, damping * direction, back),
             size=size,
