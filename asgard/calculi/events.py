@@ -80,7 +80,11 @@ def checked(events: Any) -> tuple[Event, ...]:
     distinct."""
     found = (events,) if isinstance(events, Event) else events
     if not isinstance(found, tuple | list) or not all(isinstance(one, Event) for one in found):
-        raise CircuitError(f"events must be a tuple of ag.Event, not {events!r}")
+        raise CircuitError(
+            f"events must be an ag.Event, or a tuple of ag.Event, not {events!r:.60}: give the "
+            'name of a wire, ag.Event("x"), or a function, '
+            'ag.Event(lambda t, wires: wires["x"] - 0.5)'
+        )
     names = [event.name for event in found]
     for name in names:
         if names.count(name) > 1:

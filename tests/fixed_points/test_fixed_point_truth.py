@@ -198,7 +198,7 @@ def test_newtons_method_goes_on_from_the_guess_where_picards_steps_lead_away(gue
 
 @pytest.mark.parametrize("method", ["auto", "newton"])
 def test_a_small_difference_of_large_numbers_is_solved_from_beside_its_solution(method):
-    """A residual of rounding is that of the numbers, far above the resolution of what is solved for.
+    """A residual of rounding is that of the numbers, far above the resolution of the solution.
 
     The charges of a weak acid and of a base give the concentration x of protons.
     """

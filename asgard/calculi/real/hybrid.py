@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Callable, Iterable, Sequence
-from typing import cast
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -160,8 +160,20 @@ def _sides(event: Event) -> Sequence[float]:
 def _rule(event: Event, names: Sequence[str]) -> Callable[..., tuple[Array]]:
     """The function that an event watches, of the time and the named wires one by one."""
 
+    function = cast(Function, event.function)
+
+    def by_name(t: Array, *wires: Array) -> Any:
+        return function(t, dict(zip(names, wires, strict=True)))
+
     def rule(t: Array, *wires: Array) -> tuple[Array]:
-        (found,) = call(cast(Function, event.function), t, dict(zip(names, wires, strict=True)))
+        try:
+            (found,) = call(function, t, *wires, rule=by_name)
+        except CircuitError as error:
+            known = ", ".join(names) or "nothing"
+            raise CircuitError(
+                f"Event {event.name!r}: {error}; the function is called with the time and a "
+                f"dictionary of what is named once: {known}"
+            ) from error
         return (found.reshape(()) if found.size == 1 else found,)
 
     return rule

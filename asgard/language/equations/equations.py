@@ -4,11 +4,13 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import equinox as eqx
+
 from ...circuits.circuit import Circuit
 from ...circuits.constraints import Constraint
 from ...circuits.fields import as_array, as_number, check_name
 from ...circuits.stream import Stream
-from ...errors import CircuitError
+from ...errors import CircuitError, EquationError
 from ..places import Source
 from . import tree
 from .block import Equations
@@ -187,6 +189,12 @@ def _number(owner: str, value: Any) -> Any:
         )
     if value is None:
         raise CircuitError(f"{owner} is None, which is no number")
+    if callable(value) and not isinstance(value, eqx.Module):
+        raise CircuitError(
+            f"{owner} is a function, {value!r:.60}, and no number: equations take polynomials, as "
+            'text, "1 + 2*t", or as ag.Stream([1.0, 2.0], "t"); in a function under @ag.circuit, '
+            "the history of ag.delay may be any function"
+        )
     return as_array(owner, as_number(value))
 
 
@@ -264,7 +272,7 @@ def _initial_text(expander: Expander, shown: _Shown) -> int:
         raise shown.source.error(
             shown.tree.place,
             "an initial value is made of parameters and numbers, or is a polynomial in the "
-            "coordinates of other dimensions"
+            "coordinates of other dimensions, a delay's history one in time"
             + ("; give other functions of them as an ag.Stream" if others else ""),
         )
     return found
@@ -288,7 +296,10 @@ def _planner(system: System, states: Sequence[_State], said: _Said) -> Planner:
         if index in solutions and on_a_loop(pool, solutions, index):
             guesses[index] = state.value
         else:
-            starts[_register(system, order, owners, state)] = state.value
+            number = _register(system, order, owners, state)
+            if number is None:
+                raise _no_initial_value(pool, solutions, state)
+            starts[number] = state.value
     resets = {
         state: (reset.trigger, reset.value)
         for state, reset in states_reset(system, order, solutions).items()
@@ -304,10 +315,9 @@ def _planner(system: System, states: Sequence[_State], said: _Said) -> Planner:
 
 def _register(
     system: System, order: Mapping[str, int], owners: Mapping[str, int], state: _State
-) -> int:
-    """The number of the wire whose register holds an initial value."""
+) -> int | None:
+    """The number of the wire whose register holds an initial value; None where none does."""
     node = system.pool[state.index]
-    shown = state.key
     if isinstance(node, Integral | Delay):
         return state.index
     if isinstance(node, Variable):
@@ -318,9 +328,22 @@ def _register(
         if own and node.order(dim) < order[node.name]:
             _check_dims(system, dim, state)
             return state.index
-    raise shown.source.error(
-        shown.tree.place,
-        f"{shown.text} has no initial value: its equation says what it is at every time",
+    return None
+
+
+def _no_initial_value(pool: Pool, solutions: Mapping[int, int], state: _State) -> EquationError:
+    """The error of an initial value that is of no state, and of no unknown that is solved for."""
+    guessed = [
+        node.name
+        for index, node in enumerate(pool.nodes)
+        if isinstance(node, Variable) and index in solutions and on_a_loop(pool, solutions, index)
+    ]
+    more = (
+        f"; what is solved for, and may have a guess, is {' or '.join(guessed)}" if guessed else ""
+    )
+    return state.key.source.error(
+        state.key.tree.place,
+        f"{state.key.text} has no initial value: its equation says what it is at every time{more}",
     )
 
 

@@ -168,8 +168,19 @@ def test_what_is_wrong_with_events_is_said(unchecked):
         (ag.Event("height"), ag.Event("height")),
         (ag.Event(lambda t, wires: jnp.zeros(2), name="two"),),
         ("height",),
+        lambda t, wires: wires["height"],
+        ag.Event(lambda t, y: y - 0.5, name="low"),
+        ag.Event(lambda t, wires: wires["hight"], name="low"),
     )
-    messages = (r"no wire.*'speed'", "2 events are named", "one real number", "tuple of ag.Event")
+    messages = (
+        r"no wire.*'speed'",
+        "2 events are named",
+        "one real number",
+        "tuple of ag.Event",
+        r"or a function, ag\.Event\(lambda t, wires",
+        "'low': .*with the time and a dictionary of what is named once: height",
+        "'low': .*: 'hight'; .* dictionary of what is named once: height",
+    )
     for events, message in zip(wrong, messages, strict=True):
         with pytest.raises(ag.CircuitError, match=message):
             run(given, TIMES, events=events)

@@ -1,5 +1,6 @@
 """Functions, sub-systems, initial values and outputs: the errors of wrong ones."""
 
+import numpy as np
 import pytest
 from wrong import refused
 
@@ -73,6 +74,22 @@ INITIAL = {
 def test_initial_values_of_what_has_none(key):
     column, message = INITIAL[key]
     refused("diff(x, t) = -x", 1, column, "initial: .*" + message, initial={key: 1.0})
+
+
+def test_an_initial_value_of_what_follows_names_the_unknowns_that_have_a_guess():
+    text = "h = exp(-p)\nh = cos(h)"
+    message = "has no initial value: .*, and may have a guess, is h$"
+    refused(text, 1, 1, message.replace("$", "\n"), initial={"p": 3.0})
+    assert ag.equations(text, initial={"h": 0.7}).n_out == 2
+
+
+def test_a_function_is_no_initial_value_and_a_history_may_be_a_polynomial():
+    text, start = "diff(x, t) = -x(t - 1)", {"x": 1.0}
+    with pytest.raises(ag.CircuitError, match=r'a function, .* as text, "1 \+ 2\*t"'):
+        ag.equations(text, initial=start | {"x(t - 1)": abs})
+    refused(text, 1, 1, "a delay's history one in time", initial=start | {"x(t - 1)": "cos(t)"})
+    found = ag.simulate(ag.equations(text, initial=start | {"x(t - 1)": "1 + 2*t"}), [0.0, 1.0])
+    np.testing.assert_allclose(found["x"], [1.0, 1.0], rtol=1e-14)  # x' = 1 - 2 t
 
 
 def test_initial_values_that_are_no_polynomial():
