@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import mpmath as mp
 import numpy as np
 import pytest
+from jax.flatten_util import ravel_pytree
 
 import asgard as ag
 
@@ -65,6 +67,30 @@ def with_values(derive: Callable[..., Any], fn: Callable[..., Any], argnums: Any
         return found, found
 
     return derive(twice, argnums, has_aux=True)
+
+
+def in_both_modes(fn: Callable[..., Any], *given: Any, has_aux: bool = False) -> Any:
+    """A function's values, and its Jacobians `[values, numbers]` in forward and in reverse mode.
+
+    Both are those of one run, which is compiled once: reverse mode transposes what forward mode is.
+    Numbers and values are the entries of all arguments and results, one after the other. What the
+    function gives beside its results (`has_aux`) comes last.
+    """
+    numbers, unravel = ravel_pytree(given)
+
+    def flat(numbers: jax.Array) -> Any:
+        found = fn(*unravel(numbers))
+        return (ravel_pytree(found[0])[0], found[1]) if has_aux else ravel_pytree(found)[0]
+
+    values, push, *aux = jax.linearize(flat, numbers, has_aux=has_aux)
+    pull = jax.linear_transpose(push, numbers)
+    forward = _rows(push, len(numbers)).T
+    return values, forward, _rows(lambda row: pull(row)[0], len(values)), *aux
+
+
+def _rows(fn: Callable[[jax.Array], jax.Array], count: int) -> jax.Array:
+    """What a linear function makes of each unit vector; a single one has no batch."""
+    return jax.vmap(fn)(jnp.eye(count)) if count > 1 else fn(jnp.ones(1))[None]
 
 
 def taylor(function: Callable[[Any], Any], order: int, digits: int = 40) -> list[Any]:

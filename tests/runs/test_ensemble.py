@@ -1,6 +1,7 @@
 """Ensembles: paths by their bits, statistics in the memory of a tile, failures as data."""
 
 import contextlib
+import functools
 import os
 import socket
 import subprocess
@@ -13,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from diffusions import geometric, wiener
-from helpers import slow
+from helpers import in_both_modes, slow
 
 import asgard as ag
 from asgard.runs import statistics
@@ -339,17 +340,18 @@ def test_gradients_are_those_of_the_paths_that_have_not_ended():
 
     def stored(sigma):
         found = run(40, circuit(sigma), **options(40))
-        return jnp.nansum(jnp.stack(found.outputs)), found
+        return jnp.nansum(jnp.stack(found.outputs)), found.failed
 
     def reduced(sigma, strike):
         payoff = statistics.Mean(of=lambda x, y: jnp.log(strike * x[-1] ** 2) + y[-1])
         return run(40, circuit(sigma), reduce=payoff, **options(16)).statistics
 
-    slope, found = jax.grad(stored, has_aux=True)(0.5)
-    assert 5 < int(found.failed) < 35
-    np.testing.assert_allclose(slope, jax.jacfwd(lambda s: stored(s)[0])(0.5), rtol=1e-11)
-    (up, down) = (reduced(0.5 + s, strike) for s in (1e-6, -1e-6))
-    slopes = jax.grad(reduced, (0, 1))(0.5, strike)
+    both = jax.jit(functools.partial(in_both_modes, stored, has_aux=True))
+    _, forward, reverse, failed = both(0.5)
+    assert 5 < int(failed) < 35
+    np.testing.assert_allclose(reverse, forward, rtol=1e-11)
+    run_reduced = jax.jit(jax.value_and_grad(reduced, (0, 1)))
+    (up, _), (down, _), (_, slopes) = (run_reduced(0.5 + s, strike) for s in (1e-6, -1e-6, 0.0))
     np.testing.assert_allclose(slopes[0], (up - down) / 2e-6, rtol=1e-6)
     np.testing.assert_allclose(slopes[1], 1 / strike, rtol=1e-12)
 
@@ -384,11 +386,12 @@ def test_a_path_that_ends_alone_has_the_gradient_of_what_it_gave_before(name):
         )
         return jnp.nansum(found.output), found.status
 
-    slope, status = jax.grad(before, has_aux=True)(0.1)
+    both = jax.jit(functools.partial(in_both_modes, before, has_aux=True))
+    _, forward, reverse, status = both(0.1)
     assert status == ag.Status.nonfinite
-    np.testing.assert_allclose(slope, jax.jacfwd(lambda x: before(x)[0])(0.1), rtol=1e-12)
-    up, down = (before(0.1 + s)[0] for s in (1e-6, -1e-6))
-    np.testing.assert_allclose(slope, (up - down) / 2e-6, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(reverse, forward, rtol=1e-12)
+    up, down = (both(0.1 + s)[0] for s in (1e-6, -1e-6))
+    np.testing.assert_allclose(reverse[0], (up - down) / 2e-6, rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.slow
@@ -426,9 +429,10 @@ def test_ended_paths_are_left_out_whatever_the_steps(options):
         found = run(20, circuit, ts=[0.0, 1.0, 4.0], calculus=calculus, tile=20, throw=False)
         return jnp.nansum(found.output), found.failed
 
-    slope, failed = jax.grad(total, has_aux=True)(0.5)
+    both = jax.jit(functools.partial(in_both_modes, total, has_aux=True))
+    _, forward, reverse, failed = both(0.5)
     assert 0 < int(failed) < 20
-    np.testing.assert_allclose(slope, jax.jacfwd(lambda s: total(s)[0])(0.5), rtol=1e-10)
+    np.testing.assert_allclose(reverse, forward, rtol=1e-10)
 
 
 def test_increments_are_handed_in_for_each_path():

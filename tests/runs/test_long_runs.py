@@ -430,17 +430,17 @@ options = {"progress": told, "checkpoint": path}
 if kind == "simulate":
     circuit = ag.ode(lambda t, y: jnp.stack([y[1], -jnp.sin(y[0])]), jnp.array([1.0, 0.0]))
     real = ag.Real(max_steps=10**8)
-    run = lambda: ag.simulate(circuit, [0.0, 3e5], calculus=real, **options).outputs
+    run = lambda: ag.simulate(circuit, [0.0, 1e5], calculus=real, **options).outputs
 elif kind == "ensemble":
     circuit = ag.sde(lambda t, x: -x, lambda t, x: 0.3 * jnp.ones_like(x), 1.0)
-    grid = ag.Stochastic(steps=50_000)
+    grid = ag.Stochastic(steps=10_000)
     mean = ag.statistics.Mean()
-    options |= {"key": jax.random.key(0), "paths": 4000, "tile": 512, "reduce": mean}
+    options |= {"key": jax.random.key(0), "paths": 8000, "tile": 512, "reduce": mean}
     run = lambda: ag.ensemble(circuit, [0.0, 1.0], calculus=grid, **options).statistics
 else:
     def loss(circuit, data):
         return jnp.mean(jnp.sin(circuit.factor * data) ** 2)
-    options |= {"args": (jnp.arange(10**5 + 0.5),), "optimizer": optax.adam(1e-3), "steps": 2000}
+    options |= {"args": (jnp.arange(10**5 + 0.5),), "optimizer": optax.adam(1e-3), "steps": 1000}
     run = lambda: ag.fit(ag.Scalar(3.0), loss, **options).losses
 try:
     print("end", *(np.asarray(leaf).tobytes().hex() for leaf in jax.tree.leaves(run())))

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import slow
+from helpers import in_both_modes, slow
 from systems import lorenz_of_wires, ode
 
 import asgard as ag
@@ -87,16 +87,10 @@ def test_a_thinned_path_gives_the_same_gradient(few_checkpoints, max_steps):
         found = ag.simulate(pendulum(damping, start), TS, calculus=calculus)
         return weighed(found.output), found.stats["steps"]
 
-    @jax.jit
-    def both(*point):
-        return [
-            transform(run, (0, 1), has_aux=True)(*point) for transform in (jax.grad, jax.jacfwd)
-        ]
-
-    (back, steps), (forth, _) = both(*POINT)
+    both = jax.jit(functools.partial(in_both_modes, run, has_aux=True))
+    _, forth, back, steps = both(*POINT)
     assert steps > 8 * FEW
-    for one, other in zip(forth, back, strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-12)
+    np.testing.assert_allclose(forth, back, rtol=1e-12)
 
 
 def test_the_memory_of_a_gradient_does_not_grow_with_the_steps_allowed():
@@ -222,9 +216,9 @@ def test_the_gradient_of_a_batch_to_what_its_trajectories_share():
         return jnp.sum(jax.vmap(loss, in_axes=(None, 0))(damping, starts))
 
     expected = sum(reverse(POINT[0], start, TS)[0] for start in starts)
-    for transform in (jax.grad, jax.jacfwd):
-        found = jax.jit(transform(total))(POINT[0])
-        np.testing.assert_allclose(found, expected, rtol=1e-10)
+    _, forward, reverse = jax.jit(functools.partial(in_both_modes, total))(POINT[0])
+    for found in (forward, reverse):
+        np.testing.assert_allclose(found, [[expected]], rtol=1e-10)
 
 
 @pytest.mark.slow
@@ -232,9 +226,8 @@ def test_the_second_derivative_of_a_batch_to_what_its_runs_share():
     def total(rate):
         return jnp.sum(jax.vmap(lambda share: logistic_end(share * rate))(jnp.array([1.0, 0.5])))
 
-    expected = sum(
-        share**2 * jax.jit(jax.jacfwd(jax.grad(logistic_end)))(share * RATE) for share in (1.0, 0.5)
-    )
+    single = jax.jit(jax.jacfwd(jax.grad(logistic_end)))
+    expected = sum(share**2 * single(share * RATE) for share in (1.0, 0.5))
     np.testing.assert_allclose(jax.jit(jax.hessian(total))(RATE), expected, rtol=1e-10)
 
 
@@ -311,7 +304,5 @@ def test_gradients_of_lorenz_to_each_register():
         outputs = ag.simulate(circuit, jnp.array([0.0, 1.0])).outputs
         return outputs[0][-1] + 2 * outputs[1][-1]
 
-    back = jax.tree.leaves(jax.jit(jax.grad(end))(circuit))
-    forth = jax.tree.leaves(jax.jit(jax.jacfwd(end))(circuit))
-    for one, other in zip(back, forth, strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-11)
+    _, forth, back = jax.jit(functools.partial(in_both_modes, end))(circuit)
+    np.testing.assert_allclose(back, forth, rtol=1e-11)

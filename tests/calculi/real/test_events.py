@@ -1,11 +1,13 @@
 """Hybrid systems under Real: events to the last digit, exact derivatives across jumps."""
 
+import functools
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import slow, with_values
+from helpers import in_both_modes, slow
 
 import asgard as ag
 from asgard.calculi.real.crossing import Look
@@ -69,18 +71,9 @@ def close(found, expected, tolerance):
 
 @pytest.mark.parametrize("name", ["default", slow("Tsit5"), slow("Dopri8"), slow("Radau")])
 def test_a_ball_its_bounces_and_their_derivatives_in_both_modes(name):
-    numbers = (0, 1, 2)
-
-    @jax.jit
-    def run(*given):
-        def results(*given):
-            return simulated(METHODS[name], *given)
-
-        forward, values = with_values(jax.jacfwd, results, numbers)(*given)
-        return values, forward, jax.jacrev(results, numbers)(*given)
-
-    values, forward, reverse = run(*GIVEN)
-    slopes, exact = jax.jit(with_values(jax.jacfwd, heights_and_bounces, numbers))(*GIVEN)
+    run = functools.partial(in_both_modes, functools.partial(simulated, METHODS[name]))
+    values, forward, reverse = jax.jit(run)(*GIVEN)
+    exact, slopes, _ = jax.jit(functools.partial(in_both_modes, heights_and_bounces))(*GIVEN)
     tolerance = 1e-13 if name == "default" else 1e-10
     close(values, exact, tolerance)
     close(forward, slopes, 100 * tolerance)
@@ -96,7 +89,7 @@ def test_second_derivatives_across_bounces():
         return simulated(METHODS["default"], *given)
 
     hessian = jax.jit(jax.jacfwd(jax.grad(loss(found), (0, 1, 2)), (0, 1, 2)))(*GIVEN)
-    exact = jax.hessian(loss(heights_and_bounces), (0, 1, 2))(*GIVEN)
+    exact = jax.jit(jax.hessian(loss(heights_and_bounces), (0, 1, 2)))(*GIVEN)
     close(hessian, exact, 1e-10)
 
 

@@ -1,5 +1,6 @@
 """Radau's steps without a matrix: what GMRES solves is what factors solve."""
 
+import functools
 import re
 
 import jax
@@ -88,17 +89,28 @@ def energy(numbers, linear, stages=3):
 NUMBERS = jnp.array([1.0, 2.0, 1.5])
 
 
+@functools.cache
+def gradient(kind, stages=3):
+    """The function of the numbers to their `energy`, whether the run was ok, and the gradient; one
+    program for all tests that ask for it."""
+    kinds = {"factors": lambda x: None, "plain": lambda x: ag.GMRES(), "preconditioned": by_speed}
+
+    def number(x):
+        return energy(x, kinds[kind](x), stages)
+
+    return jax.jit(jax.value_and_grad(number, has_aux=True))
+
+
+def by_speed(numbers):
+    """GMRES with a preconditioner that names a traced number."""
+    return ag.GMRES(preconditioner=by_sines(numbers[0]))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("stages", [3, 5])
 def test_a_reaction_and_its_gradient_are_those_by_factors(stages):
-    def value(linear):
-        def number(x):
-            return energy(x, linear, stages)
-
-        return jax.jit(jax.value_and_grad(number, has_aux=True))(NUMBERS)
-
-    (found, ok), slopes = value(ag.GMRES())
-    (expected, _), expected_slopes = value(None)
+    (found, ok), slopes = gradient("plain", stages)(NUMBERS)
+    (expected, _), expected_slopes = gradient("factors", stages)(NUMBERS)
     assert ok
     np.testing.assert_allclose(found, expected, rtol=1e-7)
     np.testing.assert_allclose(slopes, expected_slopes, rtol=1e-7)
@@ -109,58 +121,64 @@ def test_forward_mode_is_reverse_mode():
     def number(x):
         return energy(x, ag.GMRES())[0]
 
-    forward, reverse = jax.jit(jax.jacfwd(number)), jax.jit(jax.grad(number))
-    np.testing.assert_allclose(forward(NUMBERS), reverse(NUMBERS), rtol=1e-9)
+    _, reverse = gradient("plain")(NUMBERS)
+    np.testing.assert_allclose(jax.jit(jax.jacfwd(number))(NUMBERS), reverse, rtol=1e-9)
 
 
 @pytest.mark.slow
 def test_a_preconditioner_of_traced_numbers_has_no_part_in_the_gradient():
-    def number(x, preconditioned):
-        fn = by_sines(x[0]) if preconditioned else None
-        return energy(x, ag.GMRES(preconditioner=fn))[0]
-
-    run = jax.jit(jax.value_and_grad(number), static_argnums=1)
-    for found, expected in zip(run(NUMBERS, True), run(NUMBERS, False), strict=True):
-        np.testing.assert_allclose(found, expected, rtol=1e-6)
+    (found, _), slopes = gradient("preconditioned")(NUMBERS)
+    (expected, _), expected_slopes = gradient("plain")(NUMBERS)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    np.testing.assert_allclose(slopes, expected_slopes, rtol=1e-6)
 
 
 @pytest.mark.slow
 def test_runs_of_a_batch_are_each_as_if_alone():
     many = jnp.stack([NUMBERS, 2 * NUMBERS, 0.3 * NUMBERS])
-    run = jax.jit(lambda x: energy(x, ag.GMRES(preconditioner=by_sines(1.0))))
-    found, ok = jax.jit(jax.vmap(run))(many)
+    found, ok = jax.jit(jax.vmap(lambda x: energy(x, by_speed(x))))(many)
     assert ok.all()
-    np.testing.assert_allclose(found, [run(x)[0] for x in many], rtol=1e-9)
-    one = jax.jit(jax.value_and_grad(lambda x: energy(x, ag.GMRES()), has_aux=True))
-    (found, ok), slopes = jax.jit(jax.vmap(one))(many)
+    single = gradient("preconditioned")
+    np.testing.assert_allclose(found, [single(x)[0][0] for x in many], rtol=1e-9)
+    single = gradient("plain")
+    (found, ok), slopes = jax.jit(jax.vmap(single))(many)
     assert ok.all()
-    (values, _), singles = jax.tree.map(lambda *x: jnp.stack(x), *(one(x) for x in many))
+    (values, _), singles = jax.tree.map(lambda *x: jnp.stack(x), *(single(x) for x in many))
     np.testing.assert_allclose(found, values, rtol=1e-9)
     np.testing.assert_allclose(slopes, singles, rtol=1e-7)
 
 
 @pytest.mark.slow
 def test_a_preconditioner_saves_products():
-    """With three products a solve the plain run needs steps that are not stiff."""
+    """With three products a solve a run without one needs steps that are not stiff."""
 
-    def steps(fn):
+    @jax.jit
+    def steps(preconditioned):
+        def fn(time, state, scale, vector):
+            solved = by_sines(1.0)(time, state, scale, vector)
+            return jnp.where(preconditioned, solved, vector)
+
         linear = ag.GMRES(max_steps=3, preconditioner=fn)
         calculus = solver(linear, rtol=1e-4, atol=1e-6)
         run = ag.simulate(heat(BENT), [0.0, 4.0], calculus=calculus, throw=False)
-        return int(run.stats["steps"] + run.stats["rejected"])
+        return run.stats["steps"] + run.stats["rejected"]
 
-    assert 2 * steps(by_sines(1.0)) < steps(None)
+    assert 2 * steps(True) < steps(False)
 
 
 @pytest.mark.slow
 def test_a_wrong_preconditioner_gives_no_wrong_number():
     """One makes all vectors small, the other knows no direction at all."""
 
-    def run(fn):
-        calculus = solver(fn and ag.GMRES(preconditioner=fn), 3)
+    def run(linear):
+        calculus = solver(linear, 3)
         return ag.simulate(heat(BENT), [0.0, 0.01], calculus=calculus, throw=False)
 
-    small, none = run(lambda t, y, s, v: 1e-9 * v), run(lambda t, y, s, v: 0 * v)
+    @jax.jit
+    def times(size):
+        return run(ag.GMRES(preconditioner=lambda t, y, s, v: size * v))
+
+    small, none = times(1e-9), times(0.0)
     np.testing.assert_allclose(small.output[-1], run(None).output[-1], atol=1e-7)
     assert none.status != ag.Status.ok
     assert np.isnan(none.output[-1]).all()
@@ -240,7 +258,8 @@ def test_single_precision_works():
     ts = jnp.array([0.0, 0.1], jnp.float32)
     run = ag.simulate(circuit, ts, calculus=calculus)
     assert run.output.dtype == jnp.float32
-    np.testing.assert_allclose(jnp.sum(run.output[-1] ** 2), energy(NUMBERS, None)[0], rtol=1e-3)
+    (expected, _), _ = gradient("factors")(NUMBERS)
+    np.testing.assert_allclose(np.sum(run.output[-1] ** 2), expected, rtol=1e-3)
 
 
 @pytest.mark.slow
