@@ -433,9 +433,9 @@ if kind == "simulate":
     run = lambda: ag.simulate(circuit, [0.0, 1e5], calculus=real, **options).outputs
 elif kind == "ensemble":
     circuit = ag.sde(lambda t, x: -x, lambda t, x: 0.3 * jnp.ones_like(x), 1.0)
-    grid = ag.Stochastic(steps=10_000)
+    grid = ag.Stochastic(steps=50_000)
     mean = ag.statistics.Mean()
-    options |= {"key": jax.random.key(0), "paths": 8000, "tile": 512, "reduce": mean}
+    options |= {"key": jax.random.key(0), "paths": 4000, "tile": 512, "reduce": mean}
     run = lambda: ag.ensemble(circuit, [0.0, 1.0], calculus=grid, **options).statistics
 else:
     def loss(circuit, data):
