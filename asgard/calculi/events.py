@@ -8,6 +8,7 @@ from jaxtyping import Array, Float, Int, Shaped
 
 from ..circuits.atoms.functions import Function
 from ..errors import CircuitError
+from ..jaxprs.own_functions import check_takes
 from .trajectory import Outputs
 
 
@@ -56,6 +57,8 @@ class Event(eqx.Module):
         if name is not None and not isinstance(name, str):
             raise CircuitError(f"Event: name must be a text, not {name!r}")
         own = watched if isinstance(watched, str) else getattr(watched, "__name__", "event")
+        if not isinstance(watched, str):
+            check_takes(f"Event {name or own!r}", watched, "the time", "the named wires")
         self.wire = watched if isinstance(watched, str) else None
         self.function = None if isinstance(watched, str) else Function(watched, 2, 1)
         self.direction, self.terminal, self.name = direction, terminal, name or own

@@ -13,6 +13,7 @@ from ..circuits.stream import Stream
 from ..errors import CircuitError
 from ..jaxprs.concrete import run_compiled
 from ..jaxprs.meshes import without_mesh
+from ..jaxprs.own_functions import why
 from ..jaxprs.settings import default_promotion
 from .evaluate import evaluate
 from .net import Frame, Piece, Value, Wire, promote, resize
@@ -202,13 +203,8 @@ def _call(atom: Function, *arguments: Any) -> Any:
     except CircuitError:
         raise
     except Exception as error:
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        if isinstance(
-            error, jax.errors.TracerArrayConversionError | jax.errors.ConcretizationTypeError
-        ):
-            reason = f"write it with jax.numpy, and with jnp.where in place of if ({reason})"
         types = jax.tree.map(lambda x: jax.typeof(x).str_short(), arguments)
-        raise CircuitError(f"{_name(atom)} cannot be evaluated on {types}: {reason}") from error
+        raise CircuitError(f"{_name(atom)} cannot be evaluated on {types}: {why(error)}") from error
 
 
 def _integral(start: Array, slope: Array) -> Array:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from ..errors import CircuitError
+from ..jaxprs.own_functions import traceable
 from ..jaxprs.primitives import traits
 from ..jaxprs.program import Equation, Program, literal_key, trace
 from .registry import Derivative, Recurrence, Rewrite, find, kind_of
@@ -127,7 +128,8 @@ class Instructions:
         if key is not None and key in self._found:
             self._same.update(zip(equation.outs, self._found[key], strict=True))
             return
-        self._add_new(equation)
+        with traceable(f"the rule of {equation.name!r}"):
+            self._add_new(equation)
         if key is not None:
             self._found.setdefault(key, self._resolve(equation.outs))
 
@@ -146,7 +148,13 @@ class Instructions:
         if found is None:
             self.all.append(Instruction(equation))
         elif isinstance(found, Rewrite):
-            outs = self._inline(found.function, equation.ins)
+            try:
+                outs = self._inline(found.function, equation.ins)
+            except RecursionError:
+                raise CircuitError(
+                    f"the rule of {equation.name!r}: its Rewrite uses the primitive itself, "
+                    "without end"
+                ) from None
             self._check_function(equation, outs)
             self._same.update(zip(equation.outs, outs, strict=True))
         elif isinstance(found, Derivative):

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from ..jaxprs.fences import cut
+from ..jaxprs.own_functions import traceable
 from ..jaxprs.program import Program, trace
 from .chains import cut_in_step, cuts
 from .instructions import Instructions, check_results
@@ -130,7 +131,8 @@ class Lifted:
             assert instruction.rule is not None
             operands = [operand(number, need) for number, need in instruction.reads]
             before = [series[number] for number in instruction.remembers]
-            after = instruction.rule.step(n, operands, before)
+            with traceable(f"the rule of {instruction.equation.name!r}: step"):
+                after = instruction.rule.step(n, operands, before)
             types = [self.avals[number] for number in instruction.outs]
             check_results(instruction.equation, "step", after, types)
             for number, coefficient in zip(instruction.outs, after, strict=True):

@@ -23,6 +23,7 @@ from ..circuits.terms import brief
 from ..errors import CircuitError, DimensionError
 from ..fixed_points.options import FixedPoint
 from ..jaxprs.concrete import runs_eagerly
+from ..jaxprs.own_functions import why
 from ..jaxprs.settings import callers_promotion
 from .algebraic import Algebraic, contract
 from .net import Piece, Value, Wire, at_zero
@@ -48,10 +49,6 @@ class Network:
     avals: dict[Wire, jax.ShapeDtypeStruct]
     initials: dict[Wire, Value]
     loops: tuple[Algebraic, ...]
-
-
-# What a rule written with NumPy, the math module or Python's if raises under a trace.
-_NOT_TRACEABLE = (jax.errors.TracerArrayConversionError, jax.errors.ConcretizationTypeError)
 
 
 def coordinate_wire(dim: str) -> Wire:
@@ -168,12 +165,9 @@ def call(atom: Atom, *values: Any, rule: Callable[..., Any] | None = None) -> tu
     except CircuitError:
         raise
     except Exception as error:
-        shapes = ", ".join(f"{v.dtype}{list(v.shape)}" for v in map(jnp.asarray, values))
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        if isinstance(error, _NOT_TRACEABLE):
-            reason = f"write it with jax.numpy, and with jnp.where in place of if ({reason})"
+        shapes = ", ".join(map(_type_of, values))
         raise CircuitError(
-            f"{brief(atom)} cannot be evaluated on values of type ({shapes}): {reason}",
+            f"{brief(atom)} cannot be evaluated on values of type ({shapes}): {why(error)}",
             atoms=[atom],
         ) from error
     results = tuple(result) if isinstance(result, tuple | list) else (result,)
@@ -182,6 +176,13 @@ def call(atom: Atom, *values: Any, rule: Callable[..., Any] | None = None) -> tu
             f"{brief(atom)} has n_out = {atom.n_out}, but returned {len(results)}", atoms=[atom]
         )
     return tuple(_inexact(atom, value) for value in results)
+
+
+def _type_of(value: Any) -> str:
+    if isinstance(value, dict):  # of named wires
+        return f"{{{', '.join(f'{name}: {_type_of(wire)}' for name, wire in value.items())}}}"
+    array = jnp.asarray(value)
+    return f"{array.dtype}{list(array.shape)}"
 
 
 def _inexact(atom: Atom, value: Any) -> Array:

@@ -7,13 +7,13 @@ A rule is *online*: it gives coefficient n of the outputs from coefficients 0 to
 import abc
 import dataclasses
 import functools
-import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax.numpy as jnp
 
 from ..errors import CircuitError
+from ..jaxprs.own_functions import check_takes
 from .rule import Application, Rule, Step, bilinear, linear
 from .series import Product
 
@@ -67,6 +67,12 @@ class Bilinear(Kind):
 
     def meaning(self, application: Application) -> "Meaning | None":
         _check_takes(application, "product", self.product, "the primitive's parameters")
+        count, name = len(application.carried), application.equation.name
+        if count != 2:
+            raise CircuitError(
+                f"the rule of {name!r}: Bilinear is a product of two operands, but the primitive "
+                f"has {count}"
+            )
         if len(application.series_operands) == 1:
             return linear(application, sorted(application.series_operands))
         return bilinear(application.equation, self.product(application.equation.params))
@@ -154,7 +160,13 @@ class Built(Kind):
 
     def meaning(self, application: Application) -> "Meaning | None":
         _check_takes(application, "make", self.make, "the application")
-        return self.make(application)
+        found = self.make(application)
+        if not isinstance(found, Meaning):
+            raise CircuitError(
+                f"the rule of {application.equation.name!r}: make must return a Rule, a Rewrite or "
+                f"a Derivative, not {found!r:.60}"
+            )
+        return found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -230,15 +242,7 @@ def _check_takes(
     application: Application, role: str, fn: Any, *arguments: str, **params: Any
 ) -> None:
     """Raises `CircuitError` where a rule's function does not take what it will be called with."""
-    try:
-        inspect.signature(fn).bind(*arguments, **params)
-    except ValueError:
-        return  # of a function in C, which Python cannot tell
-    except TypeError as error:
-        named = ", ".join([*arguments, *(f"{name}=" for name in params)])
-        raise CircuitError(
-            f"the rule of {application.equation.name!r}: {role} is called with {named}: {error}"
-        ) from error
+    check_takes(f"the rule of {application.equation.name!r}: {role}", fn, *arguments, **params)
 
 
 def _real_only(application: Application) -> CircuitError:

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 
 import jax
 
+from ...jaxprs.own_functions import NOT_TRACEABLE
 from .states import OPEN_FORMS
 
 # What JAX calls a wire in its messages, and how Python and JAX name the class of an operand.
 _TRACER = re.compile(r"'?\b[A-Za-z]*Tracer\b'?( object)?")
 _CLASS = re.compile(r"'(?:[\w.]*\.)?(\w+)'")
-_NOT_TRACEABLE = (jax.errors.TracerArrayConversionError, jax.errors.ConcretizationTypeError)
 
 
 def reason(error: Exception, guessed: Sequence[str]) -> str:
@@ -20,7 +20,7 @@ def reason(error: Exception, guessed: Sequence[str]) -> str:
     """
     if isinstance(error, jax.errors.TracerBoolConversionError):
         return "a wire has no value yet, so Python cannot branch on it: use jnp.where"
-    if isinstance(error, _NOT_TRACEABLE):
+    if isinstance(error, NOT_TRACEABLE):
         return "a wire has no value yet: use jax.numpy in place of NumPy and Python's math"
     if isinstance(error, jax.errors.UnexpectedTracerError):
         return (

@@ -177,6 +177,8 @@ def test_what_is_wrong_with_events_is_said(unchecked):
     for events, message in zip(wrong, messages, strict=True):
         with pytest.raises(ag.CircuitError, match=message):
             run(given, TIMES, events=events)
+    with pytest.raises(ag.CircuitError, match="'low' is called with the time, the named wires"):
+        ag.Event(lambda wires: wires["x"], name="low")
     with pytest.raises(ag.CircuitError, match="direction"):
         ag.Event("height", direction=2)
     with pytest.raises(ag.CircuitError, match="Discrete watches no events"):

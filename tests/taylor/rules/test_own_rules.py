@@ -5,10 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.extend.core import Primitive
-from jax.interpreters import mlir
+from jax.interpreters import ad, mlir
 
 import asgard as ag
 from asgard.taylor import rules
+from asgard.taylor.series import convolve, divide, of_order
 
 
 def primitive(name, fn):
@@ -64,3 +65,56 @@ def test_faults_of_rules_are_named():
         rules.add_rule(Primitive("test_unknown"), rules.Linear())
     with pytest.raises(ag.CircuitError, match=r"'test_unknown' has no series rule.*rules.add_rule"):
         jax.eval_shape(lambda: ag.taylor.expand(unknown, ag.Stream([0.0, 1.0], "t")))
+
+
+def grown(n, operands, series):
+    """Coefficient n of an exponential."""
+    return [divide(convolve(operands[0], series[0], n, weight=of_order), n)]
+
+
+def late(n, operands, series):
+    """As `grown`, but wrong from order 3 on."""
+    (right,) = grown(n, operands, series)
+    return [right * jnp.where(n >= 3, 1.001, 1.0)]
+
+
+WRONG = [
+    (rules.Derivative(lambda u, f: 2 * f), "coefficient 1 is .* by JAX's derivatives"),
+    (rules.Rewrite(lambda u: 2 * jnp.exp(u)), "coefficient 0 is .* by the function itself"),
+    (rules.Recurrence(lambda u: (jnp.exp(u),), late), "coefficient 3 is "),
+    (
+        rules.Recurrence(lambda u: (jnp.exp(u),), lambda n, o, s: grown(n, o, s) if n else []),
+        "rule of 'test_tried': step cannot be traced: write it with jax.numpy",
+    ),
+    (
+        rules.Rewrite(lambda u: jnp.exp(u) if u > 0 else u),
+        "rule of 'test_tried' cannot be traced",
+    ),
+    (rules.Rewrite(lambda u: tried(u)), "its Rewrite uses the primitive itself"),
+    (rules.Bilinear(lambda params: jnp.multiply), "a product of two operands, .* has 1"),
+    (rules.Built(lambda application: None), "make must return a Rule, .* not None"),
+    (rules.Built(lambda application: rules.Linear()), "make must return a Rule, .* not Linear"),
+]
+tried_p = Primitive("test_tried")
+tried_p.def_impl(jnp.exp)
+tried_p.def_abstract_eval(lambda x: x)
+mlir.register_lowering(tried_p, mlir.lower_fun(jnp.exp, multiple_results=False))
+ad.defjvp(tried_p, lambda tangent, x: tangent * tried(x))
+
+
+def tried(x):
+    return tried_p.bind(x)
+
+
+@pytest.mark.parametrize(("kind", "message"), WRONG)
+def test_a_wrong_rule_is_told(kind, message):
+    rules.add_rule("test_tried", kind)
+    with pytest.raises(ag.CircuitError, match=message):
+        ag.taylor.check_rules(lambda u: tried(u), 0.3, order=3)
+
+
+def test_right_rules_pass():
+    rules.add_rule("test_tried", rules.Recurrence(lambda u: (jnp.exp(u),), grown))
+    ag.taylor.check_rules(lambda u, v: {"a": tried(u), "b": u * v}, 0.3, np.ones(2), order=2)
+    with pytest.raises(ag.CircuitError, match=r"derivatives by JAX: .*test_gaussian"):
+        ag.taylor.check_rules(lambda u: gaussian(u), 0.3, order=1)
