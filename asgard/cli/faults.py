@@ -21,6 +21,7 @@ _ADVICE = {
         "say --calculus stochastic, or --set calculus.noise=off for its drift alone",
     ),
     "use Real(method=ag.Radau())": ('say method = "radau" in [calculus]', "say --method radau"),
+    "try Real(rtol=1e-8)": ("try rtol = 1e-8 in [calculus]", "try --rtol 1e-8"),
     "raise Real(max_events=...)": (
         "raise max_events in [calculus]",
         "raise --set calculus.max_events=...",

@@ -143,7 +143,8 @@ class Variance(_Moment):
 class Covariance(_Moment):
     """The covariance of the entries of a vector, `[k, k]`, with divisor n - 1.
 
-    Arrays of more axes are read as vectors.
+    Arrays of more axes are read as vectors: of outputs at several times, each time has entries.
+    `of=lambda x, y: jnp.stack([x[-1], y[-1]])` gives the last ones.
     """
 
     of: Of = eqx.field(static=True, default=None)

@@ -126,6 +126,7 @@ def test_what_a_run_advises_is_said_in_options_or_in_keys(tmp_path, capsys):
             'say name = "stochastic"',
         ),
         (stiff, "say --method radau", 'say method = "radau" in [calculus]'),
+        ("diff(x, t) = sqrt(t)", "try --rtol 1e-8", "try rtol = 1e-8 in [calculus]"),
     ):
         assert main(["simulate", system, "--until", "10000"]) != 0
         assert option in capsys.readouterr().err

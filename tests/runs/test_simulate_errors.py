@@ -199,6 +199,27 @@ def test_running_out_of_steps_is_a_status_and_nan_from_there_on():
     np.testing.assert_allclose(trajectory.output[finite], whole[finite], rtol=1e-13)
 
 
+def test_a_run_may_begin_where_its_rate_has_no_series():
+    circuit = ag.ode(lambda t, x: jnp.sqrt(t), 0.0)
+    found = ag.simulate(circuit, [0.0, 1.0], calculus=ag.Real(rtol=1e-8)).output
+    np.testing.assert_allclose(found, [0.0, 2 / 3], rtol=1e-7)
+
+
+def test_a_wire_without_a_number_is_nan_there_and_the_run_is_ok():
+    @ag.circuit
+    def falling():
+        x = ag.register("t", 1.0)
+        x.input = -jnp.ones_like(x)
+        return {"x": x, "log": jnp.log(x)}
+
+    run = ag.simulate(falling(), [0.0, 0.5, 2.0])
+    assert run.status == ag.Status.ok
+    np.testing.assert_allclose(run["x"], [1.0, 0.5, -1.0], rtol=1e-14)
+    np.testing.assert_allclose(run["log"], [0.0, np.log(0.5), np.nan], rtol=1e-14)
+    assert "log       -0.6931 to 0, not finite at 1 of 3 times" in str(run)
+    assert "x         -1 to 1\n" in str(run)
+
+
 def test_a_value_off_a_domain_is_nonfinite():
     circuit = (ag.Log() >> ag.Register("t", -1.0) >> ag.Split()).trace()
     trajectory = ag.simulate(circuit, [0.0, 1.0], throw=False)
@@ -220,6 +241,7 @@ def test_an_input_that_turns_nan_is_nonfinite_from_there():
         (lorenz(), ag.Real(max_steps=3), "max_steps", "raise max_steps"),
         (EXPLOSION, ag.Real(max_steps=60), "max_steps", "singularity ahead"),
         (ode(jnp.sqrt, -1.0), ag.Real(), "nonfinite", "check the initial values"),
+        (ag.ode(lambda t, x: jnp.sqrt(t), 0.0), ag.Real(), "nonfinite", r"try Real\(rtol=1e-8\)"),
         (ode(lambda x: -jnp.sign(x), 0.3), ag.Real(), "zeno", "drives the state back"),
     ],
 )

@@ -28,6 +28,11 @@ from .runs import Run
 from .simulation import Simulation
 from .switches import Switches
 
+# What to try where a run by power series meets a value that is not finite.
+_NO_SERIES = (
+    "Real(rtol=1e-8), if the run begins at such an edge: Runge-Kutta steps need no power series, "
+    "which sqrt(t) has none of at 0"
+)
 # So many digits beside an event a time is that of the event, for what held before it.
 BESIDE = 16.0
 
@@ -101,6 +106,7 @@ def read(
         state=pause,
         dense=(found.path, found.rows, last, pause.history) if storage.dense else None,
         loops=loops,
+        advice=_NO_SERIES if ran is not None and simulation.needs_series else "",
         events={} if records is None else _occurrences(simulation, records),
     )
 

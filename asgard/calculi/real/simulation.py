@@ -172,6 +172,11 @@ class Simulation:
         layout = self.layout_of_events
         return self._plain if layout is None else Eventful(self._plain, layout)
 
+    @property
+    def needs_series(self) -> bool:
+        """Whether the run's steps are power series, which some functions lack at some values."""
+        return self._plain.is_series
+
     @functools.cached_property
     def layout_of_events(self) -> EventLayout | None:
         """What is static of the run's events; None where it has none."""

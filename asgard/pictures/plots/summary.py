@@ -152,7 +152,7 @@ def _trajectory(run: Trajectory) -> Rows:
             yield Row(name, str(int(run.stats[name])))
     for name, seen in run.events.items():
         yield Row(f"events {name}", str(int(seen.count)))
-    yield from _small_pictures(run, lambda values: values)
+    yield from _small_pictures(run, lambda values: values, is_whole=early is None)
 
 
 def _ensemble(run: Ensemble) -> Rows:
@@ -224,14 +224,24 @@ def _times(ts: Any) -> Row:
     return Row("times", f"{ts.shape[1]}, from {ts[0, 0]:.6g} to {ts[0, -1]:.6g}")
 
 
-def _small_pictures(run: Trajectory | Ensemble, over_time: Callable[[np.ndarray], Any]) -> Rows:
-    """A small picture of each of the first outputs, of which `over_time` gives `[times, …]`."""
+def _small_pictures(
+    run: Trajectory | Ensemble, over_time: Callable[[np.ndarray], Any], is_whole: bool = False
+) -> Rows:
+    """A small picture of each of the first outputs, of which `over_time` gives `[times, …]`.
+
+    Of a run that `is_whole` the text says at how many times a wire has no finite number.
+    """
     ts, count = np.asarray(run.ts), len(run.outputs)
     for label, output in list(zip(output_labels(run), run.outputs, strict=True))[:PICTURES]:
         values = over_time(np.asarray(output))
         rows = values.reshape(len(ts), -1)[:, :LINES].T
         parts = [*rows.real, *rows.imag] if np.iscomplexobj(rows) else [*rows]
-        yield _sparkline(label, ts, parts, np.asarray(output))
+        row = _sparkline(label, ts, parts, np.asarray(output))
+        lost = int(np.sum(~np.isfinite(values).reshape(len(ts), -1).all(axis=1)))
+        if is_whole and row.picture and lost:
+            text = f"{row.text}, not finite at {lost} of {len(ts)} times"
+            row = dataclasses.replace(row, text=text)
+        yield row
     if count > PICTURES:
         yield Row("…", f"{count - PICTURES} more outputs")
 
