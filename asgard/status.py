@@ -1,5 +1,7 @@
 """How a run ended, as data."""
 
+import functools
+import operator
 from collections import Counter
 from typing import Any, cast
 
@@ -86,6 +88,18 @@ class Status(eqx.Enumeration, metaclass=Counted):
         "try FixedPoint with a guess for one of its wires, other initial contents of a steady "
         "state, another method, damping, or more max_steps, or put a register on the loop"
     )
+
+
+def lanes_that(status: Any, *members: Any) -> Any:
+    """Which lanes of a known status are one of some members.
+
+    By NumPy, where JAX would compile each comparison, if this process holds all lanes.
+    """
+    values = status._value
+    if getattr(values, "is_fully_addressable", True):
+        values = np.asarray(values)
+    found = [values == member._value for member in members]
+    return functools.reduce(operator.or_, found)
 
 
 def message(name: str) -> str:

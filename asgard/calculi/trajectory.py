@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, TypeVar
 
 import equinox as eqx
-import jax.numpy as jnp
+import jax
 from jaxtyping import Array, Float, Shaped
 
 from ..circuits.fields import as_reals
@@ -12,7 +12,7 @@ from ..circuits.pictured import picture
 from ..errors import CircuitError, SimulationError
 from ..fixed_points.options import missed
 from ..jaxprs.concrete import is_concrete
-from ..status import Status, message
+from ..status import Status, lanes_that, message
 
 # The names of all ways to fail.
 _FAILURES = (
@@ -89,21 +89,22 @@ class Checked(eqx.Module):
 
         Under a trace there is nothing to check yet, and nothing is raised.
         """
-        failed = (self.status != Status.ok) & (self.status != Status.event)
-        if not is_concrete(failed) or not bool(jnp.any(failed)):
+        if not is_concrete(*jax.tree.leaves(self.status)):
+            return self
+        if bool(lanes_that(self.status, Status.ok, Status.event).all()):
             return self
         for name in _FAILURES:
-            lanes = self.status == getattr(Status, name)
-            if bool(jnp.any(lanes)):
+            lanes = lanes_that(self.status, getattr(Status, name))
+            if bool(lanes.any()):
                 raise SimulationError(self._message(name, lanes), name)
         raise AssertionError("a status without a name")
 
-    def _message(self, name: str, lanes: Array) -> str:
+    def _message(self, name: str, lanes: Any) -> str:
         # Under jax.grad the status is known, but the time reached is not.
         known = not lanes.ndim and is_concrete(*self.stats.values())
         where = ""
         if lanes.ndim:
-            where = f" in {int(jnp.sum(lanes))} of {lanes.size} runs"
+            where = f" in {int(lanes.sum())} of {lanes.size} runs"
         elif known and {"reached", "steps"} <= self.stats.keys():
             reached, steps = float(self.stats["reached"]), int(self.stats["steps"])
             where = f" at t = {reached:.6g}, after {steps} steps"

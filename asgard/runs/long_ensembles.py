@@ -157,7 +157,7 @@ _run_compiled = jax.jit(without_mesh(_run))
 class Crowded(LongRun):
     """An ensemble. Where it stands are `Gains`."""
 
-    programs = Programs(_blank, _advance, _read)
+    programs = Programs(_blank, _advance, _read, jax.jit)
     what = "ensemble"
     words = Said("path", "failed")
 

@@ -4,9 +4,9 @@ import functools
 from typing import Any
 
 import equinox as eqx
-import jax
 from jaxtyping import Array, Float, Int
 
+from ...jaxprs.compiling import Compiled
 from ...jaxprs.meshes import without_mesh
 from ...jaxprs.settings import default_promotion
 from .history import History
@@ -38,7 +38,7 @@ class Dense(eqx.Module):
         return _evaluate(self, times, side)
 
 
-@functools.partial(jax.jit, static_argnums=2)
+@functools.partial(Compiled, static_argnums=2)
 @without_mesh
 @default_promotion()
 def _evaluate(dense: Dense, times: Array, side: str) -> tuple[tuple[Array, ...], dict[str, Array]]:

@@ -36,6 +36,7 @@ class Programs:
     - `advance(given, loop, turns)`: what is carried after so many turns. It writes over the arrays
       of `loop`: a sequence of 5e7 samples would else copy 400 MB in each stretch.
     - `read(given, loop)`: the result.
+    - `jit`: how they are compiled, `jax.jit` or `Compiled`.
     """
 
     def __init__(
@@ -43,12 +44,13 @@ class Programs:
         blank: Callable[[Any], Carried],
         advance: Callable[[Any, Any, Array], Carried],
         read: Callable[[Any, Any], Any],
+        jit: Callable[..., Any],
     ):
         self._advance, self._read = advance, read
         # Traced for its types alone, once.
         self.blank = jax.jit(blank)
-        self.advance = jax.jit(without_mesh(advance), donate_argnums=1)
-        self.read = jax.jit(without_mesh(read))
+        self.advance = jit(without_mesh(advance), donate_argnums=1)
+        self.read = jit(without_mesh(read))
 
     def start(self, given: Any) -> Carried:
         """Zeros of the types of what is carried."""
