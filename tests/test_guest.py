@@ -45,9 +45,10 @@ def end(start):
 
 def test_runs_and_their_derivatives_obey_strict_settings(strict):
     value, slope = jax.value_and_grad(end)(1.0)
-    assert jnp.isclose(jax.jacfwd(end)(1.0), slope)
-    assert jnp.isclose(jax.vmap(jax.grad(end))(jnp.array([1.0, 0.5]))[0], slope)
-    assert jnp.isclose(jax.vmap(end)(jnp.array([1.0, 0.5]))[0], value)
+    assert np.isclose(jax.jacfwd(end)(1.0), slope)
+    values, slopes = jax.vmap(jax.value_and_grad(end))(jnp.array([1.0, 0.5]))
+    assert np.isclose(slopes[0], slope)
+    assert np.isclose(values[0], value)
 
 
 def test_a_run_of_one_step_holds_nothing_infinite(strict):

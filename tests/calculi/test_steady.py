@@ -50,7 +50,7 @@ def test_a_chemical_equilibrium_in_any_unit_of_time_and_amount():
         return ag.simulate(circuit, [0.0], calculus=STEADY).output[0] / total
 
     totals, rates = 10.0 ** jnp.array([-9.0, 0.0, 7.0]), 10.0 ** jnp.array([9.0, -12.0, -30.0])
-    found = jax.vmap(amount)(totals, rates)
+    found = jax.jit(jax.vmap(amount))(totals, rates)
     np.testing.assert_allclose(found, 1 / 3, rtol=1e-14)
 
 
@@ -85,7 +85,7 @@ def test_where_no_steady_state_is_found_there_is_a_status():
         ).trace()
         return ag.simulate(circuit, list(ts), calculus=STEADY, throw=False)
 
-    runs = jax.vmap(outcome)(jnp.array([4.0, -1.0]))
+    runs = jax.jit(jax.vmap(outcome))(jnp.array([4.0, -1.0]))
     assert list(runs.status == ag.Status.not_converged) == [False, True]
     np.testing.assert_array_equal(runs.output[:, 0], (2.0, np.nan))
     with pytest.raises(ag.SimulationError, match="the steady state misses"):

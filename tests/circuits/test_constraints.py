@@ -84,8 +84,13 @@ def test_gradients_are_those_to_the_numbers():
 def test_batches_of_constrained_circuits_run():
     starts = jnp.array([0.5, 1.0, 4.0])
     circuit = of_atoms(ag.Positive)
-    stacked = jax.vmap(lambda start: ag.update(circuit, {"register.initial": start}))(starts)
-    found = jax.vmap(lambda circuit: ag.series(circuit, order=0).coefficients)(stacked)
+
+    @jax.jit
+    def run(starts):
+        stacked = jax.vmap(lambda start: ag.update(circuit, {"register.initial": start}))(starts)
+        return jax.vmap(lambda circuit: ag.series(circuit, order=0).coefficients)(stacked)
+
+    found = run(starts)
     np.testing.assert_allclose(found[:, 0], 3 * np.sqrt(starts), rtol=RTOL)
 
 

@@ -97,5 +97,5 @@ def test_many_outputs_of_one_array_are_taken_apart_in_one_kernel_with_derivative
         changed = ag.update(circuit, {"scalar[3].factor": factor})
         return sum(output[1] for output in ag.simulate(changed, [0.0, 1.0]).outputs)
 
-    slopes = jax.vmap(jax.grad(total))(jax.numpy.array([-1.0, -2.0]))
+    slopes = jax.jit(jax.vmap(jax.grad(total)))(jax.numpy.array([-1.0, -2.0]))
     np.testing.assert_allclose(slopes, np.exp([-1.0, -2.0]), rtol=1e-13)

@@ -157,7 +157,7 @@ def test_a_spline_has_the_gradients_of_its_values():
         return jnp.sum(ag.simulate(ag.Id(), ts, inputs=(samples,)).output)
 
     # A spline is linear in its values: entry k is that of the k-th cardinal spline.
-    found = jax.grad(total)(jnp.asarray(VALUES))
+    found = jax.jit(jax.grad(total))(jnp.asarray(VALUES))
     cardinal = CubicSpline(TS, np.eye(12))
     expected = np.sum(cardinal(np.clip(ts, TS[0], TS[-1])), axis=0)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)

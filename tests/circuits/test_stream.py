@@ -88,13 +88,21 @@ def test_integers_become_floats_and_dtypes_are_kept():
 
 def test_streams_are_pytrees():
     stream = ag.Stream([1.0, 2.0, 3.0], "t", 0.5)
-    np.testing.assert_allclose(jax.jit(lambda s: s.evaluate(t=1.5))(stream), 6.0)
-    np.testing.assert_allclose(jax.grad(lambda t: stream.evaluate(t=t))(1.5), 8.0)
-    gradient = jax.grad(lambda s: s.evaluate(t=2.5))(stream)
+
+    @jax.jit
+    def transformed(stream, rows):
+        stacked = jax.vmap(lambda c: ag.Stream(c, "t"))(rows)
+        return (
+            jax.value_and_grad(lambda t: stream.evaluate(t=t))(1.5),
+            jax.grad(lambda s: s.evaluate(t=2.5))(stream),
+            jax.vmap(lambda s: s.evaluate(t=2.0))(stacked),
+        )
+
+    slope, gradient, values = transformed(stream, np.eye(3))
+    np.testing.assert_allclose(slope, (6.0, 8.0))
     assert gradient.coefficients.tolist() == [1.0, 2.0, 4.0]
     assert gradient.center == -14.0
-    stacked = jax.vmap(lambda c: ag.Stream(c, "t"))(jnp.eye(3))
-    assert jax.vmap(lambda s: s.evaluate(t=2.0))(stacked).tolist() == [1.0, 2.0, 4.0]
+    assert values.tolist() == [1.0, 2.0, 4.0]
     assert repr(stream) == "Stream(float64[3], dims=('t',))"
 
 

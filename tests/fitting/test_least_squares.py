@@ -11,8 +11,8 @@ from helpers import equations
 import asgard as ag
 from asgard.fitting.least_squares import _solve
 
-X = jnp.linspace(-1.0, 2.0, 12)
-Y = 0.3 - 1.7 * X + 0.1 * jnp.sin(9 * X)
+X = np.linspace(-1.0, 2.0, 12)
+Y = 0.3 - 1.7 * X + 0.1 * np.sin(9 * X)
 
 
 def line(circuit, x, y):

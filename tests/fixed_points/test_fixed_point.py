@@ -249,18 +249,27 @@ def test_gradients_pass_through_nested_loops():
 
     with mp.workdps(30):
         expected = [float(mp.diff(exact, (0.4, 0.3), n)) for n in ((1, 0), (0, 1))]
-    np.testing.assert_allclose(jax.grad(run, (0, 1))(0.4, 0.3), expected, rtol=1e-10)
+    np.testing.assert_allclose(jax.jit(jax.grad(run, (0, 1)))(0.4, 0.3), expected, rtol=1e-10)
 
 
 def test_gradients_of_each_lane_are_its_own():
     e = jnp.linspace(0.0, 0.9, 7)
-    run = jax.jit(jax.grad(lambda e: value(kepler(e), 0.7)))
-    np.testing.assert_allclose(jax.vmap(run)(e), [run(one) for one in e], rtol=1e-13)
-    total = jax.jit(jax.grad(lambda e: jnp.sum(jax.vmap(lambda one: value(kepler(one), 0.7))(e))))
-    np.testing.assert_allclose(total(e), jax.vmap(run)(e), rtol=1e-13)
-    nested = jax.vmap(jax.vmap(lambda e, a: value(kepler(e), a), (None, 0)), (0, None))
-    grid = nested(e, jnp.asarray([0.2, 0.7]))
-    np.testing.assert_allclose(grid[:, 1], [value(kepler(one), 0.7) for one in e], rtol=4 * EPS)
+
+    def one(e, a=0.7):
+        return value(kepler(e), a)
+
+    @jax.jit
+    def batches(e):
+        total = jax.grad(lambda e: jnp.sum(jax.vmap(one)(e)))(e)
+        grid = jax.vmap(jax.vmap(one, (None, 0)), (0, None))(e, jnp.asarray([0.2, 0.7]))
+        return jax.vmap(jax.grad(one))(e), total, grid
+
+    alone = jax.jit(jax.value_and_grad(one))
+    values, slopes = np.transpose([alone(each) for each in e])
+    of_lanes, total, grid = batches(e)
+    np.testing.assert_allclose(of_lanes, slopes, rtol=1e-13)
+    np.testing.assert_allclose(total, of_lanes, rtol=1e-13)
+    np.testing.assert_allclose(grid[:, 1], values, rtol=4 * EPS)
 
 
 @pytest.mark.parametrize("unknowns", [1, slow(3), slow(20)])
@@ -322,12 +331,12 @@ def test_nothing_raises_under_a_trace_and_the_value_is_nan():
 def test_each_lane_converges_or_fails_by_itself():
     quadratic = loop(lambda a, x: a + x * x, 2)
     a = jnp.asarray([0.1, 1.0, 0.2, jnp.nan])
-    found = jax.vmap(lambda a: value(quadratic, a))(a)
+    run = jax.jit(jax.vmap(lambda a: value(quadratic, a)))
+    found = run(a)
     np.testing.assert_allclose(found[:3:2], (1 - np.sqrt(1 - 4 * a[:3:2])) / 2, rtol=8 * EPS)
     assert np.isnan(found[1::2]).all()
     # What is done stays as it is: a lane has the same bits beside any other.
-    alone = jax.vmap(lambda a: value(quadratic, a))(a[:1])
-    assert found[0] == alone[0]
+    assert found[0] == run(a[:1])[0]
 
 
 def test_nan_that_comes_in_goes_out_without_an_error():

@@ -36,19 +36,28 @@ def test_held_branches_are_the_function_until_their_guards_pass_zero(name):
     number = jax.ShapeDtypeStruct((), jnp.result_type(float))
     held = Held.of(trace(lambda x: [fn(x)], number), [True])
     assert held.count >= 1
-    with jax.disable_jit():
-        for x in map(jnp.asarray, POINTS):
-            modes, none = held.modes([x]), jnp.zeros(held.count)
-            np.testing.assert_allclose(held.outputs(modes, [x])[0], fn(x), rtol=1e-12)
-            assert np.all(held.guards(modes, none, [x]) <= 0)
-            for y in (x - 0.05, x + 0.05):
-                # Where a guard has passed zero the next mode is that of the new point. One may
-                # move another, as a remainder moves what compares it.
-                after = modes
-                for _ in range(2):
-                    passed = held.guards(after, none, [y]) > 0
-                    after = jnp.where(passed, held.after(after, none, [y]), after)
-                np.testing.assert_allclose(held.outputs(after, [y])[0], fn(y), rtol=1e-12)
+    none = jnp.zeros(held.count)
+
+    @jax.jit
+    @jax.vmap
+    def at(x):
+        """What is held, at a point and beside it, and the function there; the guards."""
+        modes = held.modes([x])
+        pairs = [(held.outputs(modes, [x])[0], fn(x))]
+        for y in (x - 0.05, x + 0.05):
+            # Where a guard has passed zero the next mode is that of the new point. One may move
+            # another, as a remainder moves what compares it.
+            after = modes
+            for _ in range(2):
+                passed = held.guards(after, none, [y]) > 0
+                after = jnp.where(passed, held.after(after, none, [y]), after)
+            pairs.append((held.outputs(after, [y])[0], fn(y)))
+        return pairs, held.guards(modes, none, [x])
+
+    pairs, guards = at(POINTS)
+    assert np.all(guards <= 0)
+    for found, expected in pairs:
+        np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize("name", ["floor", "ceil", "round", "sign"])

@@ -101,7 +101,7 @@ def under_checked_shard_map_other_runs_than_of_registers():
 
     each = jax.vmap(each)
     found = jax.jit(jax.shard_map(each, mesh=mesh, in_specs=SPREAD, out_specs=SPREAD))(STARTS)
-    check(found, *each(STARTS))
+    check(found, *jax.jit(each)(STARTS))
 
 
 def functions_that_close_over_a_shard_are_refused():

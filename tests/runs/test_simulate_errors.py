@@ -268,7 +268,7 @@ def test_each_lane_of_a_vmap_has_its_status():
     def from_start(x):
         return ag.simulate(ode(jnp.square, x), jnp.array([0.0, 1.0]), calculus=FAST)
 
-    trajectory = jax.vmap(from_start)(jnp.array([0.5, 2.0, -1.0]))
+    trajectory = jax.jit(jax.vmap(from_start))(jnp.array([0.5, 2.0, -1.0]))
     failed = np.asarray(trajectory.status != ag.Status.ok)
     np.testing.assert_array_equal(failed, [False, True, False])
     np.testing.assert_allclose(trajectory.output[:, -1], [1.0, np.nan, -0.5], rtol=1e-7)

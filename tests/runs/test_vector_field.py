@@ -69,7 +69,7 @@ def test_args_are_a_circuit_in_place_of_the_one_given():
     fn, y0, read = ag.vector_field(DRIVEN, (2.0,))
     other = ag.update(DRIVEN, {"scalar[1].factor": -3.0})
 
-    slopes = jax.grad(lambda args: fn(0.0, y0, args)["x"])(other)
+    slopes = jax.jit(jax.grad(lambda args: fn(0.0, y0, args)["x"]))(other)
     z = read(0.0, y0, other)["z"]
     np.testing.assert_allclose(fn(0.0, y0, other)["x"], 2.0 - 3.0 * z, rtol=1e-14)
     np.testing.assert_allclose(ag.parameters(slopes)["scalar[1].factor"], z, rtol=1e-14)

@@ -63,7 +63,7 @@ def test_scalars_run_as_a_kernel_with_batches_and_derivatives():
         inputs = (ag.Samples(values), ag.Samples(triggers))
         return ag.simulate(ALL, range(40), inputs=inputs, calculus=DISCRETE)
 
-    found = jax.vmap(run)(values, triggers)
+    found = jax.jit(jax.vmap(run))(values, triggers)
     np.testing.assert_allclose(np.stack(found.outputs, -1), expected, atol=1e-12)
     assert np.all(found.stats["kernel"])
 
@@ -74,7 +74,7 @@ def test_scalars_run_as_a_kernel_with_batches_and_derivatives():
     def looped_loss(values):
         return np.sum(looped(values, triggers[0])[:, 0] ** 2)
 
-    found, step = jax.grad(loss)(values[0]), 1e-6
+    found, step = jax.jit(jax.grad(loss))(values[0]), 1e-6
     for n in (0, 7, 30):
         shift = step * np.eye(40)[n]
         slope = looped_loss(values[0] + shift) - looped_loss(values[0] - shift)

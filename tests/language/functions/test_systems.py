@@ -65,7 +65,7 @@ def test_the_arrays_of_a_module_are_numbers_and_the_rest_is_structure():
     assert ag.parameters(model) == {"fn.rate": 2.0, "y0": 1.0}
     found = ag.simulate(model, TS, calculus=FAST)
     np.testing.assert_allclose(found["y"], np.exp(-2 * np.array(TS)), rtol=1e-7)
-    slope = jax.grad(lambda c: ag.simulate(c, TS, calculus=FAST)["y"][-1])(model)
+    slope = jax.jit(jax.grad(lambda c: ag.simulate(c, TS, calculus=FAST)["y"][-1]))(model)
     assert ag.parameters(slope)["fn.rate"] == pytest.approx(-np.exp(-2), rel=1e-6)
     with compilations() as programs:
         ag.simulate(ag.ode(Field(jnp.array(3.0)), 1.0), TS, calculus=FAST)
