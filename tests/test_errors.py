@@ -17,6 +17,15 @@ VECTOR = ag.Stream(jnp.ones((2, 3)), "t")
 LONGER = ag.Stream(jnp.ones((3, 3)), "t")
 
 
+class Either(ag.Block):
+    """Is another circuit for another number."""
+
+    factor: jax.Array
+
+    def circuit(self):
+        return ag.Scalar(self.factor) if self.factor > 0 else ag.Id()
+
+
 class Blank(ag.Block):
     def circuit(self):
         return 3.0
@@ -157,6 +166,11 @@ CONSTRUCTIONS = {
         lambda: Blank() >> ag.Exp(),
         ag.CircuitError,
         "Blank.circuit() must return a circuit, not float",
+    ),
+    "block whose wiring depends on a number": (
+        lambda: ag.simulate(Either(1.0), [0.0, 1.0], inputs=(1.0,)),
+        ag.CircuitError,
+        "Either: its circuit depends on a number, which has no value in a run",
     ),
     "atom of minus one wire": (
         lambda: Uncounted(),

@@ -91,7 +91,10 @@ def check_types(state: Any, like: Any, *fields: str) -> None:
 
     def types(state: Any) -> list[Any]:
         parts = [getattr(state, name) for name in fields] if fields else state
-        return [(part.shape, part.dtype) for part in jax.tree.leaves(parts)]
+        return [
+            (part.shape, part.dtype) if hasattr(part, "dtype") else type(part)
+            for part in jax.tree.leaves(parts)
+        ]
 
     if type(state) is not type(like) or types(state) != types(like):
         raise CircuitError(
@@ -109,6 +112,12 @@ def check_trajectory(calculus: Calculus, circuit: Circuit, ts: Array, found: Any
             f"{owner}: outputs must be a tuple of {circuit.n_out}, one array for each output wire, "
             f"not {found.outputs!r:.60}"
         )
+    for name in ("names", "stats"):
+        if not isinstance(getattr(found, name), dict):
+            raise CircuitError(
+                f"{owner}: {name} must be a dictionary by name, {{}} for nothing, not "
+                f"{getattr(found, name)!r:.60}"
+            )
     rows = {f"output {index}": output for index, output in enumerate(found.outputs)}
     for name, row in {**rows, **found.names}.items():
         if jnp.shape(row)[:1] != (times,):

@@ -19,6 +19,7 @@ from ..circuits.stream import Stream
 from ..circuits.terms import brief
 from ..errors import CircuitError, DimensionError, LoopError
 from ..fixed_points.options import FixedPoint, check_fixed_point
+from ..jaxprs.own_functions import check_takes
 from ..taylor.algebraic import Algebraic
 from ..taylor.evaluate import needed
 from ..taylor.net import Frame, Piece, Value, Wire, at_zero, promote, wire_dims
@@ -279,6 +280,11 @@ def _check(nodes: Sequence[Node], orders: Orders, dim: str, calculus: str) -> No
 
 def _check_meanings(nodes: Sequence[Node], dim: str, meanings: Meanings, calculus: str) -> None:
     """Raises where a table gives a state atom along time no meaning, or one that is none."""
+    if not isinstance(meanings, Mapping) or not all(isinstance(kind, type) for kind in meanings):
+        raise CircuitError(
+            f"{calculus}: meanings must be a dictionary from classes of atoms, such as "
+            f"{{ag.Register: register}}, not {meanings!r:.60}"
+        )
     for node in nodes:
         atom = node.atom
         if not isinstance(atom, State) or atom.dim != dim:
@@ -290,11 +296,14 @@ def _check_meanings(nodes: Sequence[Node], dim: str, meanings: Meanings, calculu
                 f"{type(atom).__name__}",
                 atoms=[atom],
             )
-        if not callable(meanings[kind]) and not isinstance(meanings[kind], str):
+        meaning, what = meanings[kind], f"{calculus}: the meaning of {kind.__name__}"
+        if isinstance(meaning, str):
+            continue
+        if not callable(meaning):
             raise CircuitError(
-                f"{calculus}: the meaning of {kind.__name__} must be a function of its node or the "
-                f"text of an error, not {meanings[kind]!r}"
+                f"{what} must be a function of its node or the text of an error, not {meaning!r}"
             )
+        check_takes(what, meaning, "a node of the graph")
 
 
 def _centers(

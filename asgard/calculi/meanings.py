@@ -1,5 +1,7 @@
 """What atoms mean: tables that calculi hand to the graph (`taylor.network`)."""
 
+from typing import NoReturn
+
 from ..circuits.atoms.events import Hybrid
 from ..circuits.atoms.registers import (
     Delay,
@@ -28,7 +30,7 @@ FOR_SERIES = "it composes power series, so it is for series only, not for simula
 def delays(calculus: str, by_time: str) -> Meanings:
     """The errors for delays: by one sample, and by a time."""
 
-    def meaning(node: Node) -> None:
+    def meaning(node: Node) -> NoReturn:
         check_by(node, calculus)
         raise CircuitError(f"{brief(node.atom)}: {by_time}", atoms=[node.atom])
 

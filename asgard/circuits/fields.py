@@ -108,6 +108,16 @@ def as_array(owner: str, leaf: Any) -> jax.Array:
     )
 
 
+def check_leaves(owner: Any) -> None:
+    """Raises `CircuitError` where a field of a module that is not static holds no numbers."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(owner):
+        if isinstance(leaf, str) or callable(leaf):
+            raise CircuitError(
+                f"{type(owner).__name__}{jax.tree_util.keystr(path)} holds {leaf!r}, which is no "
+                "number or array; declare the field with equinox.field(static=True)"
+            )
+
+
 def as_inexact(owner: str, value: Any) -> Array:
     """Numbers as an inexact array; whole ones become floats, and no dtype stays weak."""
     try:

@@ -17,6 +17,7 @@ import numpy as np
 
 from ..errors import CircuitError, LoopError
 from ..jaxprs.concrete import is_concrete
+from ..jaxprs.own_functions import NOT_TRACEABLE
 from .atoms.registers import State
 from .atoms.wiring import Var, Wiring
 from .circuit import Atom, Block, Circuit, TypedBlock
@@ -161,7 +162,14 @@ class _Wires:
     def _opened(self, block: Block) -> tuple[list[int], list[int]]:
         outside = self.depth
         self.depth = None if outside is None else outside - 1
-        wires = self.expand(resolved(block.circuit() if outside is None else block.outline()))
+        try:
+            inside = block.circuit() if outside is None else block.outline()
+        except NOT_TRACEABLE as error:
+            raise CircuitError(
+                f"{type(block).__name__}: its circuit depends on a number, which has no value in a "
+                "run; declare a field that is structure with equinox.field(static=True)"
+            ) from error
+        wires = self.expand(resolved(inside))
         self.depth = outside
         return wires
 

@@ -1,6 +1,5 @@
 """Whether a number is known now, or only when a compiled program runs."""
 
-import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +9,7 @@ from jax.core import Tracer
 
 from ..errors import CircuitError
 from .kernel_switch import kernel_switch
+from .own_functions import NOT_TRACEABLE
 
 _config: Any = jax.config  # whose flags type checkers do not know
 
@@ -31,8 +31,12 @@ def run_compiled(compiled: Callable[..., Any], plain: Callable[..., Any], *argum
     Outside the compilation numbers are known, so that a message can show those of the circuit.
     """
     kernel_switch()
-    with contextlib.suppress(CircuitError):
+    try:
         return compiled(*arguments)
+    except CircuitError as error:
+        # With known numbers it might run, but slowly.
+        if isinstance(error.__cause__, NOT_TRACEABLE):
+            raise
     return plain(*arguments)
 
 

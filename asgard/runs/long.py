@@ -15,6 +15,7 @@ from ..circuits.circuit import Circuit
 from ..errors import CircuitError
 from ..jaxprs.compiling import Compiled
 from ..jaxprs.concrete import is_concrete, is_staged, runs_eagerly
+from ..jaxprs.own_functions import check_takes, traceable
 from ..jaxprs.settings import default_promotion
 from .stretches.checkpoint import Checkpoint
 from .stretches.compiled import Carried, LongRun, Programs
@@ -40,7 +41,11 @@ class Given(eqx.Module):
 
     def run(self) -> Trajectory:
         """All of the run, inside a trace."""
-        return self.checked(self.calculus.simulate(*self._arguments))
+        what, simulate = f"{type(self.calculus).__name__}.simulate", self.calculus.simulate
+        check_takes(what, simulate, "circuit", "ts", "inputs", "dim", "state")
+        with traceable(what):
+            found = simulate(*self._arguments)
+        return self.checked(found)
 
     def stretches(self) -> Stretches[Any]:
         """The run as a loop that stops and goes on, inside a trace."""

@@ -15,7 +15,7 @@ from ..calculi.events import Event, checked
 from ..calculi.real.calculus import Real
 from ..calculi.trajectory import Trajectory
 from ..circuits.circuit import Circuit
-from ..circuits.fields import precision
+from ..circuits.fields import check_leaves, precision
 from ..errors import CircuitError
 from ..jaxprs.compiling import Compiled
 from ..jaxprs.concrete import is_concrete, run_compiled
@@ -115,10 +115,14 @@ def simulate(
     if is_concrete(times):
         check_resolution(np.asarray(times), dtype)
     given = Given(circuit, calculus, times, sources, state, dim)
-    if is_long(given, progress, checkpoint, unfinished, "a run"):
-        trajectory = simulate_in_stretches(given, progress, checkpoint, unfinished)
-    else:
-        trajectory = run_compiled(_compiled, _run, given)
+    try:
+        if is_long(given, progress, checkpoint, unfinished, "a run"):
+            trajectory = simulate_in_stretches(given, progress, checkpoint, unfinished)
+        else:
+            trajectory = run_compiled(_compiled, _run, given)
+    except TypeError:
+        check_leaves(calculus)  # not before each run, as it takes time
+        raise
     if not is_concrete(times, getattr(state, "last", times)):
         trajectory = _ordered(trajectory, are_in_order(times, state, gapless))
     return trajectory.check() if throw else trajectory

@@ -32,7 +32,7 @@ from .net import Piece, Value, Wire, at_zero
 # caller knows what the node drives; or the text of the error to raise, which follows the atom's
 # name. One that holds more than its content names each after the wire that it drives, as
 # `("side", wire)`.
-Meaning = Callable[[Node], Piece | Sequence[Piece] | None] | str
+Meaning = Callable[[Node], Piece | Sequence[Piece]] | str
 Meanings = Mapping[type[Atom], Meaning]
 
 
@@ -115,9 +115,10 @@ def constant(node: Node) -> Piece:
     return Piece((initial_wire(out),), node.outs, fn=lambda value: (value,))
 
 
-def given(node: Node) -> None:
+def given(node: Node) -> Sequence[Piece]:
     """An atom whose value the caller of `network` gives."""
     del node
+    return ()
 
 
 def network(
@@ -210,7 +211,14 @@ def _pieces(node: Node, meanings: Mapping[str, Meanings]) -> Sequence[Piece]:
         raise CircuitError(f"{brief(atom)}: {meaning}", atoms=[atom])
     if meaning is not None:
         found = meaning(node)
-        return [found] if isinstance(found, Piece) else found or ()
+        pieces = [found] if isinstance(found, Piece) else found
+        if not isinstance(pieces, tuple | list) or not all(isinstance(p, Piece) for p in pieces):
+            raise CircuitError(
+                f"{brief(atom)}: its meaning must return a piece of the net, as register(node) "
+                f"gives it, or several in a tuple, not {found!r:.60}",
+                atoms=[atom],
+            )
+        return pieces
     ins = (*map(coordinate_wire, atom.coordinates), *node.ins)
     return [Piece(ins, node.outs, fn=lambda *values: call(atom, *values), atom=atom)]
 

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import pytest
 
@@ -38,6 +37,9 @@ RETURNED = [
     (lambda ts: trajectory(ts, names={"x": 1.0}), r"x must have a row for each of the 2 times"),
     (lambda ts: trajectory(ts, status="ok"), "status must be a Status, such as ag.Status.ok, not"),
     (lambda ts: trajectory(ts, status=None), "status must be a Status, such as ag.Status.ok, not"),
+    (lambda ts: trajectory(ts, names=None), "names must be a dictionary by name, .* not None"),
+    (lambda ts: trajectory(ts, stats=None), "stats must be a dictionary by name, .* not None"),
+    (lambda ts: trajectory(ts) if ts[0] < 1 else None, "cannot be traced: write it with jax.numpy"),
 ]
 
 
@@ -59,6 +61,13 @@ OPTIONS = [
     (
         {"meanings": {ag.Register: 3}},
         "Mine: the meaning of Register must be a function of its node",
+    ),
+    ({"meanings": {"Register": register}}, "Mine: meanings must be a dictionary from classes"),
+    ({"meanings": [register]}, "Mine: meanings must be a dictionary from classes"),
+    ({"meanings": {ag.Register: lambda: 0}}, "Register is called with a node of the graph"),
+    (
+        {"meanings": {ag.Register: lambda node: None}},
+        r"register\(t, 1.0\): its meaning must return a piece of the net.* not None",
     ),
 ]
 
@@ -94,6 +103,25 @@ def test_contents_and_guesses_that_are_not_those_of_the_circuit_are_refused(give
 def test_a_state_of_other_types_is_refused():
     like = (jnp.ones(3),)
     check_types(like, like)
-    for wrong in (3.0, (), (jnp.ones(2),), (jnp.ones(3, jnp.float32),), [jnp.ones(3)]):
+    wrong = (3.0, (), (jnp.ones(2),), (jnp.ones(3, jnp.float32),), [jnp.ones(3)], (1.0,), ("a",))
+    for one in (*wrong, jnp.ones(3)):
         with pytest.raises(ag.CircuitError, match="state must be the state of an earlier run"):
-            check_types(jax.tree.map(jnp.asarray, wrong), like)
+            check_types(one, like)
+
+
+def test_a_method_of_other_arguments_and_a_field_of_text_are_named():
+    with pytest.raises(
+        ag.CircuitError, match=r"^Mine\.simulate is called with circuit, ts, inputs"
+    ):
+        run(lambda self, circuit, ts: None)
+    with pytest.raises(ag.CircuitError, match=r"^Texted\.mode holds 'a', .*static=True"):
+        ag.simulate(CIRCUIT, [0.0, 1.0], calculus=Texted("a"))
+
+
+class Texted(ag.Calculus):
+    """Has a field that should be static."""
+
+    mode: Any
+
+    def simulate(self, circuit, ts, inputs, dim, state):
+        return trajectory(ts)

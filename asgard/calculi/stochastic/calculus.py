@@ -24,6 +24,7 @@ from ...circuits.fields import as_inexact, as_reals, check_choice, check_count
 from ...errors import CircuitError
 from ...fixed_points.options import FixedPoint, check_fixed_point
 from ...jaxprs.concrete import is_concrete
+from ...jaxprs.own_functions import check_takes
 from ...taylor.network import Meanings, hybrid, register
 from ..calculus import Calculus, check_types
 from ..convergence import facts
@@ -418,6 +419,7 @@ def _check_interpretation(method: StochasticMethod, interpretation: Any) -> None
     """Raises `CircuitError` where a method does not solve what is asked."""
     known = ("ito", "stratonovich")
     check_choice("Stochastic", "interpretation", interpretation, known)
+    check_takes(f"{type(method).__name__}: step", method.step, "start", "h", "noise")
     solved = method.interpretations
     if not isinstance(solved, tuple) or not solved or not set(solved) <= set(known):
         raise CircuitError(

@@ -17,6 +17,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array
 
+from ...circuits.fields import check_leaves
 from ...circuits.terms import brief
 from ...errors import CircuitError
 from ..convergence import Solves
@@ -57,6 +58,9 @@ class StochasticMethod(eqx.Module):
     interpretations: ClassVar[tuple[str, ...]] = ("ito",)
     needs_integral: ClassVar[bool] = False
     needs_signs: ClassVar[bool] = False
+
+    def __check_init__(self):
+        check_leaves(self)
 
     def check(self, equation: Equation, commutative: bool) -> None:
         """Raises `CircuitError` where the method does not hold for the equation's noise.

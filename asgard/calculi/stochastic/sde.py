@@ -140,6 +140,11 @@ class Stage:
     def after(self, contents: Contents, *stages: "Stage") -> After:
         """The end of the step that starts at this stage; `stages` are the others that it read."""
         self._check_contents("after", contents)
+        if not all(isinstance(stage, Stage) for stage in stages):
+            raise CircuitError(
+                "after of a stochastic step takes the contents, and then the stages that it read, "
+                f"as start.at(t, contents) gives them, not {stages!r:.80}"
+            )
         return After(contents, self.solves(*stages))
 
     def solves(self, *stages: "Stage") -> Solves | None:

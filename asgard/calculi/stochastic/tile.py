@@ -19,6 +19,7 @@ from jaxtyping import Array, Bool, Float, Int, Shaped
 from ...errors import CircuitError
 from ...jaxprs import fences
 from ...jaxprs.concrete import checkpoint
+from ...jaxprs.own_functions import traceable
 from ..convergence import Solves, worst
 from ..pointwise import Contents, Guesses
 from ..rows import chosen, finite, only
@@ -162,7 +163,8 @@ class Tile:
             first = self.equation.at(t, contents, guesses)
             contents = self.rings.written(contents, first.feeds.values)
             first = dataclasses.replace(first, contents=contents)
-            after = self.draws.method.step(first, h, self.draws.scaled(drawn, h))
+            with traceable(f"{type(self.draws.method).__name__}: step"):
+                after = self.draws.method.step(first, h, self.draws.scaled(drawn, h))
             _check_after(self.draws.method, after, contents)
             moved = after.contents
             if drawn.jumps:

@@ -109,6 +109,11 @@ def attempt(**change):
 WRONG = [
     ({"reads": ("feild",)}, 'reads must be a tuple with "field", of "field", "expand", "jacobian"'),
     ({"derived": "jacobian"}, r"derived must be one of reads, \('field',\), not 'jacobian'"),
+    ({"curve": lambda self, system: None}, "curve is called with system, time, state, stretch"),
+    (
+        {"start": lambda self, system, point, *_: point if point.time > 0 else None},
+        "start cannot be traced: write it with jax.numpy",
+    ),
     ({"degree": lambda self, dtype: 3.0}, "degree must return an integer of at least 1, not 3.0"),
     ({"start": lambda self, *_: None}, "start must return a point, .* not None"),
     ({"start": lambda self, system, point, *_: point}, "start must give the point a memory"),

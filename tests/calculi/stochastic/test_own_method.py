@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,7 +16,7 @@ MU, SIGMA, STEP, INCREMENT = 0.7, 0.3, 0.5, 0.2
 class Theta(ag.StochasticMethod):
     """Itô's equation, with the drift from both ends of Euler's step: (1 - θ) a(x) + θ a(x̂)."""
 
-    theta: Any = eqx.field(converter=jnp.asarray)
+    theta: Any
 
     def step(self, start, h, noise):
         end = start.at(start.t + h, start.plus(start.change(h, noise.increment)))
@@ -51,6 +50,27 @@ class Stray(ag.StochasticMethod):
 
     def step(self, start, h, noise):
         return start.after(start.plus(start.diffusion({"V": h})))
+
+
+class Numbered(ag.StochasticMethod):
+    """Ends with a number for a stage."""
+
+    def step(self, start, h, noise):
+        return start.after(start.contents, 3)
+
+
+class Branching(ag.StochasticMethod):
+    """Branches on the time, which has no value."""
+
+    def step(self, start, h, noise):
+        return start.after(start.contents if start.t > 0 else start.plus())
+
+
+class Short(ag.StochasticMethod):
+    """Takes no noise."""
+
+    def step(self, start, h):
+        return start.after(start.contents)
 
 
 class Platen(ag.StochasticMethod):
@@ -107,6 +127,10 @@ def test_strings_are_short_forms_of_classes():
         (lambda: end(Late()), r"after of a stochastic step takes contents, as start\.plus"),
         (lambda: end(Stray()), "one increment for each source, which are W, not for V"),
         (lambda: end(Greedy()), r"noise.integral is there .* needs_integral = True"),
+        (lambda: end(Numbered()), r"after of .* takes the contents, and then the stages .*\(3,\)"),
+        (lambda: end(Branching()), r"Branching: step cannot be traced: .* jnp\.where"),
+        (lambda: end(Short()), "Short: step is called with start, h, noise: too many"),
+        (lambda: Theta("a"), r"Theta\.theta holds 'a', which is no number or array"),
         (lambda: ag.Stochastic(steps=1, method=ag.Euler), "an object such as Milstein"),
         (
             lambda: ag.Stochastic(steps=1, method=Theta(0.5), interpretation="stratonovich"),

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from ....errors import CircuitError
+from ....jaxprs.own_functions import check_takes, traceable
 from ..system import Point, StepControl, System
 from .method import Attempt, Reach, StepMethod, Stretch
 
@@ -15,8 +16,22 @@ from .method import Attempt, Reach, StepMethod, Stretch
 PROGRAMS = ("field", "expand", "jacobian")
 
 
+# What the functions of a method are called with.
+ARGUMENTS = {
+    "degree": ("dtype",),
+    "start": ("system", "point", "control", "reach"),
+    "attempt": ("system", "point", "reach", "direction", "control"),
+    "unit": ("offset",),
+    "polynomial": ("system", "point", "attempt", "stretch"),
+    "curve": ("system", "time", "state", "stretch"),
+}
+
+
 def check_method(method: StepMethod) -> None:
-    """Raises `CircuitError` where a method asks for programs that there are not."""
+    """Raises `CircuitError` where a method asks for programs that there are not, or where one of
+    its functions takes other arguments."""
+    for name, arguments in ARGUMENTS.items():
+        check_takes(f"{type(method).__name__}: {name}", getattr(method, name), *arguments)
     reads, known = method.reads, ", ".join(f'"{name}"' for name in PROGRAMS)
     if not isinstance(reads, tuple) or not set(reads) <= set(PROGRAMS) or "field" not in reads:
         problem = f'reads must be a tuple with "field", of {known}, not {reads!r}'
@@ -39,7 +54,8 @@ def start_of(
     method: StepMethod, system: System, point: Point, control: StepControl, reach: Reach
 ) -> Point:
     """The point before the first step."""
-    found = method.start(system, point, control, reach)
+    with traceable(f"{type(method).__name__}: start"):
+        found = method.start(system, point, control, reach)
     if not isinstance(found, Point):
         raise _error(method, "start must return a point, as dataclasses.replace(point, ...)", found)
     for name in ("time", "late", "state", "remainder", "step"):
@@ -59,7 +75,8 @@ def attempt_of(
     control: StepControl,
 ) -> Attempt:
     """One try of a step from a point."""
-    found = method.attempt(system, point, reach, direction, control)
+    with traceable(f"{type(method).__name__}: attempt"):
+        found = method.attempt(system, point, reach, direction, control)
     if not isinstance(found, Attempt):
         raise _error(method, "attempt must return an Attempt", found)
     flag = jax.ShapeDtypeStruct(point.time.shape, bool)
@@ -85,7 +102,8 @@ def polynomial_of(
     method: StepMethod, system: System, point: Point, attempt: Attempt, stretch: Stretch
 ) -> Array:
     """The polynomial of a step that was just tried."""
-    found = method.polynomial(system, point, attempt, stretch)
+    with traceable(f"{type(method).__name__}: polynomial"):
+        found = method.polynomial(system, point, attempt, stretch)
     _check_like(method, "polynomial", found, _polynomial(method, point.state))
     return found
 
@@ -94,7 +112,8 @@ def curve_of(
     method: StepMethod, system: System, time: Array, state: Array, stretch: Stretch
 ) -> Array:
     """The polynomial of a step of a known size."""
-    found = method.curve(system, time, state, stretch)
+    with traceable(f"{type(method).__name__}: curve"):
+        found = method.curve(system, time, state, stretch)
     _check_like(method, "curve", found, _polynomial(method, state))
     return found
 

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Inexact, Int
 
+from ....circuits.fields import check_leaves
 from ..system import Point, StepControl, System
 
 # A run ends with `NO_STEP` once it has refused so many sizes in a row. A step that shrinks by a
@@ -131,6 +132,9 @@ class StepMethod(eqx.Module):
     solves_loops: ClassVar[bool] = False
     # Whether the polynomial of a step is also that of a shorter one.
     is_series: ClassVar[bool] = False
+
+    def __check_init__(self):
+        check_leaves(self)
 
     @abc.abstractmethod
     def degree(self, dtype: Any) -> int:
