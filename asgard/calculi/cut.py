@@ -139,8 +139,13 @@ class Cut:
 
     @property
     def loop_names(self) -> tuple[str, ...]:
-        """What errors call the loops that are solved as fixed points."""
-        return tuple(loop.name for loop in self.net.loops)
+        """What errors call the loops that are solved as fixed points, with the names of what is
+        solved for."""
+        found = []
+        for loop in self.net.loops:
+            names = [name for name, wire in self.named.items() if wire in loop.unknowns]
+            found.append(f"{loop.name} (solved for {', '.join(names)})" if names else loop.name)
+        return tuple(found)
 
     def loops_behind(self, wires: Iterable[Wire]) -> list[Algebraic]:
         """The loops without registers on which some wires depend, registers' inputs included."""

@@ -1,5 +1,6 @@
 """Fixed points: how loops that no register cuts are solved."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -130,7 +131,11 @@ def missed(name: str, turns: int, residual: float) -> str:
     """What happened to a loop that was not solved."""
     if residual == 0:
         return f"{name} has more than one solution near the one that it reaches in {turns} steps"
-    return f"{name} misses its fixed point by {residual:.3g} after {turns} steps"
+    after = f"after {turns} step{'s' if turns != 1 else ''}"
+    if not math.isfinite(residual):
+        begun = "at its guess, which another one may mend" if turns <= 1 else after
+        return f"{name} is not finite {begun}"
+    return f"{name} misses its fixed point by {residual:.3g} {after}"
 
 
 def _number(name: str, value: Any, dtype: Any) -> Any:

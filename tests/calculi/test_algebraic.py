@@ -38,7 +38,7 @@ def test_an_implicit_rate_is_that_of_the_explicit_one(method):
     np.testing.assert_allclose(run.output, implicit_exact(), rtol=1e-11)
     assert run.status == ag.Status.ok
     assert run.stats["residual"] < 1e-14
-    assert run.loops == ("the loop through sin, scalar, add",)
+    assert run.loops == ("the loop through sin, scalar, add (solved for x)",)
 
 
 # A source through a resistor and a diode to a capacitor with a load: the voltage v behind the

@@ -22,6 +22,12 @@ SAID = [
         {},
         "not_converged, a loop misses its fixed point by 1 after",
     ),
+    (
+        ag.Status.not_converged,
+        SOLVES | {"residual": jnp.array(jnp.inf), "iterations": jnp.int32(1)},
+        NAMED,
+        "not_converged, the loop through add is not finite at its guess, which",
+    ),
     (ag.Status.not_converged, {}, {}, "not_converged: no fixed point of a loop"),
     (ag.Status.nonfinite, STEPS, NAMED, "nonfinite at t = 0.5, after 3 steps, in x: a value"),
     (ag.Status.nonfinite, STEPS, {}, "nonfinite at t = 0.5, after 3 steps: a value"),
