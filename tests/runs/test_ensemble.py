@@ -601,11 +601,11 @@ REFUSED = {
         "another run",
     ),
     "a state of a function made anew": (
-        lambda: run(65, reduce=payoff(1.0), state=run(TILE, reduce=payoff(1.0)).state),
+        lambda: run(65, reduce=payoff(1.0), state=paid().state),
         "compared by identity",
     ),
     "a state of another function": (
-        lambda: run(65, reduce=payoff(2.0), state=run(TILE, reduce=payoff(1.0)).state),
+        lambda: run(65, reduce=payoff(2.0), state=paid().state),
         "another run",
     ),
     "too many paths": (lambda: run(2**32, reduce=MEAN), "paths must be at most 4294967295"),
@@ -627,6 +627,12 @@ def half():
 MEAN = statistics.Mean()
 
 
+@functools.cache
+def paid():
+    return run(TILE, reduce=payoff(1.0))
+
+
+@functools.cache
 def whole():
     """A reduced run of one full tile."""
     return run(TILE, reduce=MEAN)
