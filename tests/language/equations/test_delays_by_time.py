@@ -13,13 +13,15 @@ from asgard.circuits.graph import canonical, flatten
 TS = [0.0, 1.0, 2.0, 3.0]
 
 
-@pytest.mark.parametrize("late", ["x(t - tau)", "delay(x, tau)"])
-def test_both_forms_read_the_past(late):
-    text = f"diff(x, t) = -{late}"
-    circuit = ag.equations(text, initial={"x": 1.0}, parameters={"tau": 1.0})
-    assert list(ag.parameters(circuit)) == ["tau", "initial.x"]
+def test_both_forms_read_the_past():
+    said, called = (
+        ag.equations(f"diff(x, t) = -{late}", initial={"x": 1.0}, parameters={"tau": 1.0})
+        for late in ("x(t - tau)", "delay(x, tau)")
+    )
+    assert ag.parameters(said) == ag.parameters(called) == {"tau": 1.0, "initial.x": 1.0}
+    assert canonical(flatten(said)) == canonical(flatten(called))
     # The history is the initial value, where nothing else is said.
-    found = ag.simulate(circuit, TS)["x"]
+    found = ag.simulate(said, TS)["x"]
     np.testing.assert_allclose(found, [1.0, 0.0, -0.5, -1 / 6], atol=1e-14)
 
 
@@ -137,7 +139,7 @@ def test_histories_follow_parameters_in_values_and_derivatives():
         return ag.simulate(ag.equations(text, parameters={"a": a}), [0.0, 1.0, 2.0])["x"][-1]
 
     # x(2) = -a^2/2.
-    value, slope = jax.jvp(last, (2.0,), (1.0,))
+    value, slope = jax.jit(lambda a: jax.jvp(last, (a,), (1.0,)))(2.0)
     np.testing.assert_allclose([value, slope], [-2.0, -2.0], atol=1e-12)
 
 
