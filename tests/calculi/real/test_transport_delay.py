@@ -54,15 +54,18 @@ def lagged(numbers, calculus):
     return ag.simulate(circuit, TIMES, calculus=calculus).output
 
 
+@jax.jit
 def exact(numbers):
-    return jax.vmap(lambda t: steps(numbers, t))(TIMES)
+    """The slopes by the numbers, and the values."""
+    run = jax.vmap(steps, (None, 0))
+    return with_values(jax.jacfwd, run)(numbers, TIMES)
 
 
 def test_the_method_of_steps_and_its_slopes():
     """A history that jumps at the start, and derivatives by rate, delay, history and start."""
     run = functools.partial(lagged, calculus=ag.Real(max_steps=15))
     slopes, found = jax.jit(with_values(jax.jacfwd, run))(NUMBERS)
-    exact_slopes, wanted = jax.jit(with_values(jax.jacfwd, exact))(NUMBERS)
+    exact_slopes, wanted = exact(NUMBERS)
     np.testing.assert_allclose(found, wanted, rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(slopes, exact_slopes, rtol=1e-11, atol=1e-11)
 
@@ -75,7 +78,7 @@ def test_gradients_of_the_method_of_steps(method):
     rtol = 1e-8 if isinstance(method, ag.Tsit5) else None
     calculus = ag.Real(method=method, rtol=rtol, max_steps=127)
     found = jax.jit(jax.grad(lambda numbers: weights @ lagged(numbers, calculus)))(NUMBERS)
-    wanted = jax.jit(jax.jacfwd(exact))(NUMBERS)
+    wanted, _ = exact(NUMBERS)
     np.testing.assert_allclose(found, weights @ wanted, rtol=1e-6 if rtol else 1e-11)
 
 
@@ -256,19 +259,20 @@ def switched(numbers, ts):
 @pytest.mark.slow
 def test_events_by_a_delayed_wire():
     ts, numbers = np.linspace(0.0, 5.0, 24), np.array([0.5, 0.3, 20.0])
-    np.testing.assert_allclose(switched(numbers, ts), temperatures(numbers, ts), rtol=1e-13)
     rate, lag, start = numbers
     circuit = room(rate=rate, lag=lag, start=start)
-    dense = ag.simulate(circuit, [0.0, 5.0], calculus=ag.Real(dense=True, max_steps=256))
-    found = dense.evaluate(ts).output
-    np.testing.assert_allclose(found, temperatures(numbers, ts), rtol=1e-13)
+    run = ag.simulate(circuit, ts, calculus=ag.Real(dense=True, max_steps=256))
+    for found in (run.output, run.evaluate(ts).output):
+        np.testing.assert_allclose(found, temperatures(numbers, ts), rtol=1e-13)
 
 
 @pytest.mark.slow
 def test_derivatives_across_events_by_a_delayed_wire():
     """A saved time may be one that moves with the delay, as 1.2, the fourth multiple."""
     ts, numbers = np.linspace(0.0, 4.8, 25), np.array([0.5, 0.3, 20.0])
-    slopes = jax.jit(jax.jacfwd(lambda numbers: switched(numbers, ts)))(numbers)
+    run = functools.partial(switched, ts=ts)
+    slopes, values = jax.jit(with_values(jax.jacfwd, run))(numbers)
+    np.testing.assert_allclose(values, temperatures(numbers, ts), rtol=1e-13)
     moves = 1e-5 * np.eye(3)
     wanted = [(temperatures(numbers + d, ts) - temperatures(numbers - d, ts)) / 2e-5 for d in moves]
     np.testing.assert_allclose(slopes.T, wanted, rtol=1e-6, atol=1e-6)
