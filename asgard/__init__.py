@@ -59,7 +59,7 @@ from .circuits.atoms.registers import (
 from .circuits.atoms.unknown import Unknown
 from .circuits.atoms.wiring import Discard, Id, Permute, Split, Swap, Var
 from .circuits.circuit import Atom, Block, Circuit, Composition, Monoidal, Trace
-from .circuits.constraints import Bounded, Fixed, Positive
+from .circuits.constraints import Bounded, Constraint, Fixed, Positive
 from .circuits.parameters import parameters, update
 from .circuits.samples import Samples
 from .circuits.stream import Stream

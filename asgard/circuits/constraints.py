@@ -22,7 +22,25 @@ Tree = TypeVar("Tree")
 
 
 class Constraint(eqx.Module):
-    """A number, or an array of numbers, with a bound."""
+    """A number, or an array of numbers, with a bound. One of your own is a subclass.
+
+    It has the number as its field `value`, and three functions; other fields are static.
+
+    ```python
+    class Below(ag.Constraint):
+        value: jax.Array
+        top: float = eqx.field(static=True)
+
+        def check(self):
+            self.refuse_unless(self.value < self.top, f"below {self.top}")
+
+        def free(self):
+            return jnp.log(self.top - self.value)
+
+        def at(self, free):
+            return Below(self.top - jnp.exp(free), self.top)
+    ```
+    """
 
     value: eqx.AbstractVar[Array]
 
@@ -48,7 +66,11 @@ class Constraint(eqx.Module):
         """The number that a run reads."""
         return self.value
 
-    def _refuse_unless(self, holds: Any, bound: str) -> None:
+    def refuse_unless(self, holds: Any, bound: str) -> None:
+        """Raises `CircuitError` where the number is known and `holds` is not true of all of it.
+
+        `bound` says what it must be.
+        """
         if jnp.iscomplexobj(self.value):
             raise CircuitError(f"{type(self).__name__}: the number must be real, not complex")
         if is_concrete(holds) and not np.all(holds):
@@ -69,7 +91,7 @@ class Positive(Constraint):
     value: Inexact[Array, "..."] = eqx.field(converter=as_number)
 
     def check(self) -> None:
-        self._refuse_unless((self.value > 0) & jnp.isfinite(self.value), "above 0 and finite")
+        self.refuse_unless((self.value > 0) & jnp.isfinite(self.value), "above 0 and finite")
 
     def free(self) -> Array:
         return jnp.log(self.value)
@@ -111,7 +133,7 @@ class Bounded(Constraint):
 
     def check(self) -> None:
         inside = (self.value > self.low) & (self.value < self.high)
-        self._refuse_unless(inside, f"between {self.low} and {self.high}")
+        self.refuse_unless(inside, f"between {self.low} and {self.high}")
 
     def free(self) -> Array:
         return jnp.log(self.value - self.low) - jnp.log(self.high - self.value)

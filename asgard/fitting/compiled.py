@@ -14,6 +14,7 @@ from ..errors import CircuitError
 from ..jaxprs.concrete import is_concrete
 from ..jaxprs.kernel_switch import kernel_switch
 from ..jaxprs.meshes import without_mesh
+from ..jaxprs.own_functions import check_takes
 from ..jaxprs.settings import default_promotion
 
 # The first update of all optimisers that are made alike, by what they are made of.
@@ -66,6 +67,9 @@ def update_of(optimizer: Any) -> Callable[..., Any]:
         raise CircuitError(
             f"optimizer must be one of optax, such as optax.adam(0.01), not {optimizer!r}"
         )
+    check_takes("optimizer: its init", optimizer.init, "the numbers by name")
+    arguments = "the gradient", "the state", "the numbers by name"
+    check_takes("optimizer: its update", optimizer.update, *arguments)
     update = optax.with_extra_args_support(optimizer).update
     try:
         return _FIRST.setdefault(_makeup(update), update)

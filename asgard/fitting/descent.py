@@ -12,9 +12,11 @@ from jaxtyping import Array, Bool, Float, Int
 
 from ..circuits.circuit import Circuit
 from ..errors import CircuitError
+from ..jaxprs.own_functions import traceable
 from ..jaxprs.settings import callers_promotion
 from .compiled import Compiled
 from .free import Free, joined
+from .optimizers import check_update
 from .result import FitStatus
 
 # Optimisers that know the loss and its gradient where their step ends.
@@ -98,9 +100,12 @@ class Descent(eqx.Module):
         """
         of, order = self._loss(state)
         loss, gradient = self._loss_and_gradient(of, state)
-        updates, optimizer = self.update(
-            gradient, state.optimizer, state.free, value=loss, grad=gradient, value_fn=of
-        )
+        with traceable("optimizer: its update"):
+            found = self.update(
+                gradient, state.optimizer, state.free, value=loss, grad=gradient, value_fn=of
+            )
+        check_update(found, state.free, state.optimizer)
+        updates, optimizer = found
         free: Any = optax.apply_updates(state.free, updates)
         finite = _where(jnp.isfinite(loss), state.free, state.finite)
         converged = self._converged(loss, gradient)
@@ -126,7 +131,7 @@ class Descent(eqx.Module):
             keyword = {"key": jax.random.fold_in(jax.random.fold_in(self.key, 1), state.count)}
 
         def of(free: Free) -> Array:
-            with callers_promotion():
+            with traceable("the loss"), callers_promotion():
                 loss = self.loss(joined(self.circuit, free), *args, **keyword)
             return _real_number(loss)
 

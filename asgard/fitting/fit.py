@@ -19,6 +19,7 @@ from .compiled import update_of
 from .descent import Descent, Progress, State, advance, like
 from .free import Free, Trainable, free_values, trained
 from .long import LongFit, fit_in_stretches, is_long
+from .optimizers import first_state
 from .result import Fit, FitStatus
 
 
@@ -142,7 +143,7 @@ def begin(
     """The start of the loop: a new one, or where an earlier fit ended."""
     order = first_order(descent.args, descent.batch)
     if state is None:
-        began = jax.tree.map(jnp.asarray, optimizer.init(free))
+        began = first_state(optimizer, free)
         # Without weak types, which a fit that goes on from this one would not have.
         began = like(began, began)
         state = State(free, free, began, jnp.zeros((), int), order, descent.batch)

@@ -3,14 +3,25 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
 from ..circuits.circuit import Circuit
-from ..circuits.constraints import Constraint, Fixed, constraints, is_constraint
+from ..circuits.constraints import (
+    Bounded,
+    Constraint,
+    Fixed,
+    Positive,
+    constraints,
+    is_constraint,
+)
 from ..circuits.parameters import parameters, unknown
 from ..errors import CircuitError
+from ..jaxprs.concrete import is_concrete
+from ..jaxprs.own_functions import check_takes
 
 # How a user says which numbers a fit moves: see `trained`.
 Trainable = Any
@@ -31,6 +42,7 @@ def trained(circuit: Any, trainable: Trainable) -> Trained:
         raise CircuitError(f"a fit takes a circuit, not {circuit!r}")
     for constraint in constraints(circuit):
         constraint.check()
+        _check_maps(constraint)
     numbers = parameters(circuit)
     wanted = _wanted(circuit, trainable, numbers)
     leaves = jax.tree.leaves(circuit, is_leaf=is_constraint)
@@ -44,6 +56,29 @@ def trained(circuit: Any, trainable: Trainable) -> Trained:
     if not any(moved):
         raise CircuitError("no number of the circuit is trainable: there is nothing to fit")
     return moved
+
+
+def _check_maps(constraint: Constraint) -> None:
+    """Raises `CircuitError` where the two maps of a constraint of one's own are not inverse."""
+    if isinstance(constraint, Positive | Bounded | Fixed):
+        return
+    owner, value = type(constraint).__name__, constraint.value
+    check_takes(f"{owner}: at", constraint.at, "a free value")
+    free = constraint.free()
+    if not eqx.is_array(free) or not jnp.issubdtype(free.dtype, jnp.inexact):
+        raise CircuitError(f"{owner}: free must return an array of numbers, not {free!r:.60}")
+    again = constraint.at(free)
+    if not isinstance(again, Constraint) or again.value.shape != value.shape:
+        raise CircuitError(
+            f"{owner}: at must return the constraint at a free value, with a number of shape "
+            f"{value.shape}, not {again!r:.60}"
+        )
+    close = jnp.allclose(again.value, value, rtol=float(jnp.finfo(value.dtype).eps) ** 0.5)
+    if is_concrete(close) and not close:
+        raise CircuitError(
+            f"{owner}: at(free()) must be the number, {value}, not {again.value}: what a fit moves "
+            "stands for it"
+        )
 
 
 def _wanted(circuit: Circuit, trainable: Trainable, numbers: dict[str, Array]) -> list[bool]:

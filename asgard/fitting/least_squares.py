@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int
 from ..circuits.circuit import Circuit
 from ..circuits.fields import check_count
 from ..errors import CircuitError
+from ..jaxprs.own_functions import traceable
 from ..jaxprs.settings import callers_promotion, nonfinite_allowed
 from ..runs.stretches.report import Report
 from .arguments import as_arrays, check_function, tolerance
@@ -214,7 +215,7 @@ class _Squares(eqx.Module):
         """The residuals as a function of the free values, and their shape and dtype."""
 
         def residuals(free: Free) -> Array:
-            with callers_promotion():
+            with traceable("the residuals"), callers_promotion():
                 found = self.residuals(joined(self.circuit, like(free, given)), *self.args)
             return as_vector(found)
 

@@ -59,7 +59,7 @@ TOPICS = (
         "parameters",
         "Numbers and signals",
         "The numbers of a circuit by name, bounds on them, and what goes into wires.",
-        "parameters update Positive Bounded Fixed Stream Samples",
+        "parameters update Positive Bounded Fixed Constraint Stream Samples",
     ),
     topic(
         "runs",

@@ -496,6 +496,12 @@ def test_a_fit_calls_nothing_on_the_host():
     assert [name for name in names(calling, **options) if "callback" in name]
 
 
+def updating(update, init=lambda numbers: 0):
+    """Options with an optimiser of one's own."""
+    made = update if callable(update) else lambda gradient, state, numbers: update
+    return {"optimizer": optax.GradientTransformation(init, made)}
+
+
 BATCHES = {"batch": 2, "key": jax.random.key(0), "args": (np.ones(4),)}
 BATCHES["loss"] = lambda c, x: bowl(c) + 0 * jnp.sum(x)
 
@@ -510,6 +516,16 @@ BATCHES["loss"] = lambda c, x: bowl(c) + 0 * jnp.sum(x)
         ({"loss": lambda c: 1}, "a real number, not one of int"),
         ({"optimizer": "adam"}, "one of optax"),
         ({"optimizer": optax.adam}, "one of optax"),
+        (updating(None), "update must return the changes of the numbers and its state, not None"),
+        (updating(lambda g, s: (g, s)), "update is called with the gradient, the state, the num"),
+        (updating(lambda g, s, p: (list(g.values()), s)), "changes like the numbers, {.*, not"),
+        (updating(lambda g, s, p: (g, (s, s))), "a state like that of init, .*, not"),
+        (updating(lambda g, s, p: (g, s) if s > 2 else (p, s)), "update cannot be traced"),
+        (
+            {"optimizer": optax.multi_transform({"slow": optax.sgd(0.1)}, {"scalar": "slow"})},
+            "cannot be made of the numbers by name, which are scalar.factor, const.value: ",
+        ),
+        ({"loss": lambda c: bowl(c) if bowl(c) > 1 else 0.0}, "the loss cannot be traced"),
         ({"steps": 0}, "steps must be an integer of at least 1"),
         ({"steps": 1.5}, "steps must be an integer"),
         ({"trainable": ["scalar.facto"]}, "did you mean scalar.factor"),
@@ -560,3 +576,50 @@ def test_a_start_out_of_its_bound_is_refused():
     outside = jax.tree.map(lambda leaf: -leaf, inside)  # as a step of an optimiser by hand may lead
     with pytest.raises(ag.CircuitError, match=r"Positive: the number must be above 0 .* not -1\.0"):
         fitted(outside)
+
+
+class Simplex(ag.Constraint):
+    """Parts of a whole: positive numbers whose sum is 1. Their free values are one fewer."""
+
+    value: jax.Array
+
+    def check(self):
+        whole = jnp.abs(jnp.sum(self.value) - 1) < 1e-6
+        self.refuse_unless((self.value > 0) & whole, "parts of 1")
+
+    def free(self):
+        return jnp.log(self.value[1:] / self.value[0])
+
+    def at(self, free):
+        return Simplex(jax.nn.softmax(jnp.append(0.0, free)))
+
+
+def mixture(kind=Simplex, parts=(0.2, 0.3, 0.5)):
+    return ag.Const(kind(jnp.array(parts)))
+
+
+def test_a_constraint_of_ones_own_is_kept():
+    wanted = jnp.array([0.6, 0.3, 0.1])
+
+    def loss(circuit):
+        return jnp.sum((ag.parameters(circuit)["const.value"] - wanted) ** 2)
+
+    found = ag.fit(mixture(), loss, optimizer=optax.adam(0.1), steps=300).circuit
+    np.testing.assert_allclose(ag.parameters(found)["const.value"], wanted, atol=1e-6)
+    with pytest.raises(ag.CircuitError, match="Simplex: the number must be parts of 1"):
+        mixture(parts=(1.0, 1.0, 1.0))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"free": lambda self: None}, "free must return an array of numbers, not None"),
+        ({"at": lambda self: self}, "at is called with a free value"),
+        ({"at": lambda self, free: jax.nn.softmax(free)}, r".* of shape \(3,\), not"),
+        ({"at": lambda self, free: Simplex(jax.nn.softmax(free))}, r".* of shape \(3,\), not"),
+        ({"free": lambda self: jnp.log(self.value[1:])}, r"at\(free\(\)\) must be the number"),
+    ],
+)
+def test_a_wrong_constraint_of_ones_own_is_refused(wrong, says, unchecked):
+    with pytest.raises(ag.CircuitError, match="^Mine: " + says):
+        fitted(mixture(type("Mine", (Simplex,), wrong)))

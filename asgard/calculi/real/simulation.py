@@ -16,6 +16,7 @@ from jaxtyping import Array
 from ...circuits.atoms.registers import Register
 from ...circuits.circuit import Circuit
 from ...errors import CircuitError
+from ...jaxprs.own_functions import traceable
 from ...jaxprs.program import trace
 from ...jaxprs.sparsity import Pattern
 from ...taylor.net import Value, Wire
@@ -267,12 +268,14 @@ class Simulation:
         own = [wire for wire in self.registers if wire not in rates]
         count = sum(math.prod(self.cut.state_shape(wire)) for wire in own)
         assert self.method.preconditioner is not None
-        found = self.method.preconditioner(t, y[:count], scale, vector[:count])
+        with traceable("GMRES: preconditioner"):
+            found = self.method.preconditioner(t, y[:count], scale, vector[:count])
         given = jax.tree.map(jnp.shape, found)
-        if given != (count,):
+        if given != (count,) or not jnp.iscomplexobj(found):
+            kind = " of real numbers" if given == (count,) else ""
             raise CircuitError(
-                f"GMRES: preconditioner must return an array like vector, of shape ({count},), "
-                f"not {given}"
+                "GMRES: preconditioner must return a complex array like vector, of shape "
+                f"({count},), not {given!s:.60}{kind}"
             )
         return jnp.concatenate([jnp.asarray(found, vector.dtype), vector[count:]])
 

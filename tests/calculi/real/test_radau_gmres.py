@@ -299,9 +299,14 @@ def test_wrong_options_are_refused():
             ag.GMRES(**options)
     with pytest.raises(ag.CircuitError, match="preconditioner must be a function"):
         ag.GMRES(preconditioner=3.0)
+    with pytest.raises(ag.CircuitError, match="is called with time, state, scale, vector"):
+        ag.GMRES(preconditioner=lambda t, y, v: v)
     with pytest.raises(ag.CircuitError, match=r"linear must be None or ag.GMRES\(\), not 'gmres'"):
         ag.Radau(3, linear="gmres")
     circuit, ts = heat(START), [0.0, 0.01]
-    for fn in (lambda t, y, s, v: v[1:], lambda t, y, s, v: (v, v)):
+    for fn in (lambda t, y, s, v: v[1:], lambda t, y, s, v: (v, v), lambda t, y, s, v: v.real):
         with pytest.raises(ag.CircuitError, match=r"of shape \(64,\), not"):
             ag.simulate(circuit, ts, calculus=solver(ag.GMRES(preconditioner=fn)))
+    branching = ag.GMRES(preconditioner=lambda t, y, s, v: v if t > 0 else 2 * v)
+    with pytest.raises(ag.CircuitError, match="preconditioner cannot be traced"):
+        ag.simulate(circuit, ts, calculus=solver(branching))

@@ -22,6 +22,7 @@ from .....errors import CircuitError
 from .....fixed_points.gmres import gmres
 from .....fixed_points.rounding import norm
 from .....jaxprs.fences import largest_of
+from .....jaxprs.own_functions import check_takes
 from .factors import Factors, Solved
 from .stages import differential
 from .tableau import Tableau
@@ -52,7 +53,7 @@ class GMRES(eqx.Module):
       it is compared by identity: define it once, and not anew for each run.
 
     **Raises:** `CircuitError` for numbers out of range, and for a preconditioner that is no
-    function of these or gives another shape.
+    function of these, or gives another shape or real numbers.
 
     Sources: Saad and Schultz, *GMRES*, SIAM J. Sci. Stat. Comput. 7, 1986; Brown and Hindmarsh,
     *Matrix-free methods for stiff systems of ODE's*, SIAM J. Numer. Anal. 23, 1986.
@@ -81,6 +82,7 @@ class GMRES(eqx.Module):
                 "GMRES: preconditioner must be a function of time, state, scale and vector, not "
                 f"{fn!r}"
             )
+        check_takes("GMRES: preconditioner", fn, "time", "state", "scale", "vector")
         try:
             hash(fn)
         except TypeError:
