@@ -89,9 +89,20 @@ def as_sources(circuit: Circuit, inputs: Any, times: Array) -> tuple[Any, ...]:
         named = f" ({', '.join(names)})" if names else ""
         raise DegreeError(
             f"{brief(circuit)} takes {circuit.n_in} input{'s'[: circuit.n_in != 1]}{named}, but "
-            f"{len(inputs)} {'was' if len(inputs) == 1 else 'were'} given"
+            f"{len(inputs)} {'was' if len(inputs) == 1 else 'were'} given{_meant(names, inputs)}"
         )
     return tuple(_source(index, given, times) for index, given in enumerate(inputs))
+
+
+def _meant(names: tuple[str, ...], inputs: Any) -> str:
+    """What to do where inputs lack that have names."""
+    if not names or len(inputs) > len(names):
+        return ""
+    shown = f"({', '.join(names)}{',' if len(names) == 1 else ''})"
+    return (
+        f": give inputs={shown}; what is a number is a keyword-only parameter of a function, "
+        f"behind its *, or one of the parameters of equations"
+    )
 
 
 def given_or(inputs: Any, others: tuple[Any, ...]) -> Any:

@@ -44,6 +44,11 @@ MALFORMED = {
     "an infinite time": (run(decay(), [0.0, np.inf]), ag.CircuitError, "finite"),
     "complex times": (run(decay(), [0.0, 1.0j]), ag.CircuitError, "ts must be"),
     "an input missing": (run(relaxation()), ag.DegreeError, "takes 1 input, but 0 were given"),
+    "args of a rate": (
+        run(ag.ode(lambda t, y, args: -args * y, 1.0)),
+        ag.DegreeError,
+        r"1 input \(args\), but 0 were given: give inputs=\(args,\); .*keyword-only.*behind its",
+    ),
     "an input too many": (
         run(decay(), inputs=(1.0,)),
         ag.DegreeError,
