@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Int
 
+from ..jaxprs.trees import select
 from .rows import only
 
 # So many rows of up to so many numbers are one turn: what lasts long beside the turn itself.
@@ -50,7 +51,7 @@ def blank(block: Block, start: Any, count: int) -> Scanned:
 
 def stretch(block: Block, start: Any, count: int, size: int, now: Scanned, turns: Array) -> Scanned:
     """So many turns more of a scan of `count` rows, each of `size` rows; it begins at `start`."""
-    carry = jax.tree.map(lambda x, y: jnp.where(now.done == 0, x, y), start, now.carry)
+    carry = select(now.done == 0, start, now.carry)
     full = count // size * size
 
     def goes_on(carried: tuple[Scanned, Array]) -> Array:

@@ -14,6 +14,7 @@ from ..circuits.circuit import Circuit
 from ..errors import CircuitError
 from ..jaxprs.own_functions import traceable
 from ..jaxprs.settings import callers_promotion
+from ..jaxprs.trees import select
 from .compiled import Compiled
 from .free import Free, joined
 from .optimizers import check_update
@@ -107,7 +108,7 @@ class Descent(eqx.Module):
         check_update(found, state.free, state.optimizer)
         updates, optimizer = found
         free: Any = optax.apply_updates(state.free, updates)
-        finite = _where(jnp.isfinite(loss), state.free, state.finite)
+        finite = select(jnp.isfinite(loss), state.free, state.finite)
         converged = self._converged(loss, gradient)
         # An optimiser that skips a gradient that is not finite leaves the numbers as they are.
         still = jnp.all(jnp.array([jnp.all(free[name] == state.free[name]) for name in free]))
@@ -116,11 +117,11 @@ class Descent(eqx.Module):
         after = State(
             free, finite, like(optimizer, state.optimizer), state.count + 1, order, self.batch
         )
-        kept = _where(converged | ~failed, state.free, finite)
+        kept = select(converged | ~failed, state.free, finite)
         before = dataclasses.replace(state, free=kept, finite=finite)
         status = FitStatus.where(failed, FitStatus.nonfinite, FitStatus.steps)
         status = FitStatus.where(converged, FitStatus.converged, status)
-        return _where(converged | failed | ~moves, before, after), loss, status
+        return select(converged | failed | ~moves, before, after), loss, status
 
     def _loss(self, state: State) -> tuple[Callable[[Free], Array], Array | None]:
         """The loss of one step as a function of the free values, and the order of the examples."""
@@ -205,10 +206,6 @@ def _real_number(loss: Any) -> Array:
 
 def _all_finite(free: Free) -> Array:
     return jnp.all(jnp.array([jnp.all(jnp.isfinite(value)) for value in free.values()]))
-
-
-def _where(condition: Array, one: Any, other: Any) -> Any:
-    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), one, other)
 
 
 def like(tree: Any, models: Any) -> Any:

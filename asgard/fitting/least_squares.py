@@ -16,6 +16,7 @@ from ..circuits.fields import check_count
 from ..errors import CircuitError
 from ..jaxprs.own_functions import traceable
 from ..jaxprs.settings import callers_promotion, nonfinite_allowed
+from ..jaxprs.trees import select
 from ..runs.stretches.report import Report
 from .arguments import as_arrays, check_function, tolerance
 from .compiled import Compiled
@@ -150,7 +151,7 @@ class _Loop:
         failed = ~jnp.isfinite(loss) | (result != optimistix.RESULTS.successful)
         status = FitStatus.where(done, FitStatus.converged, FitStatus.steps)
         status = FitStatus.where(failed, FitStatus.nonfinite, status)
-        free = jax.tree.map(lambda new, old: jnp.where(failed, old, new), free, now.free)
+        free = select(failed, now.free, free)
         losses = now.losses.at[now.steps].set(loss)
         loss = jnp.where(jnp.isfinite(loss), loss, now.loss)
         return _Iteration(free, _arrays(state), losses, loss, now.steps + 1, status)

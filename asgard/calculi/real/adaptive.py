@@ -7,11 +7,11 @@ import dataclasses
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Inexact
 
+from ...jaxprs.trees import select
 from .methods.checked import attempt_of, curve_of
 from .methods.defect import DEFECT, NOISE
 from .methods.method import PLAIN, Attempt, Mark, Reach, StepMethod, Stretch
@@ -103,7 +103,7 @@ def resume(
         for time, state in ((point.time, point.state), (pause.last, old)):
             same &= ~jnp.any(own & (system.watch(time, state) > 0))
     afresh = dataclasses.replace(afresh, memory=point.memory)
-    return jax.tree.map(lambda one, other: jnp.where(same, one, other), point, afresh), same
+    return select(same, point, afresh), same
 
 
 def beside(time: Array, direction: Array) -> Array:

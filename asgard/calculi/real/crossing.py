@@ -20,6 +20,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from ...jaxprs.fences import largest_of, smallest_of
+from ...jaxprs.trees import select
 from .system import any_of
 
 # Into how many intervals a step is cut at first.
@@ -120,7 +121,7 @@ def first_crossing(
         scanning, open_ = is_scanning(now), is_open(now)
         steps = (now.turns == 0, begun), (scanning, scanned), (open_, closer)
         for chosen, after in steps[::-1]:
-            now = jax.tree.map(lambda x, y, c=chosen: jnp.where(c, x, y), after, now)
+            now = select(chosen, after, now)
         return now
 
     search = _start(values, sides, size)
@@ -194,7 +195,7 @@ def _scanned(now: _Search, m: _End, b: _End, shortest: Array) -> _Search:
         return jnp.where(moved, jnp.where(second, middle, end), old)
 
     start = jax.tree.map(chosen, a, m, b)
-    past = jax.tree.map(lambda x, y: jnp.where(first, x, y), m, b)
+    past = select(first, m, b)
     return _Search(
         a=start,
         width=jnp.where(halved, length / 2, 2 * now.width),
@@ -239,7 +240,7 @@ def _closer(now: _Search, near: _End, far: _End) -> _Search:
 
     start = jax.tree.map(low, now.a, near, far)
     start = dataclasses.replace(start, sides=sides)
-    past = jax.tree.map(lambda x, y: jnp.where(past_near, x, y), near, far)
+    past = select(past_near, near, far)
     any_ = past_near | past_far
     narrower = jnp.where(now.narrow >= 1, NARROW, now.narrow * now.narrow)
     return dataclasses.replace(

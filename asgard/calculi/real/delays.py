@@ -8,13 +8,13 @@ import dataclasses
 import functools
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
 from ...jaxprs.fences import largest_of
+from ...jaxprs.trees import select
 from . import adaptive
 from .adaptive import Pause, next_breakpoint
 from .history import DelayLayout, History
@@ -246,7 +246,7 @@ def resume(
     level = jnp.zeros(delays.layout.count, ts.dtype)
     breaks = history.breaks.with_one(begin.time, level, moved, _write)
     pushed = dataclasses.replace(pushed, breaks=breaks)
-    history = jax.tree.map(lambda old, new: jnp.where(again, old, new), history, pushed)
+    history = select(again, history, pushed)
     return begin, again, history
 
 

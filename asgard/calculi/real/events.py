@@ -21,6 +21,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from ...jaxprs.branching import ASKED
+from ...jaxprs.trees import select
 from .adaptive import beside
 from .crossing import Crossing, Values, first_crossing, looked
 from .guard_series import by_series, extent_of
@@ -361,7 +362,7 @@ class Eventful(StepMethod):
             accepted=attempt.accepted & ~refused,
             rejected=attempt.rejected + refused,
             step=jnp.where(refused, point.step, attempt.step),
-            memory=jax.tree.map(lambda a, b: jnp.where(refused, a, b), first, attempt.memory),
+            memory=select(refused, first, attempt.memory),
         )
 
     def _by_watching(
@@ -428,7 +429,7 @@ class Eventful(StepMethod):
             accepted=attempt.accepted & ~retried,
             rejected=attempt.rejected + retried,
             step=jnp.where(retried, retry, attempt.step),
-            memory=jax.tree.map(lambda a, b: jnp.where(retried, a, b), memory, onward),
+            memory=select(retried, memory, onward),
             stages=stages,
             mark=Mark(kind.astype(jnp.int32), jnp.zeros_like(crossing.fired)),
         )
@@ -457,7 +458,7 @@ def _one_or_other(
     blank = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(one))
     found = lax.cond(any_of(first), one, lambda: blank)
     rest = lax.cond(any_of(~first), other, lambda: found)
-    return jax.tree.map(lambda a, b: jnp.where(first, a, b), found, rest)
+    return select(first, found, rest)
 
 
 def _as_polynomial(state: Array, change: Array, rows: int) -> Array:

@@ -16,6 +16,7 @@ from jax import lax
 from jaxtyping import Array
 
 from ...jaxprs.bounded_loop import bounded_while
+from ...jaxprs.trees import select
 from . import path as paths
 from . import runs
 from .adaptive import advance, at_number, covered, stretch_of
@@ -117,7 +118,7 @@ class Retaking:
                 *(history, self.problem.method, point, step.end, run.coefficients),
                 *(step.stretch, taken, leaves, write),
             )
-        end = jax.tree.map(lambda new, old: jnp.where(leaves, new, old), step.end, point)
+        end = select(leaves, step.end, point)
         return dataclasses.replace(run, point=end, path=path, records=events, history=history)
 
 

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from ...jaxprs.trees import select
 from . import path as paths
 from .adaptive import Step, at_number, covered, reach_of, take_step
 from .delays import Seen, holds_for_wires
@@ -240,7 +241,7 @@ class Loop:
         leaves = good & more
         after = dataclasses.replace(
             after,
-            point=_where(leaves, step.after, _where(refused, tried, run.point)),
+            point=select(leaves, step.after, select(refused, tried, run.point)),
             saved=saved,
             count=number,
             status=status,
@@ -343,7 +344,7 @@ def _checked(problem: Problem, seen: Seen, run: Run, step: Step, active: Array) 
         accepted=attempt.accepted & holds,
         rejected=attempt.rejected + refused,
         step=jnp.where(refused, attempt.size / 2, attempt.step),
-        memory=_where(refused, run.point.memory, attempt.memory),
+        memory=select(refused, run.point.memory, attempt.memory),
     )
     scales = jnp.where(accepted, scales, history.scales)
     history = dataclasses.replace(history, longest=longest, scales=scales)
@@ -368,11 +369,6 @@ def _out_of_steps(step: Step, bounded: Array, left: Array, ts: Array) -> Array:
     return jnp.where(stiff, STIFF, jnp.where(left <= 0, OUT_OF_STEPS, OK))
 
 
-def _where(chosen: Array, one: Any, other: Any) -> Any:
-    """Of two pytrees the one that is chosen, lane by lane."""
-    return jax.tree.map(lambda a, b: jnp.where(chosen, a, b), one, other)
-
-
 def _started(
     problem: Problem, system: System, begin: Point, ts: Array, control: StepControl
 ) -> Point:
@@ -380,7 +376,7 @@ def _started(
     taken a step."""
     reach = reach_of(begin, ts[-1], direction_of(ts), control)
     fresh = start_of(problem.method, system, begin, control, reach)
-    return _where(begin.step == 0, fresh, begin)
+    return select(begin.step == 0, fresh, begin)
 
 
 def _with_polynomial(

@@ -22,6 +22,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from ...jaxprs.lane_call import flagged, merge
 from ...jaxprs.lanes import run_in_lanes, spread
+from ...jaxprs.trees import select
 from . import path as paths
 from .adaptive import at_number, beside, index_of_next, stretch_of
 from .methods.method import PLAIN, Stretch
@@ -283,7 +284,7 @@ class Sweep:
                 stop = jnp.clip(step.stop, 0, stops.shape[0] - 1)
                 stops = self._write(stops, stop, at_number(stops, stop) + added)
             ts = self._to_times(step, coefficients, number, ts)
-        kept = jax.tree.map(lambda new, old: jnp.where(step.active, new, old), earlier, after)
+        kept = select(step.active, earlier, after)
         return Cotangents(kept, ts, stops, constants), before
 
     def _stretch(self, point: Point, taken: Taken) -> Stretch:

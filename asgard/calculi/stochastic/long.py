@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Int
 
+from ...jaxprs.trees import select
 from ..rows import only
 from .failures import Failures
 from .tile import Paths
@@ -99,7 +100,7 @@ class LongTiles:
         by_path, (failures, end) = now.gathered
         none = Failures.none(self.tiles.rounds * self.tiles.devices)
         none = jax.tree.map(lambda rows: rows.reshape(begun.shape), none)
-        found = self.tiles.stacked(by_path, (_where(begun, failures, none), end))
+        found = self.tiles.stacked(by_path, (select(begun, failures, none), end))
         ended, begun = (
             jnp.repeat(rows.reshape(-1), self.tiles.width)[: self.tiles.paths]
             for rows in (of_tile, begun)
@@ -156,9 +157,7 @@ class LongTiles:
         count = self.tiles.rounds - self.earlier
         if self.reductions:
             fresh = (crowd.done == 0) & ~crowd.walk.begun
-            begun = jax.tree.map(
-                lambda old, new: jnp.where(fresh, new, old), crowd.gathered, (start, start)
-            )
+            begun = select(fresh, (start, start), crowd.gathered)
             crowd = dataclasses.replace(crowd, gathered=begun)
 
         def goes_on(carry: tuple[Crowd, Array]) -> Array:
@@ -173,8 +172,8 @@ class LongTiles:
             if self.reductions:
                 present, kept = now.gathered
                 after = present.merged(fresh, self.reductions)
-                present = _where(ended, after, present)
-                gathered = present, _where(ended & given[1][now.done], present, kept)
+                present = select(ended, after, present)
+                gathered = present, select(ended & given[1][now.done], present, kept)
             else:
                 gathered = jax.tree.map(
                     lambda rows, row: lax.dynamic_update_index_in_dim(rows, row, now.done, 0),
@@ -185,7 +184,3 @@ class LongTiles:
             return Crowd(now.done + ended, walk, gathered), left
 
         return lax.while_loop(goes_on, tile, (crowd, turns))[0]
-
-
-def _where(chosen: Array, one: Any, other: Any) -> Any:
-    return jax.tree.map(lambda a, b: jnp.where(chosen, a, b), one, other)

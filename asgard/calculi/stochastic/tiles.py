@@ -18,6 +18,7 @@ from jaxtyping import Array, Bool, Int, UInt
 from ...circuits.circuit import Circuit
 from ...errors import CircuitError
 from ...jaxprs.concrete import checkpoint
+from ...jaxprs.trees import select
 from ...status import Status
 from ..rows import chosen
 from .calculus import Stochastic
@@ -37,7 +38,7 @@ class Progress(eqx.Module):
     def merged(self, other: "Progress", reductions: Sequence[Any]) -> "Progress":
         """What these and some other paths give, of which at least one has started."""
         both = _merged(self.accumulators, other.accumulators, reductions)
-        found = jax.tree.map(lambda a, b: jnp.where(self.started, a, b), both, other.accumulators)
+        found = select(self.started, both, other.accumulators)
         failures = self.failures.merged(other.failures)
         return Progress(found, failures, jnp.ones_like(self.started))
 
@@ -149,7 +150,7 @@ class Tiles:
                 (present, kept), (number, whole) = carry, x
                 fresh = measured(self._run(number, None, words, ts), limit, reductions)
                 present = present.merged(fresh, reductions)
-                kept = jax.tree.map(lambda a, b: jnp.where(whole, a, b), present, kept)
+                kept = select(whole, present, kept)
                 return (present, kept), None
 
             rounds, begin = jax.tree.map(lambda rows: rows[0], (rounds, begin))

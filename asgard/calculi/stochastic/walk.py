@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Int
 
+from ...jaxprs.trees import select
 from ..rows import only
 from .tile import Interval, Paths, Tile
 
@@ -83,7 +84,7 @@ class Turns:
     def advance(self, start: Paths, now: Walk, turns: Array) -> tuple[Walk, Array]:
         """So many turns more of paths that begin at `start`, and how many are left."""
         first, paths = self.tile.saved(self.ts[0], start)
-        paths = jax.tree.map(lambda old, new: jnp.where(now.begun, old, new), now.paths, paths)
+        paths = select(now.begun, now.paths, paths)
         rows = jax.tree.map(
             lambda rows, row: rows.at[0].set(jnp.where(now.begun, rows[0], row)), now.rows, first
         )

@@ -7,7 +7,7 @@ import difflib
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -21,10 +21,12 @@ class Kind(abc.ABC):
     """What the value of a key must be."""
 
     words: str
+    # The types of values that this kind reads, right or wrong.
+    types: ClassVar[tuple[type, ...]]
 
-    @abc.abstractmethod
     def takes(self, value: Any) -> bool:
-        """Whether a value is of the sort that this kind reads, right or wrong."""
+        """Whether a value is of such a type. In Python true and false are numbers, too."""
+        return isinstance(value, self.types) and (bool in self.types or not isinstance(value, bool))
 
     @abc.abstractmethod
     def read(self, value: Any, path: Path, document: Document) -> Any:
@@ -39,11 +41,9 @@ class Kind(abc.ABC):
 class Text(Kind):
     """A text that is not empty, and of so many letters in a line at most; 0 for any text."""
 
+    types: ClassVar[tuple[type, ...]] = (str,)
     words: str = "a text"
     line: int = 0
-
-    def takes(self, value: Any) -> bool:
-        return isinstance(value, str)
 
     def read(self, value: Any, path: Path, document: Document) -> str:
         right = isinstance(value, str) and len(value.strip()) > 0
@@ -57,10 +57,8 @@ class Text(Kind):
 class Name(Kind):
     """A name, as those of wires and parameters are."""
 
+    types: ClassVar[tuple[type, ...]] = (str,)
     words: str = "a name of letters, digits and _"
-
-    def takes(self, value: Any) -> bool:
-        return isinstance(value, str)
 
     def read(self, value: Any, path: Path, document: Document) -> str:
         right = isinstance(value, str) and _NAME.fullmatch(value) is not None
@@ -72,12 +70,10 @@ class Name(Kind):
 class Number(Kind):
     """A finite number."""
 
+    types: ClassVar[tuple[type, ...]] = (int, float)
     words: str = "a number"
     least: float = -math.inf
     above: float = -math.inf
-
-    def takes(self, value: Any) -> bool:
-        return isinstance(value, int | float) and not isinstance(value, bool)
 
     def read(self, value: Any, path: Path, document: Document) -> float:
         self.check(self.takes(value), value, path, document)
@@ -91,15 +87,13 @@ class Number(Kind):
 class Count(Kind):
     """A whole number within bounds."""
 
+    types: ClassVar[tuple[type, ...]] = (int,)
     least: int
     most: int
 
     @property
     def words(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
         return f"a whole number from {self.least} to {self.most:,}"
-
-    def takes(self, value: Any) -> bool:
-        return isinstance(value, int) and not isinstance(value, bool)
 
     def read(self, value: Any, path: Path, document: Document) -> int:
         right = self.takes(value) and self.least <= value <= self.most
@@ -111,13 +105,11 @@ class Count(Kind):
 class Flag(Kind):
     """true or false."""
 
+    types: ClassVar[tuple[type, ...]] = (bool,)
     words: str = "true or false"
 
-    def takes(self, value: Any) -> bool:
-        return isinstance(value, bool)
-
     def read(self, value: Any, path: Path, document: Document) -> bool:
-        self.check(isinstance(value, bool), value, path, document)
+        self.check(self.takes(value), value, path, document)
         return value
 
 
@@ -125,14 +117,12 @@ class Flag(Kind):
 class Choice(Kind):
     """One of some words, or of some numbers."""
 
+    types: ClassVar[tuple[type, ...]] = (str, int)
     options: tuple[str | int, ...]
 
     @property
     def words(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
         return "one of " + ", ".join(map(_quoted, self.options))
-
-    def takes(self, value: Any) -> bool:
-        return isinstance(value, str | int) and not isinstance(value, bool)
 
     def read(self, value: Any, path: Path, document: Document) -> Any:
         if not self.takes(value) or value not in self.options:
@@ -145,14 +135,12 @@ class Choice(Kind):
 class Numbers(Kind):
     """An array of numbers, of any shape unless `axes` says how many it has."""
 
+    types: ClassVar[tuple[type, ...]] = (list,)
     axes: int | None = None
 
     @property
     def words(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
         return "an array of numbers" if self.axes == 1 else "numbers, nested as an array"
-
-    def takes(self, value: Any) -> bool:
-        return isinstance(value, list)
 
     def read(self, value: Any, path: Path, document: Document) -> np.ndarray:
         self.check(isinstance(value, list) and len(value) > 0, value, path, document)
@@ -184,12 +172,10 @@ class Numbers(Kind):
 class Listed(Kind):
     """An array of values of one kind."""
 
+    types: ClassVar[tuple[type, ...]] = (list,)
     kind: Kind
     words: str
     least: int = 0
-
-    def takes(self, value: Any) -> bool:
-        return isinstance(value, list)
 
     def read(self, value: Any, path: Path, document: Document) -> tuple[Any, ...]:
         right = isinstance(value, list) and len(value) >= self.least
@@ -203,14 +189,12 @@ class Listed(Kind):
 class Named(Kind):
     """A table whose keys are names that the user chooses."""
 
+    types: ClassVar[tuple[type, ...]] = (dict,)
     kind: Kind
     words: str
 
-    def takes(self, value: Any) -> bool:
-        return isinstance(value, dict)
-
     def read(self, value: Any, path: Path, document: Document) -> dict[str, Any]:
-        self.check(isinstance(value, dict), value, path, document)
+        self.check(self.takes(value), value, path, document)
         return {key: self.kind.read(one, (*path, key), document) for key, one in value.items()}
 
 
@@ -256,15 +240,13 @@ class Table(Kind):
     `elsewhere` says of keys that the section lacks which others have them.
     """
 
+    types: ClassVar[tuple[type, ...]] = (dict,)
     section: type[Section]
     words: str = "a table"
     elsewhere: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
-    def takes(self, value: Any) -> bool:
-        return isinstance(value, dict)
-
     def read(self, value: Any, path: Path, document: Document) -> Any:
-        self.check(isinstance(value, dict), value, path, document)
+        self.check(self.takes(value), value, path, document)
         keys = keys_of(self.section)
         for name in value:
             if name not in keys:
@@ -285,15 +267,13 @@ class Table(Kind):
 class Variant(Kind):
     """A table whose keys depend on which of several sections it is, as `which` finds out."""
 
+    types: ClassVar[tuple[type, ...]] = (dict,)
     sections: Mapping[str, type[Section]]
     which: Callable[[Any, Path, Document], str]
     words: str = "a table"
 
-    def takes(self, value: Any) -> bool:
-        return isinstance(value, dict)
-
     def read(self, value: Any, path: Path, document: Document) -> Any:
-        self.check(isinstance(value, dict), value, path, document)
+        self.check(self.takes(value), value, path, document)
         name = self.which(value, path, document)
         elsewhere = {
             key: f": it is for {other}, and this is {name}"

@@ -10,11 +10,11 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
+from ...jaxprs.trees import select
 from ..rounding import Scale, SolveControl
 
 # After so many turns in which steps did not get smaller, they get smaller no more.
@@ -147,15 +147,10 @@ def take_turns(method: Method, equations: Equations, found: Outcome) -> Outcome:
             memory,
         )
         # With lanes, those that are done stay as they are; without, this one is not done.
-        return evaluated(where(now.state == RUNNING, after, now) if z.ndim > 1 else after)
+        return evaluated(select(now.state == RUNNING, after, now) if z.ndim > 1 else after)
 
     z, infinite = found.z, jnp.full(found.z.shape[1:], jnp.inf, found.z.dtype)
     waiting = jnp.zeros(z.shape[1:], jnp.int32)
     start = Search(z, z, found.state, found.steps, infinite, infinite, z, waiting, method.start(z))
     end = lax.while_loop(lambda now: jnp.any(now.state == RUNNING), turn, evaluated(start))
     return Outcome(end.z, end.residual, end.state, end.steps)
-
-
-def where(chosen: Array, one: Any, other: Any) -> Any:
-    """Of two pytrees the one that is chosen, lane by lane."""
-    return jax.tree.map(lambda a, b: jnp.where(chosen, a, b), one, other)

@@ -4,6 +4,7 @@ None of it needs matplotlib.
 """
 
 import dataclasses
+import functools
 import html
 from collections.abc import Callable, Iterator
 from itertools import cycle
@@ -91,51 +92,6 @@ def html_of(describe: Callable[[Any], Rows], result: Any) -> str:
         return f"<pre>{html.escape(repr(result))}</pre>"
     body = "".join(row.html for row in rows)
     return f"<table><caption>{type(result).__name__}</caption>{body}</table>"
-
-
-@draws("trajectory.text")
-def trajectory_text(run: Trajectory) -> str:
-    return text_of(_trajectory, run)
-
-
-@draws("trajectory.html")
-def trajectory_html(run: Trajectory) -> str:
-    return html_of(_trajectory, run)
-
-
-@draws("ensemble.text")
-def ensemble_text(run: Ensemble) -> str:
-    return text_of(_ensemble, run)
-
-
-@draws("ensemble.html")
-def ensemble_html(run: Ensemble) -> str:
-    return html_of(_ensemble, run)
-
-
-@draws("fit.text")
-def fit_text(found: Fit) -> str:
-    return text_of(_fit, found)
-
-
-@draws("fit.html")
-def fit_html(found: Fit) -> str:
-    return html_of(_fit, found)
-
-
-@draws("fit_ensemble.text")
-def fit_ensemble_text(found: FitEnsemble) -> str:
-    return text_of(_fits, found)
-
-
-@draws("uncertainty.text")
-def uncertainty_text(known: Uncertainty) -> str:
-    return text_of(_uncertainty, known)
-
-
-@draws("equilibrium.text")
-def equilibrium_text(found: Equilibrium) -> str:
-    return text_of(_equilibrium, found)
 
 
 def _trajectory(run: Trajectory) -> Rows:
@@ -272,3 +228,15 @@ def _sparkline(
     size = f'width="{WIDTH}" height="{HEIGHT}" viewBox="0 0 {WIDTH} {HEIGHT}"'
     picture = f'<svg xmlns="http://www.w3.org/2000/svg" {size}>{"".join(drawn)}</svg>'
     return Row(name, f"{low:.4g} to {high:.4g}", picture)
+
+
+for _name, _describe in {
+    "trajectory": _trajectory,
+    "ensemble": _ensemble,
+    "fit": _fit,
+    "fit_ensemble": _fits,
+    "uncertainty": _uncertainty,
+    "equilibrium": _equilibrium,
+}.items():
+    draws(f"{_name}.text")(functools.partial(text_of, _describe))
+    draws(f"{_name}.html")(functools.partial(html_of, _describe))

@@ -19,6 +19,7 @@ from jaxtyping import Array
 
 from .....jaxprs.fences import largest_of
 from .....jaxprs.sparsity import Pattern
+from .....jaxprs.trees import select
 from ...system import System
 from .factors import Factors, factored
 from .krylov import GMRES, krylov
@@ -210,7 +211,7 @@ def _renewed(equations: _Equations, now: _Iteration, stages: Stages, constants: 
 
     def renewed() -> Factors:
         new = equations.factors(now.z, stages, constants)
-        return jax.tree.map(lambda a, b: jnp.where(renews, a, b), new, now.factors)
+        return select(renews, new, now.factors)
 
     return lax.cond(jnp.any(renews), renewed, lambda: now.factors)
 

@@ -8,13 +8,13 @@ import functools
 from typing import Any, ClassVar
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from .....errors import CircuitError
 from .....jaxprs.fences import largest_of
+from .....jaxprs.trees import select
 from ...polynomial import rescaled
 from ...system import Point, StepControl, System
 from ..method import NEWTON, NO_STEP, NONFINITE, OK, Attempt, Reach, StepMethod, Stretch
@@ -375,7 +375,7 @@ def _renewed(wanted: Array, compute: Any, old: Any) -> Any:
     """What is computed, in lanes that want it; the old value in others, and if none does."""
 
     def renew() -> Any:
-        return jax.tree.map(lambda new, kept: jnp.where(wanted, new, kept), compute(), old)
+        return select(wanted, compute(), old)
 
     return lax.cond(jnp.any(wanted), renew, lambda: old)
 

@@ -5,12 +5,12 @@ How fast they do tells when to stop, and whether to go on at all.
 """
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from .....jaxprs.fences import largest_of
+from .....jaxprs.trees import select
 from ...system import System
 from .factors import Factors
 from .stages import Correction, Stages, correction
@@ -83,7 +83,7 @@ def search(
         z = now.z + step.z
         after = _judged(now, z, step, scale, most)
         active = ~(now.converged | now.failed)
-        return jax.tree.map(lambda new, old: jnp.where(active, new, old), after, now)
+        return select(active, after, now)
 
     zero, no = jnp.zeros_like(stages.offset), jnp.zeros(stages.offset.shape, bool)
     start = Search(guess, jnp.zeros(no.shape, jnp.int32), zero, zero, zero, gain, zero + 1, no, no)
