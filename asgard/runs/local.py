@@ -12,7 +12,6 @@ from jaxtyping import Array
 from ..calculi.calculus import Calculus
 from ..calculi.cut import Cut
 from ..calculi.discrete.calculus import Discrete
-from ..calculi.discrete.calculus import Sequence as SequenceRun
 from ..calculi.hybrids import hybrids
 from ..calculi.meanings import HYBRID, REAL, noise
 from ..calculi.pointwise import Contents, Pointwise, Row
@@ -103,12 +102,12 @@ def _at_time(
 def _at_sample(
     circuit: Circuit, discrete: Discrete, time: Array, sources: tuple[Any, ...], dim: str | None
 ) -> Local:
-    first = SequenceRun(discrete, circuit, time[None], sources, dim)
+    first = discrete.sequence(circuit, time[None], sources, dim)
     number = jnp.round(time).astype(jnp.int32)
     rows = {wire: values[0] for wire, values in first.given(number, 1).items()}
     inputs = plain_inputs(first.pointwise.inputs(first.time(number), rows))
     held = tuple(Samples(value[None]) for value in inputs)
-    sequence = SequenceRun(discrete, circuit, time[None], held, dim)
+    sequence = discrete.sequence(circuit, time[None], held, dim)
     if sequence.inputs_ahead:
         raise CircuitError(AHEAD)
     registers = Registers.of(circuit, sequence.pointwise)

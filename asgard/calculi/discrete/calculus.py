@@ -125,17 +125,31 @@ class Discrete(Calculus):
     def simulate(
         self, circuit: Circuit, ts: Array, inputs: tuple[Any, ...], dim: str | None, state: Any
     ) -> Trajectory:
-        run = SampledRun(self, circuit, ts, inputs, dim, state)
-        # The last sample is read, and not yet summed: the run goes on from there.
-        _, end, rows, kernel = run.sequence.run(run.start, run.count, run.given)
-        return run.trajectory(end, rows, kernel)
+        return self._run(circuit, ts, inputs, dim, state).whole()
 
     def stretches(
         self, circuit: Circuit, ts: Array, inputs: tuple[Any, ...], dim: str | None, state: Any
     ) -> Stretches[Any]:
         if self.parallel:
             return super().stretches(circuit, ts, inputs, dim, state)
-        return SampledRun(self, circuit, ts, inputs, dim, state)
+        return self._run(circuit, ts, inputs, dim, state)
+
+    def _run(self, circuit: Circuit, ts: Array, inputs: Any, dim: Any, state: Any) -> "SampledRun":
+        if self.span is None:
+            raise CircuitError(
+                "Discrete: ts is traced: give it as a list or an array of NumPy, or say how far it "
+                "spans: span=ts[-1] - ts[0]"
+            )
+        return SampledRun(self.sequence(circuit, ts, inputs, dim), ts, self.span + 1, state)
+
+    def sequence(self, circuit: Circuit, ts: Array, inputs: Any, dim: str | None) -> "Sequence":
+        """A circuit as a scan over samples, inside a trace."""
+        return Sequence(
+            *(circuit, ts, inputs, dim, self.fixed_point),
+            atoms={Delay: delay_of(self.max_delay), **noise(self.noise, "Discrete", "Discrete")},
+            sums=self.register == "sum",
+            parallel=self.parallel,
+        )
 
     def compile(self, circuit: Circuit) -> Callable[[Any, Any], tuple[Any, Any]]:
         def run(inputs: Any, state: Any = None) -> tuple[Any, Any]:
@@ -149,28 +163,18 @@ class Discrete(Calculus):
 class SampledRun(Stretches[Scanned]):
     """A run over samples."""
 
-    def __init__(
-        self,
-        discrete: Discrete,
-        circuit: Circuit,
-        ts: Array,
-        inputs: tuple[Any, ...],
-        dim: str | None,
-        state: Any,
-    ):
-        if discrete.span is None:
-            raise CircuitError(
-                "Discrete: ts is traced: give it as a list or an array of NumPy, or say how far it "
-                "spans: span=ts[-1] - ts[0]"
-            )
-        self.ts, self.first = ts, jnp.round(ts[0]).astype(jnp.int32)
-        self.sequence = Sequence(discrete, circuit, ts, inputs, dim)
-        self.count = discrete.span + 1
-        self.given = self.sequence.given(self.first, self.count)
-        if state is None:
-            self.start = self.sequence.begin(self.first, self.given)
-        else:
-            self.start = self.sequence.checked(state)
+    def __init__(self, sequence: "Sequence", ts: Array, count: int, state: Any):
+        self.sequence, self.ts, self.count = sequence, ts, count
+        self.first = jnp.round(ts[0]).astype(jnp.int32)
+        self.given = sequence.given(self.first, count)
+        begins = state is None
+        self.start = sequence.begin(self.first, self.given) if begins else sequence.checked(state)
+
+    def whole(self) -> Trajectory:
+        """All samples, in one go."""
+        # The last sample is read, and not yet summed: the run goes on from there.
+        _, end, rows, kernel = self.sequence.run(self.start, self.count, self.given)
+        return self.trajectory(end, rows, kernel)
 
     def trajectory(
         self, end: "Samplewise", rows: Row, kernel: Array, done: Array | None = None
@@ -234,13 +238,25 @@ class Samplewise(eqx.Module):
 
 
 class Sequence:
-    """A circuit as a scan over samples."""
+    """A circuit as a scan over samples.
+
+    `atoms` are the meanings of those that depend on the calculus. Registers are sums, or delays;
+    samples run one by one, or in `parallel`.
+    """
 
     def __init__(
-        self, discrete: Discrete, circuit: Circuit, ts: Array, inputs: Any, dim: str | None
+        self,
+        circuit: Circuit,
+        ts: Array,
+        inputs: Any,
+        dim: str | None,
+        fixed_point: FixedPoint,
+        *,
+        atoms: Meanings,
+        sums: bool,
+        parallel: bool,
     ):
-        self.sums = discrete.register == "sum"
-        self.parallel = discrete.parallel
+        self.sums, self.parallel = sums, parallel
         self.samples: dict[int, Samples] = {}
         constants = []
         for index, source in enumerate(inputs):
@@ -252,12 +268,8 @@ class Sequence:
         self.cut = Cut.of(
             *(circuit, ts[0], tuple(constants), dim),
             calculus="Discrete",
-            meanings={
-                **MEANINGS,
-                Delay: delay_of(discrete.max_delay),
-                **noise(discrete.noise, "Discrete", "Discrete"),
-            },
-            fixed_point=discrete.fixed_point,
+            meanings={**MEANINGS, **atoms},
+            fixed_point=fixed_point,
         )
         changing = [self.cut.graph.inputs[index] for index in self.samples]
         registers = [node for node in self.cut.nodes if isinstance(node.atom, Register)]
@@ -418,7 +430,7 @@ def _compiled(
     circuit: Circuit, discrete: Discrete, inputs: tuple[Array, ...], state: Any
 ) -> tuple[Any, Samplewise]:
     ts = jnp.zeros(1, jnp.result_type(float))
-    sequence = Sequence(discrete, circuit, ts, tuple(map(Samples, inputs)), None)
+    sequence = discrete.sequence(circuit, ts, tuple(map(Samples, inputs)), None)
     if sequence.inputs_ahead:
         raise CircuitError(
             "a deregister reads its input a sample ahead, which the end of a chunk does not have: "

@@ -286,37 +286,31 @@ class OnePath(Calculus):
     def simulate(
         self, circuit: Circuit, ts: Array, inputs: tuple[Any, ...], dim: str | None, state: Any
     ) -> Trajectory:
-        run = PathRun(self, circuit, ts, inputs, dim, state)
-        end, rows = run.tile.run(run.times, run.start)
-        return run.trajectory(end, rows, run.times[-1])
+        return self.stretches(circuit, ts, inputs, dim, state).whole()
 
     def stretches(
         self, circuit: Circuit, ts: Array, inputs: tuple[Any, ...], dim: str | None, state: Any
-    ) -> Stretches[Any]:
-        return PathRun(self, circuit, ts, inputs, dim, state)
+    ) -> "PathRun":
+        words = None if self.key is None else key_words(self.key)
+        # A tile of one path has one row of handed increments.
+        alone = self.stochastic.with_rows(lambda value: value[None])
+        return PathRun(alone.tile(circuit, ts, inputs, dim, words, self.path.reshape(1)), ts, state)
 
 
 class PathRun(Stretches[Walk]):
     """One path over times."""
 
-    def __init__(
-        self,
-        path: OnePath,
-        circuit: Circuit,
-        ts: Array,
-        inputs: tuple[Any, ...],
-        dim: str | None,
-        state: Any,
-    ):
-        words = None if path.key is None else key_words(path.key)
-        # A tile of one path has one row of handed increments.
-        alone = path.stochastic.with_rows(lambda value: value[None])
-        self.ts = ts
-        self.tile = tile = alone.tile(circuit, ts, inputs, dim, words, path.path.reshape(1))
+    def __init__(self, tile: Tile, ts: Array, state: Any):
+        self.tile, self.ts = tile, ts
         self.times = ts.astype(tile.equation.pointwise.time_dtype)
         begins = state is None
         self.start = tile.begin(self.times[0], 1) if begins else continued(tile, state, 1)
         self.turns = Turns(tile, self.times, 1)
+
+    def whole(self) -> Trajectory:
+        """The whole path, in one go."""
+        end, rows = self.tile.run(self.times, self.start)
+        return self.trajectory(end, rows, self.times[-1])
 
     def trajectory(self, end: Paths, rows: Any, last: Array) -> Trajectory:
         """What the path's rows give, `[times, 1, …]`, if it came to a time."""
