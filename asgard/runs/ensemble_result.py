@@ -10,8 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Shaped, UInt
 
-from ..calculi.stochastic.calculus import ADVICE
-from ..calculi.stochastic.failures import Failures
+from ..calculi.stochastic.failures import ADVICE, Failures
 from ..calculi.trajectory import Outputs
 from ..circuits.pictured import picture
 from ..errors import SimulationError

@@ -11,10 +11,11 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from jaxtyping import Array
 
-from ..calculi.stochastic.calculus import Stochastic, continued
+from ..calculi.stochastic.calculus import Stochastic
 from ..calculi.stochastic.failures import Failures
 from ..calculi.stochastic.long import Crowd, Gains, LongTiles
 from ..calculi.stochastic.noise import Words
+from ..calculi.stochastic.path_run import continued
 from ..calculi.stochastic.tile import Tile
 from ..calculi.stochastic.tiles import Stored, Tiles, tiles
 from ..circuits.circuit import Circuit

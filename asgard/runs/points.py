@@ -6,7 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from ..calculi.discrete.calculus import Samplewise
+from ..calculi.discrete.sequence import Samplewise
 from ..calculi.real.adaptive import Pause
 from ..calculi.steady import Solution
 from ..calculi.trajectory import Trajectory

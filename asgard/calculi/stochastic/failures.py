@@ -14,6 +14,14 @@ from .tile import Paths
 
 _NONE = np.uint32(2**32 - 1)
 
+# What to try where a path has ended.
+ADVICE = (
+    "more steps, a method of higher order or a drift-implicit form of the equation, or a state "
+    "that stays in its domain by construction (the logarithm of a price, a truncated variance); at "
+    "a JumpRegister, a larger most, which bounds the jumps of a step, and a rate that is not "
+    "negative"
+)
+
 
 class Failures(eqx.Module):
     """How many paths ended, and at which path, step and wire the first one by number did.
