@@ -39,6 +39,11 @@ class Reach(eqx.Module):
     to_breakpoint: Float[Array, "*lanes"] | None
     latest: Float[Array, "*lanes"]
 
+    @property
+    def whole(self) -> Array:
+        """The distance to the last time, and a little more for rounding."""
+        return self.remaining + 4 * jnp.finfo(self.remaining.dtype).eps * jnp.abs(self.latest)
+
     def clip(self, size: Array) -> tuple[Array, Array]:
         """A size that ends before the next breakpoint, and whether the breakpoint bounds it."""
         if self.before is None:

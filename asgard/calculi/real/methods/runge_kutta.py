@@ -20,6 +20,7 @@ from ....errors import CircuitError
 from ....jaxprs.fences import computed_once, largest_of
 from ..polynomial import centred, rescaled
 from ..system import Point, StepControl, System, sizes_of
+from .first_size import first_size, with_guesses
 from .method import NO_STEP, NONFINITE, OK, Attempt, Reach, StepMethod, Stretch
 from .tableau import Row, Tableau
 from .tableaus import DOPRI8, TSIT5
@@ -80,7 +81,7 @@ class RungeKutta(StepMethod):
         self, system: System, point: Point, reach: Reach, direction: Array, control: StepControl
     ) -> Attempt:
         proposed = lax.min(point.step, jnp.broadcast_to(control.max_step, point.step.shape))
-        size, clipped = reach.clip(lax.min(proposed, past(reach)))
+        size, clipped = reach.clip(lax.min(proposed, reach.whole))
         slope = point.memory.slope
         if reach.before is not None:
             # A breakpoint may lie between the end of the last step and this point.
@@ -101,8 +102,8 @@ class RungeKutta(StepMethod):
         return Attempt(
             size=size,
             clipped=clipped,
-            begin=_with_guesses(system, point.state, slope),
-            change=_with_guesses(system, change, jnp.zeros_like(change)),
+            begin=with_guesses(system, point.state, slope),
+            change=with_guesses(system, change, jnp.zeros_like(change)),
             accepted=accepted & (status == OK),
             status=status,
             rejected=(~accepted).astype(jnp.int32),
@@ -131,8 +132,8 @@ class RungeKutta(StepMethod):
         offset = jnp.where(stretch.offset == 0, 1, stretch.offset)
         ratio = jnp.where(stretch.offset == 0, 1, stretch.unit / offset)
         rows = rescaled(rows, ratio, self.centre)
-        rows = jax.vmap(lambda row: _with_guesses(system, row, jnp.zeros_like(row)))(rows)
-        begin = _with_guesses(system, state, slopes[0])
+        rows = jax.vmap(lambda row: with_guesses(system, row, jnp.zeros_like(row)))(rows)
+        begin = with_guesses(system, state, slopes[0])
         return jnp.concatenate([begin[None], rows])
 
     def _stages(
@@ -147,7 +148,7 @@ class RungeKutta(StepMethod):
         slopes, changes = [slope], []
         for row, part in zip(self.tableau.stages, self.tableau.times[1:], strict=False):
             changes.append(self._moved(row, slopes, stretch))
-            stage = _with_guesses(system, state + changes[-1], slopes[-1])
+            stage = with_guesses(system, state + changes[-1], slopes[-1])
             slopes.append(system.field(_time(time, part, stretch), stage))
         return slopes, changes
 
@@ -178,7 +179,7 @@ class RungeKutta(StepMethod):
             (slopes, latest), (number, row, part) = carry, stage
             row = row.reshape(-1, *(1,) * state.ndim)
             change = lax.reduce_sum(row * slopes, (0,)) * stretch.offset
-            stage = _with_guesses(system, state + change, latest)
+            stage = with_guesses(system, state + change, latest)
             slope = system.field(_time(time, part, stretch), stage)
             return (lax.dynamic_update_index_in_dim(slopes, slope, number, 0), slope), change
 
@@ -221,18 +222,18 @@ class RungeKutta(StepMethod):
     ) -> Array:
         """The dense output in powers of the part of the step, `[degree + 1, state, *lanes]`."""
         slopes = list(slopes)
-        begin = _with_guesses(system, state, slopes[0])
+        begin = with_guesses(system, state, slopes[0])
         if system.in_turn and self.tableau.more:
             slopes = list(self._in_turn(system, time, state, slopes, self._count, stretch)[0])
         left = self._count - len(slopes)
         rows = self.tableau.more[len(self.tableau.more) - left :]
         for row, part in zip(rows, self.tableau.times[len(slopes) :], strict=True):
             stage = state + self._moved(row, slopes, stretch)
-            stage = _with_guesses(system, stage, slopes[-1])
+            stage = with_guesses(system, stage, slopes[-1])
             slopes.append(system.field(_time(time, part, stretch), stage))
         columns = zip(*self._dense.tolist(), strict=True)
         powers = [self._combined(column, slopes) * stretch.offset for column in columns]
-        powers = [_with_guesses(system, power, jnp.zeros_like(power)) for power in powers]
+        powers = [with_guesses(system, power, jnp.zeros_like(power)) for power in powers]
         return jnp.stack([begin, *powers])
 
     def _error(
@@ -334,46 +335,6 @@ class Dopri8(RungeKutta):
         return 0.125
 
 
-def past(reach: Reach) -> Array:
-    """The distance to the last time, and enough more that rounding does not fall short of it."""
-    return reach.remaining + 4 * jnp.finfo(reach.remaining.dtype).eps * jnp.abs(reach.latest)
-
-
-def first_size(
-    system: System,
-    point: Point,
-    slope: Array,
-    control: StepControl,
-    reach: Reach,
-    order: int,
-) -> Array:
-    """A size for the first step, `[*lanes]` (Hairer, Nørsett and Wanner, section II.4).
-
-    An entry that starts at zero has no scale of its own, and is measured by what it moves by. One
-    that starts near zero makes the size at which the slope is probed small, but not the step.
-    """
-    count = system.differential
-    values, speeds = lax.abs(point.state[:count]), lax.abs(slope[:count])
-    infinite = jnp.full_like(values, jnp.inf)
-    lasts = jnp.where((values > 0) & (speeds > 0), values / speeds, infinite)
-    first = 0.01 * lax.reduce_min(lasts, (0,)).astype(point.time.dtype)
-    longest = jnp.minimum(reach.remaining, control.max_step)
-    first = jnp.minimum(jnp.where(first > 0, first, jnp.inf), 0.01 * longest)
-    direction = jnp.sign(reach.latest - point.time)
-    ahead = point.state + direction * first * slope
-    bend = system.field(point.time + direction * first, _with_guesses(system, ahead, slope))
-    bend = lax.abs((bend - slope)[:count])
-    scale = control.atol[:count] + control.rtol[:count] * lax.max(values, first * speeds)
-    scale += jnp.finfo(scale.dtype).tiny
-    second = lax.reduce_max(bend / scale, (0,)) / first
-    second = jnp.maximum(second, lax.reduce_max(jnp.where(values > 0, speeds / scale, 0), (0,)))
-    size = jnp.where(second > 0, (0.01 / second) ** (1 / order), 100 * first)
-    slowest = lax.reduce_max(jnp.where(jnp.isfinite(lasts), lasts, 0), (0,))
-    most = lax.max(100 * first, slowest.astype(first.dtype))
-    size = jnp.minimum(jnp.where(jnp.isfinite(size), size, first), most)
-    return jnp.minimum(size, longest).astype(point.time.dtype)
-
-
 def _beside(matrix: np.ndarray, values: Array) -> np.ndarray:
     """A matrix as an array that is broadcast against values `[rows, state, *lanes]`."""
     array = np.array(matrix).astype(jnp.finfo(values.dtype).dtype)
@@ -385,13 +346,6 @@ def _time(time: Array, part: Any, stretch: Stretch) -> Array:
     found = time + part * stretch.offset
     beyond = (part >= 1) & ((found - stretch.latest) * stretch.offset > 0)
     return jnp.where(beyond, found + lax.stop_gradient(stretch.latest - found), found)
-
-
-def _with_guesses(system: System, state: Array, guesses: Array) -> Array:
-    """A state with guesses in the place of its own."""
-    if state.shape[0] == system.size:
-        return state
-    return jnp.concatenate([state[: system.size], guesses[system.size :]])
 
 
 def _status(

@@ -17,8 +17,8 @@ from .....jaxprs.fences import largest_of
 from .....jaxprs.trees import select
 from ...polynomial import rescaled
 from ...system import Point, StepControl, System
+from ..first_size import first_size
 from ..method import NEWTON, NO_STEP, NONFINITE, OK, Attempt, Reach, StepMethod, Stretch
-from ..runge_kutta import first_size, past
 from .collocation import collocate
 from .factors import Factors, blank, factored
 from .krylov import GMRES, krylov
@@ -159,7 +159,7 @@ class Radau(StepMethod):
             solved = system.solve(point.time, point.state)
             point = dataclasses.replace(point, state=solved)
         proposed = jnp.minimum(point.step, control.max_step)
-        end = past(reach)
+        end = reach.whole
         # No sliver is left for one more step.
         size, clipped = reach.clip(jnp.where(1.01 * proposed >= end, end, proposed))
         offset = reach.offset(size, clipped, direction)

@@ -1,0 +1,51 @@
+"""The size of a run's first step (Hairer, Nørsett and Wanner, *Solving Ordinary Differential
+Equations I*, 1993, section II.4)."""
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array
+
+from ..system import Point, StepControl, System
+from .method import Reach
+
+
+def first_size(
+    system: System,
+    point: Point,
+    slope: Array,
+    control: StepControl,
+    reach: Reach,
+    order: int,
+) -> Array:
+    """A size for the first step, `[*lanes]`, of a method of this order.
+
+    An entry that starts at zero has no scale of its own, and is measured by what it moves by. One
+    that starts near zero makes the size at which the slope is probed small, but not the step.
+    """
+    count = system.differential
+    values, speeds = lax.abs(point.state[:count]), lax.abs(slope[:count])
+    infinite = jnp.full_like(values, jnp.inf)
+    lasts = jnp.where((values > 0) & (speeds > 0), values / speeds, infinite)
+    first = 0.01 * lax.reduce_min(lasts, (0,)).astype(point.time.dtype)
+    longest = jnp.minimum(reach.remaining, control.max_step)
+    first = jnp.minimum(jnp.where(first > 0, first, jnp.inf), 0.01 * longest)
+    direction = jnp.sign(reach.latest - point.time)
+    ahead = point.state + direction * first * slope
+    bend = system.field(point.time + direction * first, with_guesses(system, ahead, slope))
+    bend = lax.abs((bend - slope)[:count])
+    scale = control.atol[:count] + control.rtol[:count] * lax.max(values, first * speeds)
+    scale += jnp.finfo(scale.dtype).tiny
+    second = lax.reduce_max(bend / scale, (0,)) / first
+    second = jnp.maximum(second, lax.reduce_max(jnp.where(values > 0, speeds / scale, 0), (0,)))
+    size = jnp.where(second > 0, (0.01 / second) ** (1 / order), 100 * first)
+    slowest = lax.reduce_max(jnp.where(jnp.isfinite(lasts), lasts, 0), (0,))
+    most = lax.max(100 * first, slowest.astype(first.dtype))
+    size = jnp.minimum(jnp.where(jnp.isfinite(size), size, first), most)
+    return jnp.minimum(size, longest).astype(point.time.dtype)
+
+
+def with_guesses(system: System, state: Array, guesses: Array) -> Array:
+    """A state with guesses in the place of its own."""
+    if state.shape[0] == system.size:
+        return state
+    return jnp.concatenate([state[: system.size], guesses[system.size :]])
