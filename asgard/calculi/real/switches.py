@@ -200,7 +200,7 @@ class Guards:
         slopes = polynomial_at((series * orders(series))[1:, None], offsets[:, None])
         flipped = self.sides(read) != self.sides(begin)[None]
         changed = jnp.any(flipped, axis=1)
-        turns = self._turns(begin, series, expected, slopes, offsets, now.time, constants)
+        turns = self._turns(begin, series, slopes, offsets, now.time, constants)
         scale = jnp.max(jnp.abs(expected), axis=0) + jnp.abs(begin)
         missed = jnp.abs(read - expected) > MISSES * scale[None]
         # A function that jumps is missed where another switches.
@@ -240,7 +240,6 @@ class Guards:
         self,
         begin: Array,
         series: Array,
-        expected: Array,
         slopes: Array,
         offsets: Array,
         start: Array,

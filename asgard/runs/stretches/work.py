@@ -104,11 +104,13 @@ def in_stretches(
     pace = Pace(every)
     with shown(progress, work.words) as report:
         now = begun = work.start if checkpoint is None else checkpoint.resume(work)
+        is_whole = True
         try:
             while True:
                 # The first one compiles, which may take long, and loses nothing if it is cut off.
                 with contextlib.nullcontext() if now is begun else held_back():
-                    now = pace.stretch(work, now)
+                    is_whole = False
+                    now, is_whole = pace.stretch(work, now), True
                 done = work.is_done(now)
                 if checkpoint is not None:
                     checkpoint.follow(now, surely=done or every is not None)
@@ -117,17 +119,12 @@ def in_stretches(
                 if done:
                     return work.finished(now)
         except KeyboardInterrupt as error:
-            if now is begun or _is_used_up(now):
+            # A stretch that is cut off by a second Ctrl-C may have begun to write over `now`.
+            if now is begun or not is_whole:
                 raise
             if checkpoint is not None:
                 checkpoint.follow(now, surely=True)
             raise _interrupted(work, now, checkpoint) from error
-
-
-def _is_used_up(now: Any) -> bool:
-    """Whether a second Ctrl-C has cut off a stretch that had begun to write over its arrays."""
-    leaves = jax.tree.leaves(now)
-    return any(isinstance(leaf, jax.Array) and leaf.is_deleted() for leaf in leaves)
 
 
 def _interrupted(work: Work, now: Any, checkpoint: Checkpoint | None) -> Interrupted:
