@@ -1,9 +1,9 @@
 """Long runs: what of `simulate` is run in stretches, shown and saved."""
 
+import dataclasses
 import os
 from typing import Any
 
-import equinox as eqx
 import jax
 from jaxtyping import Array
 
@@ -29,7 +29,9 @@ OF_ANOTHER = (
 )
 
 
-class Given(eqx.Module):
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Given:
     """What a run over times is given."""
 
     circuit: Circuit
@@ -37,7 +39,7 @@ class Given(eqx.Module):
     ts: Any
     sources: tuple[Any, ...]
     state: Any
-    dim: str | None = eqx.field(static=True)
+    dim: str | None = dataclasses.field(metadata={"static": True})
 
     def run(self) -> Trajectory:
         """All of the run, inside a trace."""
