@@ -304,7 +304,9 @@ def test_the_reverse_pass_holds_no_loop_over_iterations(unknowns):
     ],
 )
 def test_a_loop_without_a_fixed_point_ends_and_says_so(circuit, method):
-    with pytest.raises(ag.SimulationError, match=r"the loop through .* misses") as raised:
+    with pytest.raises(
+        ag.SimulationError, match=r"the loop through .* (misses|is not finite)"
+    ) as raised:
         value(circuit, 1.0, method=method)
     assert raised.value.status == "not_converged"
     assert "guess" in str(raised.value)
