@@ -2,14 +2,16 @@
 
 XLA's newer emitters set up a compiler of their own for each operation of a program on the CPU: 10
 ms each, where the older ones take 4. Measured with jaxlib 0.10.2 in processor time, first calls of
-runs take a fifth to a third less by the older ones, and later calls as long: Radau on 800 unknowns
-4.3 and 3.0 s, then 52 and 47 ms; Lorenz 0.69 and 0.56 s, then 0.4 ms. A batch of 20,000 paths takes
-a quarter longer, so programs of large arrays keep to the newer ones. Kernels (`kernel.py`) are by
-the older ones anyway.
+runs take a third to a half less by the older ones: Lorenz 0.68 and 0.41 s, Lorenz-96 of 200
+variables 1.5 and 0.8, the heat equation on 1,000 points by Radau 2.7 and 1.7. Later calls take as
+long, 0.8 to 1.0 times, up to 1,000 numbers; 5,000 and 20,000 take 1.2 times as long, and so do
+networks of 64 x 64. So programs of larger arrays keep to the newer ones. Kernels (`kernel.py`) are
+by the older ones anyway.
 """
 
 import functools
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -17,15 +19,21 @@ from jax.extend.core import get_opaque_trace_state
 from jaxlib import version as jaxlib_version
 
 # From this jaxlib on XLA has no older emitters, and refuses the option.
-WITHOUT_OLDER_EMITTERS = (0, 12)
-_OUTERMOST = get_opaque_trace_state()
+WITHOUT_OLDER_EMITTERS = (0, 11)
+# Arrays of up to so many numbers are small.
+SMALL = 2048
+# That of a new thread: this module may be imported while a function is traced.
+with ThreadPoolExecutor(1) as _thread:
+    _OUTERMOST = _thread.submit(get_opaque_trace_state).result()
 
 
 class Compiled:
-    """A function as `jax.jit` gives it, by XLA's older emitters if it is a program of its own.
+    """A function as `jax.jit` gives it, by XLA's older emitters if it is a small program of its own.
 
-    Inside of another program, or under `jax.grad` or `jax.vmap`, it is a part like any other: JAX
-    refuses options there.
+    A program is small if its first argument, the system that it runs, holds no large array: what a
+    loop carries does not count, so that the pieces of a run are compiled as the whole run is.
+    Inside of another program, or under `jax.grad` or `jax.vmap`, the function is a part like any
+    other: JAX refuses options there.
     """
 
     def __init__(
@@ -47,10 +55,15 @@ class Compiled:
             return self.part
         return self.jit(compiler_options={"xla_cpu_use_fusion_emitters": False})
 
-    def __call__(self, *arguments: Any) -> Any:
-        is_whole = get_opaque_trace_state() == _OUTERMOST
-        return (self.whole if is_whole else self.part)(*arguments)
+    def __call__(self, system: Any, *arguments: Any) -> Any:
+        return self._program(system)(system, *arguments)
 
-    def lower(self, *arguments: Any) -> Any:
+    def lower(self, system: Any, *arguments: Any) -> Any:
         """The program before it is compiled, as `jax.jit` gives it."""
-        return self.whole.lower(*arguments)
+        return self._program(system).lower(system, *arguments)
+
+    def _program(self, system: Any) -> Any:
+        if get_opaque_trace_state() != _OUTERMOST:
+            return self.part
+        is_small = all(getattr(leaf, "size", 1) <= SMALL for leaf in jax.tree.leaves(system))
+        return self.whole if is_small else self.part

@@ -1,5 +1,7 @@
 """Programs of their own, which XLA's older emitters compile, and the same as parts of others."""
 
+import runpy
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -35,7 +37,22 @@ def test_options_are_of_whole_programs(transform):
     transform(fn)(2.0)
     # A function may close over what is traced, and no argument shows it.
     transform(lambda x: fn(1.0) * x)(2.0)
+    fn(np.ones(compiling.SMALL + 1))
     assert called == ["whole"]
+    fn(np.ones(compiling.SMALL))
+    assert called == ["whole", "whole"]
+
+
+def test_it_may_be_imported_while_a_function_is_traced():
+    imported = []
+
+    def run(x):
+        imported.append(runpy.run_path(compiling.__file__)["Compiled"](cube))
+        return imported[0](2.0) * x
+
+    assert jax.jit(run)(1.0) == 8.0
+    imported[0].whole = lambda x: "whole"
+    assert imported[0](2.0) == "whole"
 
 
 def test_a_jaxlib_without_older_emitters_gets_no_options(monkeypatch):
