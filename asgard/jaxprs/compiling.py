@@ -28,7 +28,7 @@ with ThreadPoolExecutor(1) as _thread:
 
 
 class Compiled:
-    """A function as `jax.jit` gives it, by XLA's older emitters if it is a small program of its own.
+    """A function as `jax.jit` gives it, by XLA's older emitters if it is a small, whole program.
 
     A program is small if its first argument, the system that it runs, holds no large array: what a
     loop carries does not count, so that the pieces of a run are compiled as the whole run is.
