@@ -12,7 +12,7 @@ from jax import lax
 from jaxtyping import Array, Float, Inexact
 
 from ...jaxprs.trees import select
-from .methods.checked import attempt_of, curve_of
+from .methods.checked import attempt_of, curve_of, unit_of
 from .methods.defect import DEFECT, NOISE
 from .methods.method import PLAIN, Attempt, Mark, Reach, StepMethod, Stretch
 from .path import Taken
@@ -164,7 +164,7 @@ def stretch_of(
 
 def _stretch(method: StepMethod, offset: Array, reach: Reach, mark: Mark | None) -> Stretch:
     """A step to an offset. Of a run that ends where it begins that is 0, and no unit."""
-    unit = lax.stop_gradient(method.unit(offset))
+    unit = lax.stop_gradient(unit_of(method, offset))
     unit = jnp.where(unit == 0, jnp.ones_like(unit), unit)
     return Stretch(offset, unit, lax.stop_gradient(reach.latest), mark)
 

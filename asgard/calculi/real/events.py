@@ -25,7 +25,7 @@ from ...jaxprs.trees import select
 from .adaptive import beside
 from .crossing import Crossing, Values, first_crossing, looked
 from .guard_series import by_series, extent_of
-from .methods.checked import attempt_of, curve_of, polynomial_of, start_of
+from .methods.checked import attempt_of, curve_of, polynomial_of, start_of, unit_of
 from .methods.method import (
     CUT,
     EVENT,
@@ -108,7 +108,7 @@ class Eventful(StepMethod):
         return self.method.share(degree)
 
     def unit(self, offset: Array) -> Array:
-        return self.method.unit(offset)
+        return unit_of(self.method, offset)
 
     def start(self, system: System, point: Point, control: StepControl, reach: Reach) -> Point:
         assert system.watch is not None
@@ -322,7 +322,7 @@ class Eventful(StepMethod):
         own, series = self._apart(system)
         attempt = attempt_of(self.method, own, inner, reach, direction, control)
         offset = reach.offset(attempt.size, attempt.clipped, direction)
-        unit = self.method.unit(offset)
+        unit = unit_of(self.method, offset)
         unit = jnp.where(unit == 0, jnp.ones_like(unit), unit)
         stretch = Stretch(offset, unit, reach.latest)
         curve = polynomial_of(self.method, own, inner, attempt, stretch)
@@ -438,7 +438,7 @@ class Eventful(StepMethod):
         """The polynomial of a step in the unit of one that is cut at an offset."""
         if self.method.is_series:
             return curve
-        shorter = self.method.unit(offset)
+        shorter = unit_of(self.method, offset)
         ratio = jnp.where(cut, shorter / unit, 1)
         return jnp.concatenate([curve[:1], rescaled(curve[1:], ratio, self.centre)])
 

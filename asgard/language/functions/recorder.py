@@ -117,7 +117,12 @@ class Recorder:
             self._check_count(atom, len(given))
             given = [*map(self._coordinate, atom.coordinates), *given]
         result = rule(resolved(atom), *given)
-        return result[0] if isinstance(result, tuple) and len(result) == 1 else result
+        results = tuple(result) if isinstance(result, tuple | list) else (result,)
+        if len(results) != atom.n_out:
+            raise CircuitError(
+                f"{name_of(atom)} has n_out = {atom.n_out}, but returned {len(results)}"
+            )
+        return results[0] if len(results) == 1 else results
 
     def _coordinate(self, dim: str) -> Any:
         if dim not in self._coordinates:

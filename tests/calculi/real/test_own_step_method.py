@@ -109,6 +109,11 @@ def attempt(**change):
 WRONG = [
     ({"reads": ("feild",)}, 'reads must be a tuple with "field", of "field", "expand", "jacobian"'),
     ({"derived": "jacobian"}, r"derived must be one of reads, \('field',\), not 'jacobian'"),
+    ({"unit": lambda self, offset: None}, r"unit must be f64\[\], not None"),
+    (
+        {"attempt": lambda self, system, point, *_: system.jacobian(point.time, point.state)},
+        "attempt calls what is None: reads must name all programs",
+    ),
     ({"curve": lambda self, system: None}, "curve is called with system, time, state, stretch"),
     (
         {"start": lambda self, system, point, *_: point if point.time > 0 else None},

@@ -142,6 +142,19 @@ def no_wire_for_a_circuit(u):
     return (ag.Sin() >> ag.Cos())("u")  # here
 
 
+class Twice(ag.Atom):
+    """Returns more than its output wire."""
+
+    n_in = n_out = 1
+
+    def __call__(self, x):
+        return x, x
+
+
+def an_atom_of_two_values(u):
+    return Twice()(u)[0]  # here
+
+
 def in_a_scan(u):
     def body(carry, _):
         x = ag.register("t")  # here
@@ -209,6 +222,7 @@ INSIDE = {
     wires_of_a_function: "passes takes 1 wire, but is called on 0",
     wires_as_numbers: r"passes takes its numbers by keyword, and then wires",
     no_wire_for_a_circuit: r"composition\(sin, cos\) is called on 'u', which is no wire",
+    an_atom_of_two_values: "Twice has n_out = 1, but returned 2",
     in_a_scan: r"register\(t\) is opened in in_a_scan inside of a jax.jit",
     fed_in_a_branch: r"register\(t\) is fed in fed_in_a_branch inside of a jax.jit",
     of_another_function: r"register\(t\) is fed after keeps has returned",

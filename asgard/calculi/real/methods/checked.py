@@ -1,5 +1,7 @@
 """A method's functions, with what they return checked while a run is traced."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import equinox as eqx
@@ -54,7 +56,7 @@ def start_of(
     method: StepMethod, system: System, point: Point, control: StepControl, reach: Reach
 ) -> Point:
     """The point before the first step."""
-    with traceable(f"{type(method).__name__}: start"):
+    with _called(method, "start"):
         found = method.start(system, point, control, reach)
     if not isinstance(found, Point):
         raise _error(method, "start must return a point, as dataclasses.replace(point, ...)", found)
@@ -75,7 +77,7 @@ def attempt_of(
     control: StepControl,
 ) -> Attempt:
     """One try of a step from a point."""
-    with traceable(f"{type(method).__name__}: attempt"):
+    with _called(method, "attempt"):
         found = method.attempt(system, point, reach, direction, control)
     if not isinstance(found, Attempt):
         raise _error(method, "attempt must return an Attempt", found)
@@ -102,7 +104,7 @@ def polynomial_of(
     method: StepMethod, system: System, point: Point, attempt: Attempt, stretch: Stretch
 ) -> Array:
     """The polynomial of a step that was just tried."""
-    with traceable(f"{type(method).__name__}: polynomial"):
+    with _called(method, "polynomial"):
         found = method.polynomial(system, point, attempt, stretch)
     _check_like(method, "polynomial", found, _polynomial(method, point.state))
     return found
@@ -112,10 +114,34 @@ def curve_of(
     method: StepMethod, system: System, time: Array, state: Array, stretch: Stretch
 ) -> Array:
     """The polynomial of a step of a known size."""
-    with traceable(f"{type(method).__name__}: curve"):
+    with _called(method, "curve"):
         found = method.curve(system, time, state, stretch)
     _check_like(method, "curve", found, _polynomial(method, state))
     return found
+
+
+def unit_of(method: StepMethod, offset: Array) -> Array:
+    """The unit of the polynomial of a step that ends at an offset."""
+    found = method.unit(offset)
+    _check_like(method, "unit", found, offset)
+    return found
+
+
+@contextlib.contextmanager
+def _called(method: StepMethod, role: str) -> Iterator[None]:
+    """Says of what a function of the method does inside that it cannot be traced, or that it calls
+    a program of the system that `reads` does not name."""
+    what = f"{type(method).__name__}: {role}"
+    try:
+        with traceable(what):
+            yield
+    except TypeError as error:
+        if "'NoneType' object is not callable" not in str(error):
+            raise
+        raise CircuitError(
+            f"{what} calls what is None: reads must name all programs of the system that it calls, "
+            f"and is {method.reads}"
+        ) from error
 
 
 def _polynomial(method: StepMethod, state: Array) -> jax.ShapeDtypeStruct:
