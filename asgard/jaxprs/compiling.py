@@ -27,8 +27,8 @@ with ThreadPoolExecutor(1) as _thread:
     _OUTERMOST = _thread.submit(get_opaque_trace_state).result()
 
 
-class Compiled:
-    """A function as `jax.jit` gives it, by XLA's older emitters if it is a small, whole program.
+class Jit:
+    """A function as `jax.jit` gives it, and by XLA's older emitters if it is a small whole program.
 
     A program is small if its first argument, the system that it runs, holds no large array: what a
     loop carries does not count, so that the pieces of a run are compiled as the whole run is.

@@ -23,7 +23,7 @@ from ..circuits.pictured import picture
 from ..errors import CircuitError
 from ..fixed_points.implicit import Facts
 from ..fixed_points.options import FixedPoint, check_fixed_point
-from ..jaxprs.compiling import Compiled
+from ..jaxprs.compiling import Jit
 from ..jaxprs.concrete import run_compiled
 from ..jaxprs.meshes import without_mesh
 from ..jaxprs.settings import default_promotion
@@ -355,4 +355,4 @@ def _numbers(owner: str, given: Sequence[Any], names: Sequence[str]) -> list[int
     return found
 
 
-_compiled = Compiled(without_mesh(_equilibrium))
+_compiled = Jit(without_mesh(_equilibrium))

@@ -15,7 +15,7 @@ from ..calculi.trajectory import Checked
 from ..circuits.circuit import Circuit
 from ..circuits.fields import as_reals, precision
 from ..errors import CircuitError
-from ..jaxprs.compiling import Compiled
+from ..jaxprs.compiling import Jit
 from ..jaxprs.concrete import is_concrete, run_compiled
 from ..jaxprs.meshes import without_mesh
 from ..jaxprs.settings import default_promotion
@@ -271,6 +271,6 @@ def _response(system: Linearization, w: Array) -> Array:
     return C @ states + D
 
 
-_compiled = Compiled(without_mesh(_linearize), static_argnums=5)
+_compiled = Jit(without_mesh(_linearize), static_argnums=5)
 # The response of a `Linearization` at frequencies, `[*w, outputs, inputs]`.
-response = Compiled(without_mesh(_response))
+response = Jit(without_mesh(_response))

@@ -13,7 +13,7 @@ from ..calculi.stretches import Stretches
 from ..calculi.trajectory import Trajectory
 from ..circuits.circuit import Circuit
 from ..errors import CircuitError
-from ..jaxprs.compiling import Compiled
+from ..jaxprs.compiling import Jit
 from ..jaxprs.concrete import is_concrete, is_staged, runs_eagerly
 from ..jaxprs.own_functions import check_takes, traceable
 from ..jaxprs.settings import default_promotion
@@ -98,7 +98,7 @@ def _read(given: Given, loop: Any) -> Trajectory:
 class Simulated(LongRun):
     """A run over times. Where it stands is a `Stand`."""
 
-    programs = Programs(_blank, _advance, _read, Compiled)
+    programs = Programs(_blank, _advance, _read, Jit)
     what = "run"
 
     def __init__(self, given: Given, unfinished: Unfinished | None):

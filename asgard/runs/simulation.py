@@ -17,7 +17,7 @@ from ..calculi.trajectory import Trajectory
 from ..circuits.circuit import Circuit
 from ..circuits.fields import check_leaves, precision
 from ..errors import CircuitError
-from ..jaxprs.compiling import Compiled
+from ..jaxprs.compiling import Jit
 from ..jaxprs.concrete import is_concrete, run_compiled
 from ..jaxprs.meshes import without_mesh
 from ..jaxprs.settings import default_promotion
@@ -179,4 +179,4 @@ def _run(given: Given) -> Trajectory:
     return given.run()
 
 
-_compiled = Compiled(without_mesh(_run))
+_compiled = Jit(without_mesh(_run))

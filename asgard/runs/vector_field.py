@@ -17,7 +17,7 @@ from ..circuits.circuit import Circuit
 from ..circuits.fields import as_inexact, as_reals, precision
 from ..errors import CircuitError
 from ..fixed_points.options import FixedPoint
-from ..jaxprs.compiling import Compiled
+from ..jaxprs.compiling import Jit
 from ..jaxprs.concrete import run_compiled
 from ..jaxprs.meshes import without_mesh
 from ..jaxprs.settings import default_promotion
@@ -196,5 +196,5 @@ def _call_read(equation: _Equation, t: Any, y: Any, args: Any = None) -> Row:
 
 
 _compiled_start, _compiled_slope, _compiled_read = (
-    Compiled(without_mesh(run)) for run in (_start, _slope, _read)
+    Jit(without_mesh(run)) for run in (_start, _slope, _read)
 )

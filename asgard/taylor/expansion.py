@@ -11,7 +11,7 @@ from ..circuits.atoms.functions import Function
 from ..circuits.fields import as_inexact, as_order
 from ..circuits.stream import Stream
 from ..errors import CircuitError
-from ..jaxprs.compiling import Compiled
+from ..jaxprs.compiling import Jit
 from ..jaxprs.concrete import run_compiled
 from ..jaxprs.meshes import without_mesh
 from ..jaxprs.own_functions import why
@@ -162,8 +162,8 @@ def _ode(atom: Function, y0: Any, t0: Array, order: int) -> Any:
     return jax.tree.unflatten(structure, map(_integral, start, found))
 
 
-_compiled_expand = Compiled(without_mesh(_expand))
-_compiled_ode = Compiled(without_mesh(_ode), static_argnums=3)
+_compiled_expand = Jit(without_mesh(_expand))
+_compiled_ode = Jit(without_mesh(_ode), static_argnums=3)
 
 
 def _slope(atom: Function, structure: Any) -> Callable[..., list[Array]]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from asgard.jaxprs import compiling
-from asgard.jaxprs.compiling import Compiled
+from asgard.jaxprs.compiling import Jit
 
 
 def cube(x):
@@ -16,7 +16,7 @@ def cube(x):
 
 
 def test_a_program_has_its_value_and_derivatives_wherever_it_is_called():
-    fn = Compiled(cube)
+    fn = Jit(cube)
     xs = np.array([1.0, 2.0])
 
     def everywhere(xs):
@@ -30,7 +30,7 @@ def test_a_program_has_its_value_and_derivatives_wherever_it_is_called():
 
 @pytest.mark.parametrize("transform", [jax.jit, jax.grad])
 def test_options_are_of_whole_programs(transform):
-    fn, called = Compiled(cube), []
+    fn, called = Jit(cube), []
     fn.whole = lambda x: called.append("whole") or fn.part(x)
     assert fn(2.0) == 8.0
     assert called == ["whole"]
@@ -47,7 +47,7 @@ def test_it_may_be_imported_while_a_function_is_traced():
     imported = []
 
     def run(x):
-        imported.append(runpy.run_path(compiling.__file__)["Compiled"](cube))
+        imported.append(runpy.run_path(compiling.__file__)["Jit"](cube))
         return imported[0](2.0) * x
 
     assert jax.jit(run)(1.0) == 8.0
@@ -56,7 +56,7 @@ def test_it_may_be_imported_while_a_function_is_traced():
 
 
 def test_a_jaxlib_without_older_emitters_gets_no_options(monkeypatch):
-    fn = Compiled(cube)
+    fn = Jit(cube)
     monkeypatch.setattr(compiling, "WITHOUT_OLDER_EMITTERS", (0, 0))
     assert fn.whole is fn.part
     assert fn(jnp.ones(())) == 1.0

@@ -6,7 +6,7 @@ from typing import Any
 import equinox as eqx
 from jaxtyping import Array, Float, Int
 
-from ...jaxprs.compiling import Compiled
+from ...jaxprs.compiling import Jit
 from ...jaxprs.meshes import without_mesh
 from ...jaxprs.settings import default_promotion
 from .history import History
@@ -38,7 +38,7 @@ class Dense(eqx.Module):
         return _evaluate(self, times, side)
 
 
-@functools.partial(Compiled, static_argnums=2)
+@functools.partial(Jit, static_argnums=2)
 @without_mesh
 @default_promotion()
 def _evaluate(dense: Dense, times: Array, side: str) -> tuple[tuple[Array, ...], dict[str, Array]]:

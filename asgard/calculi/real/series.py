@@ -18,7 +18,7 @@ from ...circuits.terms import brief
 from ...errors import CircuitError, DegreeError, DimensionError
 from ...fixed_points.options import FixedPoint, Solve
 from ...jaxprs.apart import MANY, apart
-from ...jaxprs.compiling import Compiled
+from ...jaxprs.compiling import Jit
 from ...jaxprs.concrete import run_compiled
 from ...jaxprs.meshes import without_mesh
 from ...jaxprs.settings import default_promotion
@@ -106,7 +106,7 @@ def _run(
     return outputs, {**conditions, **more}, solves
 
 
-_compiled = Compiled(without_mesh(_run), static_argnums=(3, 4))
+_compiled = Jit(without_mesh(_run), static_argnums=(3, 4))
 
 
 def _expand(

@@ -36,7 +36,7 @@ class Programs:
     - `advance(given, loop, turns)`: what is carried after so many turns. It writes over the arrays
       of `loop`: a sequence of 5e7 samples would else copy 400 MB in each stretch.
     - `read(given, loop)`: the result.
-    - `jit`: how they are compiled, `jax.jit` or `Compiled`.
+    - `jit`: how they are compiled, `jax.jit` or `Jit`.
     """
 
     def __init__(
