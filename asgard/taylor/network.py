@@ -160,39 +160,32 @@ def network(
 
 def call(atom: Atom, *values: Any, rule: Callable[..., Any] | None = None) -> tuple[Array, ...]:
     """An atom's value rule, or another rule of it, with its outputs counted and made arrays."""
+    method = getattr(rule, "__func__", None)  # such as a guard
+    what = brief(atom) if method is None else f"{brief(atom)}: its {method.__name__}"
     try:
         with callers_promotion():
             result = (rule or atom)(*values)
     except CircuitError:
         raise
     except Exception as error:
-        shapes = ", ".join(map(_type_of, values))
+        shapes = ", ".join(f"{v.dtype}{list(v.shape)}" for v in map(jnp.asarray, values))
         raise CircuitError(
-            f"{brief(atom)} cannot be evaluated on values of type ({shapes}): {why(error)}",
+            f"{what} cannot be evaluated on values of type ({shapes}): {why(error)}",
             atoms=[atom],
         ) from error
     results = tuple(result) if isinstance(result, tuple | list) else (result,)
     if len(results) != atom.n_out:
         raise CircuitError(
-            f"{brief(atom)} has n_out = {atom.n_out}, but returned {len(results)}", atoms=[atom]
+            f"{what} has n_out = {atom.n_out}, but returned {len(results)}", atoms=[atom]
         )
-    return tuple(_inexact(atom, value) for value in results)
+    return tuple(_inexact(what, atom, value) for value in results)
 
 
-def _type_of(value: Any) -> str:
-    if isinstance(value, dict):  # of named wires
-        return f"{{{', '.join(f'{name}: {_type_of(wire)}' for name, wire in value.items())}}}"
-    array = jnp.asarray(value)
-    return f"{array.dtype}{list(array.shape)}"
-
-
-def _inexact(atom: Atom, value: Any) -> Array:
+def _inexact(what: str, atom: Atom, value: Any) -> Array:
     try:
         array = jnp.asarray(value)
     except NOT_NUMBERS as error:
-        raise CircuitError(
-            f"{brief(atom)} returned {value!r}, which is no array", atoms=[atom]
-        ) from error
+        raise CircuitError(f"{what} returned {value!r}, which is no array", atoms=[atom]) from error
     if jnp.issubdtype(array.dtype, jnp.inexact):
         return array
     return array.astype(jnp.result_type(float))

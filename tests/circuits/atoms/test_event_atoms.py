@@ -1,5 +1,6 @@
 """Atoms with events: their text, their numbers by name, and what is refused."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -103,6 +104,20 @@ def test_bad_numbers_are_told(case):
         build()
 
 
+class Unguarded(ag.Hybrid):
+    """Its guard returns nothing."""
+
+    dim: str = eqx.field(static=True, default="t")
+    initial: jax.Array = 0.0
+    n_in = 0
+
+    def guard(self, content):
+        return None
+
+    def jump(self, content):
+        return content
+
+
 CALCULI = {"Real": ag.Real(), "Stochastic": ag.Stochastic(steps=1), "Discrete": ag.Discrete()}
 WRONG = {
     "complex trigger": (ag.SampleHold(), (1.0, 1j), "sample_hold.*those of real wires"),
@@ -123,6 +138,7 @@ WRONG = {
         (np.zeros(3), 1.0),
         r"initial content has shape \(5,\)",
     ),
+    "a guard of nothing": (Unguarded(), (), "Unguarded: its guard returned None"),
     "bounds of another shape": (ag.Relay(np.zeros(5), 1.0), (np.zeros(3),), "relay.*evaluated on"),
     "a stream": (
         ag.SampleHold(),

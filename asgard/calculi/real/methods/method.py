@@ -155,7 +155,8 @@ class StepMethod(eqx.Module):
 
     @abc.abstractmethod
     def start(self, system: System, point: Point, control: StepControl, reach: Reach) -> Point:
-        """The point before the first step, with the size to try first and what is remembered."""
+        """The point before the first step, with the size to try first, above 0, and what is
+        remembered."""
 
     @abc.abstractmethod
     def attempt(
