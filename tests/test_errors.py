@@ -17,6 +17,15 @@ VECTOR = ag.Stream(jnp.ones((2, 3)), "t")
 LONGER = ag.Stream(jnp.ones((3, 3)), "t")
 
 
+class Miscounted(ag.Block):
+    """Says another count than that of its circuit."""
+
+    n_in = 2
+
+    def circuit(self):
+        return ag.Exp()
+
+
 class Either(ag.Block):
     """Is another circuit for another number."""
 
@@ -166,6 +175,11 @@ CONSTRUCTIONS = {
         lambda: Blank() >> ag.Exp(),
         ag.CircuitError,
         "Blank.circuit() must return a circuit, not float",
+    ),
+    "block of another count than its circuit": (
+        lambda: Miscounted(),
+        ag.DegreeError,
+        "Miscounted.n_in is 2, but that of its circuit is 1; leave it out",
     ),
     "block whose wiring depends on a number": (
         lambda: ag.simulate(Either(1.0), [0.0, 1.0], inputs=(1.0,)),

@@ -179,6 +179,15 @@ class Block(Part):
     by_name: ClassVar[tuple[str, ...]] = ()
     input_names: ClassVar[tuple[str, ...]] = ()
 
+    def __check_init__(self):
+        for index, name in enumerate(("n_in", "n_out")):
+            said = getattr(type(self), name, None)
+            if isinstance(said, int) and said != self._degrees()[index]:
+                raise DegreeError(
+                    f"{type(self).__name__}.{name} is {said}, but that of its circuit is "
+                    f"{self._degrees()[index]}; leave it out, as a block has those of its circuit"
+                )
+
     @abc.abstractmethod
     def circuit(self) -> Circuit:
         """The wiring of this block."""
