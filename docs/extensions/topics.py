@@ -120,7 +120,7 @@ TOPICS = (
         "taylor",
         "The Taylor engine: ag.taylor",
         "Series of any function: see [the Taylor engine](../taylor.md).",
-        "expand ode",
+        "check_rules expand ode",
         "asgard.taylor",
     ),
     topic(

@@ -216,8 +216,8 @@ def test_the_gradient_of_a_batch_to_what_its_trajectories_share():
         return jnp.sum(jax.vmap(loss, in_axes=(None, 0))(damping, starts))
 
     expected = sum(reverse(POINT[0], start, TS)[0] for start in starts)
-    _, forward, reverse = jax.jit(functools.partial(in_both_modes, total))(POINT[0])
-    for found in (forward, reverse):
+    _, *both = jax.jit(functools.partial(in_both_modes, total))(POINT[0])
+    for found in both:
         np.testing.assert_allclose(found, [[expected]], rtol=1e-10)
 
 
