@@ -93,6 +93,8 @@ def test_every_public_name_is_on_one_page_of_the_api():
     shown = {name for module, name in listed if module == "asgard"}
     assert shown | set(topics.NAMESPACES) == set(dir(ag))
     assert {name for module, name in listed if module == "asgard.rules"} == set(dir(ag.rules))
+    functions = {name for name, value in vars(ag.taylor).items() if callable(value)}
+    assert {name for module, name in listed if module == "asgard.taylor"} == functions
     reductions = {
         name
         for name, value in vars(ag.statistics).items()
