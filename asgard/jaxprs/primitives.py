@@ -99,7 +99,7 @@ def _rows() -> Iterator[tuple[str, Traits]]:
     yield from rows("pad", _LAYOUT, steered_from=1)
     yield from rows("slice", _SLICING, left_by_xla=True)
     yield from rows("gather", _SLICING, steered_from=1)
-    yield from rows("dynamic_slice", Traits(kernel=_PART, steered_from=1))
+    yield from rows("dynamic_slice", Traits(moves=True, kernel=_PART, steered_from=1))
     yield from rows("dynamic_update_slice", Traits(kernel=_ALWAYS, steered_from=2))
 
     yield from rows(

@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array, Bool, Int
 
 from .concrete import is_concrete
@@ -172,12 +173,17 @@ def _through(
         return [_union(operands, avals[0].shape)]
     steering = values[known.steered_from :] if known.steered_from is not None else ()
     moved = known.steered_from is None or operands[known.steered_from :] == [None] * len(steering)
-    if known.moves and moved and all(value is not None for value in steering):
+    # The value that pads need not be known: it moves nothing.
+    is_known = equation.name == "pad" or all(value is not None for value in steering)
+    if known.moves and moved and is_known:
         return _moved(equation, operands, values, shapes)
     if equation.name in ("reduce_sum", "reduce_max", "reduce_min", "reduce_prod", "cumsum"):
         return _summed(equation, operands)
-    if equation.name == "dot_general":
+    if equation.name in ("dot_general", "conv_general_dilated"):
         return _multiplied(equation, operands, values, shapes)
+    place = _placing(equation, values)
+    if place is not None:
+        return _placed(equation, place, operands, shapes)
     size = next(operand.shape[-1] for operand in operands if operand is not None)
     reads = np.zeros(size, bool)
     for operand in operands:
@@ -214,7 +220,7 @@ def _moved(
     axes: list[int | None] = []
     for index, (operand, value, shape) in enumerate(zip(operands, values, shapes, strict=True)):
         if steered is not None and index >= steered:
-            # The value that pads is a number, and depends on nothing.
+            # The value that pads depends on nothing.
             given.append(np.float32(0) if equation.name == "pad" else value)
             axes.append(None)
             continue
@@ -222,6 +228,47 @@ def _moved(
         given.append((nothing if operand is None else operand).astype(np.float32))
         axes.append(-1)
     return list(_by_entry(equation.bind, axes, *given))
+
+
+def _placing(
+    equation: Equation, values: Sequence[np.ndarray | None]
+) -> Callable[[Array, Array], Array] | None:
+    """Where an equation puts updates into an array, what puts dependences there; None elsewhere.
+
+    Of updates at one place each may be the one that stays.
+    """
+    if equation.name == "dynamic_update_slice":
+        starts = [value for value in values[2:] if value is not None]
+        if len(starts) < len(values) - 2:
+            return None
+        return lambda whole, updates: lax.dynamic_update_slice(whole, updates, starts)
+    if not equation.name.startswith("scatter") or values[1] is None:
+        return None
+    names = "dimension_numbers", "indices_are_sorted", "unique_indices", "mode"
+    options, indices = {name: equation.params[name] for name in names}, values[1]
+
+    def scattered(whole: Array, updates: Array) -> Array:
+        if equation.name == "scatter":
+            whole = lax.scatter(whole, indices, jnp.zeros_like(updates), **options)
+        return lax.scatter_add(whole, indices, updates, **options)
+
+    return scattered
+
+
+def _placed(
+    equation: Equation,
+    place: Callable[[Array, Array], Array],
+    operands: Sequence[Dependence],
+    shapes: Sequence[tuple[int, ...]],
+) -> list[Dependence]:
+    """An array with updates depends on what is left of it, and on the updates at their places."""
+    size = next(operand.shape[-1] for operand in operands if operand is not None)
+    second = 1 if equation.name == "dynamic_update_slice" else 2
+    given = []
+    for operand, shape in ((operands[index], shapes[index]) for index in (0, second)):
+        nothing = np.zeros((*shape, size), bool)
+        given.append((nothing if operand is None else operand).astype(np.float32))
+    return list(_by_entry(lambda *both: [place(*both)], [-1, -1], *given))
 
 
 def _summed(equation: Equation, operands: Sequence[Dependence]) -> list[Dependence]:

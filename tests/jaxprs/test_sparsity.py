@@ -21,6 +21,11 @@ FUNCTIONS = {
     "entries": lambda y: y[jnp.array([3, 3, 1, 0, 2, 5, 4, 7, 6, 11, 10, 9])] ** 2,
     "a running sum": lambda y: jnp.cumsum(y),
     "a loop": lambda y: jax.lax.fori_loop(0, 3, lambda i, z: jnp.sin(z) + y[i], y),
+    "held ends": lambda y: jnp.roll(y, 1).at[0].set(0.0).at[-1].set(y[3]),
+    "added": lambda y: jnp.zeros(SIZE).at[1:].add(y[:-1]).at[jnp.array([2, 2])].add(y[5:7]),
+    "scaled": lambda y: y.at[3:6].multiply(y[6:9]),
+    "pieces": lambda y: jax.lax.dynamic_update_slice(y, jax.lax.dynamic_slice(y, (6,), (3,)), (1,)),
+    "a stencil": lambda y: jnp.convolve(y, np.array([1.0, 0.0, 2.0]), mode="same"),
     "nothing": lambda y: jnp.zeros(SIZE),
 }
 
@@ -39,6 +44,16 @@ def test_no_entry_of_the_jacobian_is_missed(name):
     assert not np.any(truth & ~pattern)
     if name not in ("a loop", "choices"):  # of which less is known
         assert np.array_equal(pattern, truth)
+
+
+def test_a_pad_by_a_number_that_is_an_operand_moves_what_it_pads():
+    def padded(y, edge):
+        return (jax.lax.pad(jnp.diff(y, 2), edge, [(1, 1, 0)]),)
+
+    program = trace(padded, jax.ShapeDtypeStruct((SIZE,), float), jax.ShapeDtypeStruct((), float))
+    pattern = dependence(program, program.inputs[0])
+    truth = jax.jacfwd(lambda y: padded(y, 0.0)[0])(np.zeros(SIZE)) != 0
+    np.testing.assert_array_equal(pattern, truth)
 
 
 def test_columns_of_one_color_share_no_row_and_give_all_entries():

@@ -191,6 +191,27 @@ def test_a_banded_system_and_its_derivatives_are_those_of_a_dense_one():
     np.testing.assert_allclose(slopes, expected_slopes, rtol=1e-5)
 
 
+def test_ends_that_are_padded_or_held_leave_a_band():
+    def padded(t, u):
+        wide = jnp.pad(u, 1)
+        return wide[2:] - 2 * u + wide[:-2]
+
+    def held(t, u):
+        return (jnp.roll(u, 1) - 2 * u + jnp.roll(u, -1)).at[0].set(0.0).at[-1].set(0.0)
+
+    def coupled(t, u):
+        return jnp.sin(jnp.sum(u)) - u
+
+    def holds_a_matrix(rate):
+        circuit, calculus = ag.ode(rate, jnp.ones(80)), ag.Real(method=ag.Radau())
+        traced = jax.make_jaxpr(lambda: ag.simulate(circuit, [0.0, 1.0], calculus=calculus).output)
+        return "[80,80]" in str(traced())
+
+    assert holds_a_matrix(coupled)
+    assert not holds_a_matrix(padded)
+    assert not holds_a_matrix(held)
+
+
 @pytest.mark.slow
 def test_an_equation_that_closes_over_indices_has_derivatives():
     """y' = d (y[i + 1] - y[i]) = d A y by `lax.map` over an array of indices."""
