@@ -63,7 +63,7 @@ sphinx_gallery_conf = {
     "subsection_order": [f"../examples/{category}" for category in CATEGORIES],
     "within_subsection_order": "FileNameSortKey",
     "reset_modules": ("matplotlib", "extensions.examples.reset"),
-    "parallel": 2,
+    "parallel": 4,  # of which two or so run: each category waits for its last example
     "image_scrapers": ("matplotlib",),
     "download_all_examples": False,
     "show_memory": False,
