@@ -12,7 +12,9 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import problems
 import timing
 from jax import Array
@@ -21,7 +23,7 @@ import asgard as ag
 from asgard.jaxprs.compiling import Jit
 
 ROUNDS = 9
-Run = Callable[[], ag.Trajectory]
+Run = Callable[[], ag.Trajectory | ag.Fit]
 
 
 def network(t: float, rows: Array) -> Array:
@@ -43,12 +45,36 @@ def solved(problem: problems.Problem, end: float, **options: Any) -> Run:
     return simulated(lambda t, y: problem.field(y), problem.start, end, **options)
 
 
+def fitted(circuit: ag.Circuit, shape: tuple[int, ...]) -> Run:
+    """A hundred steps of a fit of the circuit, to zeros of a shape at 21 times."""
+    ts, calculus = np.linspace(0.0, 10.0, 21), ag.Real(method=ag.Tsit5(), rtol=1e-5, max_steps=256)
+
+    def loss(circuit: ag.Circuit, data: Array) -> Array:
+        return jnp.mean((ag.simulate(circuit, ts, calculus=calculus).output - data) ** 2)
+
+    args = (np.zeros((21, *shape)),)
+    return functools.partial(
+        ag.fit, circuit, loss, args=args, optimizer=optax.adam(1e-3), steps=100
+    )
+
+
+def predators_and_prey(t: float, y: Array, *, a: Array, b: Array) -> Array:
+    """Lotka and Volterra's equations with two numbers that a fit moves."""
+    return jnp.stack([a * y[0] - 0.1 * y[0] * y[1], -b * y[1] + 0.075 * y[0] * y[1]])
+
+
+def learned(t: float, rows: Array, *, network: Any) -> Array:
+    """A network on a batch of rows."""
+    return jax.vmap(network)(rows)
+
+
 def runs() -> dict[str, Run]:
     """The cases by their names."""
     lorenz = next(one for one in problems.EXPLICIT if one.name == "Lorenz")
     heat = next(one for one in problems.WIDE if one.name.startswith("heat"))
     wide = problems.lorenz_96
     rows = np.linspace(0.5, 1.0, 512).reshape(256, 2)
+    net = eqx.nn.MLP(2, 2, 16, 2, activation=jnp.tanh, key=jax.random.key(0))
     return {
         "Lorenz, Taylor": solved(lorenz, 10.0),
         "Lorenz-96 of 200, Taylor(12)": solved(wide(200), 1.0, order=12),
@@ -56,6 +82,10 @@ def runs() -> dict[str, Run]:
         "Lorenz-96 of 5,000, Tsit5": solved(wide(5000), 1.0, method=ag.Tsit5(), rtol=1e-5),
         "heat, 1,000 points, Radau": solved(heat, 0.1, method=ag.Radau(), rtol=1e-6),
         "neural ODE, 256 rows, Tsit5": simulated(network, rows, 1.0, method=ag.Tsit5(), rtol=1e-5),
+        "fit of predators and prey": fitted(
+            ag.ode(predators_and_prey, np.array([10.0, 5.0]), a=1.0, b=1.5), (2,)
+        ),
+        "fit of a network, 32 rows": fitted(ag.ode(learned, rows[:32], network=net), (32, 2)),
     }
 
 
@@ -72,7 +102,7 @@ def seconds(run: Run, how: str) -> float:
     """The processor seconds of a call."""
     with compiled(how):
         begun = time.process_time()
-        jax.block_until_ready(run().outputs)
+        jax.block_until_ready(jax.tree.leaves(run()))
         return time.process_time() - begun
 
 

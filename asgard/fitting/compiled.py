@@ -11,6 +11,7 @@ import numpy as np
 import optax
 
 from ..errors import CircuitError
+from ..jaxprs.compiling import Jit
 from ..jaxprs.concrete import is_concrete
 from ..jaxprs.kernel_switch import kernel_switch
 from ..jaxprs.meshes import without_mesh
@@ -32,13 +33,13 @@ class Compiled:
     """
 
     def __init__(self, run: Callable[..., Any]):
-        def joined(static: tuple[Any, ...], arrays: list[Any], *arguments: Any) -> Any:
+        def joined(arrays: list[Any], static: tuple[Any, ...], *arguments: Any) -> Any:
             structure, *others = static
             leaves = [b if a is None else a for a, b in zip(arrays, others, strict=True)]
             return traced(jax.tree.unflatten(structure, leaves), *arguments)
 
         self.run = traced = default_promotion()(run)
-        self.jitted = jax.jit(without_mesh(joined), static_argnums=0)
+        self.jitted = Jit(without_mesh(joined), static_argnums=1)
 
     def __call__(self, problem: Any, *arguments: Any) -> Any:
         kernel_switch()
@@ -47,7 +48,7 @@ class Compiled:
         others = [None if _is_array(leaf) else leaf for leaf in leaves]
         if _holds_tracer(others, set()):
             return self.run(problem, *arguments)
-        return self.jitted((structure, *others), arrays, *arguments)
+        return self.jitted(arrays, (structure, *others), *arguments)
 
 
 def _is_array(leaf: Any) -> bool:

@@ -4,9 +4,10 @@ XLA's newer emitters set up a compiler of their own for each operation of a prog
 ms each, where the older ones take 4. Measured with jaxlib 0.10.2 in processor time, first calls of
 runs take a third to a half less by the older ones: Lorenz 0.68 and 0.41 s, Lorenz-96 of 200
 variables 1.5 and 0.8, the heat equation on 1,000 points by Radau 2.7 and 1.7. Later calls take as
-long, 0.8 to 1.0 times, up to 1,000 numbers; 5,000 and 20,000 take 1.2 times as long, and so do
-networks of 64 x 64. So programs of larger arrays keep to the newer ones. Kernels (`kernel.py`) are
-by the older ones anyway.
+long, 0.8 to 1.0 times, up to 1,000 numbers; 5,000 take 1.15 times as long. Fits compile in half the
+time, and their steps take as long; but one of a network of 16 x 16 on 32 rows takes 1.4 times as
+long. So programs of larger arrays, and of matrices, keep to the newer ones: `emitters.py` of the
+benchmarks. Kernels (`kernel.py`) are by the older ones anyway.
 """
 
 import functools
@@ -20,8 +21,8 @@ from jaxlib import version as jaxlib_version
 
 # From this jaxlib on XLA has no older emitters, and refuses the option.
 WITHOUT_OLDER_EMITTERS = (0, 11)
-# Arrays of up to so many numbers are small.
-SMALL = 2048
+# Arrays of up to so many numbers are small; matrices of up to so many.
+SMALL, SMALL_MATRIX = 2048, 64
 # That of a new thread: this module may be imported while a function is traced.
 with ThreadPoolExecutor(1) as _thread:
     _OUTERMOST = _thread.submit(get_opaque_trace_state).result()
@@ -30,10 +31,10 @@ with ThreadPoolExecutor(1) as _thread:
 class Jit:
     """A function as `jax.jit` gives it, and by XLA's older emitters if it is a small whole program.
 
-    A program is small if its first argument, the system that it runs, holds no large array: what a
-    loop carries does not count, so that the pieces of a run are compiled as the whole run is.
-    Inside of another program, or under `jax.grad` or `jax.vmap`, the function is a part like any
-    other: JAX refuses options there.
+    A program is small if its first argument, what it runs, holds no large array. What a loop
+    carries does not count, so that the pieces of a run are compiled as the whole run is. Inside of
+    another program, or under `jax.grad` or `jax.vmap`, the function is a part like any other: JAX
+    refuses options there.
     """
 
     def __init__(
@@ -65,5 +66,9 @@ class Jit:
     def _program(self, system: Any) -> Any:
         if get_opaque_trace_state() != _OUTERMOST:
             return self.part
-        is_small = all(getattr(leaf, "size", 1) <= SMALL for leaf in jax.tree.leaves(system))
-        return self.whole if is_small else self.part
+        return self.whole if all(map(_is_small, jax.tree.leaves(system))) else self.part
+
+
+def _is_small(leaf: Any) -> bool:
+    most = SMALL_MATRIX if getattr(leaf, "ndim", 0) > 1 else SMALL
+    return getattr(leaf, "size", 1) <= most

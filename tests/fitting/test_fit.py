@@ -344,7 +344,7 @@ def test_a_fit_is_one_compilation_whatever_its_numbers():
             **options,
         )
 
-    before = advance.jitted._cache_size()
+    before = advance.jitted.whole._cache_size()
     traced = []
 
     def counted(circuit, ts, data):
@@ -353,15 +353,15 @@ def test_a_fit_is_one_compilation_whatever_its_numbers():
 
     ag.fit(decay(), counted, args=(ts, ts), optimizer=optax.sgd(0.1), steps=4)
     assert traced == [1]
-    assert advance.jitted._cache_size() == before + 1
+    assert advance.jitted.whole._cache_size() == before + 1
     data, other_data = jnp.exp(-ts), jnp.exp(-2 * ts)
     first = run(0.5, 0.1, data)
-    assert advance.jitted._cache_size() == before + 2
+    assert advance.jitted.whole._cache_size() == before + 2
     COMPILED.clear()
     second = run(0.7, 0.2, other_data)
     third = run(0.7, 0.2, other_data, state=first.state)
     assert COMPILED == []
-    assert advance.jitted._cache_size() == before + 2
+    assert advance.jitted.whole._cache_size() == before + 2
     assert len({float(fit.loss) for fit in (first, second, third)}) == 3
 
 
@@ -408,9 +408,9 @@ def test_a_loss_that_is_an_equinox_module_has_its_arrays_traced():
         return place(fitted(loss=loss, optimizer=optax.sgd(0.5), steps=1).circuit)[0]
 
     assert moved(1.0) == 1.0
-    before = advance.jitted._cache_size()
+    before = advance.jitted.whole._cache_size()
     assert moved(2.0) == 2.0
-    assert advance.jitted._cache_size() == before
+    assert advance.jitted.whole._cache_size() == before
 
 
 def test_a_loss_reads_a_global_as_it_was_when_the_loss_was_first_fitted():

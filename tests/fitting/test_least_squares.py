@@ -68,10 +68,10 @@ def test_constraints_trainable_numbers_and_pytrees_of_residuals():
 
 def test_other_numbers_and_data_do_not_compile_again():
     fitted()
-    before = _solve.jitted._cache_size()
+    before = _solve.jitted.whole._cache_size()
     fitted(ag.Scalar(1.0) >> ag.Const(0.5) @ ag.Id(), args=(2 * X, Y + 1), tol=None)
     fitted(residuals=line)
-    assert _solve.jitted._cache_size() == before
+    assert _solve.jitted.whole._cache_size() == before
 
 
 def test_it_calls_nothing_on_the_host():

@@ -38,6 +38,7 @@ def test_options_are_of_whole_programs(transform):
     # A function may close over what is traced, and no argument shows it.
     transform(lambda x: fn(1.0) * x)(2.0)
     fn(np.ones(compiling.SMALL + 1))
+    fn(np.ones((2, compiling.SMALL_MATRIX)))
     assert called == ["whole"]
     fn(np.ones(compiling.SMALL))
     assert called == ["whole", "whole"]
