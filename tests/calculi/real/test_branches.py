@@ -126,14 +126,16 @@ def test_what_comes_to_rest_a_rounding_beside_a_whole_number_is_on_its_side():
 
 
 @pytest.mark.parametrize(
-    "method", [ag.Tsit5(), slow(ag.Dopri8()), slow(ag.Radau())], ids=["tsit5", "dopri8", "radau"]
+    ("method", "rtol"),
+    [(ag.Tsit5(), 1e-9), slow(ag.Dopri8(), 1e-9), slow(ag.Radau(), 1e-11)],
+    ids=["tsit5", "dopri8", "radau"],
 )
-def test_a_root_that_falls_to_where_its_branch_ends_goes_on_from_there(method):
+def test_a_root_that_falls_to_where_its_branch_ends_goes_on_from_there(method, rtol):
     def field(t, x):
         return jnp.where(x > 0.2, -jnp.sqrt(x - 0.2), -1.0)
 
-    run = ag.simulate(ag.ode(field, 1.0), [0.0, 3.0], calculus=ag.Real(method=method, rtol=1e-9))
-    # x - 0.2 = (a - t / 2)² with a = sqrt(0.8), up to t = 2 a.
+    run = ag.simulate(ag.ode(field, 1.0), [0.0, 3.0], calculus=ag.Real(method=method, rtol=rtol))
+    # x - 0.2 = (a - t / 2)² with a = sqrt(0.8), to t = 2 a: errors d of x move it by 2 sqrt(d).
     np.testing.assert_allclose(run.output[-1], 0.2 - (3 - 2 * np.sqrt(0.8)), rtol=3e-6)
 
 
