@@ -3,11 +3,11 @@
 XLA's newer emitters set up a compiler of their own for each operation of a program on the CPU: 10
 ms each, where the older ones take 4. Measured with jaxlib 0.10.2 in processor time, first calls of
 runs take about half by the older ones: Lorenz 0.55 and 0.30 s, Lorenz-96 of 200 variables 1.4 and
-0.7, the heat equation on 1,000 points by Radau 2.2 and 1.3. Later calls take as
-long, 0.8 to 1.0 times, up to 1,000 numbers; 5,000 take 1.15 times as long. Fits compile in half the
-time, and their steps take as long; but one of a network of 16 x 16 on 32 rows takes 1.3 times as
-long. So programs of larger arrays, and of matrices, keep to the newer ones: `emitters.py` of the
-benchmarks. Kernels (`kernel.py`) are by the older ones anyway.
+0.7, the heat equation on 1,000 points by Radau 2.2 and 1.3. Later calls take as long up to 1,000
+numbers; 5,000 take 1.15 times as long. Fits compile in half the time, and their steps take as long;
+but those of a network of 16 x 16 on 32 rows take 1.3 times as long. So programs of larger arrays,
+and of matrices, keep to the newer ones: `emitters.py` of the benchmarks. Kernels (`kernel.py`) are
+by the older ones anyway.
 """
 
 import functools
