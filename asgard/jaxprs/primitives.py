@@ -100,7 +100,7 @@ def _rows() -> Iterator[tuple[str, Traits]]:
     yield from rows("slice", _SLICING, left_by_xla=True)
     yield from rows("gather", _SLICING, steered_from=1)
     yield from rows("dynamic_slice", Traits(moves=True, kernel=_PART, steered_from=1))
-    yield from rows("dynamic_update_slice", Traits(kernel=_ALWAYS, steered_from=2))
+    yield from rows("dynamic_update_slice", Traits(moves=True, kernel=_ALWAYS, steered_from=2))
 
     yield from rows(
         "dot_general conv_general_dilated polynomial one_minus_square", Traits(smooth=True)

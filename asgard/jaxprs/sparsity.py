@@ -181,9 +181,8 @@ def _through(
         return _summed(equation, operands)
     if equation.name in ("dot_general", "conv_general_dilated"):
         return _multiplied(equation, operands, values, shapes)
-    place = _placing(equation, values)
-    if place is not None:
-        return _placed(equation, place, operands, shapes)
+    if equation.name.startswith("scatter") and values[1] is not None:
+        return _scattered(equation, operands, values[1], shapes)
     size = next(operand.shape[-1] for operand in operands if operand is not None)
     reads = np.zeros(size, bool)
     for operand in operands:
@@ -230,45 +229,30 @@ def _moved(
     return list(_by_entry(equation.bind, axes, *given))
 
 
-def _placing(
-    equation: Equation, values: Sequence[np.ndarray | None]
-) -> Callable[[Array, Array], Array] | None:
-    """Where an equation puts updates into an array, what puts dependences there; None elsewhere.
+def _scattered(
+    equation: Equation,
+    operands: Sequence[Dependence],
+    indices: np.ndarray,
+    shapes: Sequence[tuple[int, ...]],
+) -> list[Dependence]:
+    """An array with updates depends on what is left of it, and on the updates at their places.
 
     Of updates at one place each may be the one that stays.
     """
-    if equation.name == "dynamic_update_slice":
-        starts = [value for value in values[2:] if value is not None]
-        if len(starts) < len(values) - 2:
-            return None
-        return lambda whole, updates: lax.dynamic_update_slice(whole, updates, starts)
-    if not equation.name.startswith("scatter") or values[1] is None:
-        return None
     names = "dimension_numbers", "indices_are_sorted", "unique_indices", "mode"
-    options, indices = {name: equation.params[name] for name in names}, values[1]
-
-    def scattered(whole: Array, updates: Array) -> Array:
-        if equation.name == "scatter":
-            whole = lax.scatter(whole, indices, jnp.zeros_like(updates), **options)
-        return lax.scatter_add(whole, indices, updates, **options)
-
-    return scattered
-
-
-def _placed(
-    equation: Equation,
-    place: Callable[[Array, Array], Array],
-    operands: Sequence[Dependence],
-    shapes: Sequence[tuple[int, ...]],
-) -> list[Dependence]:
-    """An array with updates depends on what is left of it, and on the updates at their places."""
+    options = {name: equation.params[name] for name in names}
     size = next(operand.shape[-1] for operand in operands if operand is not None)
-    second = 1 if equation.name == "dynamic_update_slice" else 2
     given = []
-    for operand, shape in ((operands[index], shapes[index]) for index in (0, second)):
+    for operand, shape in ((operands[index], shapes[index]) for index in (0, 2)):
         nothing = np.zeros((*shape, size), bool)
         given.append((nothing if operand is None else operand).astype(np.float32))
-    return list(_by_entry(lambda *both: [place(*both)], [-1, -1], *given))
+
+    def scattered(whole: Array, updates: Array) -> list[Array]:
+        if equation.name == "scatter":
+            whole = lax.scatter(whole, indices, jnp.zeros_like(updates), **options)
+        return [lax.scatter_add(whole, indices, updates, **options)]
+
+    return list(_by_entry(scattered, [-1, -1], *given))
 
 
 def _summed(equation: Equation, operands: Sequence[Dependence]) -> list[Dependence]:
