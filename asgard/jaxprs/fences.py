@@ -8,7 +8,8 @@ None of this is documented. `tests/jaxprs/test_fences.py` has a test of each fun
 counts operations in compiled programs: of what XLA does without the fence, and with it.
 """
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import jax
@@ -16,12 +17,17 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Complex, Float
 
+from .primitives import traits
 from .program import Program, trace
 
 # Operations that end in a product.
 PRODUCTS = ("mul", "integer_pow", "square")
 # Of so many values a maximum needs a fence.
 LARGE = 4096
+# Functions of which XLA computes many values at once, but not so many if it fuses two of them. Of
+# so many values one gets a fence.
+AT_ONCE = ("exp", "exp2", "expm1", "log", "log1p", "tanh", "logistic", "erf")
+MANY = 1024
 
 
 def computed_once(fn: Callable[[], Any], types: Any, always: Bool[Array, ""]) -> Any:
@@ -38,6 +44,34 @@ def computed_once(fn: Callable[[], Any], types: Any, always: Bool[Array, ""]) ->
         return jax.tree.map(lambda x: lax.full(x.shape, 0, x.dtype), types)
 
     return lax.cond(always, fn, never)
+
+
+def one_in_another(program: Program, inputs: Collection[int], lanes: int) -> set[int]:
+    """The values of a program that one function gives and another one reads, as log1p(exp(x)) does:
+    those to compute by `computed_once`, if the program runs in so many lanes, or in none for 0.
+
+    XLA fuses both to one loop, which takes longer than two loops do. Measured: log1p(exp(-|x|)) of
+    16,384 numbers takes 32 µs in float32 and 110 µs in float64, apart 18 µs and 59 µs; of 1,024 it
+    takes 1.9 µs, apart 1.1 µs.
+
+    **Arguments:** `inputs` are the numbers of those inputs of which values depend. What the others
+    alone determine, XLA computes outside of a loop.
+    """
+    found: set[int] = set()
+    # For each value that depends on the inputs, the results of functions that XLA could fuse it of.
+    behind: dict[int, set[int]] = {number: set() for number in inputs}
+    for equation in program.equations:
+        if behind.keys().isdisjoint(equation.ins):
+            continue
+        known = traits(equation.name)
+        fused = known.elementwise or known.moves
+        results = set().union(*(behind.get(number, ()) for number in equation.ins if fused))
+        if equation.name in AT_ONCE:
+            found |= results
+            size = math.prod(program.avals[equation.outs[0]].shape) * max(lanes, 1)
+            results = set(equation.outs) if size >= MANY else set()
+        behind.update((number, results) for number in equation.outs)
+    return found
 
 
 def cut(value: Array) -> Array:

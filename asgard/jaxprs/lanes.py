@@ -4,7 +4,7 @@
 last, an operation on small values is one on contiguous lanes.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
+from .fences import computed_once
 from .primitives import traits
 from .program import Equation, Program, from_jaxpr, scan_counts
 
@@ -24,11 +25,12 @@ class Laned(NamedTuple):
 
 
 def run_in_lanes(
-    program: Program, inputs: Sequence[tuple[Any, bool]], size: int
+    program: Program, inputs: Sequence[tuple[Any, bool]], size: int, once: Collection[int] = ()
 ) -> list[tuple[Any, bool]]:
     """Runs a program of which some inputs have lanes.
 
-    **Arguments:** `inputs` are arrays, each with whether its last axis is `size` lanes.
+    **Arguments:** `inputs` are arrays, each with whether its last axis is `size` lanes; `once` are
+    the numbers of values to compute by `computed_once`, each an elementwise function of another.
 
     **Returns:** the outputs likewise.
     """
@@ -37,8 +39,20 @@ def run_in_lanes(
     for equation in program.equations:
         operands = [values[number] for number in equation.ins]
         shapes = [program.avals[number].shape for number in equation.outs]
-        values.update(zip(equation.outs, _apply(equation, operands, shapes, size), strict=True))
+        if any(number in once for number in equation.outs):
+            results = _fenced(equation, *operands)
+        else:
+            results = _apply(equation, operands, shapes, size)
+        values.update(zip(equation.outs, results, strict=True))
     return [values[number] for number in program.outputs]
+
+
+def _fenced(equation: Equation, operand: Laned) -> list[Laned]:
+    """The results of an elementwise function, by `computed_once`."""
+    array, laned = operand
+    always = array[(0,) * array.ndim] * 0 != 1  # also of what is no number
+    results = computed_once(lambda: equation.bind(array), [array], always)
+    return [Laned(x, laned) for x in results]
 
 
 def spread(value: tuple[Any, bool], size: int, shape: tuple[int, ...] | None = None) -> Array:

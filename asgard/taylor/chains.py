@@ -20,6 +20,8 @@ from .series import Order
 # is read twice.
 LONGEST = 128
 READ_TWICE = 16
+# What XLA never computes anew for a reader: there a chain begins.
+APART = "dot_general"
 
 
 def cuts(
@@ -37,7 +39,9 @@ def cuts(
     found: set[int] = set()
     for equation, outs in steps:
         deepest = max((depth.get(number, 0) for number in equation.ins), default=0)
-        if not traits(equation.name).moves:
+        if equation.name == APART:
+            deepest = 0
+        elif not traits(equation.name).moves:
             deepest += READ_TWICE if any(readers[number] > 1 for number in outs) else 1
             if deepest >= LONGEST:
                 deepest = 0

@@ -3,12 +3,15 @@
 A test that fails on a new version of XLA says that a fence no longer holds, or is no longer needed.
 """
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
 from asgard.jaxprs import fences
+from asgard.jaxprs.lanes import run_in_lanes
 from asgard.jaxprs.program import trace
 
 X = jnp.linspace(0.1, 0.9, 64)
@@ -120,3 +123,47 @@ def test_a_maximum_of_many_values_keeps_what_is_no_number():
     assert np.isnan(found[5])
     assert np.isnan(found).sum() == 1
     np.testing.assert_array_equal(fenced(values.at[3, 5].set(7.0)), jnp.ones(8).at[5].set(7.0))
+
+
+def in_one_loop(fn, *arguments):
+    """Whether a compiled function has a loop with both an exponential and log(1 + x)."""
+    text = jax.jit(fn).lower(*arguments).compile().as_text()
+    loops = re.split(r"\n\}\n", text)
+    return any(" exponential(" in one and " log-plus-one(" in one for one in loops)
+
+
+def test_a_function_of_another_one_is_a_loop_of_its_own():
+    program = trace(lambda x: (jax.nn.softplus(x),), jax.ShapeDtypeStruct((32, 64), float))
+    once = fences.one_in_another(program, program.inputs, 0)
+
+    def run(x, once):
+        return run_in_lanes(program, [(x, False)], 0, once)[0][0]
+
+    x = jnp.linspace(-9.0, 9.0, 32 * 64).reshape(32, 64)
+    assert in_one_loop(lambda x: run(x, ()), x)
+    assert not in_one_loop(lambda x: run(x, once), x)
+    np.testing.assert_allclose(run(x, once), run(x, ()), rtol=1e-14)
+    # A value that is no number is one beside others.
+    x = x.at[0, 0].set(jnp.nan).at[1, 1].set(-jnp.inf)
+    np.testing.assert_allclose(run(x, once), run(x, ()), rtol=1e-14)
+    assert np.isnan(run(x, once)).sum() == 1
+
+
+def test_only_many_values_of_a_function_that_another_one_reads_are_computed_once():
+    def found(fn, *shapes, lanes=0):
+        program = trace(lambda *xs: (fn(*xs),), *(jax.ShapeDtypeStruct(x, float) for x in shapes))
+        numbers = fences.one_in_another(program, program.inputs[:1], lanes)
+        return [one.name for one in program.equations if numbers.intersection(one.outs)]
+
+    def through(x):
+        return jnp.tanh(2 * jnp.exp(x).reshape(-1) + 1)
+
+    many, square = (1024,), (1024, 1024)
+    assert found(through, many) == ["exp"]
+    assert found(through, (16,)) == []
+    assert found(through, (16,), lanes=64) == ["exp"]
+    assert found(lambda x: jnp.exp(x) + jnp.tanh(x), many) == []
+    assert found(lambda x: jnp.exp(jnp.tanh(jnp.log(x))), many) == ["log", "tanh"]
+    # XLA fuses nothing across a product of matrices, and computes once what no input moves.
+    assert found(lambda x, w: jnp.tanh(w @ jnp.tanh(x)), many, square) == []
+    assert found(lambda x, w: x * jnp.tanh(jnp.exp(w)), many, many) == []

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
+from ...jaxprs.fences import one_in_another
 from ...jaxprs.hoisting import EXPANSIONS
 from ...jaxprs.lanes import run_in_lanes, spread
 from ...jaxprs.primitives import traits
@@ -150,22 +151,26 @@ def system_of(
     constants: dict[str, list[Array]],
     laned: Mapping[str, Sequence[bool]],
     size: int,
+    fenced: bool = False,
 ) -> System:
     """The system on values with `size` lanes, or none where it is 0.
 
-    `constants` are those of `Arguments`, and `laned` says which of them have lanes.
+    `constants` are those of `Arguments`, and `laned` says which of them have lanes. If it is
+    `fenced`, XLA's CPU backend compiles it, and must not fuse functions in the field that are
+    faster apart.
     """
+    field = problem.programs["field"]
+    apart = one_in_another(field, field.inputs[:2], size) if fenced else set()
 
     def run(program: Program, values: list[Array], flags: Sequence[bool], *points: Array) -> Array:
         inputs = [*((point, size > 0) for point in points), *zip(values, flags, strict=True)]
-        (result,) = run_in_lanes(program, inputs, size)
+        (result,) = run_in_lanes(program, inputs, size, apart if program is field else ())
         return spread(result, size) if size else result[0]
 
     calls = {
         name: functools.partial(run, program, constants[name], laned[name])
         for name, program in problem.programs.items()
     }
-    field = problem.programs["field"]
     return System(
         calls["field"],
         calls.get("expand"),

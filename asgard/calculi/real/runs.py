@@ -184,7 +184,7 @@ class Loop:
         earlier = jnp.broadcast_to(arguments.again, start.time.shape).astype(jnp.int32)
         return Loop(
             problem,
-            system_of(problem, arguments.constants, laned.constants, size),
+            system_of(problem, arguments.constants, laned.constants, size, fenced=not scatter),
             spread_tolerances(arguments.control, laned.control, size),
             arguments.ts,
             start,

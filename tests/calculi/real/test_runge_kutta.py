@@ -3,6 +3,7 @@
 `test_methods.py` has what holds for any method; here is what belongs to these.
 """
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -123,3 +124,28 @@ def test_a_large_state_that_is_no_number_is_refused():
     run = ag.simulate(edge, [0.0, 0.52], calculus=calculus, throw=False)
     assert run.status == ag.Status.nonfinite
     assert np.isnan(run.output[-1]).all()
+
+
+def test_a_step_of_a_batch_of_networks_multiplies_six_times_and_cuts_nothing():
+    weights = [0.1 * jnp.ones(shape) for shape in ((16, 2), *((16, 16),) * 6, (2, 16))]
+
+    def slope(y):
+        for matrix in weights[:-1]:
+            y = jax.nn.softplus(matrix @ y)
+        return weights[-1] @ y
+
+    @jax.jit
+    @jax.vmap
+    def run(start):
+        circuit = (ag.Function(slope, 1) >> ag.Register("t", start) >> ag.Split()).trace()
+        calculus = ag.Real(method=ag.Tsit5(), rtol=1e-3, atol=1e-3)
+        return ag.simulate(circuit, jnp.linspace(0, 1, 3), calculus=calculus, throw=False).output
+
+    text = run.lower(jnp.ones((64, 2))).as_text()
+    # The slope at the start, that which finds the first size, and the six of a step.
+    assert text.count("stablehlo.dot_general") == (1 + 1 + 6) * len(weights)
+    # Chains end at products of matrices, so no operation cuts them.
+    assert "reduce_window" not in text
+    # In each of the slopes, the exponential of each softplus is a branch that is always taken; six
+    # more branches are the states of the stages, and one the step's polynomial.
+    assert text.count("stablehlo.case") == (1 + 1 + 6) * (len(weights) - 1) + 6 + 1
