@@ -9,7 +9,7 @@ its errors are against our Dopri8 at 1e-14.
 
 import functools
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import diffrax
@@ -30,6 +30,10 @@ OURS = {
     "Dopri8": ag.Dopri8(),
     "Taylor(12)": ag.Taylor(12),
     "Taylor(20)": ag.Taylor(20),
+}
+SMALL = OURS | {
+    "Taylor(12), unrolled": ag.Taylor(12, unroll=True),
+    "Taylor(20), unrolled": ag.Taylor(20, unroll=True),
 }
 PEERS = {
     f"diffrax {type(solver).__name__}": solver
@@ -89,9 +93,14 @@ def picked(
     return {asked: functools.partial(run, start, t) for asked, (_, t) in best.items()}
 
 
-def rows(problem: Problem, exact: np.ndarray, gradient: bool) -> list[list[str]]:
+def rows(
+    problem: Problem,
+    exact: np.ndarray,
+    gradient: bool = False,
+    methods: Mapping[str, ag.StepMethod] = OURS,
+) -> list[list[str]]:
     """A row for each of our methods and one for diffrax's best, of times and its ratio to ours."""
-    ends = {name: ours(problem, method) for name, method in OURS.items()}
+    ends = {name: ours(problem, method) for name, method in methods.items()}
     ends |= {name: in_diffrax(problem, solver) for name, solver in PEERS.items()}
     runs = {name: picked(problem, end, exact, gradient) for name, end in ends.items()}
     times = {
@@ -106,12 +115,12 @@ def rows(problem: Problem, exact: np.ndarray, gradient: bool) -> list[list[str]]
 
     name = problem.name + (", gradient" if gradient else "")
     table = []
-    for method in OURS:
+    for method in methods:
         cells = (timing.duration(best([method], asked)) for asked in ERRORS)
         table.append([name, method, *("" if cell == "nan s" else cell for cell in cells)])
     cells = []
     for asked in ERRORS:
-        mine, peer = best(OURS, asked), best(PEERS, asked)
+        mine, peer = best(methods, asked), best(PEERS, asked)
         cells.append(f"{timing.duration(peer)} ({peer / mine:.2g})" if peer == peer else "")
     return [*table, [name, "diffrax's best", *cells]]
 
@@ -120,7 +129,7 @@ def lorenz_96(size: int) -> list[list[str]]:
     """The same for Lorenz-96 of some size."""
     problem = problems.lorenz_96(size)
     run = jax.jit(ours(problem, ag.Dopri8()))
-    return rows(problem, np.asarray(run(jnp.array(problem.start), 1e-14)), gradient=False)
+    return rows(problem, np.asarray(run(jnp.array(problem.start), 1e-14)))
 
 
 def at_machine_precision(size: int) -> list[list[str]]:
@@ -167,7 +176,7 @@ def main(wanted: list[str]) -> None:
             row
             for problem in problems.EXPLICIT
             for gradient in (False, True)
-            for row in rows(problem, problem.exact, gradient)
+            for row in rows(problem, problem.exact, gradient, SMALL)
         )
         timing.print_table(header, small)
     if "wide" in wanted:

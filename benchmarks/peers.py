@@ -120,6 +120,6 @@ def _equations(rates: Rates, size: int) -> list[tuple[Any, Any]]:
     return list(zip(symbols, rates(*symbols), strict=True))
 
 
-def compiled(run: Callable[..., Any]) -> Callable[..., Any]:
+def compiled(run: Callable[..., Any], **options: Any) -> Callable[..., Any]:
     """A run in a jit of its own, so that nothing compiled earlier is found again."""
-    return jax.jit(lambda *arguments: run(*arguments))
+    return jax.jit(lambda *arguments: run(*arguments), **options)

@@ -156,6 +156,7 @@ def order_by_tolerance(tolerance: float) -> int:
 
 METHODS: dict[str, Method] = {
     "our Taylor(20)": ours(lambda _: ag.Taylor(20)),
+    "our Taylor(20), unrolled": ours(lambda _: ag.Taylor(20, unroll=True)),
     "our Taylor, order by tolerance": ours(lambda rtol: ag.Taylor(order_by_tolerance(rtol))),
     "our Dopri8": ours(lambda _: ag.Dopri8()),
     "our Tsit5": ours(lambda _: ag.Tsit5()),

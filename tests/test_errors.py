@@ -239,6 +239,10 @@ CONSTRUCTIONS = {
     "an array for a flag": (
         lambda: ag.Real(dense=jnp.ones((), bool)), ag.CircuitError, "must be True or False",
     ),
+    "a number that unrolls steps": (
+        lambda: ag.Taylor(unroll=1), ag.CircuitError,
+        "Taylor: unroll must be True or False",
+    ),
     "evaluation at no point": (lambda: T.evaluate(), ag.DimensionError, "('t',), not for ()"),
     "evaluation along another": (lambda: T.evaluate(x=1.0), ag.DimensionError, "not for ('x',)"),
 }  # fmt: skip

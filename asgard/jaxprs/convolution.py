@@ -6,12 +6,10 @@ ends at the order does half the work. Such a loop has no reverse mode, and wheth
 is known only when the program is lowered. So the convolution is a primitive, linear in each factor.
 """
 
-import contextlib
-import contextvars
 import functools
 import math
 import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -22,6 +20,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array
 
+from .kernel_context import in_kernel
 from .settings import default_promotion
 
 # How many terms one turn of the loop adds. More for values of some sizes, for which the compiler
@@ -33,17 +32,6 @@ LONG_SIZES = range(7, 25)
 Entries = tuple[int | None, int | None]
 
 convolution_p = Primitive("asgard_convolution")
-_by_loops = contextvars.ContextVar("by_loops", default=False)
-
-
-@contextlib.contextmanager
-def by_loops() -> Iterator[None]:
-    """A context in which convolutions are lowered as loops that end at the order."""
-    token = _by_loops.set(True)
-    try:
-        yield
-    finally:
-        _by_loops.reset(token)
 
 
 def convolution(
@@ -114,7 +102,9 @@ def _up_to(a: Array, b: Array, n: Array, *weights: Array, entries: Entries) -> A
 
     def turn(number: Array, total: Array) -> Array:
         k = rest + number * chunk
-        return total + _sum(terms(k, _rows(b, n - k - (chunk - one), count, entries[1])[::-1]))
+        return total + sum_by_pairs(
+            terms(k, _rows(b, n - k - (chunk - one), count, entries[1])[::-1])
+        )
 
     # Those of the first few terms that are past the order count as zero.
     last = [lax.max(n - jnp.asarray(j, n.dtype), zero) for j in range(count - 1)]
@@ -123,7 +113,7 @@ def _up_to(a: Array, b: Array, n: Array, *weights: Array, entries: Entries) -> A
         jnp.where(jnp.asarray(j, n.dtype) < rest, term, jnp.zeros_like(term))
         for j, term in enumerate(terms(zero, others))
     ]
-    return lax.fori_loop(zero, turns, turn, _sum(first))
+    return lax.fori_loop(zero, turns, turn, sum_by_pairs(first))
 
 
 def _rows(body: Array, start: Array, count: int, entry: int | None) -> list[Array]:
@@ -138,8 +128,8 @@ def _rows(body: Array, start: Array, count: int, entry: int | None) -> list[Arra
     return [lax.index_in_dim(taken, j, keepdims=False) for j in range(count)]
 
 
-def _sum(terms: Sequence[Array]) -> Array:
-    """The sum of some terms, by pairs: the processor adds several pairs at once."""
+def sum_by_pairs(terms: Sequence[Array]) -> Array:
+    """The sum of some terms, by pairs, so that the processor adds several at once."""
     while len(terms) > 1:
         pairs = [terms[j] + terms[j + 1] for j in range(0, len(terms) - 1, 2)]
         terms = [*pairs, *terms[2 * len(pairs) :]]
@@ -220,7 +210,7 @@ _compiled_up_to = jax.jit(_up_to, static_argnames="entries")
 
 @default_promotion()
 def _lower(ctx: Any, *operands: Any, entries: Entries) -> Any:
-    fn = _compiled_up_to if _by_loops.get() else _compiled_whole
+    fn = _compiled_up_to if in_kernel() else _compiled_whole
     return mlir.lower_fun(fn, multiple_results=False)(ctx, *operands, entries=entries)
 
 

@@ -15,8 +15,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.core import ShapedArray
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
+from jaxlib.mlir import ir
 from jaxtyping import Array, Bool, Complex, Float
 
+from .kernel_context import in_kernel
 from .primitives import traits
 from .program import Program, trace
 
@@ -72,6 +77,40 @@ def one_in_another(program: Program, inputs: Collection[int], lanes: int) -> set
             results = set(equation.outs) if size >= MANY else set()
         behind.update((number, results) for number in equation.outs)
     return found
+
+
+def stored(value: Array) -> Array:
+    """The value, which a kernel computes once for all that reads it.
+
+    There it is the argument of a call that XLA is told not to inline, and XLA fuses nothing across
+    a call. Elsewhere it is the value. Measured where the orders of a series are written out: the
+    1,300 products of Kepler's orbit to order 20 became 4,100 without it, and runs took 1.7 times as
+    long.
+    """
+    return _stored.bind(value)
+
+
+_stored = Primitive("asgard_stored")
+
+
+def _lower_stored(context: mlir.LoweringRuleContext, value: Any) -> Any:
+    if not in_kernel():
+        return [value]
+    (aval,) = context.avals_in
+    assert isinstance(aval, ShapedArray)
+    # XLA drops a call of a function that does nothing.
+    same = jax.make_jaxpr(lambda x: lax.neg(lax.neg(x)))(aval)
+    results = mlir.core_call_lowering(context, value, name=_stored.name, call_jaxpr=same)
+    attributes = ir.DictAttr.get({"inlineable": ir.StringAttr.get("false")})
+    results[0].owner.attributes["mhlo.frontend_attributes"] = attributes
+    return results
+
+
+_stored.def_impl(lambda value: value)
+_stored.def_abstract_eval(lambda aval: aval)
+ad.deflinear2(_stored, lambda cotangent, _: [cotangent])
+batching.defvectorized(_stored)
+mlir.register_lowering(_stored, _lower_stored, cacheable=False)
 
 
 def cut(value: Array) -> Array:

@@ -20,9 +20,9 @@ from jaxlib import version as jaxlib_version
 from jaxlib.mlir import ir
 from jaxtyping import Array
 
-from .convolution import by_loops
 from .fences import hidden
 from .hoisting import EXPANSIONS, computes_constants, hoisted
+from .kernel_context import lowering_kernel
 from .kernel_switch import SWITCH, kernel_switch
 from .primitives import Kernel, traits
 from .program import all_equations, from_jaxpr, live
@@ -85,14 +85,18 @@ def _tell_once(version: str) -> None:
 
 
 def as_kernel(
-    fn: Callable[..., Sequence[Any]], *arguments: Any, longest: int | None = None
+    fn: Callable[..., Sequence[Any]],
+    *arguments: Any,
+    longest: int | None = None,
+    otherwise: Callable[..., tuple[list[Array], bool]] | None = None,
 ) -> tuple[list[Array], bool]:
     """fn(*arguments), compiled as one kernel if its program qualifies.
 
     For use in lowering only: the primitive that it binds has no derivatives and no batching rule.
 
     **Arguments:** `fn` takes arrays and returns a flat sequence of arrays; `longest` is the most
-    operations that compute, where no fixed point is among them, by default `LONGEST`.
+    operations that compute, where no fixed point is among them, by default `LONGEST`; `otherwise`
+    is what runs if the program does not qualify, by default the program as it is.
 
     **Returns:** the results, and whether they come from a kernel.
     """
@@ -106,6 +110,8 @@ def as_kernel(
     count = sum(traits(equation.primitive.name).computes for equation in equations)
     most = LONGEST_WITH_LOOPS if searches else longest or LONGEST
     if count > most or not all(map(_fits, equations)):
+        if otherwise is not None:
+            return otherwise(*arguments)
         # A result that is a constant would be a NumPy array.
         return [jnp.asarray(x) for x in jaxpr_as_fun(closed)(*arguments)], False
     operands = hidden([*closed.consts, *arguments])
@@ -177,7 +183,7 @@ def _is_matrix_by_vector(equation: Any) -> bool:
 
 def _lower_as_call(context: Any, *operands: Any, jaxpr: ClosedJaxpr) -> Any:
     # The jaxpr is lowered as it is. `mlir.lower_fun` would trace it again.
-    with by_loops():
+    with lowering_kernel():
         results = mlir.core_call_lowering(context, *operands, name=_kernel.name, call_jaxpr=jaxpr)
     attributes: dict[str, ir.Attribute] = {
         name: ir.StringAttr.get(value) for name, value in _ATTRIBUTES.items()

@@ -45,6 +45,11 @@ class LaneCall(abc.ABC):
         return None
 
     @property
+    def shorter(self) -> "LaneCall | None":
+        """The same call by a shorter program, for where this one is too long for a kernel."""
+        return None
+
+    @property
     @abc.abstractmethod
     def tile(self) -> int:
         """How many lanes a kernel has at most."""
@@ -244,7 +249,7 @@ def _run(
     outline = call.outline(avals)
     room = [jnp.zeros((*aval.shape, *tail), aval.dtype) for aval in call.room(avals)]
 
-    def loop(*values: Any) -> list[Array]:
+    def loop(call: LaneCall, *values: Any) -> list[Array]:
         given = list(values[: len(room)]), list(values[len(room) :])
         results = call.loop(*given, laned, size, kernel)
         if not size:
@@ -255,10 +260,16 @@ def _run(
             for x, aval, is_sum in found
         ]
 
+    def in_kernel(call: LaneCall, *values: Any) -> tuple[list[Array], bool]:
+        shorter = call.shorter
+        otherwise = None if shorter is None else functools.partial(in_kernel, shorter)
+        run = functools.partial(loop, call)
+        return as_kernel(run, *values, longest=call.longest, otherwise=otherwise)
+
     if kernel:
-        results, is_kernel = as_kernel(loop, *room, *operands, longest=call.longest)
+        results, is_kernel = in_kernel(call, *room, *operands)
     else:
-        results, is_kernel = loop(*room, *operands), False
+        results, is_kernel = loop(call, *room, *operands), False
     return [*results, jnp.full(tail, is_kernel)] if call.reports_kernel else results
 
 

@@ -106,6 +106,7 @@ def _rows() -> Iterator[tuple[str, Traits]]:
         "dot_general conv_general_dilated polynomial one_minus_square", Traits(smooth=True)
     )
     yield from rows("asgard_convolution", Traits(computes=True, kernel=_SMALL))
+    yield from rows("asgard_stored", _SELECTING, smooth=True, kernel=_ALWAYS)
     yield from rows("while scan cond", Traits(kernel=_ALWAYS))
     yield from rows("jit pjit", _KERNEL_CALL)
     yield from rows("closed_call custom_jvp_call custom_vjp_call", _KERNEL_CALL, calls="call_jaxpr")

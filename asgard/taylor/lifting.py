@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from ..jaxprs.fences import cut
+from ..jaxprs.fences import cut, stored
 from ..jaxprs.own_functions import traceable
 from ..jaxprs.program import Program, trace
 from .chains import cut_in_step, cuts
@@ -145,6 +145,8 @@ class Lifted:
             else jnp.zeros(self.avals[number].shape, self.avals[number].dtype)
             for number in self.instructions.outputs
         ]
+        if isinstance(n, int):
+            outputs = list(map(stored, outputs))
         return outputs, series
 
     def _learn(self, series: dict[int, Series], n: Order, number: int, coefficient: Array) -> None:
@@ -157,4 +159,6 @@ class Lifted:
             known = series[number].body if number in series else []
             series[number] = Series(known, coefficient)
         else:
+            if isinstance(n, int):
+                coefficient = stored(coefficient)  # many later orders read it
             series[number] = series[number].append(n, coefficient)

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
-from ..jaxprs.convolution import convolution, reversed_from
+from ..jaxprs.convolution import convolution, reversed_from, sum_by_pairs
 
 Body = list[Array] | Array  # the coefficients of a series in one of the two forms
 Order = int | Array
@@ -152,7 +152,7 @@ def _convolve_lists(
     product: Product,
     weight: Callable[[Any], Any] | None,
 ) -> Array:
-    total = None
+    terms = []
     for k in range(max(0, n - len(b) + 1), min(n, len(a) - 1) + 1):
         factor = 1 if weight is None else weight(k)
         if isinstance(factor, int) and factor == 0:
@@ -160,8 +160,8 @@ def _convolve_lists(
         term = product.pair(a[k], b[n - k])
         if not (isinstance(factor, int) and factor == 1):
             term = scale(term, factor) if isinstance(factor, int) else factor * term
-        total = term if total is None else total + term
-    if total is None:
+        terms.append(term)
+    if not terms:
         shape = jax.eval_shape(product.pair, a[0], b[0])
         return jnp.zeros(shape.shape, shape.dtype)
-    return total
+    return sum_by_pairs(terms)

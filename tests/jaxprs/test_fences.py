@@ -11,6 +11,7 @@ import numpy as np
 from jax import lax
 
 from asgard.jaxprs import fences
+from asgard.jaxprs.kernel import as_kernel
 from asgard.jaxprs.lanes import run_in_lanes
 from asgard.jaxprs.program import trace
 
@@ -52,6 +53,33 @@ def test_a_chain_whose_every_value_is_read_is_computed_once_between_cuts():
     assert count("multiply", lambda x: chain(x, lambda x: x), X) == 32 * 33 // 2
     assert count("multiply", lambda x: chain(x, fences.cut), X) == 4 * (8 * 9 // 2)
     np.testing.assert_array_equal(fences.cut(X), X)
+
+
+def test_what_a_kernel_stores_is_computed_once_for_all_that_read_it():
+    def chain(x, fence):
+        found = [x]
+        for _ in range(8):
+            found.append(fence(sum(a * b for a, b in zip(found, reversed(found), strict=True))))
+        return [jnp.stack(found)]
+
+    def kernel(fence):
+        return lambda x: as_kernel(lambda x: chain(x, fence), x)[0]
+
+    products = 8 * 9 // 2
+    assert count("multiply", kernel(fences.stored), X[0]) <= products
+    assert count("multiply", kernel(lambda x: x), X[0]) > 1.5 * products
+    # Outside of kernels it is nothing.
+    assert count("call", lambda x: chain(x, fences.stored), X[0]) == 0
+    values, plain = (jax.jit(kernel(fence))(X[0])[0] for fence in (fences.stored, lambda x: x))
+    np.testing.assert_allclose(values, plain, rtol=1e-13)
+
+
+def test_what_is_stored_has_derivatives_and_lanes():
+    def cube(x):
+        return fences.stored(x) ** 3
+
+    np.testing.assert_allclose(jax.vmap(jax.grad(cube))(X), 3 * X**2, rtol=1e-14)
+    np.testing.assert_allclose(jax.jvp(cube, (X,), (X,))[1], 3 * X**3, rtol=1e-14)
 
 
 def test_two_arrays_of_one_computation_are_made_at_once_as_a_pair():

@@ -81,13 +81,16 @@ class Equations:
         """How many numbers the unknowns of these loops are."""
         return sum(self.layout(loop).size for loop in self.loops)
 
-    def expand(self, t: Array, y: Array, order: int, with_guards: bool) -> Array:
-        """The Taylor coefficients of the state about (t, y), and of its guards if asked for."""
+    def expand(
+        self, t: Array, y: Array, order: int, with_guards: bool, unroll: bool = False
+    ) -> Array:
+        """The Taylor coefficients of the state about (t, y), and of its guards if asked for; by a
+        loop over the orders, or written out."""
         working = orders_read(self.cut.nodes, {self.cut.dim: order})[self.cut.dim]
         unknowns = [wire for loop in self.loops for wire in loop.unknowns]
         guards = self.guarded.guards if with_guards else []
         wanted = [*self.registers, *unknowns, *self.transport.derived, *guards]
-        values = self.evaluate(t, y, working, list(dict.fromkeys(wanted)))
+        values = self.evaluate(t, y, working, list(dict.fromkeys(wanted)), unroll)
         found = [values[wire] for wire in self.registers]
         whole = whole_of(found) if found else None
         if whole is not None and whole.dims == (self.cut.dim,):
@@ -241,10 +244,13 @@ class Equations:
             names={name: read(wire) for name, wire in self.cut.named.items()},
         )
 
-    def evaluate(self, t: Array, y: Array, order: int, wanted: Sequence[Wire]) -> dict[Wire, Value]:
+    def evaluate(
+        self, t: Array, y: Array, order: int, wanted: Sequence[Wire], unroll: bool = False
+    ) -> dict[Wire, Value]:
         """Wires about (t, y), to an order along time."""
         known = known_at(self.cut, t, self._split(y), order)
-        return evaluate(self.pieces, known, wanted, self._frame(order))
+        frame = dataclasses.replace(self._frame(order), unroll=unroll)
+        return evaluate(self.pieces, known, wanted, frame)
 
     def _at_zero(self, value: Value, rest: tuple[str, ...]) -> Array:
         """The value at order 0 along time, with a coefficient axis for each of `rest`."""

@@ -67,6 +67,7 @@ _FAILURES = (
 # The most operations of a kernel with events, which are many and small. The thermostat of
 # benchmarks/events.py is past the usual limit, and is 5.6 times as fast as a kernel.
 LONGEST_WITH_EVENTS = 2000
+LONGEST_UNROLLED = 16_000
 
 
 def integrate(problem: Problem, flat: list[Array]) -> tuple[Run, Array]:
@@ -101,6 +102,8 @@ def problem_of(
         reads = (*reads, "past")
     if system.precondition is not None:
         reads = (*reads, "precondition")
+    if system.unrolled is not None:
+        reads = (*reads, "unrolled")
     traced = {
         name: traced_program(
             getattr(system, name), avals_of(name, begin, degree, delays, system.size)
@@ -164,7 +167,7 @@ def avals_of(name: str, begin: Point, degree: int, delays: Delays | None, size: 
         return [time, jax.ShapeDtypeStruct(begin.state.shape, dtype)]
     if name == "past":
         return [time, jax.ShapeDtypeStruct(delays.lags.shape, time.dtype)]
-    orders = degree + 1 if name == "expand" else 1
+    orders = degree + 1 if name in ("expand", "unrolled") else 1
     size = begin.state.shape[0] + orders * delays.layout.entries
     return [time, jax.ShapeDtypeStruct((size,), dtype)]
 
@@ -238,15 +241,23 @@ def _checks(field: Program, layout: EventLayout | None) -> int:
 
 
 class Integral(LaneCall):
-    """A run. Its operands are the leaves of `Arguments`."""
+    """A run. Its operands are the leaves of `Arguments`. If it is a kernel and `unrolls`, the loop
+    over the orders of a series is written out."""
 
     reports_kernel = True
 
-    def __init__(self, problem: Problem):
+    def __init__(self, problem: Problem, unrolls: bool = True):
         self.problem = problem
+        self.unrolls = unrolls and problem.unrolls
+
+    @property
+    def shorter(self) -> "Integral | None":
+        return Integral(self.problem, unrolls=False) if self.unrolls else None
 
     @property
     def longest(self) -> int | None:
+        if self.unrolls:
+            return LONGEST_UNROLLED
         if self.problem.delays is not None:
             return LONGEST_WITH_DELAYS
         return LONGEST_WITH_EVENTS if self.problem.guards else None
@@ -265,8 +276,15 @@ class Integral(LaneCall):
     def loop(
         self, room: list[Any], operands: list[Any], laned: Flags, size: int, kernel: bool
     ) -> list[Array]:
-        arguments, flags = arguments_of(self.problem, operands), arguments_of(self.problem, laned)
-        run = runs.run(self.problem, arguments, flags, size, room, scatter=not kernel)
+        problem = self.problem
+        arguments, flags = arguments_of(problem, operands), arguments_of(problem, laned)
+        if kernel and self.unrolls:
+            arguments, flags = (
+                dataclasses.replace(given, constants=problem.unrolled(given.constants))
+                for given in (arguments, flags)
+            )
+            problem = dataclasses.replace(problem, programs=problem.unrolled(problem.programs))
+        run = runs.run(problem, arguments, flags, size, room, scatter=not kernel)
         return jax.tree.leaves(run)
 
     def differentiate(

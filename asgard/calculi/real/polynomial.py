@@ -5,6 +5,7 @@ Everything here may have lanes: one more axis at the end.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -19,18 +20,38 @@ FEW = 8
 
 def polynomial_at(coefficients: Array, offset: Array) -> Array:
     """The sum of coefficients[k] offset^k; the offset is broadcast against a coefficient."""
+    return _horner(*_rows_and_offset(coefficients, offset))
+
+
+def polynomial_slope_at(coefficients: Array, offset: Array) -> Array:
+    """The derivative of `polynomial_at` along the offset.
+
+    The rows are multiplied by their orders here and not beforehand: for a tile of lanes they fill
+    the cache of a core.
+    """
+    rows, factor = _rows_and_offset(coefficients, offset)
+    by_order = [lax.mul(row, lax.full_like(row, k)) for k, row in enumerate(rows) if k > 0]
+    return _horner(by_order, factor)
+
+
+def _rows_and_offset(coefficients: Array, offset: Array) -> tuple[Sequence[Array], Array]:
+    """The coefficients one by one, and the offset, all with one axis more in front."""
     # Plain lax operations: this is traced many times, and jnp's indexing takes most of that time.
     # Each row keeps its axis to the end: XLA moves a reshape over one operation in a pass over the
     # whole program, so one in each term costs as many passes as there are terms.
     order, *shape = jnp.broadcast_shapes(coefficients.shape, offset.shape)
     if coefficients.shape[1:] != tuple(shape):
         coefficients = lax.broadcast_in_dim(coefficients, (order, *shape), range(coefficients.ndim))
-    *rows, value = lax.split(coefficients, (1,) * order)
+    rows = lax.split(coefficients, (1,) * order)
     factor = lax.convert_element_type(offset, coefficients.dtype)
-    places = range(value.ndim - factor.ndim, value.ndim)
-    factor = lax.broadcast_in_dim(factor, value.shape, places)
-    while rows:
-        value = lax.add(lax.mul(value, factor), rows.pop())
+    places = range(1 + len(shape) - factor.ndim, 1 + len(shape))
+    return rows, lax.broadcast_in_dim(factor, (1, *shape), places)
+
+
+def _horner(rows: Sequence[Array], factor: Array) -> Array:
+    *rest, value = rows
+    while rest:
+        value = lax.add(lax.mul(value, factor), rest.pop())
     return lax.squeeze(value, (0,))
 
 

@@ -133,6 +133,16 @@ class Problem:
         return [program.avals[number] for number in program.inputs[POINTS.get(name, 2) :]]
 
     @property
+    def unrolls(self) -> bool:
+        """Whether a kernel has the loop over a series' orders written out."""
+        return "unrolled" in self.programs
+
+    def unrolled(self, constants: Mapping[str, Any]) -> dict[str, Any]:
+        """What is known of each program, such as its constants, with that of `unrolled` for
+        `expand`."""
+        return {**constants, "expand": constants["unrolled"]}
+
+    @property
     def largest(self) -> int:
         """How many numbers the largest array of a program has, for one lane."""
         avals = (aval for program in self.programs.values() for aval in program.avals.values())

@@ -242,15 +242,19 @@ class Simulation:
             watch=self.equations.watch,
             jump=self.equations.jump,
             past=self._past if self.transport else None,
+            unrolled=self._unrolled if self._plain.unrolls else None,
             precondition=None if self.method.preconditioner is None else self._precondition,
         )
 
-    def _expand(self, t: Array, y: Array) -> Array:
+    def _expand(self, t: Array, y: Array, unroll: bool = False) -> Array:
         """The Taylor coefficients of the state about (t, y), and of its guards if the layout of
         events says so."""
         layout = self.layout_of_events
         with_guards = layout is not None and layout.has_series
-        return self.equations.expand(t, y, degree_of(self.method, self.dtype), with_guards)
+        return self.equations.expand(t, y, degree_of(self.method, self.dtype), with_guards, unroll)
+
+    def _unrolled(self, t: Array, y: Array) -> Array:
+        return self._expand(t, y, unroll=True)
 
     def _jacobian(self, t: Array, y: Array) -> Array:
         """The derivatives of the field along the state."""

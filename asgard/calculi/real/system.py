@@ -39,6 +39,8 @@ class System:
     values, for `expand` their series, flat. `past(t, s)` gives what it is at times s, one for each
     delay, before the start. A method sees the functions of t and y alone: see `delays.py`.
 
+    `unrolled` is `expand` with its loop over the orders written out, for kernels, or None.
+
     `precondition(t, y, s, v)` is about (I - s J)^-1 v for a complex number s and a complex vector
     v, `[size]`, where the method has a preconditioner, else None.
 
@@ -62,6 +64,7 @@ class System:
     watch: Callable[[Array, Array], Array] | None = None
     jump: Callable[[Array, Array], Array] | None = None
     past: Callable[[Array, Array], Array] | None = None
+    unrolled: Callable[[Array, Array], Array] | None = None
     precondition: Callable[[Array, Array, Array, Array], Array] | None = None
 
     @property

@@ -31,7 +31,7 @@ _LINEAR = """
     concatenate stack unstack tile slice split pad dynamic_slice dynamic_update_slice gather scatter
     scatter-add scatter-sub select_n convert_element_type reduce_precision copy copy_p fft
     optimization_barrier device_put sharding_constraint reduce_window_sum stop_gradient real imag
-    conj complex
+    conj complex asgard_stored
 """
 
 TABLE: dict[str, Kind] = {

@@ -18,7 +18,7 @@ from jax import lax
 from jaxtyping import Array
 
 from ....jaxprs.fences import computed_once
-from ..polynomial import orders, polynomial_at
+from ..polynomial import polynomial_at, polynomial_slope_at
 from ..system import Point, StepControl, System, any_of, sizes_of
 
 # How many sizes a step may refuse before the run fails.
@@ -92,7 +92,6 @@ class _Defect:
     ):
         self.system, self.coefficients, self.control = system, coefficients, control
         self.time, self.direction = point.time, direction
-        self.slopes = coefficients[1:] * orders(coefficients)[1:]
         self.scales, self.slope = scales, sizes_of(system, coefficients[1])
         self.holds = lax.max(self.scales, self.slope) > 0
         self.resolution = resolution = jnp.finfo(point.time.dtype).eps
@@ -167,7 +166,7 @@ class _Defect:
             across = offsets[:, None]
             return (
                 polynomial_at(self.coefficients[:, None], across),
-                polynomial_at(self.slopes[:, None], across),
+                polynomial_slope_at(self.coefficients[:, None], across),
             )
 
         shape = (len(offsets), *self.coefficients.shape[1:])

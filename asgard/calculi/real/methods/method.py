@@ -141,6 +141,11 @@ class StepMethod(eqx.Module):
     def __check_init__(self):
         check_leaves(self)
 
+    @property
+    def unrolls(self) -> bool:
+        """Whether kernels take the loop over a series' orders written out."""
+        return False
+
     @abc.abstractmethod
     def degree(self, dtype: Any) -> int:
         """The degree of a step's polynomial, for states of a dtype."""

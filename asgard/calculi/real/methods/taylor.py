@@ -15,7 +15,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array
 
-from ....circuits.fields import check_count
+from ....circuits.fields import check_count, check_flag
 from ....errors import CircuitError
 from ....jaxprs.fences import computed_once
 from ..polynomial import polynomial_at
@@ -42,24 +42,35 @@ UNEVEN = 0.1
 class Taylor(StepMethod):
     """Explicit Taylor steps of any order, for high accuracy.
 
-    **Arguments:** `order`: 2 or more; by default 20 in float64, 9 in float32.
+    **Arguments:**
 
-    **Raises:** `CircuitError` for an order out of range.
+    - `order`: 2 or more; by default 20 in float64, 9 in float32.
+    - `unroll`: writes out the loop over the orders where a run is a kernel on the CPU. A run of a
+      small system takes about half the time, and its first call two to three times as long. For
+      long runs and many calls.
+
+    **Raises:** `CircuitError` for an order out of range, and for an `unroll` that is no flag.
     """
 
     order: int | None = eqx.field(static=True, default=None)
+    unroll: bool = eqx.field(static=True, default=False)
 
     reads: ClassVar[tuple[str, ...]] = ("expand", "field")
     derived: ClassVar[str] = "expand"
     is_series: ClassVar[bool] = True
 
     def __check_init__(self):
+        check_flag("Taylor", "unroll", self.unroll)
         if self.order is not None:
             check_count("Taylor", "order", self.order)
             if self.order < 2:
                 raise CircuitError(
                     f"Real: a Taylor step has an order of 2 or more, not {self.order}"
                 )
+
+    @property
+    def unrolls(self) -> bool:
+        return self.unroll
 
     def degree(self, dtype: Any) -> int:
         if self.order is not None:
