@@ -38,7 +38,7 @@ LARGEST_SUM = 4096
 # Between 2 and 4 times as many numbers, XLA splits a loop between threads, which a kernel cannot.
 LARGEST_ARRAY = 8192
 # The most operations that compute in a kernel. Compile time grows faster than the function does.
-LONGEST = 800
+LONGEST = 1200
 # The same if a kernel holds a fixed point, whose many small operations compile fast.
 LONGEST_WITH_LOOPS = 3200
 

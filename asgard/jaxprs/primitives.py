@@ -83,6 +83,8 @@ def _rows() -> Iterator[tuple[str, Traits]]:
     yield from rows("shift_left shift_right_arithmetic shift_right_logical", _ARITHMETIC)
     yield from rows("reduce_precision real imag complex conj", _ARITHMETIC)
     yield from rows("select_n stop_gradient", _SELECTING)
+    # Where sizes differ it has one axis more or less, so it is not marked elementwise.
+    yield from rows("bitcast_convert_type", Traits(computes=True, kernel=_SMALL))
     yield from rows("convert_element_type copy copy_p", _SELECTING, smooth=True)
 
     yield from rows("reduce_sum", _LEADING, reduces=True, smooth=True)

@@ -21,6 +21,7 @@ from ....jaxprs.fences import computed_once
 from ..polynomial import polynomial_at
 from ..system import Point, StepControl, System, sizes_of
 from .defect import largest_size
+from .logarithm import exponential, logarithm
 from .method import NO_STEP, NONFINITE, OK, Attempt, Reach, StepMethod, Stretch
 
 # A step may be so many times the one before.
@@ -199,11 +200,11 @@ def _propose(
     # In a unit in which nothing overflows; one logarithm for all entries of a coefficient.
     unit = jnp.finfo(last.dtype).eps
     weights = lax.select(bound > 0, unit / bound, lax.full_like(bound, 0))
-    largest = lax.log(lax.reduce_max(last * weights, (1,)))
+    largest = logarithm(lax.reduce_max(last * weights, (1,)))
     size = lax.reduce_min((np.log(unit) - largest) / powers, (0,))
-    shorter = size - lax.log(before.astype(size.dtype))
+    shorter = size - logarithm(before.astype(size.dtype))
     size += lax.min(shorter, lax.full_like(size, 0)) / (lowest - 1)
-    size = lax.exp(size).astype(point.time.dtype)
+    size = exponential(size).astype(point.time.dtype)
     limit = lax.select(point.step > 0, GROWTH * point.step, size)
     longest = jnp.minimum(limit, control.max_step)
     by_series = (size < longest) | ((point.step == 0) & (size < control.max_step))

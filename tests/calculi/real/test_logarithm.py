@@ -1,0 +1,37 @@
+"""The logarithm and the exponential of step sizes, against NumPy's."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from asgard.calculi.real.methods.logarithm import exponential, logarithm
+from asgard.jaxprs.kernel import as_kernel
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_nine_digits_over_the_whole_range(dtype):
+    info = np.finfo(dtype)
+    digits = 1e-9 + 4 * info.eps
+    ends = [info.tiny, 1 - info.epsneg, 1.0, 1 + info.eps, np.sqrt(0.5), np.sqrt(2.0), info.max]
+    x = np.concatenate([np.logspace(-37, 38, 2001), ends]).astype(dtype)
+    y = np.log(x)
+
+    def both(x, y):
+        return as_kernel(lambda x, y: [logarithm(x), exponential(y)], x, y)
+
+    run = jax.jit(lambda x, y: both(x, y)[0])
+    assert jax.jit(lambda x, y: jnp.asarray(both(x, y)[1]))(x, y)
+    found, powers = run(x, y)
+    np.testing.assert_allclose(found, y, rtol=digits, atol=digits)
+    # The number, ln 2 and its multiple are rounded, each by half of a digit.
+    rounding = digits + 1.5 * info.eps * np.abs(y)
+    assert np.all(np.abs(powers[:-1] / x[:-1] - 1) <= rounding[:-1])
+
+
+def test_what_is_no_positive_number():
+    np.testing.assert_array_equal(
+        logarithm(jnp.array([0, jnp.inf, jnp.nan])), [-np.inf, np.inf, np.nan]
+    )
+    given = jnp.array([-jnp.inf, -800.0, jnp.inf, 800.0, jnp.nan])
+    np.testing.assert_array_equal(exponential(given), [0, 0, np.inf, np.inf, np.nan])
