@@ -28,6 +28,8 @@ REJECTIONS = 64
 # The defect that is accepted, in units of the tolerance and of rounding.
 DEFECT = 32.0
 NOISE = 64.0
+# States of more numbers are not checked without a loop first.
+SMALL = 64
 # Multiples of the golden ratio are spread evenly over [0, 1) and meet no period.
 GOLDEN = 0.6180339887498949
 
@@ -58,6 +60,10 @@ def largest_size(
     def part() -> tuple[Array, Array, Array]:
         return _part(defect.excused(), size, remaining)
 
+    # A field that is long, or large and so no part of a kernel, stands in the program once less:
+    # with an algebraic loop a first call takes 0.85 of the time.
+    if system.in_turn or system.size > SMALL:
+        return part()
     return lax.cond(defect.is_small(used), whole, part)
 
 
