@@ -46,9 +46,14 @@ def computed_once(fn: Callable[[], Any], types: Any, always: Bool[Array, ""]) ->
     """
 
     def never() -> Any:
-        return jax.tree.map(lambda x: lax.full(x.shape, 0, x.dtype), types)
+        return jax.tree.map(_any_like, types)
 
     return lax.cond(always, fn, never)
+
+
+def _any_like(x: Any) -> Any:
+    # Zeros would be one more constant, which XLA allocates at each call.
+    return lax.full(x.shape, 0, x.dtype) if isinstance(x, jax.ShapeDtypeStruct) else x
 
 
 def one_in_another(program: Program, inputs: Collection[int], lanes: int) -> set[int]:

@@ -215,7 +215,8 @@ class Loop:
     def turn(self, carry: Carried) -> Carried:
         """The run after one more try of a step."""
         first, count, write = carry.first, self.ts.shape[0], self.write
-        active = self._unfinished(carry.run)
+        # Without lanes, a turn is one of a run that goes on.
+        active = self._unfinished(carry.run) if self.start.time.ndim else jnp.ones((), bool)
         seen, run, step = self._tried(carry, active)
         attempt = step.attempt
         good = active & attempt.accepted

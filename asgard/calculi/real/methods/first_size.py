@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
+from ....jaxprs.reductions import largest, smallest
 from ..system import Point, StepControl, System
 from .method import Reach
 
@@ -26,7 +27,7 @@ def first_size(
     values, speeds = lax.abs(point.state[:count]), lax.abs(slope[:count])
     infinite = jnp.full_like(values, jnp.inf)
     lasts = jnp.where((values > 0) & (speeds > 0), values / speeds, infinite)
-    first = 0.01 * lax.reduce_min(lasts, (0,)).astype(point.time.dtype)
+    first = 0.01 * smallest(lasts).astype(point.time.dtype)
     longest = jnp.minimum(reach.remaining, control.max_step)
     first = jnp.minimum(jnp.where(first > 0, first, jnp.inf), 0.01 * longest)
     direction = jnp.sign(reach.latest - point.time)
@@ -35,10 +36,10 @@ def first_size(
     bend = lax.abs((bend - slope)[:count])
     scale = control.atol[:count] + control.rtol[:count] * lax.max(values, first * speeds)
     scale += jnp.finfo(scale.dtype).tiny
-    second = lax.reduce_max(bend / scale, (0,)) / first
-    second = jnp.maximum(second, lax.reduce_max(jnp.where(values > 0, speeds / scale, 0), (0,)))
+    second = largest(bend / scale) / first
+    second = jnp.maximum(second, largest(jnp.where(values > 0, speeds / scale, 0)))
     size = jnp.where(second > 0, (0.01 / second) ** (1 / order), 100 * first)
-    slowest = lax.reduce_max(jnp.where(jnp.isfinite(lasts), lasts, 0), (0,))
+    slowest = largest(jnp.where(jnp.isfinite(lasts), lasts, 0))
     most = lax.max(100 * first, slowest.astype(first.dtype))
     size = jnp.minimum(jnp.where(jnp.isfinite(size), size, first), most)
     return jnp.minimum(size, longest).astype(point.time.dtype)
