@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from asgard.calculi.real.methods.logarithm import exponential, logarithm
+from asgard.calculi.real.methods.logarithm import exponential, logarithm, short_exponential
 from asgard.jaxprs.kernel import as_kernel
 
 
@@ -27,6 +27,11 @@ def test_nine_digits_over_the_whole_range(dtype):
     # The number, ln 2 and its multiple are rounded, each by half of a digit.
     rounding = digits + 1.5 * info.eps * np.abs(y)
     assert np.all(np.abs(powers / x - 1)[:-2] <= rounding[:-2])  # rounding leaves the range
+
+
+def test_the_short_exponential_has_five_digits():
+    x = np.linspace(-2.31, 2.31, 1001)
+    np.testing.assert_allclose(short_exponential(jnp.asarray(x)), np.exp(x), rtol=1e-5)
 
 
 def test_what_is_no_positive_number():

@@ -147,13 +147,14 @@ class _Defect:
         moved = self._each(movement, *np.asarray(beside, shortest.dtype))
         # Beside a kink the field may be still on the other side: its own slope counts too.
         own = shortest * sizes_of(system, 2 * coefficients[2])
-        found.blur = lax.max(lax.min(moved[0], moved[1]), own)
-        found.jump = lax.max(moved[2], moved[3])
+        # A field that is no number beside the start excuses nothing.
+        blur, jump = lax.max(lax.min(moved[0], moved[1]), own), lax.max(moved[2], moved[3])
+        found.blur, found.jump = (jnp.where(moves > 0, moves, 0) for moves in (blur, jump))
         return found
 
     def is_small(self, used: Array) -> Array:
         """Whether a step of a size passes all checks, in all lanes."""
-        always = used[(0,) * used.ndim] >= 0
+        always = ~(used[(0,) * used.ndim] < 0)
 
         def are_small(parts: Array) -> Array:
             return self._are_small_at(used * parts, used, always)

@@ -44,6 +44,17 @@ def exponential(y: Float[Array, "..."]) -> Float[Array, "..."]:
     return jnp.where(y < low, 0, jnp.where(y > high, jnp.inf, found))
 
 
+def short_exponential(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """e^x to 1e-5 for |x| < 2.31, in a third of the time: it is a part of each step.
+
+    It is the eighth power of a polynomial in x / 8.
+    """
+    root = _polynomial([1 / math.factorial(k) for k in range(6)], x / 8)
+    for _ in range(3):
+        root = root * root
+    return root
+
+
 def _format(dtype: Any) -> tuple[Any, Any, Any, Any]:
     """Of a real dtype: its limits, the whole numbers of its size, the bits of the mantissa, and
     those of 1."""
