@@ -3,13 +3,11 @@
 The decay of the coefficients alone steps over what a series cannot see: a kink, a jump, a narrow
 pulse.
 
-Nearly all steps pass all checks as they are. Only where one does not the field beside the step's
-start is evaluated, to see what excuses a defect, and the checks begin again in a loop, which also
-bisects: the first call of a run takes as long as there is to compile.
+The first call of a run takes as long as there is to compile. So one loop does both, the checks of a
+step and the bisection after them, and the field beside the step's start is evaluated as one batch.
 We use lax directly where we can: it traces faster than jnp.
 """
 
-import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -28,8 +26,6 @@ REJECTIONS = 64
 # The defect that is accepted, in units of the tolerance and of rounding.
 DEFECT = 32.0
 NOISE = 64.0
-# States of more numbers are not checked without a loop first.
-SMALL = 64
 # Multiples of the golden ratio are spread evenly over [0, 1) and meet no period.
 GOLDEN = 0.6180339887498949
 
@@ -51,24 +47,9 @@ def largest_size(
     time can resolve, each `[*lanes]`.
     """
     # What lies past the last time does not matter.
-    used = lax.min(size, remaining)
-    defect = _Defect(system, coefficients, scales, point, used, direction, control)
-
-    def whole() -> tuple[Array, Array, Array]:
-        return size, lax.full(size.shape, 0, jnp.int32), lax.full(size.shape, True)
-
-    def part() -> tuple[Array, Array, Array]:
-        return _part(defect.excused(), size, remaining)
-
-    # A field that is long, or large and so no part of a kernel, stands in the program once less:
-    # with an algebraic loop a first call takes 0.85 of the time.
-    if system.in_turn or system.size > SMALL:
-        return part()
-    return lax.cond(defect.is_small(used), whole, part)
-
-
-def _part(defect: "_Defect", size: Array, remaining: Array) -> tuple[Array, Array, Array]:
-    """As `largest_size`, where a check fails at first."""
+    defect = _Defect(
+        system, coefficients, scales, point, lax.min(size, remaining), direction, control
+    )
     shortest = defect.shortest
 
     def goes_on(size: Array, rejected: Array, small: Array) -> Array:
@@ -97,15 +78,7 @@ def _part(defect: "_Defect", size: Array, remaining: Array) -> tuple[Array, Arra
 
 
 class _Defect:
-    """How far a step's polynomial p is from p'(t) = f(t, p(t)), and how far it may be, by entry.
-
-    `blur` is how far rounding of its arguments moves the field: no defect below that says anything.
-    `jump` is how far the field jumps within the shortest of steps, which excuses no longer one.
-    Both are None, for nothing, until they are asked for.
-    """
-
-    blur: Array | None = None
-    jump: Array | None = None
+    """How far a step's polynomial p is from p'(t) = f(t, p(t)), and how far it may be, by entry."""
 
     def __init__(
         self,
@@ -126,15 +99,12 @@ class _Defect:
         # No shorter than normal numbers: bisection finds nothing between smaller ones.
         shortest = lax.max(shortest, lax.full_like(shortest, jnp.finfo(shortest.dtype).tiny))
         self.shortest = shortest
-        self.point = point
         self.parts = _parts(system.checks, lax.abs(point.time) / lax.max(size, shortest))
 
-    def excused(self) -> "_Defect":
-        """The same, with what excuses a defect."""
-        system, point, coefficients = self.system, self.point, self.coefficients
-        shortest, found = self.shortest, copy.copy(self)
-        # Entries are moved by different amounts, or what cancels between them would seem exact.
-        amounts = 4 * self.resolution * (2 * (GOLDEN * np.arange(point.state.shape[0]) % 1) - 1)
+        # How far rounding of its arguments moves the field: no defect below that says anything; and
+        # how far the field jumps within the shortest of steps, which excuses no longer one. Entries
+        # are moved by different amounts, or what cancels between them would seem exact.
+        amounts = 4 * resolution * (2 * (GOLDEN * np.arange(point.state.shape[0]) % 1) - 1)
         amounts = amounts.astype(shortest.dtype).reshape(-1, *(1,) * shortest.ndim)
         beside = [[-1, 1, -2, 2], [-1, 1, 0, 0], [0, 0, -2, 2]]
         rise = shortest * coefficients[1]
@@ -147,23 +117,8 @@ class _Defect:
         moved = self._each(movement, *np.asarray(beside, shortest.dtype))
         # Beside a kink the field may be still on the other side: its own slope counts too.
         own = shortest * sizes_of(system, 2 * coefficients[2])
-        # A field that is no number beside the start excuses nothing.
-        blur, jump = lax.max(lax.min(moved[0], moved[1]), own), lax.max(moved[2], moved[3])
-        found.blur, found.jump = (jnp.where(moves > 0, moves, 0) for moves in (blur, jump))
-        return found
-
-    def is_small(self, used: Array) -> Array:
-        """Whether a step of a size passes all checks, in all lanes."""
-        always = ~(used[(0,) * used.ndim] < 0)
-
-        def are_small(parts: Array) -> Array:
-            return self._are_small_at(used * parts, used, always)
-
-        if self.system.one_by_one:
-            passes = lax.map(lambda part: are_small(part[None]), self.parts)
-        else:
-            passes = are_small(self.parts)
-        return lax.reduce_and(passes, range(passes.ndim))
+        self.blur = lax.max(lax.min(moved[0], moved[1]), own)
+        self.jump = lax.max(moved[2], moved[3])
 
     def extent(self, used: Array, active: Array) -> tuple[Array, Array]:
         """Up to where a step of a size is good, and from where on it is bad, infinite if nowhere.
@@ -182,8 +137,7 @@ class _Defect:
             middle = good + (bad - good) / 2
             parts = lax.dynamic_index_in_dim(sweeps, number, keepdims=False)
             offsets = lax.select(sweeping, used * parts, lax.broadcast(middle, (points,)))
-            tried = lax.select(sweeping, used, middle)
-            passes = self._are_small_at(offsets, tried, number >= 0)
+            passes = self._are_small_at(offsets, lax.select(sweeping, used, middle), number)
             # The first of the points that is bad, and the last before it.
             infinite, zero = (lax.full_like(offsets, bound) for bound in (jnp.inf, 0))
             first = lax.reduce_min(lax.select(passes, infinite, offsets), (0,))
@@ -203,9 +157,8 @@ class _Defect:
         _, good, bad = lax.while_loop(goes_on, turn, start)
         return good, bad
 
-    def _are_small_at(self, offsets: Array, used: Array, always: Array) -> Array:
-        """Whether the defects at some offsets, `[points, *lanes]`, are small for a step's size.
-        `always` is true."""
+    def _are_small_at(self, offsets: Array, used: Array, number: Array) -> Array:
+        """Whether the defects at some offsets, `[points, *lanes]`, are small for a step's size."""
         offsets = self.direction * offsets
 
         def polynomials() -> tuple[Array, Array]:
@@ -218,7 +171,7 @@ class _Defect:
 
         shape = (len(offsets), *self.coefficients.shape[1:])
         type_ = jax.ShapeDtypeStruct(shape, self.coefficients.dtype)
-        states, expected = computed_once(polynomials, (type_, type_), always)
+        states, expected = computed_once(polynomials, (type_, type_), number >= 0)
 
         def one(offset: Array, state: Array, expected: Array) -> Array:
             found = self.system.field(self.time + offset, state)
@@ -234,12 +187,10 @@ class _Defect:
         # An entry that holds nothing yet is judged by the rounding of the others.
         largest = lax.reduce_max(scale, (0,))
         noise = jnp.where(self.holds, scale, largest)
-        blur = 0 if self.blur is None else used * self.blur
-        noise = NOISE * (self.resolution * noise + blur)
+        noise = NOISE * (self.resolution * noise + used * self.blur)
         # A field that is nothing but noise is excused no more than half of the digits.
         allowed += jnp.minimum(noise, self.resolution**0.5 * largest)
-        if self.jump is not None:
-            allowed += 2 * lax.min(used, self.shortest) * self.jump
+        allowed += 2 * lax.min(used, self.shortest) * self.jump
         return lax.reduce_and(used * sizes_of(self.system, defect) <= allowed, (0,))
 
     def _each(self, fn: Callable[..., Array], *columns: Array | np.ndarray) -> Array:
