@@ -69,6 +69,7 @@ def test_many_scalar_wires_fit_a_kernel(monkeypatch):
 
         return "xla_cpu_small_call" in jax.jit(run).lower(start_96(count)).as_text()
 
+    monkeypatch.setattr("asgard.jaxprs.kernel.LONGEST", 800)
     assert is_kernel(20)
     monkeypatch.setattr("asgard.taylor.packing.NARROWEST", 1000)
     assert not is_kernel(21)
