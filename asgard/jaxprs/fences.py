@@ -18,10 +18,9 @@ from jax import lax
 from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
-from jaxlib.mlir import ir
 from jaxtyping import Array, Bool, Complex, Float
 
-from .kernel_context import in_kernel
+from .kernel_context import in_kernel, lowered_call
 from .primitives import traits
 from .program import Program, trace
 
@@ -105,10 +104,7 @@ def _lower_stored(context: mlir.LoweringRuleContext, value: Any) -> Any:
     assert isinstance(aval, ShapedArray)
     # XLA drops a call of a function that does nothing.
     same = jax.make_jaxpr(lambda x: lax.neg(lax.neg(x)))(aval)
-    results = mlir.core_call_lowering(context, value, name=_stored.name, call_jaxpr=same)
-    attributes = ir.DictAttr.get({"inlineable": ir.StringAttr.get("false")})
-    results[0].owner.attributes["mhlo.frontend_attributes"] = attributes
-    return results
+    return lowered_call(context, [value], _stored.name, same)
 
 
 _stored.def_impl(lambda value: value)

@@ -17,12 +17,11 @@ from jax import lax
 from jax.extend.core import ClosedJaxpr, Primitive, jaxpr_as_fun
 from jax.interpreters import batching, mlir
 from jaxlib import version as jaxlib_version
-from jaxlib.mlir import ir
 from jaxtyping import Array
 
 from .fences import hidden
 from .hoisting import EXPANSIONS, computes_constants, hoisted
-from .kernel_context import lowering_kernel
+from .kernel_context import lowered_call, lowering_kernel
 from .kernel_switch import SWITCH, kernel_switch
 from .primitives import Kernel, traits
 from .program import all_equations, from_jaxpr, live
@@ -31,13 +30,15 @@ from .program import all_equations, from_jaxpr, live
 NEWEST_TESTED = (0, 12)
 JAXLIB = jaxlib_version.__version_info__
 
-_ATTRIBUTES = {"xla_cpu_small_call": "true", "inlineable": "false"}
+_ATTRIBUTES = {"xla_cpu_small_call": "true"}
 
 # XLA hands a reduction of this many numbers to a library, which a kernel cannot call.
 LARGEST_SUM = 4096
 # Between 2 and 4 times as many numbers, XLA splits a loop between threads, which a kernel cannot.
 LARGEST_ARRAY = 8192
 # The most operations that compute in a kernel. Compile time grows faster than the function does.
+# Arenstorf's orbit by `Dopri8` has 1,060: as a kernel it compiles in 0.37 s and runs in 57 µs, in
+# place of 0.67 s and 157 µs.
 LONGEST = 1200
 # The same if a kernel holds a fixed point, whose many small operations compile fast.
 LONGEST_WITH_LOOPS = 3200
@@ -182,14 +183,8 @@ def _is_matrix_by_vector(equation: Any) -> bool:
 
 
 def _lower_as_call(context: Any, *operands: Any, jaxpr: ClosedJaxpr) -> Any:
-    # The jaxpr is lowered as it is. `mlir.lower_fun` would trace it again.
     with lowering_kernel():
-        results = mlir.core_call_lowering(context, *operands, name=_kernel.name, call_jaxpr=jaxpr)
-    attributes: dict[str, ir.Attribute] = {
-        name: ir.StringAttr.get(value) for name, value in _ATTRIBUTES.items()
-    }
-    results[0].owner.attributes["mhlo.frontend_attributes"] = ir.DictAttr.get(attributes)
-    return results
+        return lowered_call(context, operands, _kernel.name, jaxpr, **_ATTRIBUTES)
 
 
 def _inline(*operands: Any, jaxpr: ClosedJaxpr) -> list[Any]:

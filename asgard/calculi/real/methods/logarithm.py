@@ -1,8 +1,8 @@
 """The logarithm and the exponential to nine digits, in plain operations.
 
 The sizes of steps need no more. `jnp.log` and `jnp.exp` are a call for each number in a kernel, and
-these are vector instructions: a batch of 1,024 Lorenz runs by unrolled Taylor steps takes 0.88 of
-its time. The exponent of a number is read off its bits. Neither has derivatives.
+these are vector instructions: of a batch of Lorenz runs by unrolled Taylor steps the calls took an
+eighth of the time. The exponent of a number is read off its bits. Neither has derivatives.
 """
 
 import math
