@@ -41,7 +41,9 @@ def computed_once(fn: Callable[[], Any], types: Any, always: Bool[Array, ""]) ->
     where steps of the Lorenz system are checked: a batch of 64 runs takes half the time, one run
     5 % less.
 
-    **Arguments:** `types` are those of fn's results, a tree of arrays or of their types.
+    **Arguments:** `types` are those of fn's results: a tree of arrays, which must not be fn's
+    results themselves (XLA drops a branch whose two sides are the same), or of
+    `jax.ShapeDtypeStruct`.
     """
 
     def never() -> Any:

@@ -8,6 +8,7 @@ chain up to it anew for each reader: code and time are then quadratic in the cha
 import collections
 from collections.abc import Collection, Iterable, Sequence
 
+import jax
 from jaxtyping import Array
 
 from ..jaxprs.fences import computed_once, cut
@@ -56,4 +57,7 @@ def cut_in_step(n: Order, value: Array) -> Array:
     In a scan this is a branch. It gives back a number as it is, where `cut` takes an entry: XLA
     moves the reshape in that over one product of a chain in a pass over the whole program.
     """
-    return cut(value) if isinstance(n, int) else computed_once(lambda: value, value, n > 0)
+    if isinstance(n, int):
+        return cut(value)
+    type_ = jax.ShapeDtypeStruct(value.shape, value.dtype)
+    return computed_once(lambda: value, type_, n > 0)
