@@ -1,5 +1,6 @@
 """Tolerances: as they are given, by number, array or name, and as steps read them, by entry."""
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -71,9 +72,14 @@ def as_tolerance(name: str, given: Any) -> Tolerance:
 
 
 def as_number(name: str, given: Any) -> Array:
-    """A number or array that is nowhere negative; raises `CircuitError` for others."""
-    array = as_reals(f"Real: {name}", given)
-    if is_concrete(array) and not jnp.all(array >= 0):
+    """A number or array that is nowhere negative; raises `CircuitError` for others.
+
+    A known one stays known inside of a function under `jax.jit`: the choice of a method reads it.
+    """
+    known = is_concrete(*jax.tree.leaves(given))
+    with jax.ensure_compile_time_eval() if known else contextlib.nullcontext():
+        array = as_reals(f"Real: {name}", given)
+    if is_concrete(array) and not np.all(np.asarray(array) >= 0):
         raise CircuitError(f"Real: {name} must be at least 0, not {array}")
     return array
 

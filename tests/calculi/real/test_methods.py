@@ -322,3 +322,10 @@ def test_the_default_follows_the_tolerance_and_the_equation():
         return ag.simulate(smooth, [0.0, 0.1], calculus=ag.Real(rtol=rtol)).state.coefficients
 
     assert jax.eval_shape(traced, 1e-3).shape[0] == 21
+    # One that is a constant of a traced function is, and is checked as outside of it.
+    for known in (1e-3, {"register": np.array([1e-3, 1e-6])}):
+        assert jax.eval_shape(lambda known=known: traced(known)).shape[0] == 8
+    with pytest.raises(ag.CircuitError, match="must be at least 0"):
+        jax.eval_shape(lambda: traced(-1e-3))
+    with pytest.raises(ag.CircuitError, match="no better than"):
+        jax.eval_shape(lambda: traced(1e-20))

@@ -35,7 +35,7 @@ def looseness(rtol: Any) -> str:
     leaves = jax.tree.leaves(rtol)
     if not leaves or not all(map(is_concrete, leaves)):
         return "tight"
-    least = min(float(np.min(leaf, initial=np.inf)) for leaf in leaves)
+    least = min(float(np.min(np.asarray(leaf), initial=np.inf)) for leaf in leaves)
     return "loose" if least >= LOOSE else "middle" if least >= MIDDLE else "tight"
 
 
