@@ -5,11 +5,13 @@ pulse.
 
 The first call of a run takes as long as there is to compile. So one loop does both, the checks of a
 step and the bisection after them, and the field beside the step's start is evaluated as one batch.
+But nearly all steps pass all checks, and nothing has to excuse a defect in them: programs that are
+to run fast check that first, without a loop.
 We use lax directly where we can: it traces faster than jnp.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -39,18 +41,31 @@ def largest_size(
     size: Array,
     direction: Array,
     control: StepControl,
+    at_once: bool,
 ) -> tuple[Array, Array, Array]:
     """The size, or the largest below it, up to which the polynomial satisfies the equation.
 
     Where it fails (a branch, a kink, a jump), the time from which on it does is located on the
     polynomial. Returns the size, how many sizes were rejected, and whether a size was found that
-    time can resolve, each `[*lanes]`.
+    time can resolve, each `[*lanes]`. With `at_once` the whole step is checked without a loop
+    first: faster runs, and more to compile.
     """
     # What lies past the last time does not matter.
-    defect = _Defect(
-        system, coefficients, scales, point, lax.min(size, remaining), direction, control
-    )
-    shortest = defect.shortest
+    used = lax.min(size, remaining)
+    defect = _Defect(system, coefficients, scales, point, used, direction, control)
+
+    def whole() -> tuple[Array, Array, Array]:
+        return size, lax.full(size.shape, 0, jnp.int32), size > 0
+
+    def part() -> tuple[Array, Array, Array]:
+        return _part(defect, size, remaining)
+
+    return lax.cond(defect.is_small(used), whole, part) if at_once else part()
+
+
+def _part(defect: "_Defect", size: Array, remaining: Array) -> tuple[Array, Array, Array]:
+    """The size, or the largest below it, that satisfies the checks; as `largest_size`."""
+    shortest, excuses = defect.shortest, defect.excuses()
 
     def goes_on(size: Array, rejected: Array, small: Array) -> Array:
         return ~small & (size > shortest) & (rejected < REJECTIONS)
@@ -59,7 +74,7 @@ def largest_size(
         trial, *now = carry
         size, rejected, small = now
         active = goes_on(*now)
-        good, bad = defect.extent(lax.min(trial, remaining), active)
+        good, bad = defect.extent(lax.min(trial, remaining), active, excuses)
         refused = active & (bad != jnp.inf)
         return (
             lax.select(refused, lax.max(good, 0.75 * shortest), trial),
@@ -75,6 +90,17 @@ def largest_size(
         lambda carry: any_of(goes_on(*carry[1:])), turn, carry
     )
     return size, rejected, small
+
+
+class _Excuses(NamedTuple):
+    """What excuses a defect, `[state, *lanes]`.
+
+    `blur` is how far rounding of its arguments moves the field: no defect below that says anything.
+    `jump` is how far the field jumps within the shortest of steps, which excuses no longer one.
+    """
+
+    blur: Array
+    jump: Array
 
 
 class _Defect:
@@ -96,15 +122,19 @@ class _Defect:
         self.holds = lax.max(self.scales, self.slope) > 0
         self.resolution = resolution = jnp.finfo(point.time.dtype).eps
         shortest = 2 * resolution * lax.max(lax.abs(point.time), size)
-        # No shorter than normal numbers: bisection finds nothing between smaller ones.
-        shortest = lax.max(shortest, lax.full_like(shortest, jnp.finfo(shortest.dtype).tiny))
-        self.shortest = shortest
+        # Halves of longer ones are normal numbers. Others are 0 on some processors, and bisection
+        # would not come to an end.
+        least = 2 * float(jnp.finfo(shortest.dtype).tiny)
+        self.shortest = shortest = lax.max(shortest, lax.full_like(shortest, least))
+        self.point = point
         self.parts = _parts(system.checks, lax.abs(point.time) / lax.max(size, shortest))
 
-        # How far rounding of its arguments moves the field: no defect below that says anything; and
-        # how far the field jumps within the shortest of steps, which excuses no longer one. Entries
-        # are moved by different amounts, or what cancels between them would seem exact.
-        amounts = 4 * resolution * (2 * (GOLDEN * np.arange(point.state.shape[0]) % 1) - 1)
+    def excuses(self) -> _Excuses:
+        """What excuses a defect: how the field moves beside the step's start."""
+        system, point, coefficients = self.system, self.point, self.coefficients
+        shortest = self.shortest
+        # Entries are moved by different amounts, or what cancels between them would seem exact.
+        amounts = 4 * self.resolution * (2 * (GOLDEN * np.arange(point.state.shape[0]) % 1) - 1)
         amounts = amounts.astype(shortest.dtype).reshape(-1, *(1,) * shortest.ndim)
         beside = [[-1, 1, -2, 2], [-1, 1, 0, 0], [0, 0, -2, 2]]
         rise = shortest * coefficients[1]
@@ -117,10 +147,24 @@ class _Defect:
         moved = self._each(movement, *np.asarray(beside, shortest.dtype))
         # Beside a kink the field may be still on the other side: its own slope counts too.
         own = shortest * sizes_of(system, 2 * coefficients[2])
-        self.blur = lax.max(lax.min(moved[0], moved[1]), own)
-        self.jump = lax.max(moved[2], moved[3])
+        # A field that is no number beside the start excuses nothing.
+        blur, jump = lax.max(lax.min(moved[0], moved[1]), own), lax.max(moved[2], moved[3])
+        return _Excuses(*(jnp.where(moves > 0, moves, 0) for moves in (blur, jump)))
 
-    def extent(self, used: Array, active: Array) -> tuple[Array, Array]:
+    def is_small(self, used: Array) -> Array:
+        """Whether a step of a size passes all checks, in all lanes."""
+        always = ~(used[(0,) * used.ndim] < 0)
+
+        def are_small(parts: Array) -> Array:
+            return self._are_small_at(used * parts, used, always, None)
+
+        if self.system.one_by_one:
+            passes = lax.map(lambda part: are_small(part[None]), self.parts)
+        else:
+            passes = are_small(self.parts)
+        return lax.reduce_and(passes, range(passes.ndim))
+
+    def extent(self, used: Array, active: Array, excuses: _Excuses) -> tuple[Array, Array]:
         """Up to where a step of a size is good, and from where on it is bad, infinite if nowhere.
 
         Goes through the checks; where one fails, a bisection follows between it and the one before.
@@ -137,7 +181,8 @@ class _Defect:
             middle = good + (bad - good) / 2
             parts = lax.dynamic_index_in_dim(sweeps, number, keepdims=False)
             offsets = lax.select(sweeping, used * parts, lax.broadcast(middle, (points,)))
-            passes = self._are_small_at(offsets, lax.select(sweeping, used, middle), number)
+            tried = lax.select(sweeping, used, middle)
+            passes = self._are_small_at(offsets, tried, number >= 0, excuses)
             # The first of the points that is bad, and the last before it.
             infinite, zero = (lax.full_like(offsets, bound) for bound in (jnp.inf, 0))
             first = lax.reduce_min(lax.select(passes, infinite, offsets), (0,))
@@ -157,8 +202,13 @@ class _Defect:
         _, good, bad = lax.while_loop(goes_on, turn, start)
         return good, bad
 
-    def _are_small_at(self, offsets: Array, used: Array, number: Array) -> Array:
-        """Whether the defects at some offsets, `[points, *lanes]`, are small for a step's size."""
+    def _are_small_at(
+        self, offsets: Array, used: Array, always: Array, excuses: _Excuses | None
+    ) -> Array:
+        """Whether the defects at some offsets, `[points, *lanes]`, are small for a step's size.
+
+        `always` is true; without `excuses` there are none.
+        """
         offsets = self.direction * offsets
 
         def polynomials() -> tuple[Array, Array]:
@@ -171,26 +221,28 @@ class _Defect:
 
         shape = (len(offsets), *self.coefficients.shape[1:])
         type_ = jax.ShapeDtypeStruct(shape, self.coefficients.dtype)
-        states, expected = computed_once(polynomials, (type_, type_), number >= 0)
+        states, expected = computed_once(polynomials, (type_, type_), always)
 
         def one(offset: Array, state: Array, expected: Array) -> Array:
             found = self.system.field(self.time + offset, state)
-            return self._passes(found - expected, state, used)
+            return self._passes(found - expected, state, used, excuses)
 
         return self._each(one, offsets, states, expected)
 
-    def _passes(self, defect: Array, state: Array, used: Array) -> Array:
+    def _passes(self, defect: Array, state: Array, used: Array, excuses: _Excuses | None) -> Array:
         """Whether a defect at a state, both `[state, *lanes]`, is small for a step of a size."""
         control = self.control
         scale = lax.max(lax.max(self.scales, used * self.slope), sizes_of(self.system, state))
         allowed = DEFECT * (control.atol + control.rtol * scale)
         # An entry that holds nothing yet is judged by the rounding of the others.
         largest = lax.reduce_max(scale, (0,))
-        noise = jnp.where(self.holds, scale, largest)
-        noise = NOISE * (self.resolution * noise + used * self.blur)
+        noise = self.resolution * jnp.where(self.holds, scale, largest)
+        if excuses is not None:
+            noise += used * excuses.blur
         # A field that is nothing but noise is excused no more than half of the digits.
-        allowed += jnp.minimum(noise, self.resolution**0.5 * largest)
-        allowed += 2 * lax.min(used, self.shortest) * self.jump
+        allowed += jnp.minimum(NOISE * noise, self.resolution**0.5 * largest)
+        if excuses is not None:
+            allowed += 2 * lax.min(used, self.shortest) * excuses.jump
         return lax.reduce_and(used * sizes_of(self.system, defect) <= allowed, (0,))
 
     def _each(self, fn: Callable[..., Array], *columns: Array | np.ndarray) -> Array:

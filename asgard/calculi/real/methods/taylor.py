@@ -46,9 +46,9 @@ class Taylor(StepMethod):
     **Arguments:**
 
     - `order`: 2 or more; by default 20 in float64, 9 in float32.
-    - `unroll`: writes out the loop over the orders where a run is a kernel on the CPU. A run of a
-      small system takes about half the time, and its first call about twice as long. For
-      long runs and many calls.
+    - `unroll`: writes out the loop over the orders where a run is a kernel on the CPU, and checks
+      steps without a loop first. A run of a small system takes about half the time, and its first
+      call about twice as long. For long runs and many calls.
 
     **Raises:** `CircuitError` for an order out of range, and for an `unroll` that is no flag.
     """
@@ -99,7 +99,8 @@ class Taylor(StepMethod):
         proposed, by_series = _propose(system, coefficients, scales, point, before, control)
         size, clipped = reach.clip(proposed)
         size, rejected, accepted = largest_size(
-            *(system, coefficients, values, point, reach.remaining, size, direction, control)
+            *(system, coefficients, values, point, reach.remaining, size, direction, control),
+            at_once=self.unroll,
         )
         if reach.before is not None:
             # To a breakpoint that close the state does not move.
