@@ -11,13 +11,14 @@ vector instructions (measured in float64: a quarter of the time of the inverse e
 """
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array
+
+from ...jaxprs.floats import exponent_and_mantissa, polynomial
 
 # ln(1 + x) / x for 1 + x from sqrt(1/2) to sqrt(2), as Chebyshev's interpolation has it in 40
 # digits (`mpmath.chebyfit`), to 5e-9 and 1e-17. The power series of the inverse hyperbolic tangent
@@ -72,19 +73,13 @@ def normal_pair(words: tuple[Array, Array], dtype: Any) -> tuple[Array, Array]:
 
 def _logarithm(word: Array, dtype: Any) -> Array:
     """ln u, for u = (word + 1/2) / 2^32."""
-    info = jnp.finfo(dtype)
-    unsigned = np.dtype(f"uint{info.bits}").type
     uniform, rest = (_fraction(part, dtype) for part in (word, ~word))
     # u = (1 + x) 2^e with 1 + x from sqrt(1/2) to sqrt(2).
-    bits = lax.bitcast_convert_type(uniform, unsigned)
-    one, least = (np.asarray(x, dtype).view(unsigned) for x in (1.0, math.sqrt(0.5)))
-    exponent = (bits + (one - least)) >> unsigned(info.nmant)
-    mantissa = bits - ((exponent << unsigned(info.nmant)) - one)
-    exponent = exponent.astype(jnp.int32) - int(one >> unsigned(info.nmant))
+    exponent, mantissa = exponent_and_mantissa(uniform)
     # Near 1, where u has lost digits, 1 - u has them.
-    x = jnp.where(exponent == 0, -rest, lax.bitcast_convert_type(mantissa, dtype) - 1)
-    terms = _LOGARITHM[info.dtype]
-    even, odd = (_polynomial(terms[k::2], x * x) for k in (0, 1))
+    x = jnp.where(exponent == 0, -rest, mantissa - 1)
+    terms = _LOGARITHM[jnp.finfo(dtype).dtype]
+    even, odd = (polynomial(terms[k::2], x * x) for k in (0, 1))
     return exponent.astype(dtype) * math.log(2) + x * (even + x * odd)
 
 
@@ -95,8 +90,8 @@ def _turn(word: Array, dtype: Any) -> tuple[Array, Array]:
     x = left.astype(dtype) * (2 * math.pi / 2**32)
     count = _TURN[jnp.finfo(dtype).dtype]
     terms = [(-1) ** (k // 2) / math.factorial(k) for k in range(2 * count)]
-    cosine = _polynomial(terms[::2], x * x)
-    sine = x * _polynomial(terms[1::2], x * x)
+    cosine = polynomial(terms[::2], x * x)
+    sine = x * polynomial(terms[1::2], x * x)
     odd = (quarter & np.uint32(1)) == 1
     cosine, sine = jnp.where(odd, sine, cosine), jnp.where(odd, cosine, sine)
     backward = ((quarter + np.uint32(1)) & np.uint32(2)) == 2
@@ -106,10 +101,3 @@ def _turn(word: Array, dtype: Any) -> tuple[Array, Array]:
 
 def _fraction(word: Array, dtype: Any) -> Array:
     return (word.astype(dtype) + 0.5) * 2.0**-32
-
-
-def _polynomial(coefficients: Sequence[float], x: Array) -> Array:
-    value = jnp.full_like(x, coefficients[-1])
-    for coefficient in coefficients[-2::-1]:
-        value = value * x + coefficient
-    return value

@@ -40,3 +40,11 @@ def test_what_is_no_positive_number():
     )
     given = jnp.array([-jnp.inf, -800.0, jnp.inf, 800.0, jnp.nan])
     np.testing.assert_array_equal(exponential(given), [0, 0, np.inf, np.inf, np.nan])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_what_is_no_normal_number_makes_no_step_longer(dtype):
+    tiny = np.finfo(dtype).tiny
+    below = jnp.asarray([np.finfo(dtype).smallest_subnormal, tiny / 3], dtype)
+    assert np.all(logarithm(below) < np.log(tiny))
+    np.testing.assert_array_equal(exponential(jnp.log(below)), [0, 0])
