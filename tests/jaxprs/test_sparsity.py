@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from asgard.jaxprs.dependence import dependence
 from asgard.jaxprs.program import trace
-from asgard.jaxprs.sparsity import dependence, pattern_of
+from asgard.jaxprs.sparsity import pattern_of
 
 SIZE = 12
 MATRIX = np.diag(np.arange(1.0, SIZE)[: SIZE - 1], 1)

@@ -16,8 +16,9 @@ from ...circuits.components import orders_read
 from ...fixed_points.jacobian import jacobian
 from ...fixed_points.layout import Layout
 from ...jaxprs.apart import MANY, apart
+from ...jaxprs.dependence import dependence
 from ...jaxprs.program import trace
-from ...jaxprs.sparsity import Pattern, dependence, pattern_of
+from ...jaxprs.sparsity import Pattern, pattern_of
 from ...taylor.algebraic import Algebraic, opened, turned
 from ...taylor.evaluate import evaluate
 from ...taylor.net import Frame, Piece, Value, Wire, at_zero, at_zero_along, promote, whole_of
