@@ -105,14 +105,14 @@ def _narrowest(matrix: Any) -> np.ndarray:
 
 def _colors(matrix: Any) -> np.ndarray:
     """A color for each column: the first that no column has with which it shares a row."""
-    taken: list[np.ndarray] = []
+    taken = np.zeros((matrix.shape[0], 8), bool)
     colors = np.zeros(matrix.shape[1], int)
     for column in range(matrix.shape[1]):
         rows = matrix.indices[matrix.indptr[column] : matrix.indptr[column + 1]]
-        free = [color for color, used in enumerate(taken) if not used[rows].any()]
-        if not free:
-            free = [len(taken)]
-            taken.append(np.zeros(matrix.shape[0], bool))
-        colors[column] = free[0]
-        taken[free[0]][rows] = True
+        used = np.logical_or.reduce(taken[rows])
+        if used.all():  # room for twice as many
+            taken = np.concatenate([taken, np.zeros_like(taken)], axis=1)
+            used = np.concatenate([used, np.zeros_like(used)])
+        colors[column] = np.argmin(used)
+        taken[rows, colors[column]] = True
     return colors

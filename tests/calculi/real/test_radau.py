@@ -191,6 +191,13 @@ def test_a_banded_system_and_its_derivatives_are_those_of_a_dense_one():
     np.testing.assert_allclose(slopes, expected_slopes, rtol=1e-5)
 
 
+def holds_a_matrix(rate):
+    """Whether a run of 80 numbers forms the whole matrix."""
+    circuit, calculus = ag.ode(rate, jnp.ones(80)), ag.Real(method=ag.Radau())
+    traced = jax.make_jaxpr(lambda: ag.simulate(circuit, [0.0, 1.0], calculus=calculus).output)
+    return "[80,80]" in str(traced())
+
+
 def test_ends_that_are_padded_or_held_leave_a_band():
     def padded(t, u):
         wide = jnp.pad(u, 1)
@@ -202,14 +209,26 @@ def test_ends_that_are_padded_or_held_leave_a_band():
     def coupled(t, u):
         return jnp.sin(jnp.sum(u)) - u
 
-    def holds_a_matrix(rate):
-        circuit, calculus = ag.ode(rate, jnp.ones(80)), ag.Real(method=ag.Radau())
-        traced = jax.make_jaxpr(lambda: ag.simulate(circuit, [0.0, 1.0], calculus=calculus).output)
-        return "[80,80]" in str(traced())
-
     assert holds_a_matrix(coupled)
     assert not holds_a_matrix(padded)
     assert not holds_a_matrix(held)
+
+
+def test_loops_and_branches_leave_a_band():
+    def by_index(t, u):
+        wide = jnp.pad(u, 1)
+        return jax.lax.map(lambda i: wide[i] - 2 * wide[i + 1] + wide[i + 2], jnp.arange(80))
+
+    def copied(t, u):
+        wide, weights = jnp.pad(u, 1), jnp.array([1.0, -2.0, 1.0])
+        part = functools.partial(jax.lax.dynamic_slice, wide, slice_sizes=(80,))
+        return jax.lax.fori_loop(0, 3, lambda i, sum_: sum_ + weights[i] * part((i,)), 0 * u)
+
+    def chosen(t, u):
+        return jax.lax.cond(t < 0.5, lambda: copied(t, u), lambda: -u)
+
+    assert not holds_a_matrix(by_index)
+    assert not holds_a_matrix(chosen)
 
 
 @pytest.mark.slow
