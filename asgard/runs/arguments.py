@@ -48,7 +48,7 @@ def _monotone(ts: Any) -> Array:
         if not _is_monotone(given):
             raise CircuitError("ts must be strictly increasing or strictly decreasing")
         check_resolution(given, times.dtype)
-    return jax.lax.convert_element_type(times, times.dtype)
+    return jax.lax.convert_element_type(times, times.dtype) if times.weak_type else times
 
 
 def check_resolution(times: np.ndarray, dtype: Any) -> None:
