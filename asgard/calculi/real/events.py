@@ -58,10 +58,10 @@ ROUNDINGS = 64.0
 
 class Memory(eqx.Module):
     """What is remembered between steps: that of the method itself; on which side of zero the guards
-    are; those whose events happen at the point; whether the point follows a breakpoint or a jump,
-    across which guards may change; whether events happen as branches rest; the time of the last
-    jump, and how many came before it without time passing; and after how many jumps in a row the
-    rates led back to where they were."""
+    are; those whose events happen at the point; whether the point follows a breakpoint, across
+    which guards may change; whether events happen as branches rest; the time of the last jump, and
+    how many came before it without time passing; and after how many jumps in a row the rates led
+    back to where they were."""
 
     inner: Any
     sides: Bool[Array, "guards *lanes"]
@@ -139,9 +139,8 @@ class Eventful(StepMethod):
         assert system.watch is not None
         memory: Memory = point.memory
         guards = system.watch(point.time, point.state)
-        # Across a breakpoint a guard may fall. After a jump its side is known.
-        crosses = memory.fresh & (point.time != memory.last)
-        sides = memory.sides & (~crosses | (guards >= -_rounding(point, guards)))
+        # Across a breakpoint a guard may fall.
+        sides = memory.sides & (~memory.fresh | (guards >= -_rounding(point, guards)))
         memory = dataclasses.replace(memory, sides=sides)
         point = dataclasses.replace(point, memory=memory)
         fired = memory.fired | (memory.fresh & ~memory.sides & (guards > 0))
@@ -255,6 +254,10 @@ class Eventful(StepMethod):
         endless = (crowd >= MOST_JUMPS) | (turned >= MOST_TURNED)
         status = jnp.where(endless, ZENO, jnp.where(ends, EVENT, OK)).astype(jnp.int32)
         yes = none == 0
+        sides = self._sides_after(point, before, guards, fired)
+        # What was above zero before the jump is so by rounding, as the other side of what has just
+        # passed zero: the jump has not lifted it.
+        lifted = (guards > 0) & ~sides & (fired | (before <= 0))
         # A run that ends here goes on from after the jump.
         state = jnp.where(ends, after.state, point.state)
         moved = jnp.where(ends, 0, change)
@@ -270,9 +273,9 @@ class Eventful(StepMethod):
             step=point.step,
             memory=Memory(
                 inner=inner,
-                sides=self._sides_after(point, before, guards, fired),
-                fired=jnp.zeros_like(fired),
-                fresh=yes,
+                sides=sides,
+                fired=lifted,
+                fresh=~yes,
                 rests=~yes,
                 last=point.time,
                 crowd=crowd,

@@ -3,6 +3,9 @@
 Everything here may have lanes: one more axis at the end.
 """
 
+import functools
+import math
+
 import equinox as eqx
 import jax.numpy as jnp
 from jax import lax
@@ -35,20 +38,35 @@ class Extent(eqx.Module):
 def extent_of(series: Array, size: Array, sides: Array) -> Extent:
     """How far series `[orders, guards, *lanes]` hold in a step of a size."""
 
-    def turn(carry: tuple[Array, Array], row: Array) -> tuple[tuple[Array, Array], Array]:
+    def turn(carry: tuple[Array, Array], row: Array) -> tuple[tuple[Array, Array], None]:
         total, power = carry
         power = power * size.astype(power.dtype)
-        term = jnp.abs(row) * power
-        return (total + term, power), term
+        return (total + jnp.abs(row) * power, power), None
 
     first = jnp.abs(series[0])
     begun = jnp.zeros_like(first), jnp.ones_like(first)
     # Unrolled, as a turn is less work than going round.
-    (total, _), terms = lax.scan(turn, begun, series[1:], unroll=True)
-    last = jnp.maximum(terms[-1], terms[-2])
-    allowed = SERIES * jnp.finfo(series.dtype).eps * (first + total)
-    order = len(series) - 1
-    part = (allowed / jnp.where(last > 0, last, 1)) ** (1 / order)
-    part = jnp.min(jnp.where(last > allowed, part, 1), axis=0).astype(size.dtype)
+    (total, _), _ = lax.scan(turn, begun, series[1:], unroll=True)
+    part = jnp.min(_holds(series, size), axis=0).astype(size.dtype)
     clear = (first > 1.01 * total) & ((series[0] > 0) == sides)
     return Extent(part * size, jnp.all(clear, axis=0) & (part >= 1))
+
+
+def _holds(series: Array, size: Array) -> Array:
+    """In what part of a step of a size the last terms of guards' series are rounding of others.
+
+    Beside the term Tₖ the last one, Tₙ, is rounding in the part p for which Tₙ pⁿ = ε Tₖ pᵏ. In the
+    whole of a step that is far too long all terms are large, Tₙ is nothing beside their sum, and
+    they may be more than a number can be: so these are their logarithms.
+    """
+    order, length = len(series) - 1, jnp.log(size).astype(series.dtype)
+
+    def logarithm(k: int) -> Array:
+        return jnp.log(jnp.abs(series[k])) + (k * length if k else 0)
+
+    last = jnp.maximum(logarithm(order), logarithm(order - 1))
+    rounding = math.log(SERIES * float(jnp.finfo(series.dtype).eps))
+    beside = [k for k in (0, 1, 2, 3, order // 2) if k < order - 1]
+    parts = [(rounding + logarithm(k) - last) / (order - k) for k in beside]
+    part = functools.reduce(jnp.maximum, parts)
+    return jnp.exp(jnp.where((last > -jnp.inf) & (part < 0), part, 0))

@@ -283,6 +283,28 @@ def test_a_crossing_is_one_event_however_steep_its_guard_is_and_whatever_follows
         assert found["odd"][-1] == (count + 1) // 2
 
 
+def test_a_crossing_in_either_direction_is_one_event_wherever_rounding_puts_it():
+    # The time of a crossing of sin(t) is rounded, and so may stand where it has not passed zero.
+    ramp = ag.ode(lambda t, y: 1.0, 0.3)
+    event = ag.Event(lambda t, wires: jnp.sin(wires["y"]), name="half")
+    falls = ag.Event(lambda t, wires: jnp.sin(wires["y"]), name="falls", direction=-1)
+    run = ag.simulate(ramp, [0.0, 200.0], events=(event, falls))
+    times = run.events["half"].times
+    assert run.events["half"].count == 63
+    assert run.events["falls"].count == 32
+    np.testing.assert_allclose(times[:63], np.pi * np.arange(1, 64) - 0.3, rtol=1e-15)
+    np.testing.assert_array_equal(run.events["falls"].times[:32], times[:63:2])
+
+
+def test_no_event_is_where_only_the_end_of_a_guards_series_passes_zero():
+    """Steps along a ramp may be long, but a series of tanh holds no further than to its poles."""
+    ramp = ag.ode(lambda t, y: 1.0, 0.0)
+    event = ag.Event(lambda t, wires: jnp.tanh(wires["y"] - 7), name="seven")
+    run = ag.simulate(ramp, [0.0, 200.0], events=event)
+    assert run.events["seven"].count == 1
+    np.testing.assert_allclose(run.events["seven"].times[0], 7.0, rtol=1e-15)
+
+
 def test_a_clock_samples_at_the_very_times_that_are_saved():
     held = (ag.Coordinate("t") @ ag.Clock(0.5)) >> ag.SampleHold(-1.0)
     circuit = held >> ag.Split() >> (ag.Id() @ ag.Register("t"))
