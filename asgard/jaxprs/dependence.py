@@ -81,10 +81,14 @@ class _Walk:
             aval = program.avals[key]
             known = is_concrete(value) and not _are_keys(aval)
             found[key] = _known(aval, value) if known else _blank(aval)
+        last = {key: one for one in program.equations for key in one.ins}
         for equation in program.equations:
             ins = [found[key] for key in equation.ins]
             avals = [program.avals[key] for key in equation.outs]
             found.update(zip(equation.outs, self.results(equation, ins, avals), strict=True))
+            for key in {*equation.ins}.difference(program.outputs):
+                if last[key] is equation:  # the sets of a large system take much memory
+                    del found[key]
         return [found[key] for key in program.outputs]
 
     def results(
