@@ -101,6 +101,10 @@ class Eventful(StepMethod):
 
     is_series: ClassVar[bool] = False
 
+    @property
+    def unrolls(self) -> bool:
+        return self.method.unrolls
+
     def degree(self, dtype: Any) -> int:
         return self.method.degree(dtype)
 

@@ -242,7 +242,7 @@ class Simulation:
             watch=self.equations.watch,
             jump=self.equations.jump,
             past=self._past if self.transport else None,
-            unrolled=self._unrolled if self._plain.unrolls else None,
+            unrolled=self._unrolled if self.method.unrolls else None,
             precondition=None if self.method.preconditioner is None else self._precondition,
         )
 

@@ -109,6 +109,8 @@ def attempt(**change):
 WRONG = [
     ({"reads": ("feild",)}, 'reads must be a tuple with "field", of "field", "expand", "jacobian"'),
     ({"derived": "jacobian"}, r"derived must be one of reads, \('field',\), not 'jacobian'"),
+    ({"unrolls": 1}, "unrolls must be True or False, not 1"),
+    ({"unrolls": True}, r"unrolls is for methods that read \"expand\", and reads is \('field',\)"),
     ({"unit": lambda self, offset: None}, r"unit must be f64\[\], not None"),
     (
         {"attempt": lambda self, system, point, *_: system.jacobian(point.time, point.state)},

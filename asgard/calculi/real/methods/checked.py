@@ -30,8 +30,8 @@ ARGUMENTS = {
 
 
 def check_method(method: StepMethod) -> None:
-    """Raises `CircuitError` where a method asks for programs that there are not, or where one of
-    its functions takes other arguments."""
+    """Raises `CircuitError` where a method asks for programs that there are not, or unrolls one that
+    it does not read, or where one of its functions takes other arguments."""
     for name, arguments in ARGUMENTS.items():
         check_takes(f"{type(method).__name__}: {name}", getattr(method, name), *arguments)
     reads, known = method.reads, ", ".join(f'"{name}"' for name in PROGRAMS)
@@ -39,6 +39,10 @@ def check_method(method: StepMethod) -> None:
         problem = f'reads must be a tuple with "field", of {known}, not {reads!r}'
     elif method.derived not in reads:
         problem = f"derived must be one of reads, {reads}, not {method.derived!r}"
+    elif not isinstance(method.unrolls, bool):
+        problem = f"unrolls must be True or False, not {method.unrolls!s:.200}"
+    elif method.unrolls and "expand" not in reads:
+        problem = f'unrolls is for methods that read "expand", and reads is {reads}'
     else:
         return
     raise CircuitError(f"{type(method).__name__}: {problem}")

@@ -143,7 +143,7 @@ class StepMethod(eqx.Module):
 
     @property
     def unrolls(self) -> bool:
-        """Whether kernels take the loop over a series' orders written out."""
+        """Whether kernels have the loop over the orders of "expand" written out."""
         return False
 
     @abc.abstractmethod
