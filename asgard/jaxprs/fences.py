@@ -105,7 +105,8 @@ def _lower_stored(context: mlir.LoweringRuleContext, value: Any) -> Any:
     (aval,) = context.avals_in
     assert isinstance(aval, ShapedArray)
     # XLA drops a call of a function that does nothing.
-    same = jax.make_jaxpr(lambda x: lax.neg(lax.neg(x)))(aval)
+    turned = lax.bitwise_not if aval.dtype == bool else lax.neg
+    same = jax.make_jaxpr(lambda x: turned(turned(x)))(aval)
     return lowered_call(context, [value], _stored.name, same)
 
 

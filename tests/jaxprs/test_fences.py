@@ -82,6 +82,13 @@ def test_what_is_stored_has_derivatives_and_lanes():
     np.testing.assert_allclose(jax.jvp(cube, (X,), (X,))[1], 3 * X**3, rtol=1e-14)
 
 
+def test_truth_values_and_whole_numbers_are_stored_too():
+    given = [X > 0.5, jnp.arange(4), jnp.zeros(0)]
+    run = jax.jit(lambda *xs: as_kernel(lambda *xs: [fences.stored(x) for x in xs], *xs)[0])
+    for found, expected in zip(run(*given), given, strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
 def test_two_arrays_of_one_computation_are_made_at_once_as_a_pair():
     def both(x):
         shared = jnp.tan(x)
