@@ -30,8 +30,8 @@ ARGUMENTS = {
 
 
 def check_method(method: StepMethod) -> None:
-    """Raises `CircuitError` where a method asks for programs that there are not, or unrolls one that
-    it does not read, or where one of its functions takes other arguments."""
+    """Raises `CircuitError` where a method asks for programs that there are not, unrolls one that
+    it does not read, or has a function that takes other arguments."""
     for name, arguments in ARGUMENTS.items():
         check_takes(f"{type(method).__name__}: {name}", getattr(method, name), *arguments)
     reads, known = method.reads, ", ".join(f'"{name}"' for name in PROGRAMS)
