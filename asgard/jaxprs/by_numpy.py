@@ -94,6 +94,8 @@ MOVES: dict[str, Callable[..., Any]] = {
     "rev": lambda x, *, dimensions, **_: np.flip(x, tuple(dimensions)),
     "concatenate": lambda *xs, dimension, **_: np.concatenate(xs, dimension),
     "split": _split,
+    "stack": lambda *xs, axis, **_: np.stack(xs, axis),
+    "unstack": lambda x, *, axis, **_: list(np.moveaxis(x, axis, 0)),
     "dynamic_slice": _dynamic_slice,
     "dynamic_update_slice": _dynamic_update_slice,
 }

@@ -238,6 +238,7 @@ def test_numpy_computes_what_jax_computes():
             jnp.concatenate([x, x[:2]]),
         )
         yield lax.dynamic_update_slice(table, table[:2, :2], (i, 1)), jnp.squeeze(table[:1])
+        yield jnp.stack([x, 2 * x], 1), jnp.unstack(table, axis=1)
         yield lax.select_n(i % 3, i, 2 * i, 3 * i), x[jnp.array([1, 30])]
 
     def flat(*inputs):

@@ -216,10 +216,14 @@ class Equations:
         size = len(state) if balanced else self.size
         if not SMALL < size <= LARGEST_PATTERN:
             return None
-        field = self._reduced(time, state, balanced)
-        type_ = jax.ShapeDtypeStruct((size,), state.dtype)
-        program = trace(lambda y: (field(y),), type_)
-        depends = dependence(program, program.inputs[0])
+
+        def field(t: Array, y: Array, x: Array) -> tuple[Array]:
+            return (self._reduced(t, y, balanced)(x),)
+
+        # All are inputs: the pattern must not be that of the begin alone, where these are known.
+        given = time, state, state[:size]
+        program = trace(field, *(jax.ShapeDtypeStruct(x.shape, x.dtype) for x in given))
+        depends = dependence(program, program.inputs[-1])
         if 4 * depends.sum(axis=1).max() > size:  # columns that share a row differ in their colors
             return None
         pattern = pattern_of(depends)
