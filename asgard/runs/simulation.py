@@ -108,8 +108,8 @@ def simulate(
     how = type(calculus)
     calculus = how.settled(calculus, times)
     calculus = how.for_circuit(calculus, circuit, times)
-    calculus = how.with_key(calculus, key, path)
     calculus = how.with_events(calculus, checked(events))
+    calculus = how.with_key(calculus, key, path)
     dtype = precision((circuit, sources)) or times.dtype
     how.check_precision(calculus, dtype)
     if is_concrete(times):

@@ -259,9 +259,7 @@ class Eventful(StepMethod):
         status = jnp.where(endless, ZENO, jnp.where(ends, EVENT, OK)).astype(jnp.int32)
         yes = none == 0
         sides = self._sides_after(point, before, guards, fired)
-        # What was above zero before the jump is so by rounding, as the other side of what has just
-        # passed zero: the jump has not lifted it.
-        lifted = (guards > 0) & ~sides & (fired | (before <= 0))
+        lifted = self._lifted(point, before, guards, fired) & ~sides
         # A run that ends here goes on from after the jump.
         state = jnp.where(ends, after.state, point.state)
         moved = jnp.where(ends, 0, change)
@@ -301,6 +299,16 @@ class Eventful(StepMethod):
         near = guards >= -jnp.minimum(2 * before, _rounding(point, guards))
         stays = fired & ~moded & (above | alone | near)
         return stays | (~fired & point.memory.sides & (above | alone))
+
+    def _lifted(self, point: Point, before: Array, guards: Array, fired: Array) -> Array:
+        """Which guards a jump has lifted above zero, where they were `before` it.
+
+        What was above zero before it is so by rounding, as the other side of what has just passed
+        zero. So is a little of what ends a branch that has just begun.
+        """
+        branches = self.layout.branches.reshape(-1, *(1,) * point.time.ndim)
+        least = jnp.where(branches & fired, _rounding(point, guards), 0)
+        return (guards > least) & (fired | (before <= 0))
 
     def _change(
         self, system: System, time: Array, state: Array, fired: Array, rests: Array

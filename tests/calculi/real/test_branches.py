@@ -64,6 +64,19 @@ def test_a_jump_that_is_crossed_near_zero(threshold):
     np.testing.assert_allclose(run.output[-1], expected, rtol=1e-12)
 
 
+def test_a_branch_that_asks_for_the_sine_of_a_large_state_is_no_sliding():
+    """What the sine of 200 is rounded to is more than the rounding of its own digits."""
+
+    def rates(t, y):
+        return {"angle": 1.0, "time": jnp.where(jnp.sin(y["angle"]) > 0.3, 1.0, 0.0)}
+
+    run = ag.simulate(ag.ode(rates, {"angle": 0.0, "time": 0.0}), [0.0, 200.0])
+    turns, rest = divmod(200.0, 2 * np.pi)
+    each, late = np.pi - 2 * np.arcsin(0.3), rest - np.arcsin(0.3)
+    np.testing.assert_allclose(run["time"][-1], (turns + 1) * each, rtol=1e-14)
+    assert late > each
+
+
 def test_sliding_along_a_jump_ends_with_a_status():
     circuit = ode(lambda x: -jnp.sign(x), jnp.array(1.0))
     run = ag.simulate(circuit, [0.0, 0.5, 2.0], calculus=ag.Real(max_steps=500), throw=False)

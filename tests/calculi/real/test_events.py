@@ -183,6 +183,8 @@ def test_what_is_wrong_with_events_is_said(unchecked):
         ag.Event("height", direction=2)
     with pytest.raises(ag.CircuitError, match="Discrete watches no events"):
         run(ag.Id(), [0, 1], inputs=(1.0,), calculus=ag.Discrete(), events=BOUNCE)
+    with pytest.raises(ag.CircuitError, match="Stochastic watches no events"):
+        run(ag.Id(), [0, 1], inputs=(1.0,), calculus=ag.Stochastic(steps=1), events=BOUNCE)
     full = run(given, TIMES, events=BOUNCE, calculus=ag.Real(max_events=2), throw=False)
     assert full.status == ag.Status.events
 
