@@ -104,9 +104,8 @@ def _rows() -> Iterator[tuple[str, Traits]]:
     yield from rows("dynamic_slice", Traits(moves=True, kernel=_PART, steered_from=1))
     yield from rows("dynamic_update_slice", Traits(moves=True, kernel=_ALWAYS, steered_from=2))
 
-    yield from rows(
-        "dot_general conv_general_dilated polynomial one_minus_square", Traits(smooth=True)
-    )
+    yield from rows("conv_general_dilated polynomial one_minus_square", Traits(smooth=True))
+    yield from rows("dot_general", Traits(smooth=True, computes=True))
     yield from rows("asgard_convolution", Traits(computes=True, kernel=_SMALL))
     yield from rows("asgard_stored", _SELECTING, smooth=True, kernel=_ALWAYS)
     yield from rows("while scan cond", Traits(kernel=_ALWAYS))

@@ -3,6 +3,7 @@
 The value of a kernel is held against that of the same run compiled operation by operation.
 """
 
+import functools
 import logging
 
 import jax
@@ -14,6 +15,7 @@ from jax import lax
 from systems import lorenz, lorenz_of_wires, ode
 
 import asgard as ag
+from asgard.jaxprs.kernel import as_kernel
 
 TS = jnp.array([0.0, 0.1, 0.25])
 QUICK = ag.Real(order=6, rtol=1e-6, max_steps=63)
@@ -54,6 +56,17 @@ def last(field, x):
 
 def is_kernel(fn, *arguments):
     return MARK in jax.jit(fn).lower(*arguments).as_text()
+
+
+def test_products_of_a_matrix_and_a_vector_make_a_kernel_longer():
+    matrix = jnp.asarray(WEIGHTS)
+
+    def twice(longest):
+        fn = functools.partial(as_kernel, lambda x: [matrix @ (matrix @ x)], longest=longest)
+        return is_kernel(lambda x: fn(x)[0], jnp.ones(3))
+
+    assert twice(2)
+    assert not twice(1)
 
 
 @pytest.fixture
