@@ -13,9 +13,9 @@ import pytest
 gc.set_threshold(10_000, 10, 20)
 
 jax.config.update("jax_enable_x64", True)
-# All but private functions and the engine's own, which are called for every equation that is traced,
-# for every wire of a circuit and, in pictures, for every pair of wires: pyright checks those, and
-# their checks at run time would take a sixth of all tests' time.
+# All but private functions and the engine's own, which are called for every equation that is
+# traced, for every wire of a circuit and, in pictures, for every pair of wires: pyright checks
+# those, and their checks at run time would take a sixth of all tests' time.
 _package = importlib.util.find_spec("asgard")
 assert _package is not None
 _jaxtyped = jaxtyping.jaxtyped

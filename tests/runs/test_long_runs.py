@@ -422,54 +422,70 @@ CODE = """
 import signal, sys, jax, jax.numpy as jnp, numpy as np, optax, asgard as ag
 signal.signal(signal.SIGINT, signal.default_int_handler)
 jax.config.update("jax_enable_x64", True)
-kind, path = sys.argv[1], sys.argv[2] or None
+path, times = sys.argv[1], int(sys.argv[2])
 
 def told(*now):
     print(*now, flush=True)
 
-options = {"progress": told, "checkpoint": path}
-if kind == "simulate":
-    circuit = ag.ode(lambda t, y: jnp.stack([y[1], -jnp.sin(y[0])]), jnp.array([1.0, 0.0]))
+def simulate(**options):
     real = ag.Real(max_steps=10**8)
-    run = lambda: ag.simulate(circuit, [0.0, 1e5], calculus=real, **options).outputs
-elif kind == "ensemble":
-    circuit = ag.sde(lambda t, x: -x, lambda t, x: 0.3 * jnp.ones_like(x), 1.0)
-    grid = ag.Stochastic(steps=50_000)
-    mean = ag.statistics.Mean()
-    options |= {"key": jax.random.key(0), "paths": 4000, "tile": 512, "reduce": mean}
-    run = lambda: ag.ensemble(circuit, [0.0, 1.0], calculus=grid, **options).statistics
-else:
-    def loss(circuit, data):
-        return jnp.mean(jnp.sin(circuit.factor * data) ** 2)
-    options |= {"args": (jnp.arange(10**5 + 0.5),), "optimizer": optax.adam(1e-3), "steps": 1000}
-    run = lambda: ag.fit(ag.Scalar(3.0), loss, **options).losses
-try:
-    print("end", *(np.asarray(leaf).tobytes().hex() for leaf in jax.tree.leaves(run())))
-except ag.Interrupted as stopped:
-    print("interrupted", stopped.result.status if kind != "ensemble" else "", flush=True)
+    return ag.simulate(pendulum, [0.0, 1e5], calculus=real, **options).outputs
+
+def ensemble(**options):
+    options |= {"key": jax.random.key(0), "paths": 4000, "tile": 512}
+    options |= {"reduce": ag.statistics.Mean(), "calculus": ag.Stochastic(steps=50_000)}
+    return ag.ensemble(process, [0.0, 1.0], **options).statistics
+
+def fit(**options):
+    options |= {"args": (jnp.arange(10**5 + 0.5),), "optimizer": adam, "steps": 1000}
+    return ag.fit(ag.Scalar(3.0), loss, **options).losses
+
+def loss(circuit, data):
+    return jnp.mean(jnp.sin(circuit.factor * data) ** 2)
+
+pendulum = ag.ode(lambda t, y: jnp.stack([y[1], -jnp.sin(y[0])]), jnp.array([1.0, 0.0]))
+process = ag.sde(lambda t, x: -x, lambda t, x: 0.3 * jnp.ones_like(x), 1.0)
+adam = optax.adam(1e-3)
+for run in (simulate, ensemble, fit):
+    # The second time it starts anew.
+    for checkpoint in (path + run.__name__, None)[:times]:
+        try:
+            found = jax.tree.leaves(run(progress=told, checkpoint=checkpoint))
+            print("end", *(np.asarray(leaf).tobytes().hex() for leaf in found), flush=True)
+        except ag.Interrupted as stopped:
+            status = stopped.result.status if run is not ensemble else ""
+            print("interrupted", status, flush=True)
 """
 
 
+def until(lines, *words):
+    """The lines up to one that starts with one of some words, and that one."""
+    found = []
+    for line in lines:
+        if line.startswith(words):
+            return found, line
+        found.append(line)
+    raise AssertionError(found)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["simulate", "ensemble", "fit"])
-def test_ctrl_c_loses_a_stretch_at_most_and_another_process_goes_on(kind, tmp_path):
-    path = str(tmp_path / "saved")
-    command = [sys.executable, "-c", CODE, kind]
-
-    def lines(path):
-        done = subprocess.run([*command, path], capture_output=True, check=True, text=True)
-        return done.stdout.splitlines()
-
-    with subprocess.Popen([*command, path], stdout=subprocess.PIPE, text=True) as process:
+def test_ctrl_c_loses_a_stretch_at_most_and_another_process_goes_on(tmp_path):
+    """A run, an ensemble and a fit, one after the other in each of two processes."""
+    command = [sys.executable, "-c", CODE, str(tmp_path / "saved")]
+    before = []
+    with subprocess.Popen([*command, "1"], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        came = [process.stdout.readline() for _ in range(5)]
-        process.send_signal(signal.SIGINT)
+        for _ in range(3):
+            came = [process.stdout.readline() for _ in range(5)]
+            process.send_signal(signal.SIGINT)
+            more, last = until(process.stdout, "interrupted", "end")
+            assert last.startswith("interrupted")
+            before.append(float((more or came)[-1].split()[0]))
         rest, _ = process.communicate()
-    *more, last = rest.splitlines()
-    assert process.returncode == 0
-    assert last.startswith("interrupted")
-    before = float((more or came)[-1].split()[0])
-    first, *_, end = lines(path)
-    assert float(first.split()[0]) >= before
-    assert end == lines("")[-1]
-    assert end.startswith("end")
+    assert (process.returncode, rest) == (0, "")
+    done = subprocess.run([*command, "2"], capture_output=True, check=True, text=True)
+    lines = iter(done.stdout.splitlines())
+    for reached in before:
+        (first, *_), end = until(lines, "end")
+        assert float(first.split()[0]) >= reached
+        assert until(lines, "end")[1] == end

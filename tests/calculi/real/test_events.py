@@ -249,7 +249,6 @@ def cell(*, start, period):
 def test_a_trigger_that_falls_across_a_breakpoint_can_rise_again():
     """It was taken to be above zero still; and a pulse at 0 to have begun earlier."""
 
-    @jax.jit
     def run(start, period):
         return ag.simulate(cell(start=start, period=period), [0.0, 1.5])
 
@@ -276,11 +275,10 @@ def crossings(*, gain):
 
 def test_a_crossing_is_one_event_however_steep_its_guard_is_and_whatever_follows_at_once():
     """Rounding may put a guard below zero where it was found to have passed it."""
-    run = jax.jit(lambda gain: ag.simulate(crossings(gain=gain), [0.0, 100.0]))
     size, phase = np.hypot(0.3, 1.0), np.arctan2(0.3, 1.0)
     count = np.floor((100.0 + phase - np.arcsin(0.1 / size)) / (2 * np.pi))
     for gain in (1.0, 100.0, 1e4, 1e12):
-        found = run(gain)
+        found = ag.simulate(crossings(gain=gain), [0.0, 100.0])
         assert found["all"][-1] == count
         assert found["odd"][-1] == (count + 1) // 2
 

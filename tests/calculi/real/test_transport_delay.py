@@ -310,17 +310,16 @@ def test_what_went_into_a_delay_before_other_parameters_stays(name):
     calculus = ag.Real(**options)
     before, after = [0.0, 0.7, 2.3], [2.3, 3.0, 4.1]
 
-    @jax.jit
     def run(ts, state, gain):
         found = ag.simulate(delayed_gain(gain=gain), ts, calculus=calculus, state=state)
         return found.output, found.state
 
-    _, state = run(jnp.array(before), None, 1.0)
-    same, _ = run(jnp.array(after), state, 1.0)
+    _, state = run(before, None, 1.0)
+    same, _ = run(after, state, 1.0)
     numbers = jnp.ones(4)
     exact = [steps(numbers, t) for t in (*after, 3.3)]
     np.testing.assert_allclose(same, exact[:3], atol=tolerance)
-    more, _ = run(jnp.array(after), state, 3.0)
+    more, _ = run(after, state, 3.0)
     # From 3.3 on the delay gives three times x; until then it gives x.
     nodes, weights = np.polynomial.legendre.leggauss(8)
     area = sum(
