@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
-from .fences import computed_once
+from .fences import always_true, computed_once
 from .primitives import traits
 from .program import Equation, Program, from_jaxpr, scan_counts
 
@@ -50,8 +50,7 @@ def run_in_lanes(
 def _fenced(equation: Equation, operand: Laned) -> list[Laned]:
     """The results of an elementwise function, by `computed_once`."""
     array, laned = operand
-    always = array[(0,) * array.ndim] * 0 != 1  # also of what is no number
-    results = computed_once(lambda: equation.bind(array), [array], always)
+    results = computed_once(lambda: equation.bind(array), [array], always_true(array))
     return [Laned(x, laned) for x in results]
 
 

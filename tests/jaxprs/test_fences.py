@@ -40,6 +40,12 @@ def test_what_many_read_is_computed_once():
     np.testing.assert_array_equal(jnp.stack(fenced(X)), jnp.stack(plain(X)))
 
 
+def test_what_is_always_true_is_so_of_any_number():
+    for number in (0.0, -0.0, jnp.inf, -jnp.inf, jnp.nan, 5e-324):
+        assert jax.jit(fences.always_true)(jnp.array([number, 1.0]))
+    assert jax.jit(fences.always_true)(jnp.asarray(1j * jnp.nan))
+
+
 def test_a_chain_whose_every_value_is_read_is_computed_once_between_cuts():
     def chain(x, fence):
         found = []

@@ -3,6 +3,7 @@
 `test_methods.py` has what holds for any method; here is what belongs to these.
 """
 
+import helpers
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -124,6 +125,18 @@ def test_a_large_state_that_is_no_number_is_refused():
     run = ag.simulate(edge, [0.0, 0.52], calculus=calculus, throw=False)
     assert run.status == ag.Status.nonfinite
     assert np.isnan(run.output[-1]).all()
+
+
+@pytest.mark.parametrize("method", [ag.Tsit5(), helpers.slow(ag.Dopri8())])
+def test_a_run_whose_times_are_no_numbers_leaves_the_others_of_its_batch_alone(method):
+    def end(last):
+        calculus = ag.Real(method=method, rtol=1e-6, atol=1e-6)
+        run = ag.simulate(decay(1.0), jnp.stack([0.0, last]), calculus=calculus, throw=False)
+        return run.output[-1], run.status
+
+    found, status = jax.jit(jax.vmap(end))(jnp.array([jnp.nan, 1.0, 2.0]))
+    np.testing.assert_allclose(found, np.exp([np.nan, -1.0, -2.0]), rtol=1e-5)
+    np.testing.assert_array_equal(status == ag.Status.ok, [False, True, True])
 
 
 def test_a_step_of_a_batch_of_networks_multiplies_six_times_and_cuts_nothing():

@@ -18,7 +18,7 @@ from jax import lax
 from jaxtyping import Array, Float, Inexact
 
 from ....errors import CircuitError
-from ....jaxprs.fences import computed_once
+from ....jaxprs.fences import always_true, computed_once
 from ....jaxprs.reductions import largest, total
 from ..polynomial import centred, rescaled
 from ..system import Point, StepControl, System, sizes_of
@@ -215,9 +215,7 @@ class RungeKutta(StepMethod):
             weights, known = zip(*earlier, strict=True)
             return self._combined(weights, known) * stretch.offset + last
 
-        offset = stretch.offset
-        always = offset[(0,) * offset.ndim] == offset[(0,) * offset.ndim]
-        return computed_once(change, slopes[0], always)
+        return computed_once(change, slopes[0], always_true(stretch.offset))
 
     def _combined(self, row: Row, slopes: Sequence[Array]) -> Array:
         terms = [slope * weight for weight, slope in zip(row, slopes, strict=False) if weight]
