@@ -66,3 +66,25 @@ def test_a_method_whose_tableau_is_none_or_a_field_is_refused():
     method = type("Mine", (ag.RungeKutta,), fields)
     with pytest.raises(ag.CircuitError, match="Mine: tableau is no field: declare it as ClassVar"):
         method()
+
+
+def test_a_stage_at_the_start_may_read_no_slope():
+    """The same method with its first stage a second time, which nothing reads."""
+
+    def with_zero(row):
+        return (row[0], 0, *row[1:])
+
+    change = {
+        "times": with_zero(GOOD["times"]),
+        "stages": ((0,), *map(with_zero, GOOD["stages"])),
+        "errors": (with_zero(GOOD["errors"][0]),),
+        "dense": (DENSE[0], (0.0, 0.0, 0.0), *DENSE[1:]),
+    }
+
+    def end(**change):
+        tableau = ag.Tableau(**(GOOD | change))
+        calculus = ag.Real(method=type("Mine", (ag.RungeKutta,), {"tableau": tableau})())
+        grows = ag.ode(lambda t, y: y, 1.0)
+        return ag.simulate(grows, [0.0, 0.1], calculus=calculus).output[-1]
+
+    np.testing.assert_allclose(end(**change), end(), rtol=1e-14)
