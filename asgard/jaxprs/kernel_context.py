@@ -1,5 +1,5 @@
-"""Whether what is being lowered is a part of a kernel: some primitives have another form there; and
-the calls of which kernels are made."""
+"""Whether what is being lowered is a part of a kernel, where some primitives have another form; and
+calls that XLA does not inline, of which kernels are made."""
 
 import contextlib
 import contextvars
