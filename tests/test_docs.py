@@ -49,9 +49,11 @@ def promised(statement: ast.stmt, block: str) -> str:
 LONG = (
     "circuits.md",
     "delays.md",
+    "discrete.md",
     "equations.md",
     "events.md",
     "fit.md",
+    "fixed_points.md",
     "functions.md",
     "gradients.md",
     "index.md",
@@ -64,6 +66,7 @@ LONG = (
     "simulate.md",
     "simulink.md",
     "start.md",
+    "steady.md",
     "stochastic.md",
     "taylor.md",
 )

@@ -141,7 +141,11 @@ def as_reals(owner: str, value: Any) -> Array:
         raise CircuitError(f"{owner} must be a number, not {value!r}") from error
     if not (jnp.issubdtype(array.dtype, jnp.integer) or jnp.issubdtype(array.dtype, jnp.floating)):
         raise CircuitError(f"{owner} must be a real number, not {value!r}")
-    return array.astype(jnp.result_type(float))
+    dtype = jnp.result_type(float)
+    if isinstance(value, int | float | np.generic | np.ndarray):
+        # JAX computes nothing inside of a `jax.shard_map` under an explicit mesh.
+        return jnp.asarray(np.asarray(value, dtype))
+    return array.astype(dtype)
 
 
 def _check_is_no_key(owner: str, array: Array) -> None:

@@ -166,13 +166,13 @@ def many_outputs_in_checked_shard_map_and_exported():
 
 
 QUICK = (
-    under_checked_shard_map,
     under_checked_shard_map_other_runs_than_of_registers,
     functions_that_close_over_a_shard_are_refused,
     under_explicit_meshes,
     exported_with_a_symbolic_batch,
 )
 SLOW = (
+    under_checked_shard_map,
     derivatives_inside_of_a_checked_shard_map,
     many_outputs_in_checked_shard_map_and_exported,
 )

@@ -1,5 +1,7 @@
 """Branches within a run: located on the step's polynomial, stepped to, and gone on from."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -203,6 +205,26 @@ def test_a_gradient_moves_with_the_place_of_a_jump():
     np.testing.assert_allclose([value, slope], [2.4, -1.0], rtol=1e-13)
 
 
+def both_orders(fn):
+    """The second derivatives, the first in both modes, and the values."""
+    run = jax.jit(with_values(jax.jacfwd, with_values(jax.jacrev, fn)))
+    return jax.tree.leaves(run(jnp.array([0.4, 0.7])))
+
+
+@functools.cache
+def past_a_jump_and_a_kink():
+    """Those of the test below in closed form."""
+
+    def exact(p):
+        threshold, rate = p
+        jump = threshold / rate
+        x = threshold + 2 * rate * (2 - jump)
+        kink = jump + (1 - threshold) / (2 * rate)
+        return jnp.stack([x, kink + (2 - kink) * (1 + x) / 2])
+
+    return both_orders(exact)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 def test_derivatives_of_both_orders_move_with_the_place_of_a_branch(name):
@@ -217,20 +239,7 @@ def test_derivatives_of_both_orders_move_with_the_place_of_a_branch(name):
         circuit = ag.ode(lambda t, u: field(u, *p), start)
         return ag.simulate(circuit, [0.0, 2.0], calculus=real).output[-1]
 
-    def exact(p):
-        threshold, rate = p
-        jump = threshold / rate
-        x = threshold + 2 * rate * (2 - jump)
-        kink = jump + (1 - threshold) / (2 * rate)
-        return jnp.stack([x, kink + (2 - kink) * (1 + x) / 2])
-
-    p = jnp.array([0.4, 0.7])
-    # The second derivatives, the first in both modes, and the values.
-    got, want = (
-        jax.tree.leaves(jax.jit(with_values(jax.jacfwd, with_values(jax.jacrev, f)))(p))
-        for f in (end, exact)
-    )
-    for one, other in zip(got, want, strict=True):
+    for one, other in zip(both_orders(end), past_a_jump_and_a_kink(), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-7, atol=1e-8)
 
 

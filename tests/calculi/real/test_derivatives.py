@@ -62,7 +62,8 @@ def few_checkpoints(monkeypatch):
     monkeypatch.setattr("asgard.calculi.real.calculus.CHECKPOINTS", FEW)
 
 
-@pytest.mark.parametrize("direction", [slow(1), -1])
+@pytest.mark.slow
+@pytest.mark.parametrize("direction", [1, -1])
 def test_reverse_and_forward_agree_with_central_differences(direction):
     """To a parameter, to initial values and to times, both ways in time."""
     damping, start = POINT

@@ -63,7 +63,9 @@ def test_nodes_are_the_zeros_of_the_polynomial_and_quadratures_are_exact(stages)
     np.testing.assert_allclose(found, table.slopes, atol=1e-11)
 
 
-@pytest.mark.parametrize(("stages", "sizes"), [(3, (0.5, 0.25)), (5, (1.0, 0.5)), (7, (2.0, 1.0))])
+@pytest.mark.parametrize(
+    ("stages", "sizes"), [(3, (0.5, 0.25)), slow(5, (1.0, 0.5)), (7, (2.0, 1.0))]
+)
 def test_the_error_falls_with_the_order(stages, sizes):
     """`curve` solves the stages to rounding: steps of one size show the order, 2 s - 1."""
 
