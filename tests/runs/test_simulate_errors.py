@@ -281,6 +281,17 @@ def test_each_lane_of_a_vmap_has_its_status():
         trajectory.check()
 
 
+def test_no_step_passes_a_pole_in_time():
+    """y' = y tan(t), where y = 1 / cos(t): behind pi / 2 the other branch would follow."""
+    circuit = ag.ode(lambda t, y: jnp.tan(t) * y, 1.0)
+    calculus = ag.Real(method=ag.Taylor(8), rtol=1e-6, atol=1e-6)
+    run = ag.simulate(circuit, [0.0, 1.5, 3.0], calculus=calculus, throw=False)
+    assert run.status == ag.Status.step_size
+    assert abs(run.stats["reached"] - np.pi / 2) < 1e-12
+    np.testing.assert_allclose(run.output[:2], [1, 1 / np.cos(1.5)], rtol=1e-5)
+    assert np.isnan(run.output[2])
+
+
 @pytest.mark.parametrize(("max_steps", "unroll"), [(50, False), (16**4, True)])
 def test_steps_that_shrink_to_nothing_end_with_a_status(max_steps, unroll):
     """x' = x / t backward to t = 0: each step is nearly all of what is left of the time."""

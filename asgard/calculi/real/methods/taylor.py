@@ -102,6 +102,10 @@ class Taylor(StepMethod):
             *(system, coefficients, values, point, reach.remaining, size, direction, control),
             at_once=self.unroll,
         )
+        # A series that hardly reaches the next number after the time: beside a pole, which no step
+        # may pass.
+        resolved = 4 * jnp.finfo(size.dtype).eps * lax.abs(point.time)
+        accepted &= ~by_series | (proposed > resolved)
         if reach.before is not None:
             # To a breakpoint that close the state does not move.
             clipped &= rejected == 0
