@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from ...circuits.atoms.events import Hybrid
+from ...circuits.atoms.events import Counter, Hybrid, Relay, SampleHold
 from ...circuits.atoms.functions import Function
 from ...errors import CircuitError
 from ...taylor.net import Piece, Wire
@@ -131,6 +131,7 @@ class Guarded:
         return EventLayout(
             entries=np.concatenate(entries),
             bands=np.concatenate(bands),
+            held=np.concatenate([self._held(wire) for wire in registers]),
             at_start=np.array(at_start + [False] * len(watched)),
             branches=np.array(branches + [False] * len(watched)),
             watched=np.array(own + [True] * len(watched)),
@@ -142,6 +143,11 @@ class Guarded:
         """Which entries of what a register holds are bands: the second row of modes and bands."""
         size = math.prod(self.cut.state_shape(wire))
         return np.arange(size) >= (size // 2 if wire in self.modes else size)
+
+    def _held(self, wire: Wire) -> np.ndarray:
+        """Which entries of what a register holds only jump."""
+        jumps = wire in self.modes or isinstance(self.atoms.get(wire), Counter | Relay | SampleHold)
+        return np.full(math.prod(self.cut.state_shape(wire)), jumps)
 
     def numbers(self, layout: EventLayout) -> list[range]:
         """Which guards are those of each event."""

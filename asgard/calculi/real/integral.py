@@ -232,7 +232,7 @@ def _reads_modes(equation: Equation, program: Program, layout: EventLayout | Non
     if layout is None or equation.name != "slice" or equation.ins[0] != program.inputs[1]:
         return False
     (start,), (limit,) = equation.params["start_indices"], equation.params["limit_indices"]
-    held = layout.holds_modes[start:limit]  # what stands behind is no mode
+    held = layout.held[start:limit]  # what stands behind is no mode
     return len(held) == limit - start and bool(np.all(held))
 
 

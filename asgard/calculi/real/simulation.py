@@ -191,6 +191,7 @@ class Simulation:
             layout,
             entries=np.append(layout.entries, others),
             bands=np.append(layout.bands, others >= 0),
+            held=np.append(layout.held, others >= 0),
         )
         if not self._plain.is_series:
             return layout

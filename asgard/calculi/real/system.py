@@ -80,13 +80,15 @@ class EventLayout:
     `entries` has the guard of each entry of the state, -1 where there is none. `at_start` says of
     each guard whether it has an event at the start if it is above zero there, `branches` whether it
     is that of a branch, `watched` whether the run watches it, and `terminal` whether it ends the
-    run. `bands` says of each entry of the state whether it is the band of a branch. There is room
+    run. `bands` says of each entry of the state whether it is the band of a branch, and `held`
+    whether it only jumps, as those of branches and of relays do. There is room
     for `most` events that are watched. `has_series` says that what `System.expand` gives has the
     series of the guards in its last columns.
     """
 
     entries: np.ndarray
     bands: np.ndarray
+    held: np.ndarray
     at_start: np.ndarray
     branches: np.ndarray
     watched: np.ndarray
@@ -98,11 +100,6 @@ class EventLayout:
     def guards(self) -> int:
         """How many guards there are."""
         return len(self.at_start)
-
-    @property
-    def holds_modes(self) -> np.ndarray:
-        """Which entries of the state belong to branches."""
-        return (self.entries >= 0) & self.branches[self.entries]
 
     @property
     def keeps(self) -> bool:
