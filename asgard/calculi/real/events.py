@@ -248,7 +248,9 @@ class Eventful(StepMethod):
         after = dataclasses.replace(point, state=point.state + change)
         inner = start_of(self.method, system, after, control, reach).memory
         guards, returns = after_jump(system, self.layout, after, fired, direction)
-        close = 64 * jnp.finfo(point.time.dtype).eps * jnp.abs(point.time)
+        # Beside the time 0 all times can be told apart.
+        scale = jnp.maximum(jnp.abs(point.time), jnp.minimum(point.step, reach.remaining))
+        close = 64 * jnp.finfo(point.time.dtype).eps * scale
         crowd = jnp.where(jnp.abs(point.time - memory.last) <= close, memory.crowd + 1, 0)
         shape = point.time.shape
         none = jnp.zeros(shape, jnp.int32)

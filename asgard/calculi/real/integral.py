@@ -52,6 +52,8 @@ from .system import CHECKS, SMOOTH_CHECKS, EventLayout, Point, StepControl, Syst
 from .tolerances import RTOL, TRACE
 
 _CODES = (OUT_OF_STEPS, NONFINITE, NO_STEP, NEWTON, STIFF, ZENO, EVENT, FULL, LOST, LAG)
+# Operations that move entries of arrays to other places.
+STRUCTURAL = {"concatenate", "reshape", "slice", "squeeze", "stack"}
 _FAILURES = (
     Status.max_steps,
     Status.nonfinite,
@@ -214,26 +216,39 @@ def _with_constants_as_inputs(program: Program) -> tuple[Program, list[Array]]:
 def branches_along(program: Program, layout: EventLayout | None) -> bool:
     """Whether what a program makes of time and state, its first two inputs, may jump or have kinks
     between events."""
-    moving = set(program.inputs[:2])
+    time, state = program.inputs[:2]
+    moving = {time: np.ones(program.avals[time].shape, bool), state: _moving(program, layout)}
     for equation in program.equations:
-        if moving.isdisjoint(equation.ins) or _reads_modes(equation, program, layout):
+        ins = [moving.get(number, np.zeros(())) for number in equation.ins]
+        if not any(map(np.any, ins)):
+            continue
+        if equation.name in STRUCTURAL:
+            moving[equation.outs[0]] = _arranged(equation, program, moving)
             continue
         if equation.name == "ne" and equation.ins[0] == equation.ins[1]:
             continue  # whether it is no number
-        held = equation.name == "select_n" and equation.ins[0] not in moving
+        held = equation.name == "select_n" and not np.any(ins[0])
         if not held and not traits(equation.name).smooth:
             return True
-        moving.update(equation.outs)
+        moving |= {number: np.ones(program.avals[number].shape, bool) for number in equation.outs}
     return False
 
 
-def _reads_modes(equation: Equation, program: Program, layout: EventLayout | None) -> bool:
-    """Whether an equation takes from the state what only jumps at events."""
-    if layout is None or equation.name != "slice" or equation.ins[0] != program.inputs[1]:
-        return False
-    (start,), (limit,) = equation.params["start_indices"], equation.params["limit_indices"]
-    held = layout.held[start:limit]  # what stands behind is no mode
-    return len(held) == limit - start and bool(np.all(held))
+def _moving(program: Program, layout: EventLayout | None) -> np.ndarray:
+    """Which entries of the state move between events."""
+    moving = np.ones(program.avals[program.inputs[1]].shape, bool)
+    if layout is not None:
+        moving[: len(layout.held)] = ~layout.held
+    return moving
+
+
+def _arranged(equation: Equation, program: Program, moving: dict[int, np.ndarray]) -> np.ndarray:
+    """Which entries move of what only arranges those of others."""
+    still = (np.zeros(program.avals[number].shape, bool) for number in equation.ins)
+    ins = [moving.get(number, one) for number, one in zip(equation.ins, still, strict=True)]
+    with jax.ensure_compile_time_eval():
+        (found,) = equation.bind(*map(jnp.asarray, ins))
+        return np.asarray(found)
 
 
 def _checks(field: Program, layout: EventLayout | None) -> int:

@@ -312,6 +312,25 @@ def test_no_event_is_where_only_the_end_of_a_guards_series_passes_zero():
     np.testing.assert_allclose(run.events["seven"].times[0], 7.0, rtol=1e-15)
 
 
+@ag.circuit
+def beside_a_relay(*, speed=7.6):
+    """A wave along a ramp: its rises, and how long a relay is on that it switches."""
+    y, on, time, rises = ag.register("t", -0.1), ag.relay(-0.5, 0.5), ag.register("t"), ag.counter()
+    wave = jnp.sin(speed * y)
+    y.input, on.input, time.input, rises.input = 1.0, wave, on, wave
+    return {"rises": rises, "time": time}
+
+
+def test_a_relay_switches_at_every_wave_of_what_moves_slowly_itself():
+    run = ag.simulate(beside_a_relay(), [0.0, 100.0])
+    period = 2 * np.pi / 7.6
+    turns, rest = divmod(99.9, period)
+    # On from a twelfth of a wave to seven twelfths.
+    late = np.clip(rest - period / 12, 0, period / 2)
+    assert run["rises"][-1] == turns + 1
+    np.testing.assert_allclose(run["time"][-1], turns * period / 2 + late, rtol=1e-13)
+
+
 def test_a_clock_samples_at_the_very_times_that_are_saved():
     held = (ag.Coordinate("t") @ ag.Clock(0.5)) >> ag.SampleHold(-1.0)
     circuit = held >> ag.Split() >> (ag.Id() @ ag.Register("t"))
