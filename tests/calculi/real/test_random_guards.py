@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import slow
 
 import asgard as ag
 
@@ -81,14 +80,11 @@ def crossings(p, q):
     return (1.0 if above[0] else -1.0), low
 
 
-@pytest.mark.parametrize(
-    ("method", "seeds"),
-    [("default", range(25)), *(slow(name, range(200)) for name in METHODS)],
-    ids=lambda given: given if isinstance(given, str) else len(given),
-)
-def test_events_and_branches_are_where_a_guard_changes_its_sign(method, seeds):
+@pytest.mark.slow
+@pytest.mark.parametrize("method", METHODS)
+def test_events_and_branches_are_where_a_guard_changes_its_sign(method):
     run = compiled(method)
-    for seed in seeds:
+    for seed in range(100):
         p, q = drawn(seed)
         sign, times = crossings(p, q)
         events, above, *statuses = run(p, q)
