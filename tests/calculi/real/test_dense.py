@@ -99,6 +99,7 @@ def lagged(t, lag):
     return jnp.where(t < 0, 0.5, pieces)
 
 
+@pytest.mark.slow
 def test_runs_with_delays_are_known_at_any_time_on_both_sides_of_jumps():
     dense = ag.Real(dense=True, max_steps=31)
     first = ag.simulate(lagging(), [0.0, 0.4], calculus=ag.Real(max_history=300))
