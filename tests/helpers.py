@@ -29,12 +29,14 @@ jax.monitoring.register_event_duration_secs_listener(
 
 
 @contextlib.contextmanager
-def compilations() -> Iterator[list[str]]:
-    """The programs that XLA compiles inside of the block: runs, series and fits, as one each."""
+def compilations(small: bool = False) -> Iterator[list[str]]:
+    """The programs that XLA compiles inside of the block: runs, series and fits, as one each.
+    `small` ones are operations on known numbers, too, which JAX compiles one by one."""
     found: list[str] = []
     start = len(_PROGRAMS)
     yield found
-    found.extend(name for name in _PROGRAMS[start:] if "_run" in name or "joined" in name)
+    new = _PROGRAMS[start:]
+    found.extend(name for name in new if small or "_run" in name or "joined" in name)
 
 
 def neighbour_error(got: Any, exact: Any, reach: int = 1) -> float:

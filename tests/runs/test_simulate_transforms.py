@@ -242,3 +242,20 @@ def test_derivatives_to_the_place_of_a_breakpoint_and_to_the_start_before_it(der
     start, place = 0.2, 1.0  # area = (place² - start²) / 2 + 5 (3.2² - place²) / 2
     found = jax.jit(derivative(area, argnums=(0, 1)))(start, place)
     np.testing.assert_allclose(found, (-start, -4 * place), rtol=1e-12)
+
+
+def test_operations_on_known_numbers_are_not_compiled_as_a_run_is_traced():
+    """Each would take as long as a tenth of the first call."""
+
+    @ag.circuit
+    def heated():
+        warmth, heater = ag.register("t", 15.0), ag.relay(-1.0, 1.0)
+        heater.input = 20.0 - warmth
+        warmth.input = 5.0 * heater - 0.1 * warmth
+        return {"warmth": warmth}
+
+    for circuit in (heated(), lorenz()):
+        run = jax.jit(lambda circuit: ag.simulate(circuit, [0.0, 20.0]).outputs)
+        with compilations(small=True) as programs:
+            run.trace(circuit)
+        assert len(programs) <= 2, programs

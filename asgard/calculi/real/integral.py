@@ -15,6 +15,7 @@ from jax import lax
 from jax.interpreters import ad
 from jaxtyping import Array, Float
 
+from ...jaxprs import by_numpy
 from ...jaxprs.fences import with_rounded_products
 from ...jaxprs.lane_call import (
     Avals,
@@ -246,9 +247,8 @@ def _arranged(equation: Equation, program: Program, moving: dict[int, np.ndarray
     """Which entries move of what only arranges those of others."""
     still = (np.zeros(program.avals[number].shape, bool) for number in equation.ins)
     ins = [moving.get(number, one) for number, one in zip(equation.ins, still, strict=True)]
-    with jax.ensure_compile_time_eval():
-        (found,) = equation.bind(*map(jnp.asarray, ins))
-        return np.asarray(found)
+    (found,) = by_numpy.bind(equation, ins)
+    return found
 
 
 def _checks(field: Program, layout: EventLayout | None) -> int:
