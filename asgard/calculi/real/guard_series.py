@@ -12,6 +12,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from .crossing import Values
+from .methods.logarithm import exponential, logarithm
 from .polynomial import change_and_slope
 
 # How large the last terms of a guard's series may be, in units of rounding.
@@ -59,14 +60,15 @@ def _holds(series: Array, size: Array) -> Array:
     whole of a step that is far too long all terms are large, Tₙ is nothing beside their sum, and
     they may be more than a number can be: so these are their logarithms.
     """
-    order, length = len(series) - 1, jnp.log(size).astype(series.dtype)
-
-    def logarithm(k: int) -> Array:
-        return jnp.log(jnp.abs(series[k])) + (k * length if k else 0)
-
-    last = jnp.maximum(logarithm(order), logarithm(order - 1))
-    rounding = math.log(SERIES * float(jnp.finfo(series.dtype).eps))
+    order, length = len(series) - 1, logarithm(size).astype(series.dtype)
     beside = [k for k in (0, 1, 2, 3, order // 2) if k < order - 1]
-    parts = [(rounding + logarithm(k) - last) / (order - k) for k in beside]
+    orders = [*beside, order - 1, order]
+    sizes = jnp.abs(lax.stop_gradient(jnp.stack([series[k] for k in orders])))
+    terms = [
+        found + (k * length if k else 0) for k, found in zip(orders, logarithm(sizes), strict=True)
+    ]
+    last = jnp.maximum(*terms[-2:])
+    rounding = math.log(SERIES * float(jnp.finfo(series.dtype).eps))
+    parts = [(rounding + term - last) / (order - k) for k, term in zip(beside, terms, strict=False)]
     part = functools.reduce(jnp.maximum, parts)
-    return jnp.exp(jnp.where((last > -jnp.inf) & (part < 0), part, 0))
+    return exponential(jnp.where((last > -jnp.inf) & (part < 0), part, 0))
