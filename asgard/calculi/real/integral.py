@@ -26,7 +26,7 @@ from ...jaxprs.lane_call import (
     one_lane,
 )
 from ...jaxprs.primitives import traits
-from ...jaxprs.program import Equation, Program, trace
+from ...jaxprs.program import Program, trace
 from ...status import Status
 from . import path as paths
 from . import runs
@@ -220,11 +220,12 @@ def branches_along(program: Program, layout: EventLayout | None) -> bool:
     time, state = program.inputs[:2]
     moving = {time: np.ones(program.avals[time].shape, bool), state: _moving(program, layout)}
     for equation in program.equations:
-        ins = [moving.get(number, np.zeros(())) for number in equation.ins]
+        still = (np.zeros(program.avals[number].shape, bool) for number in equation.ins)
+        ins = [moving.get(number, one) for number, one in zip(equation.ins, still, strict=True)]
         if not any(map(np.any, ins)):
             continue
         if equation.name in STRUCTURAL:
-            moving[equation.outs[0]] = _arranged(equation, program, moving)
+            (moving[equation.outs[0]],) = by_numpy.bind(equation, ins)
             continue
         if equation.name == "ne" and equation.ins[0] == equation.ins[1]:
             continue  # whether it is no number
@@ -241,14 +242,6 @@ def _moving(program: Program, layout: EventLayout | None) -> np.ndarray:
     if layout is not None:
         moving[: len(layout.held)] = ~layout.held
     return moving
-
-
-def _arranged(equation: Equation, program: Program, moving: dict[int, np.ndarray]) -> np.ndarray:
-    """Which entries move of what only arranges those of others."""
-    still = (np.zeros(program.avals[number].shape, bool) for number in equation.ins)
-    ins = [moving.get(number, one) for number, one in zip(equation.ins, still, strict=True)]
-    (found,) = by_numpy.bind(equation, ins)
-    return found
 
 
 def _checks(field: Program, layout: EventLayout | None) -> int:

@@ -19,7 +19,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array
 
-from ....jaxprs.fences import computed_once
+from ....jaxprs.fences import always_true, computed_once
 from ..polynomial import polynomial_at, polynomial_slope_at
 from ..system import Point, StepControl, System, any_of, sizes_of
 
@@ -153,7 +153,7 @@ class _Defect:
 
     def is_small(self, used: Array) -> Array:
         """Whether a step of a size passes all checks, in all lanes."""
-        always = ~(used[(0,) * used.ndim] < 0)
+        always = always_true(used)
 
         def are_small(parts: Array) -> Array:
             return self._are_small_at(used * parts, used, always, None)

@@ -47,8 +47,9 @@ class Taylor(StepMethod):
 
     - `order`: 2 or more; by default 20 in float64, 9 in float32.
     - `unroll`: writes out the loop over the orders where a run is a kernel on the CPU, and checks
-      steps without a loop first. A run of a small system takes about half the time, and its first
-      call about twice as long. For long runs and many calls.
+      steps without a loop first. A run of two to four short equations takes about half the time,
+      and its first call about twice as long; longer ones gain less and wait longer. For long runs
+      and many calls.
 
     **Raises:** `CircuitError` for an order out of range, and for an `unroll` that is no flag.
     """
