@@ -146,6 +146,9 @@ class Trajectory(Outputs, Checked):
       `Occurrences` each, by name.
     - `wires`: what may have ended the run first, by name, and `advice`, what to try then; where
       given, `stats` has the number of the `wire` that did.
+    - `method`: how the steps of a run under `Real` were made, such as `Taylor(order=20)`, given or
+      chosen; of a method of your own that holds arrays, their shapes. None without steps: for
+      circuits without registers, under other calculi and under `jax.disable_jit`.
     """
 
     ts: Float[Array, " times"]
@@ -159,6 +162,7 @@ class Trajectory(Outputs, Checked):
     wires: tuple[str, ...] = eqx.field(static=True, default=())
     advice: str = eqx.field(static=True, default="")
     events: dict[str, Any] = eqx.field(default_factory=dict)
+    method: Any = eqx.field(static=True, default=None)
 
     @property
     def reached(self) -> Array:

@@ -273,6 +273,7 @@ def test_results_print_a_table(failed):
     assert lines[0] == "Trajectory"
     rows = dict(line.split(maxsplit=1) for line in lines[1:] if not line.startswith("  events"))
     assert rows["times"] == "21, from 0 to 2"
+    assert rows["method"] == "Taylor(order=8)"
     assert rows["status"] == "max_steps at 1"
     height = np.asarray(failed["height"])
     low, high = np.nanmin(height), np.nanmax(height)

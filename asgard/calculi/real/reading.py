@@ -108,6 +108,7 @@ def read(
         loops=loops,
         advice=_NO_SERIES if ran is not None and simulation.needs_series else "",
         events={} if records is None else _occurrences(simulation, records),
+        method=None if ran is None else simulation.method_taken,
     )
 
 

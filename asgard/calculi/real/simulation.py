@@ -174,6 +174,15 @@ class Simulation:
         return self._plain if layout is None else Eventful(self._plain, layout)
 
     @property
+    def method_taken(self) -> StepMethod:
+        """How steps are made between events, with nothing but what is static: arrays become their
+        shapes, so that it costs a run nothing to say it."""
+        method = self._plain
+        if isinstance(method, Taylor):
+            method = Taylor(degree_of(method, self.dtype), method.unroll)
+        return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), method)
+
+    @property
     def needs_series(self) -> bool:
         """Whether the run's steps are power series, which some functions lack at some values."""
         return self._plain.is_series

@@ -96,6 +96,9 @@ def html_of(describe: Callable[[Any], Rows], result: Any) -> str:
 
 def _trajectory(run: Trajectory) -> Rows:
     yield _times(run.ts)
+    if run.method is not None:
+        written = eqx.tree_pformat(run.method, struct_as_array=True)
+        yield Row("method", " ".join(written.split()))
     if run.ts.ndim != 1:
         good = np.asarray((run.status == Status.ok) | (run.status == Status.event))
         yield Row("runs", str(good.size))

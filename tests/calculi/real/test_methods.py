@@ -295,37 +295,50 @@ def test_wrong_methods_are_refused():
         ag.Taylor(1)
 
 
+def method_of(circuit, **options):
+    """The method that a run takes; nothing is compiled to know it."""
+    run = functools.partial(ag.simulate, circuit, [0.0, 0.1], calculus=ag.Real(**options))
+    return jax.eval_shape(run).method
+
+
 def test_the_default_follows_the_tolerance_and_the_equation():
-    def degree(circuit, calculus):
-        """That of a step's polynomial; nothing is compiled for its shape."""
-        run = jax.eval_shape(lambda: ag.simulate(circuit, [0.0, 0.1], calculus=calculus))
-        return len(run.state.coefficients) - 1
-
-    def chosen(circuit, **more):
-        return degree(circuit, ag.Real(**more))
-
-    smooth = ode(lambda y: -y, jnp.ones(2))
-    assert [chosen(smooth, rtol=rtol) for rtol in (1e-3, None)] == [7, 20]
-    assert chosen(smooth, rtol=1e-3, order=6) == 6
-    assert chosen(smooth, rtol={"register": jnp.array([1e-3, 1e-6])}) == 7
-    assert chosen(ode(lambda y: -jnp.abs(y), jnp.ones(2)), rtol=1e-3) == 7
-    assert chosen(ode(lambda y: -jnp.sort(y), jnp.ones(2)), rtol=1e-3) == 20
-    assert [chosen(ode(lambda y: -y, jnp.ones(65)), rtol=r) for r in (1e-3, None)] == [4, 7]
+    smooth, taylor, dopri8 = ode(lambda y: -y, jnp.ones(2)), ag.Taylor(20), ag.Dopri8()
+    assert [method_of(smooth, rtol=rtol) for rtol in (1e-3, None)] == [dopri8, taylor]
+    assert method_of(smooth, rtol=1e-3, order=6) == ag.Taylor(6)
+    assert method_of(smooth, rtol={"register": jnp.array([1e-3, 1e-6])}) == dopri8
+    assert method_of(ode(lambda y: -jnp.abs(y), jnp.ones(2)), rtol=1e-3) == dopri8
+    assert method_of(ode(lambda y: -jnp.sort(y), jnp.ones(2)), rtol=1e-3) == taylor
+    large = ode(lambda y: -y, jnp.ones(65))
+    assert [method_of(large, rtol=rtol) for rtol in (1e-3, None)] == [ag.Tsit5(), dopri8]
     # A product by a small matrix is no reason for lower orders; one by a large matrix is.
-    assert chosen(ode(lambda y: -jnp.eye(2) @ y, jnp.ones(2))) == 20
+    assert method_of(ode(lambda y: -jnp.eye(2) @ y, jnp.ones(2))) == taylor
     wide = jnp.ones((2, 2000)) / 2000
-    assert chosen(ode(lambda y: -wide @ (wide.T @ y), jnp.ones(2))) == 7
-    assert chosen(ode(lambda y: -y, jnp.ones(2, jnp.float32)), rtol=1e-6) == 9
+    assert method_of(ode(lambda y: -wide @ (wide.T @ y), jnp.ones(2))) == dopri8
+    single = ode(lambda y: -y, jnp.ones(2, jnp.float32))
+    assert method_of(single, rtol=1e-6) == ag.Taylor(9)
 
     # A tolerance that is traced is not known when the method is chosen.
     def traced(rtol):
-        return ag.simulate(smooth, [0.0, 0.1], calculus=ag.Real(rtol=rtol)).state.coefficients
+        return ag.simulate(smooth, [0.0, 0.1], calculus=ag.Real(rtol=rtol))
 
-    assert jax.eval_shape(traced, 1e-3).shape[0] == 21
+    assert jax.eval_shape(traced, 1e-3).method == taylor
     # One that is a constant of a traced function is, and is checked as outside of it.
     for known in (1e-3, {"register": np.array([1e-3, 1e-6])}):
-        assert jax.eval_shape(lambda known=known: traced(known)).shape[0] == 8
+        assert jax.eval_shape(lambda known=known: traced(known)).method == dopri8
     with pytest.raises(ag.CircuitError, match="must be at least 0"):
         jax.eval_shape(lambda: traced(-1e-3))
     with pytest.raises(ag.CircuitError, match="no better than"):
         jax.eval_shape(lambda: traced(1e-20))
+
+
+def test_a_run_tells_its_method():
+    decay = ode(lambda y: -y, jnp.ones(2))
+    for method in (ag.Taylor(6, unroll=True), ag.Radau(3, linear=ag.GMRES(restart=9))):
+        assert method_of(decay, method=method) == method
+    batch = jax.eval_shape(
+        jax.vmap(lambda y: ag.simulate(ode(lambda y: -y, y), [0.0, 0.1])), jnp.ones((3, 2))
+    )
+    assert batch.method == ag.Taylor(20)
+    relay = ag.Relay(-1.0, 1.0) >> ag.Register("t", 0.5) >> ag.Split()
+    assert method_of(relay.trace()) == ag.Taylor(20)  # and not what ends its steps at events
+    assert method_of(ag.Coordinate("t")) is None

@@ -82,8 +82,24 @@ def test_a_method_of_your_own_runs_saves_batches_and_differentiates():
     np.testing.assert_allclose(found, starts[:, None] * np.cos(ts), atol=1e-6)
     np.testing.assert_allclose(slopes, [np.cos(ts)] * 2, atol=1e-6)
     dense = ag.Real(method=Classical(0.05), max_steps=127, dense=True)
-    x, _ = ag.simulate(oscillator(), ts, calculus=dense).evaluate([0.33, 1.97]).outputs
+    whole = ag.simulate(oscillator(), ts, calculus=dense)
+    assert whole.method == Classical(0.05)
+    x, _ = whole.evaluate([0.33, 1.97]).outputs
     np.testing.assert_allclose(x, np.cos([0.33, 1.97]), atol=1e-5)
+
+
+class Weighed(Classical):
+    weight: jax.Array = eqx.field(default_factory=lambda: jnp.ones(3))
+
+
+def test_a_run_tells_the_shapes_of_its_method_s_arrays():
+    def run(weight):
+        method = dataclasses.replace(Weighed(0.05), weight=weight)
+        return ag.simulate(oscillator(), [0.0, 0.1], calculus=ag.Real(method=method))
+
+    found = jax.eval_shape(run, jnp.ones(3)).method
+    assert isinstance(found, Weighed)
+    assert found.weight.shape == (3,)
 
 
 def test_a_method_that_refuses_one_step_for_ever_ends():
