@@ -17,15 +17,14 @@ from .program import Equation
 
 def bind(equation: Equation, values: Sequence[Any]) -> list[np.ndarray]:
     """The results of an equation on known values."""
-    if equation.name in MOVES:
-        results = MOVES[equation.name](*values, **equation.params)
-    elif equation.name in _ARITHMETIC:
-        with np.errstate(all="ignore"):
-            results = _ARITHMETIC[equation.name](*values)
-    elif equation.name in _OTHERS:
-        results = _OTHERS[equation.name](*values, **equation.params)
-    else:
-        results = equation.bind(*values)
+    name = equation.name
+    with np.errstate(all="ignore"):  # JAX says nothing of overflows either
+        if name in _ARITHMETIC:
+            results = _ARITHMETIC[name](*values)
+        elif name in _WITH_PARAMETERS:
+            results = _WITH_PARAMETERS[name](*values, **equation.params)
+        else:
+            results = equation.bind(*values)
     return list(map(np.asarray, results if isinstance(results, list) else [results]))
 
 
@@ -108,12 +107,18 @@ def _select_n(which: Any, *cases: Any) -> Any:
     return chosen
 
 
+def _rem(x: Any, y: Any) -> Any:
+    """The remainder. As XLA has it, that by a whole number 0 is x."""
+    found = np.fmod(x, y)
+    return np.where(np.equal(y, 0), x, found) if np.asarray(y).dtype.kind in "iu" else found
+
+
 _ARITHMETIC: dict[str, Callable[..., Any]] = {
     "add": np.add,
     "sub": np.subtract,
     "mul": np.multiply,
     "neg": np.negative,
-    "rem": np.fmod,
+    "rem": _rem,
     "sign": np.sign,
     "max": np.maximum,
     "min": np.minimum,
@@ -142,7 +147,7 @@ def _iota(*, dtype: Any, shape: Any, dimension: int, **_: Any) -> np.ndarray:
     return np.broadcast_to(np.arange(shape[dimension], dtype=dtype).reshape(lengths), shape)
 
 
-_OTHERS: dict[str, Callable[..., Any]] = {"convert_element_type": _converted, "iota": _iota}
+_WITH_PARAMETERS = {**MOVES, "convert_element_type": _converted, "iota": _iota}
 
 
 def gathered_from(equation: Equation, shape: Sequence[int], indices: np.ndarray) -> np.ndarray:

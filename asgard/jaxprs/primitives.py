@@ -76,6 +76,7 @@ def _rows() -> Iterator[tuple[str, Traits]]:
     yield from rows("add_any", _ANALYTIC, commutative=True)
     yield from rows("sub div pow", _ANALYTIC, takes_numbers=True)
     yield from rows("neg square integer_pow sqrt rsqrt", _ANALYTIC)
+    yield from rows("polynomial one_minus_square", _ANALYTIC)  # jax >= 0.12
     yield from rows("exp exp2 expm1 log log2 log1p logistic erf erfc", _ANALYTIC)
     yield from rows("sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh", _ANALYTIC)
     yield from rows("rem abs sign floor ceil round max min clamp cbrt atan2 erf_inv", _ARITHMETIC)
@@ -104,7 +105,7 @@ def _rows() -> Iterator[tuple[str, Traits]]:
     yield from rows("dynamic_slice", Traits(moves=True, kernel=_PART, steered_from=1))
     yield from rows("dynamic_update_slice", Traits(moves=True, kernel=_ALWAYS, steered_from=2))
 
-    yield from rows("conv_general_dilated polynomial one_minus_square", Traits(smooth=True))
+    yield from rows("conv_general_dilated", Traits(smooth=True))
     yield from rows("dot_general", Traits(smooth=True, computes=True))
     yield from rows("asgard_convolution", Traits(computes=True, kernel=_SMALL))
     yield from rows("asgard_stored", _SELECTING, smooth=True, kernel=_ALWAYS)

@@ -91,6 +91,11 @@ PLAIN = {
     "an empty part": lambda y: jnp.concatenate([jnp.pad(y[:0], 3), y[9:]]),
     "nothing": lambda y: jnp.zeros(SIZE),
 }
+if hasattr(lax, "polynomial"):  # jax >= 0.12
+    PLAIN["a polynomial"] = lambda y: lax.polynomial(
+        y.reshape(4, 3), [y[:4].reshape(4, 1), y[4], y[3:6].reshape(1, 3), 2.0]
+    )
+    PLAIN["one minus squares"] = lambda y: lax.one_minus_square(y)
 INNER = {
     "a loop": lambda y: lax.fori_loop(0, 3, lambda i, z: jnp.sin(z) + y[i], y),
     "shifted copies": lambda y: lax.fori_loop(
@@ -240,6 +245,7 @@ def test_numpy_computes_what_jax_computes():
         yield lax.dynamic_update_slice(table, table[:2, :2], (i, 1)), jnp.squeeze(table[:1])
         yield jnp.stack([x, 2 * x], 1), jnp.unstack(table, axis=1)
         yield lax.select_n(i % 3, i, 2 * i, 3 * i), x[jnp.array([1, 30])]
+        yield lax.rem(i, 0 * i), (10**6 * i).astype(jnp.float16)  # which is too large
 
     def flat(*inputs):
         return jax.tree.leaves(list(fn(*inputs)))

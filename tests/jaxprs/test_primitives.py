@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import mlir
 
@@ -43,3 +44,18 @@ def test_a_row_makes_a_primitive_a_part_of_lanes_and_kernels(monkeypatch):
     x = jnp.arange(6.0).reshape(2, 3)
     np.testing.assert_array_equal(jax.jit(in_lanes)(x), 2 * x)
     assert is_kernel(x)
+
+
+@pytest.mark.skipif(not hasattr(lax, "polynomial"), reason="jax below 0.12 has no such primitives")
+def test_polynomials_are_parts_of_lanes_and_kernels():
+    def fn(x, slopes):
+        return [lax.polynomial(x, [1.0, slopes, 0.5]), lax.one_minus_square(x)]
+
+    x, slopes = jnp.arange(6.0).reshape(3, 2), jnp.array([2.0, -1.0])
+    program = trace(fn, jax.ShapeDtypeStruct((3,), x.dtype), jax.ShapeDtypeStruct((), x.dtype))
+    found = jax.jit(lambda *xs: run_in_lanes(program, [(one, True) for one in xs], 2))(x, slopes)
+    np.testing.assert_allclose(found[0][0], 1 + x * (slopes + 0.5 * x))
+    np.testing.assert_allclose(found[1][0], 1 - x * x)
+    kernels = []
+    jax.jit(lambda x: kernels.append(as_kernel(lambda x: fn(x, 2.0), x)[1])).lower(x)
+    assert kernels == [True]

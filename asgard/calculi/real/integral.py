@@ -53,8 +53,6 @@ from .system import CHECKS, SMOOTH_CHECKS, EventLayout, Point, StepControl, Syst
 from .tolerances import RTOL, TRACE
 
 _CODES = (OUT_OF_STEPS, NONFINITE, NO_STEP, NEWTON, STIFF, ZENO, EVENT, FULL, LOST, LAG)
-# Operations that move entries of arrays to other places.
-STRUCTURAL = {"concatenate", "reshape", "slice", "squeeze", "stack"}
 _FAILURES = (
     Status.max_steps,
     Status.nonfinite,
@@ -224,13 +222,14 @@ def branches_along(program: Program, layout: EventLayout | None) -> bool:
         ins = [moving.get(number, one) for number, one in zip(equation.ins, still, strict=True)]
         if not any(map(np.any, ins)):
             continue
-        if equation.name in STRUCTURAL:
-            (moving[equation.outs[0]],) = by_numpy.bind(equation, ins)
+        known = traits(equation.name)
+        if known.moves and known.steered_from is None:
+            moving |= zip(equation.outs, by_numpy.bind(equation, ins), strict=True)
             continue
         if equation.name == "ne" and equation.ins[0] == equation.ins[1]:
             continue  # whether it is no number
         held = equation.name == "select_n" and not np.any(ins[0])
-        if not held and not traits(equation.name).smooth:
+        if not held and not known.smooth:
             return True
         moving |= {number: np.ones(program.avals[number].shape, bool) for number in equation.outs}
     return False
