@@ -147,6 +147,20 @@ class Cut:
             found.append(f"{loop.name} (solved for {', '.join(names)})" if names else loop.name)
         return tuple(found)
 
+    def check_digits(self, registers: Iterable[Wire]) -> None:
+        """Raises `CircuitError` where a register, by the wire that it drives, holds numbers of
+        fewer digits than float32 has: too few to control an error by."""
+        for wire in registers:
+            dtype = self.net.avals[wire].dtype
+            if jnp.finfo(dtype).bits >= 32:
+                continue
+            names = [f"{name!r}" for name, own in self.named.items() if own == wire]
+            raise CircuitError(
+                f"{self.calculus}: states are in float32 or float64, and what "
+                f"{' or '.join(names) or 'a register'} holds is in {dtype}: give its initial value "
+                "in float32; parameters and weights may keep their dtype"
+            )
+
     def loops_behind(self, wires: Iterable[Wire]) -> list[Algebraic]:
         """The loops without registers on which some wires depend, registers' inputs included."""
         inside = needed(self.net.pieces, self.known, list(wires))

@@ -121,6 +121,7 @@ class SteadyRun(Stretches[Scanned]):
             fixed_point=steady.fixed_point,
         )
         self.pointwise = Pointwise(self.cut, ts.dtype)
+        self.cut.check_digits(node.outs[0] for node in self.pointwise.states)
         self.times = ts.astype(self.pointwise.time_dtype)
         self.start = Solution(self.pointwise.begin(), self.pointwise.start())
         if state is not None:

@@ -255,6 +255,7 @@ class _Trim:
         self.inputs = plain_inputs(pointwise.inputs(self.time, {}))
         registers = Registers.of(circuit, pointwise)
         self.names, self.cells = registers.names, registers.cells
+        cut.check_digits(cell.node.outs[0] for cell in self.cells)
         self.guess = states_of("guess", guess, registers)
         for name, value, shape in zip(self.names, self.guess, pointwise.shapes, strict=True):
             check_held(f"guess[{name!r}]", value, shape)

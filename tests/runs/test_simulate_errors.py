@@ -310,3 +310,32 @@ def test_steps_that_shrink_to_nothing_end_with_a_status(max_steps, unroll):
     assert run.stats["reached"] < 1e-300
     assert run.output[0] == 1
     assert np.isnan(run.output[1])
+
+
+def in_halves(dtype):
+    rest = {"x": jnp.ones((), dtype), "y": jnp.float32(1.0)}
+    return ag.ode(lambda t, state: jax.tree.map(jnp.negative, state), rest)
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_states_of_few_digits_are_refused(dtype):
+    message = f"what 'x' holds is in {jnp.dtype(dtype)}: give its initial value in float32"
+    for calculus in (ag.Real(), ag.Real(rtol=1e-6), ag.Real(method=ag.Radau(), rtol=1e-3)):
+        with pytest.raises(ag.CircuitError, match=f"Real: .* {message}"):
+            ag.simulate(in_halves(dtype), [0.0, 1.0], calculus=calculus)
+    with pytest.raises(ag.CircuitError, match=f"Steady: .* {message}"):
+        ag.simulate(in_halves(dtype), [0.0], calculus=ag.Steady())
+    with pytest.raises(ag.CircuitError, match=f"equilibrium: .* {message}"):
+        ag.equilibrium(in_halves(dtype))
+    with jax.disable_jit(), pytest.raises(ag.CircuitError, match=message):
+        ag.simulate(in_halves(dtype), [0.0, 1.0])
+
+
+def test_numbers_of_few_digits_are_taken():
+    half = jnp.bfloat16(0.5)
+    decay = ag.ode(lambda t, y, *, rate: -rate * y, jnp.float32(1.0), rate=half)
+    run = jax.eval_shape(lambda: ag.simulate(decay, [0.0, 1.0]))
+    assert run.output.dtype == jnp.float32
+    whole = ag.ode(lambda t, y: -y, jnp.int32(1))
+    run = jax.eval_shape(lambda: ag.simulate(whole, [0.0, 1.0]))
+    assert run.output.dtype == jnp.result_type(float)

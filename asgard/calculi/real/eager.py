@@ -58,6 +58,7 @@ def run(
     )
     pointwise = Pointwise(cut, ts.dtype)
     registers = [node.outs[0] for node in pointwise.states]
+    cut.check_digits(registers)
     for name, given in (("rtol", real.rtol), ("atol", real.atol)):
         if registers:  # only its errors: SciPy takes the smallest
             held = held_by(circuit, cut, registers, isinstance(given, dict))

@@ -88,6 +88,7 @@ class Simulation:
             raise CircuitError(
                 "events are found in the steps of a run, and this circuit has no register"
             )
+        self.cut.check_digits(self.registers)
         # Time runs in the precision of the state.
         self.ts = ts.astype(jnp.finfo(self.dtype).dtype)
         self.transport = Transport.of(self.cut, self.registers)
