@@ -282,6 +282,15 @@ def test_slow_systems_and_poles_are_not_stiff():
     assert ag.simulate(pole, [0.0, 2.0], calculus=loose, throw=False).status == ag.Status.step_size
 
 
+def test_a_weak_singularity_ahead_is_not_stiff():
+    """y = -log(1 - t) is small beside what bounds the steps, up to the last ones."""
+    for rate, end in ((1.0, 2.0), (-1.0, -2.0)):
+        growing = ag.ode(lambda t, y, *, rate: rate * jnp.exp(y), 0.0, rate=rate)
+        run = ag.simulate(growing, [0.0, end], throw=False)
+        assert run.status == ag.Status.step_size
+        np.testing.assert_allclose(run.reached, end / 2, rtol=1e-13)
+
+
 def test_wrong_methods_are_refused():
     for given, message in {
         "a string": ({"method": "tsit5"}, "method of stepping"),

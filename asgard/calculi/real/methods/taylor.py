@@ -126,6 +126,7 @@ class Taylor(StepMethod):
             status=status,
             rejected=rejected,
             bounded=_is_bounded(system, coefficients, scales, size, control)
+            & ~_heads_for_a_pole(system, coefficients, direction)
             & by_series
             & (size == proposed),
             step=_grown(point, size, proposed, rejected),
@@ -165,6 +166,17 @@ def _is_bounded(
     term = sizes_of(system, coefficients[quarter]) * size.astype(scales.dtype) ** quarter
     even = scales * jnp.sqrt(jnp.sqrt(control.rtol)) + control.atol
     return lax.reduce_and(term < UNEVEN * even, (0,))
+
+
+def _heads_for_a_pole(system: System, coefficients: Array, direction: Array) -> Array:
+    """Whether a singularity ahead bounds the size of a step, such as that of log(1 - t) at 1.
+
+    Its terms have one sign along the run. Those of what decays turn by a right angle at least from
+    one order to the next, so no three have one sign. The largest entry counts most.
+    """
+    before, last = coefficients[-3:-1, : system.size], coefficients[-2:, : system.size]
+    along = direction * lax.reduce_sum(jnp.real(last * jnp.conj(before)), (1,))
+    return (along[0] > 0) & (along[1] > 0)
 
 
 def _grown(point: Point, size: Array, proposed: Array, rejected: Array) -> Array:
