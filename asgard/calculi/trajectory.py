@@ -1,10 +1,13 @@
 """What a run over time returns."""
 
+import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any, Literal, TypeVar
 
 import equinox as eqx
 import jax
+import numpy as np
 from jaxtyping import Array, Float, Shaped
 
 from ..circuits.fields import as_reals
@@ -32,7 +35,29 @@ _FAILURES = (
 )
 
 
+# Those at which the last step that was tried says what went wrong.
+_LEAVES_A_TRACE = ("nonfinite", "step_size", "newton")
+
 Own = TypeVar("Own", bound="Checked")
+
+
+@dataclasses.dataclass(frozen=True)
+class StatePart:
+    """What of a state one register holds: the name of the wire that it drives, empty without one,
+    and the shape of its value."""
+
+    name: str
+    shape: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """How many entries of the state it has."""
+        return math.prod(self.shape)
+
+    def entry(self, index: int) -> str:
+        """An entry by name; empty without a name."""
+        place = ", ".join(str(number) for number in np.unravel_index(index, self.shape))
+        return f"{self.name}[{place}]" if self.name and place else self.name
 
 
 class Outputs(eqx.Module):
@@ -114,12 +139,14 @@ class Checked(eqx.Module):
             where += ", " + missed(loop, iterations, float(self.stats["residual"]))
         if name == "times":
             where = where if lanes.ndim else ""
-        if name != "nonfinite":
-            return f"{name}{where}: {message(name)}"
-        wire = self._named(self.wires, "wire") if known else ""
+        wire = self._suspect(name) if known else ""
         where += f", in {wire}" if wire else ""
-        more = f"; or try {self.advice}" if self.advice else ""
+        more = f"; or try {self.advice}" if self.advice and name == "nonfinite" else ""
         return f"{name}{where}: {message(name)}{more}"
+
+    def _suspect(self, name: str) -> str:
+        """What may have ended it with a status of a name; empty where it is not known."""
+        return self._named(self.wires, "wire") if name == "nonfinite" else ""
 
     def _named(self, names: tuple[str, ...], number: str) -> str:
         """Of some names the one whose number is in the stats; empty where a calculus gave none."""
@@ -149,6 +176,7 @@ class Trajectory(Outputs, Checked):
     - `method`: how the steps of a run under `Real` were made, such as `Taylor(order=20)`, given or
       chosen; of a method of your own that holds arrays, their shapes. None without steps: for
       circuits without registers, under other calculi and under `jax.disable_jit`.
+    - `state_parts`: of what registers the state of a run under `Real` is made, in order.
     """
 
     ts: Float[Array, " times"]
@@ -163,6 +191,20 @@ class Trajectory(Outputs, Checked):
     advice: str = eqx.field(static=True, default="")
     events: dict[str, Any] = eqx.field(default_factory=dict)
     method: Any = eqx.field(static=True, default=None)
+    state_parts: tuple[StatePart, ...] = eqx.field(static=True, default=())
+
+    def _suspect(self, name: str) -> str:
+        if not self.state_parts:
+            return super()._suspect(name)
+        is_known = name in _LEAVES_A_TRACE and is_concrete(*jax.tree.leaves(self.state))
+        entry = self.state.suspect() if is_known else None
+        if entry is None:
+            return ""
+        for part in self.state_parts:
+            if entry < part.size:
+                return part.entry(entry)
+            entry -= part.size
+        return ""
 
     @property
     def reached(self) -> Array:

@@ -258,6 +258,25 @@ def test_a_failed_run_raises_its_status_and_what_to_try(circuit, calculus, statu
     assert "at t = " in str(caught.value)
 
 
+@pytest.mark.parametrize("options", [{}, {"rtol": 1e-6}])
+def test_the_register_that_ended_a_run_is_named(options):
+    """One entry blows up at 1, one is the logarithm of what is below zero, one is not finite."""
+
+    def rates(t, y):
+        return {"slow": -y["slow"], "pair": jnp.stack([jnp.log(y["pair"][0]), y["pair"][1] ** 2])}
+
+    def failed(slow, pair):
+        circuit = ag.ode(rates, {"slow": slow, "pair": jnp.array(pair)})
+        with pytest.raises(ag.SimulationError) as caught:
+            ag.simulate(circuit, [0.0, 2.0], calculus=ag.Real(**options))
+        return str(caught.value)
+
+    assert failed(1.0, [1.0, 1.0]).startswith("step_size at t = 1, after ")
+    assert ", in pair[1]: " in failed(1.0, [1.0, 1.0])
+    assert failed(1.0, [-1.0, 1.0]).startswith("nonfinite at t = 0, after 0 steps, in pair[0]: ")
+    assert failed(np.inf, [1.0, 1.0]).startswith("nonfinite at t = 0, after 0 steps, in slow: ")
+
+
 def test_nothing_raises_under_jit_and_check_does_later():
     run = jax.jit(lambda c: ag.simulate(c, jnp.array([0.0, 0.5, 2.0]), calculus=FAST))
     trajectory = run(EXPLOSION)

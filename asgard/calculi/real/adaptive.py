@@ -8,6 +8,7 @@ from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Inexact
 
@@ -38,6 +39,20 @@ class Pause(eqx.Module):
     def at(self, offset: Array) -> Array:
         """The state at an offset from the start of the last step."""
         return value_at(self.coefficients, offset / self.unit, self.centre)
+
+    def suspect(self) -> int | None:
+        """The entry of the state that ended a run which failed: one that is not finite, or else the
+        one with the largest last term of the polynomial. None where nothing tells it.
+
+        Read when the run is over: `coefficients` are those of the last step that was tried.
+        """
+        rows, state = np.abs(self.coefficients), np.abs(self.point.state)
+        for finite in (np.isfinite(state), np.isfinite(rows).all(axis=0)):
+            if not finite.all():
+                return int(np.argmin(finite)) if finite.any() or finite.size == 1 else None
+        scale = np.maximum(rows[0], rows[1] * float(self.unit))
+        parts = np.divide(rows[-1], scale, out=np.zeros_like(scale), where=scale > 0)
+        return int(np.argmax(parts)) if parts.any() else None
 
 
 class Step(eqx.Module):

@@ -109,6 +109,7 @@ def read(
         advice=_NO_SERIES if ran is not None and simulation.needs_series else "",
         events={} if records is None else _occurrences(simulation, records),
         method=None if ran is None else simulation.method_taken,
+        state_parts=() if ran is None else simulation.state_parts,
     )
 
 

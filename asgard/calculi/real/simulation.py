@@ -24,6 +24,7 @@ from ...taylor.network import coordinate_wire, initial_wire
 from ..cut import Cut
 from ..meanings import HYBRID, REAL
 from ..meanings import noise as meanings_of_noise
+from ..trajectory import StatePart
 from . import integral
 from .adaptive import beside, start
 from .branches import branching
@@ -182,6 +183,13 @@ class Simulation:
         if isinstance(method, Taylor):
             method = Taylor(degree_of(method, self.dtype), method.unroll)
         return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), method)
+
+    @property
+    def state_parts(self) -> tuple[StatePart, ...]:
+        """What the state begins with: the registers, which the modes of branches follow."""
+        names: dict[Wire, str] = {w: name for name, w in reversed(self.cut.named.items())}
+        own = [wire for wire in self.registers if wire not in self.guarded.modes]
+        return tuple(StatePart(names.get(w, ""), self.cut.state_shape(w)) for w in own)
 
     @property
     def needs_series(self) -> bool:
