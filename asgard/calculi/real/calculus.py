@@ -6,7 +6,6 @@ from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from ...circuits.circuit import Circuit
@@ -225,8 +224,8 @@ def _checked_method(method: Any, order: Any) -> StepMethod | None:
 
 def _longest(given: Any) -> Float[Array, ""]:
     """The longest step as an array; raises `CircuitError` where it is no positive number."""
-    longest = as_number("max_step", given)
-    if longest.ndim or (is_concrete(longest) and np.asarray(longest) == 0):
+    longest = as_number("max_step", given, positive=True)
+    if longest.ndim:
         raise CircuitError(f"Real: max_step must be a positive number, not {given!r}")
     return longest
 

@@ -71,16 +71,20 @@ def as_tolerance(name: str, given: Any) -> Tolerance:
     return as_number(name, given)
 
 
-def as_number(name: str, given: Any) -> Array:
-    """A number or array that is nowhere negative; raises `CircuitError` for others.
+def as_number(name: str, given: Any, positive: bool = False) -> Array:
+    """A number or array that is nowhere negative, or positive everywhere; raises `CircuitError` for
+    others.
 
     A known one stays known inside of a function under `jax.jit`: the choice of a method reads it.
     """
     known = is_concrete(*jax.tree.leaves(given))
     with jax.ensure_compile_time_eval() if known else contextlib.nullcontext():
         array = as_reals(f"Real: {name}", given)
-    if is_concrete(array) and not np.all(np.asarray(array) >= 0):
-        raise CircuitError(f"Real: {name} must be at least 0, not {array}")
+    if is_concrete(array):
+        known = np.asarray(array)
+        if not np.all(known > 0 if positive else known >= 0):
+            least = "positive" if positive else "at least 0"
+            raise CircuitError(f"Real: {name} must be {least}, not {array}")
     return array
 
 
@@ -95,11 +99,17 @@ def check_resolution(rtol: Tolerance, atol: Tolerance, dtype: Any) -> None:
     for leaf in filter(is_concrete, jax.tree.leaves(rtol)):
         lowest = float(np.min(np.asarray(leaf), initial=np.inf))
         # Zero is for absolute tolerances alone.
-        if 0 < lowest < least * (1 - 1e-6) or (lowest == 0 and atol is None):
+        if 0 < lowest < least * (1 - 1e-6) or (lowest == 0 and _is_nothing(atol)):
             raise CircuitError(
                 f"Real: rtol is {lowest:.3g}, but a step in {dtype} is no better than {least:.3g}: "
                 "loosen it, run in float64, or give rtol=0 with an atol"
             )
+
+
+def _is_nothing(atol: Tolerance) -> bool:
+    """Whether an absolute tolerance is known to allow nothing."""
+    leaves = jax.tree.leaves(atol)
+    return is_concrete(*leaves) and not any(np.any(np.asarray(leaf)) for leaf in leaves)
 
 
 def by_entry(
@@ -157,11 +167,13 @@ def _values_for(given: Array | dict[str, Array], held: Held) -> list[Array]:
 
 def _spread(name: str, value: Array, held: Held) -> Array:
     """A value for each entry of a register, `[entries]`."""
+    # One below zero, which is traced, would allow any error.
+    value = jnp.where(value >= 0, value, jnp.nan)
     try:
         return jnp.broadcast_to(value, held.shape).reshape(-1)
     except ValueError as error:
         register = f"register {held.names[0]!r}" if held.names else "a register"
         raise CircuitError(
             f"Real: {name} of shape {value.shape} does not fit {register}, which holds a value of "
-            f"shape {held.shape}"
+            f"shape {held.shape}: give several registers theirs by name, in a dictionary"
         ) from error

@@ -133,10 +133,13 @@ def test_tolerances_by_name_and_by_entry():
     [
         ({"rtol": {"pray": 1e-3}}, "rtol names 'pray'.* names are prey, register"),
         ({"atol": {"prey": [1.0, 2.0]}}, r"atol of shape \(2,\) does not fit register 'prey'"),
-        ({"rtol": [1e-3, 1e-6]}, r"rtol of shape \(2,\) does not fit a register"),
+        ({"rtol": [1e-3, 1e-6]}, r"rtol of shape \(2,\) does not fit a .* by name"),
         ({"rtol": {"prey": 1.0, "register[0]": 1.0}}, r"has 'prey' and 'register\[0\]'"),
         ({"rtol": {"prey": -1.0}}, r"rtol\['prey'\] must be at least 0"),
+        ({"rtol": 0.0, "atol": {"prey": 0.0}}, "rtol is 0, but a step in float64"),
         ({"atol": "small"}, "atol must be a number"),
+        ({"max_step": -1.0}, "max_step must be positive, not -1"),
+        ({"max_step": 0}, "max_step must be positive, not 0"),
     ],
 )
 def test_tolerances_that_fit_no_register_are_refused(options, message):
@@ -144,3 +147,18 @@ def test_tolerances_that_fit_no_register_are_refused(options, message):
         run(lotka_volterra(), 10.0, **options)
     with jax.disable_jit(), pytest.raises(ag.CircuitError, match=message):
         run(lotka_volterra(), 10.0, **options)
+
+
+@pytest.mark.parametrize("method", [ag.Dopri8(), ag.Radau()])
+def test_traced_tolerances_below_zero_fail(method):
+    """They would pass any error, as infinite ones do."""
+
+    @jax.jit
+    @jax.vmap
+    def last(atol):
+        found = run(lotka_volterra(), 1.0, method=method, rtol=1e-6, atol=atol)
+        return found["prey"][-1], found.status == ag.Status.ok
+
+    values, good = last(jnp.array([1e-6, -1.0]))
+    assert good.tolist() == [True, False]
+    assert np.isfinite(values).tolist() == [True, False]

@@ -63,12 +63,13 @@ class Taylor(StepMethod):
 
     def __check_init__(self):
         check_flag("Taylor", "unroll", self.unroll)
-        if self.order is not None:
-            check_count("Taylor", "order", self.order)
-            if self.order < 2:
-                raise CircuitError(
-                    f"Real: a Taylor step has an order of 2 or more, not {self.order}"
-                )
+        if self.order is None:
+            return
+        if type(self.order) is not int or self.order < 2:
+            raise CircuitError(
+                f"Real: a Taylor step has an order of 2 or more, an integer, not {self.order!r}"
+            )
+        check_count("Taylor", "order", self.order)
 
     @property
     def unrolls(self) -> bool:
