@@ -91,11 +91,10 @@ PLAIN = {
     "an empty part": lambda y: jnp.concatenate([jnp.pad(y[:0], 3), y[9:]]),
     "nothing": lambda y: jnp.zeros(SIZE),
 }
-if hasattr(lax, "polynomial"):  # jax >= 0.12
-    PLAIN["a polynomial"] = lambda y: lax.polynomial(
+if polynomial := getattr(lax, "polynomial", None):  # jax >= 0.12
+    PLAIN["a polynomial"] = lambda y: polynomial(
         y.reshape(4, 3), [y[:4].reshape(4, 1), y[4], y[3:6].reshape(1, 3), 2.0]
     )
-    PLAIN["one minus squares"] = lambda y: lax.one_minus_square(y)
 INNER = {
     "a loop": lambda y: lax.fori_loop(0, 3, lambda i, z: jnp.sin(z) + y[i], y),
     "shifted copies": lambda y: lax.fori_loop(
