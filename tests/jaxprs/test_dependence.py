@@ -1,6 +1,7 @@
 """Which entries of a result read which of an input, against Jacobians at random points."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -91,7 +92,8 @@ PLAIN = {
     "an empty part": lambda y: jnp.concatenate([jnp.pad(y[:0], 3), y[9:]]),
     "nothing": lambda y: jnp.zeros(SIZE),
 }
-if polynomial := getattr(lax, "polynomial", None):  # jax >= 0.12
+polynomial: Any = getattr(lax, "polynomial", None)
+if polynomial:  # jax >= 0.12
     PLAIN["a polynomial"] = lambda y: polynomial(
         y.reshape(4, 3), [y[:4].reshape(4, 1), y[4], y[3:6].reshape(1, 3), 2.0]
     )
