@@ -5,8 +5,9 @@ result counts as reading all.
 """
 
 import dataclasses
+import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import jax
@@ -19,7 +20,7 @@ from .by_numpy import bind
 from .concrete import is_concrete
 from .primitives import traits
 from .program import Equation, Program, from_jaxpr, scan_counts, trace
-from .reads import Operand, everything, flags, reads, singles, union
+from .reads import Operand, everything, flags, has_derivative, reads, singles, union
 
 # Loops are followed turn by turn, or until their sets grow no more, while a walk takes so many
 # seconds, by an estimate that is the same everywhere, and for these turns at least.
@@ -70,7 +71,7 @@ class _Walk:
 
     def __init__(self, words: int):
         self.words = words
-        self.programs: dict[tuple[int, ...], tuple[Any, Program]] = {}
+        self.programs: dict[tuple[Hashable, ...], tuple[Any, Program]] = {}
         self.costs: dict[tuple[int, int], float] = {}
         self.left = SECONDS
 
@@ -130,7 +131,16 @@ class _Walk:
 
         return self._kept(jaxpr, (constants, turns), made)
 
-    def _kept(self, jaxpr: Any, more: tuple[int, ...], made: Callable[[], Program]) -> Program:
+    def derivative(self, equation: Equation) -> Program:
+        """The program of `_tangents`."""
+        avals = [var.aval for var in equation.params["call_jaxpr"].jaxpr.invars]
+        types = [jax.ShapeDtypeStruct(aval.shape, aval.dtype) for aval in avals]
+        given = [*types, *filter(has_derivative, types)]
+        tangents = functools.partial(_tangents, equation, list(map(has_derivative, types)))
+        made = functools.partial(trace, tangents, *given)
+        return self._kept(equation.params["call_jaxpr"], ("tangents",), made)
+
+    def _kept(self, jaxpr: Any, more: tuple[Hashable, ...], made: Callable[[], Program]) -> Program:
         """A program that is made once. While its jaxpr is held no other has its id."""
         key = (id(jaxpr), *more)
         if key not in self.programs:
@@ -153,8 +163,10 @@ class _Walk:
                 total += self.own_cost([program.avals[one] for one in equation.outs], times)
                 if equation.name in _HELD:
                     held = map(self.program, _HELD[equation.name](equation.params))
-                    turns = {"cond": 1, "while": TURNS, "scan": equation.params.get("length")}
-                    total += turns[equation.name] * sum(self.cost(one, times) for one in held)
+                    turns = {"while": TURNS, "scan": equation.params.get("length")}
+                    total += turns.get(equation.name, 1) * sum(
+                        self.cost(one, times) for one in held
+                    )
             self.costs[key] = total
         return self.costs[key]
 
@@ -175,6 +187,32 @@ def _cond(
     found = [walk.run(walk.program(branch), given) for branch in branches]
     together = zip(avals, zip(*found, strict=True), strict=True)
     return [_blank(aval, union(each, aval.shape)) for aval, each in together]
+
+
+def _with_own_derivative(
+    walk: _Walk, equation: Equation, operands: Sequence[Operand], avals: Sequence[Any]
+) -> list[Operand]:
+    """What the derivative reads that a function under `jax.custom_jvp` has of its own."""
+    primals = [dataclasses.replace(operand, depends=None) for operand in operands]
+    tangents = [_forgotten(operand) for operand in operands if has_derivative(operand)]
+    found = iter(walk.run(walk.derivative(equation), [*primals, *tangents]))
+    return [_blank(aval, next(found).depends if has_derivative(aval) else None) for aval in avals]
+
+
+def _tangents(equation: Equation, moves: Sequence[bool], *values: Any) -> list[Any]:
+    """The tangents of an equation's results that have some, from all operands and then the tangents
+    of those that move."""
+    operands = values[: len(moves)]
+
+    def results(*moving: Any) -> list[Any]:
+        rest = iter(moving)
+        found = equation.bind(
+            *(next(rest) if flag else x for x, flag in zip(operands, moves, strict=True))
+        )
+        return list(filter(has_derivative, found))
+
+    moving = tuple(x for x, flag in zip(operands, moves, strict=True) if flag)
+    return jax.jvp(results, moving, values[len(moves) :])[1]
 
 
 def _while(
@@ -276,9 +314,10 @@ def _stacked(aval: Any, rows: Sequence[Operand]) -> Operand:
 
 
 # The rule of each primitive that holds jaxprs, and the jaxprs that its parameters hold.
-_INNER = {"cond": _cond, "while": _while, "scan": _scan}
+_INNER = {"cond": _cond, "while": _while, "scan": _scan, "custom_jvp_call": _with_own_derivative}
 _HELD: dict[str, Callable[[dict[str, Any]], Sequence[Any]]] = {
     "cond": lambda params: params["branches"],
     "while": lambda params: (params["cond_jaxpr"], params["body_jaxpr"]),
     "scan": lambda params: (params["jaxpr"],),
+    "custom_jvp_call": lambda params: (params["call_jaxpr"],),
 }

@@ -11,7 +11,7 @@ from jax import lax
 from jax.extend.core import Literal
 
 from .primitives import traits
-from .program import Equation, Program, from_jaxpr, inner_jaxprs, live, scan_counts, trace
+from .program import Equation, Program, computed, inner_jaxprs, live, scan_counts, trace
 
 
 def hoisted(program: Program) -> Callable[..., list[Any]]:
@@ -79,8 +79,8 @@ def _step(equation: Equation, avals: Sequence[Any]) -> Callable[..., Sequence[An
 
 def _while(equation: Equation) -> Callable[..., Sequence[Any]]:
     params = equation.params
-    condition = hoisted(from_jaxpr(params["cond_jaxpr"]))
-    body = hoisted(from_jaxpr(params["body_jaxpr"]))
+    condition = hoisted(computed(params["cond_jaxpr"]))
+    body = hoisted(computed(params["body_jaxpr"]))
     first, second = params["cond_nconsts"], params["cond_nconsts"] + params["body_nconsts"]
 
     def run(*operands: Any) -> Sequence[Any]:
@@ -108,7 +108,7 @@ def _select_by(flags: Any) -> Callable[[Any, Any], Any]:
 
 def _scan(equation: Equation) -> Callable[..., Sequence[Any]]:
     params = equation.params
-    body = hoisted(from_jaxpr(params["jaxpr"]))
+    body = hoisted(computed(params["jaxpr"]))
     first, carries = scan_counts(params)
     last = first + carries
     options = {name: params[name] for name in ("length", "reverse", "unroll")}
@@ -125,14 +125,14 @@ def _scan(equation: Equation) -> Callable[..., Sequence[Any]]:
 
 
 def _cond(equation: Equation) -> Callable[..., Sequence[Any]]:
-    branches = [hoisted(from_jaxpr(branch)) for branch in equation.params["branches"]]
+    branches = [hoisted(computed(branch)) for branch in equation.params["branches"]]
     return lambda index, *operands: lax.switch(index, branches, *operands)
 
 
 def _linear_solve(equation: Equation) -> Callable[..., Sequence[Any]]:
     """The solve alone: a kernel is not differentiated any more."""
     lengths, solve = equation.params["const_lengths"], equation.params["jaxprs"].solve
-    body = hoisted(from_jaxpr(solve))
+    body = hoisted(computed(solve))
     first, last = lengths.matvec + lengths.vecmat, sum(lengths)
     inside = slice(first, first + lengths.solve)
     return lambda *operands: body(*operands[inside], *operands[last:])

@@ -24,7 +24,7 @@ from .hoisting import EXPANSIONS, computes_constants, hoisted
 from .kernel_context import lowered_call, lowering_kernel
 from .kernel_switch import SWITCH, kernel_switch
 from .primitives import Kernel, traits
-from .program import all_equations, from_jaxpr, live
+from .program import all_equations, computed, live
 
 # The newest jaxlib with which kernels were tested. With a later one they are off by default.
 NEWEST_TESTED = (0, 12)
@@ -106,7 +106,7 @@ def as_kernel(
     equations = list(all_equations(closed.jaxpr))
     searches = any(one.primitive.name in EXPANSIONS for one in equations)
     if searches or computes_constants(closed.jaxpr):
-        closed = jax.make_jaxpr(hoisted(from_jaxpr(closed)))(*types)
+        closed = jax.make_jaxpr(hoisted(computed(closed)))(*types)
         equations = list(all_equations(closed.jaxpr))
     count = sum(traits(equation.primitive.name).computes for equation in equations)
     most = LONGEST_WITH_LOOPS if searches else longest or LONGEST

@@ -1,7 +1,9 @@
 """Programs: a jaxpr as a flat list of equations over numbered values.
 
-Calls (`jit`, custom derivatives, checkpoints) are inlined, and equations that no output needs are
-dropped. So a program is a plain sequence, and what transforms it reads one equation at a time.
+Calls (`jit`, checkpoints, JAX's own functions with custom derivatives) are inlined, and equations
+that no output needs are dropped. So a program is a plain sequence, and what transforms it reads one
+equation at a time. Functions of others under `jax.custom_jvp` stay what they are, so that a program
+has their derivatives.
 """
 
 import dataclasses
@@ -22,6 +24,8 @@ _BESSEL = {"_i0", "i0_impl", "_i1", "bessel_jn"}
 _SPECIAL = {"_dawsn", "_erfcx", "log_ndtr", "expi", "sici"}
 _REFUSED = {"hyp1f1", "hyp2f1", "_owens_t_impl"}
 FUNCTIONS = frozenset(_SIMPLE | _BESSEL | _SPECIAL | _REFUSED)
+# The function of JAX whose derivative is not that of its operations, which search.
+_ROOT = "_custom_root"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,10 +102,17 @@ def trace(fn: Callable[..., Any], *avals: jax.ShapeDtypeStruct) -> Program:
 def from_jaxpr(closed: ClosedJaxpr, inlined: Collection[str] | None = None) -> Program:
     """The program of a jaxpr, such as a loop's body.
 
-    `inlined` are the primitives whose calls are inlined, all that only call by default. Custom
-    derivatives and checkpoints that are not inlined stay what they are.
+    `inlined` are the primitives whose calls are inlined. By default all that only call are, but not
+    functions with derivatives of their own which are not JAX's.
     """
-    return _Builder(inlined).build(closed)
+    if inlined is None:
+        return _Builder(_has_derivative_of_its_jaxpr).build(closed)
+    return _Builder(lambda eqn: eqn.primitive.name in inlined).build(closed)
+
+
+def computed(closed: ClosedJaxpr) -> Program:
+    """The program of a jaxpr whose derivatives have been taken: all calls are inlined."""
+    return _Builder(lambda eqn: True).build(closed)
 
 
 def literal_key(value: Any, aval: Any) -> Hashable | None:
@@ -150,10 +161,10 @@ def all_equations(jaxpr: Any) -> Iterator[Any]:
 
 
 class _Builder:
-    """Numbers the values of a jaxpr and of all it calls."""
+    """Numbers the values of a jaxpr and of all it calls, where `inlines` says so of an equation."""
 
-    def __init__(self, inlined: Collection[str] | None):
-        self.inlined = inlined
+    def __init__(self, inlines: Callable[[Any], bool]):
+        self.inlines = inlines
         self.constants: dict[int, Any] = {}
         self.literals: dict[Hashable, int] = {}
         self.equations: list[Equation] = []
@@ -203,7 +214,7 @@ class _Builder:
             _refuse(eqn)
             ins = [read(atom) for atom in eqn.invars]
             body = None
-            if self.inlined is None or eqn.primitive.name in self.inlined:
+            if self.inlines(eqn):
                 body, ins = _called(eqn, ins)
             function = _function(body)
             if body is None or function is not None:
@@ -248,9 +259,23 @@ def _called(eqn: Any, ins: list[int]) -> tuple[Any, list[int]]:
 
 def _function(body: Any) -> str | None:
     """Which of `FUNCTIONS` a jaxpr is, by where JAX says that it comes from."""
+    name, is_of_jax = _origin(body)
+    return name if is_of_jax and name in FUNCTIONS else None
+
+
+def _origin(body: Any) -> tuple[str, bool]:
+    """The name of the function that a jaxpr comes from, and whether it is one of JAX's own."""
     info = getattr(getattr(body, "jaxpr", None), "debug_info", None)
     name, _, source = str(getattr(info, "func_src_info", "")).partition(" at ")
-    return name if name in FUNCTIONS and "/jax/_src/" in source.replace("\\", "/") else None
+    return name, "/jax/_src/" in source.replace("\\", "/")
+
+
+def _has_derivative_of_its_jaxpr(eqn: Any) -> bool:
+    """Whether an equation has the derivative of the jaxpr that it calls, if it calls one."""
+    if eqn.primitive.name != "custom_jvp_call":
+        return True
+    name, is_of_jax = _origin(eqn.params["call_jaxpr"])
+    return is_of_jax and name != _ROOT
 
 
 def _live(

@@ -20,7 +20,7 @@ from .hoisting import EXPANSIONS
 from .lane_call import Avals, Flags, LinearCall, bind, flagged, in_lanes, inexact, merge
 from .lanes import run_in_lanes
 from .primitives import Kernel, traits
-from .program import all_equations, from_jaxpr
+from .program import all_equations, computed, from_jaxpr
 
 # A short body stands in a kernel's loop so many times, which lets the values of one row stay in
 # registers until the next: a filter in scalars takes 7 ns a sample in place of 12.
@@ -60,7 +60,7 @@ def _qualifies(closed: ClosedJaxpr) -> bool:
     operations."""
     if closed.effects:
         return False
-    program = small_algebra.expanded(from_jaxpr(closed))
+    program = small_algebra.expanded(computed(closed))
     names = {equation.name for equation in program.equations}
     with_own_rules = {one.primitive.name for one in all_equations(closed.jaxpr)}
     return not any("custom_vjp" in name for name in with_own_rules) and all(

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Inexact, Int
 
-from .program import Equation, Program, from_jaxpr, trace
+from .program import Equation, Program, computed, trace
 
 # A product of matrices is expanded up to so many products of numbers.
 LARGEST_PRODUCT = 1024
@@ -156,7 +156,7 @@ def _solve(equation: Equation, operands: list[Any]) -> list[Array]:
     lengths, solve = equation.params["const_lengths"], equation.params["jaxprs"].solve
     first = lengths.matvec + lengths.vecmat
     inside = operands[first : first + lengths.solve]
-    return _run(from_jaxpr(solve), [*inside, *operands[sum(lengths) :]])
+    return _run(computed(solve), [*inside, *operands[sum(lengths) :]])
 
 
 _RULES: dict[str, Callable[[Equation, list[Any]], list[Array] | None]] = {

@@ -33,6 +33,15 @@ def species(y):
     return y.reshape(3, 4)
 
 
+@jax.custom_jvp
+def shifted(y):
+    """Its operations are those of each entry, and its derivative is that of the one before."""
+    return jnp.floor(y)
+
+
+shifted.defjvp(lambda y, moves: (shifted(*y), jnp.roll(moves[0], 1)))
+
+
 PLAIN = {
     "neighbours": lambda y: jnp.roll(y, 1) * y - jnp.roll(y, -2),
     "a line": stencil,
@@ -88,6 +97,7 @@ PLAIN = {
     ),
     "halves": lambda y: y.astype(jnp.bfloat16).astype(y.dtype) * 2,
     "a function of a branch": lambda y: jnp.sinc(y) + jax.nn.relu(y),
+    "a derivative of its own": shifted,
     "columns first": lambda y: lax.reshape(species(y), (6, 2), (1, 0)),
     "an empty part": lambda y: jnp.concatenate([jnp.pad(y[:0], 3), y[9:]]),
     "nothing": lambda y: jnp.zeros(SIZE),
@@ -137,6 +147,7 @@ INNER = {
     ),
     "no turn": lambda y: lax.fori_loop(0, 0, lambda i, z: z[::-1], y),
     "one row again": lambda y: lax.scan(lambda c, _: (c, stencil(y)), None, None, 2)[1],
+    "derivatives of their own": lambda y: lax.map(shifted, species(y)),
     "a table": lambda y: lax.map(
         lambda i: lax.map(lambda j: y[3 * i + j] ** 2, TURNS[:3]), TURNS[:4]
     ),

@@ -2,8 +2,9 @@
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
-from asgard.jaxprs.program import trace
+from asgard.jaxprs.program import computed, trace
 
 SCALAR = jax.ShapeDtypeStruct((), jnp.float64)
 
@@ -22,9 +23,33 @@ def names(fn, count=1):
 
 def test_calls_are_inlined():
     def fn(x):
-        return (jax.jit(lambda y: jax.checkpoint(jnp.exp)(custom(y)))(x),)
+        return (jax.jit(lambda y: jax.checkpoint(jnp.exp)(jax.nn.relu(y)))(x),)
 
-    assert names(fn) == ["sin", "exp"]
+    assert names(fn) == ["max", "exp"]
+
+
+def test_functions_with_derivatives_of_their_own_keep_them():
+    def fn(x):
+        return (jax.jit(custom)(x),)
+
+    def kept(x):
+        return trace(fn, SCALAR).run(x)[0]
+
+    assert names(fn) == ["custom_jvp_call"]
+    assert jax.grad(kept)(0.5) == 1.0
+    assert jax.vmap(jax.grad(kept))(jnp.ones(2)).tolist() == [1.0, 1.0]
+    closed = jax.make_jaxpr(fn)(SCALAR)
+    assert [equation.name for equation in computed(closed).equations] == ["sin"]
+
+
+def test_a_root_of_jax_keeps_its_derivative():
+    def root(x):  # of z^2 = x, which halves of an interval find in a loop
+        def solve(fn, _):
+            return lax.fori_loop(0, 40, lambda i, z: jnp.where(fn(z) > 0, z - 0.5**i, z), x * 0 + 2)
+
+        return (lax.custom_root(lambda z: z**2 - x, x, solve, lambda fn, y: y / fn(1.0)),)
+
+    assert names(root) == ["custom_jvp_call"]
 
 
 def test_what_no_output_needs_is_dropped():

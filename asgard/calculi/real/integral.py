@@ -26,7 +26,7 @@ from ...jaxprs.lane_call import (
     one_lane,
 )
 from ...jaxprs.primitives import traits
-from ...jaxprs.program import Program, trace
+from ...jaxprs.program import Equation, Program, from_jaxpr, trace
 from ...status import Status
 from . import path as paths
 from . import runs
@@ -229,10 +229,18 @@ def branches_along(program: Program, layout: EventLayout | None) -> bool:
         if equation.name == "ne" and equation.ins[0] == equation.ins[1]:
             continue  # whether it is no number
         held = equation.name == "select_n" and not np.any(ins[0])
-        if not held and not known.smooth:
+        if not held and not _is_smooth(equation):
             return True
         moving |= {number: np.ones(program.avals[number].shape, bool) for number in equation.outs}
     return False
+
+
+def _is_smooth(equation: Equation) -> bool:
+    """Whether an equation is analytic, or calls a function of which all is."""
+    known = traits(equation.name)
+    if not known.calls:
+        return known.smooth
+    return all(map(_is_smooth, from_jaxpr(equation.params[known.calls]).equations))
 
 
 def _moving(program: Program, layout: EventLayout | None) -> np.ndarray:

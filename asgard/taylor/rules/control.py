@@ -1,4 +1,4 @@
-"""Rules of branches and loops inside a function: `cond`, `scan` and `while`.
+"""Rules of what holds programs: `cond`, `scan`, `while`, and functions under `jax.custom_jvp`.
 
 An index or a predicate has its value at order 0. The bodies are lifted like any program. The series
 that they remember are auxiliary series of the rule; in a scan these have a value for each turn.
@@ -69,6 +69,26 @@ def cond(application: Application) -> Rule:
         needs=(Need.CURRENT, *needs),
         own=False,
     )
+
+
+def call(application: Application) -> Rule:
+    """A function with a derivative of its own, which order 0 has. Later coefficients, and their
+    derivatives, are those of its operations."""
+    equation, carried = application.equation, application.carried
+    inner = Inner(equation.params["call_jaxpr"], carried, [True] * len(carried))
+    outputs = tuple(inner.output_is_series)
+
+    def start(*operands: Any) -> Sequence[Any]:
+        _, histories, held = inner.start(operands)
+        return [*equation.bind(*operands), *histories, *held]
+
+    def step(n: Order, operands: list[Any], series: list[Series]) -> list[Any]:
+        ins, held = _parts(operands, (len(carried), len(inner.held)))
+        results, after = inner.step(n, ins, [one.body for one in series], held)
+        return [*_chosen(results, outputs), *after]
+
+    needs = tuple(inner.needs)
+    return Rule(start, step, held=len(inner.held), outputs=outputs, needs=needs, own=False)
 
 
 def _switch(index: Any, branch: Callable[[int], list[Any]], count: int) -> list[Any]:

@@ -130,6 +130,7 @@ TABLE: dict[str, Kind] = {
     "cond": Built(control.cond),
     "scan": Built(control.scan),
     "while": Built(control.while_loop),
+    "custom_jvp_call": Built(control.call),
     "asgard_fixed_point": Built(implicit.fixed_point),
     "asgard_lane_call": Refused(
         "simulate is called inside of an atom, on values of the atom's inputs, and a run has "
