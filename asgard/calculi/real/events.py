@@ -16,25 +16,20 @@ from typing import Any, ClassVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array
 
-from ...jaxprs.branching import ASKED
 from ...jaxprs.trees import select
 from .adaptive import beside
 from .crossing import Crossing, Values, first_crossing, looked
 from .guard_series import by_series, extent_of
+from .jumps import Memory, as_polynomial, change_of, jump, rounding_of
 from .methods.checked import attempt_of, curve_of, polynomial_of, start_of, unit_of
 from .methods.method import (
     CUT,
-    EVENT,
-    JUMP,
     NONFINITE,
-    OK,
     PLAIN,
     REST,
-    ZENO,
     Attempt,
     Mark,
     Reach,
@@ -42,35 +37,13 @@ from .methods.method import (
     Stretch,
 )
 from .polynomial import change_and_slope, rescaled, sum_of_powers
-from .surfaces import after_jump, ends_at_rest
+from .surfaces import ends_at_rest
 from .system import EventLayout, Point, StepControl, System, any_of
 
 # A method whose polynomials are those of their own steps alone takes a step again that is cut
 # before this part of it, up to just past the crossing; but not one that is cut at its very start,
 # where any polynomial is right.
 NEAR, START, PAST = 0.9, 1e-4, 1.02
-# A run in which so many jumps follow each other without time passing has infinitely many; and so
-# has one in which so many follow each other after each of which the rates lead back to it.
-MOST_JUMPS, MOST_TURNED = 64, 8
-# So many roundings of what guards are made of are nothing that a jump has moved.
-ROUNDINGS = 64.0
-
-
-class Memory(eqx.Module):
-    """What is remembered between steps: that of the method itself; on which side of zero the guards
-    are; those whose events happen at the point; whether the point follows a breakpoint, across
-    which guards may change; whether events happen as branches rest; the time of the last jump, and
-    how many came before it without time passing; and after how many jumps in a row the rates led
-    back to where they were."""
-
-    inner: Any
-    sides: Bool[Array, "guards *lanes"]
-    fired: Bool[Array, "guards *lanes"]
-    fresh: Bool[Array, "*lanes"]
-    rests: Bool[Array, "*lanes"]
-    last: Float[Array, "*lanes"]
-    crowd: Int[Array, "*lanes"]
-    turned: Int[Array, "*lanes"]
 
 
 class Eventful(StepMethod):
@@ -144,14 +117,16 @@ class Eventful(StepMethod):
         memory: Memory = point.memory
         guards = system.watch(point.time, point.state)
         # Across a breakpoint a guard may fall.
-        sides = memory.sides & (~memory.fresh | (guards >= -_rounding(point, guards)))
+        sides = memory.sides & (~memory.fresh | (guards >= -rounding_of(point, guards)))
         memory = dataclasses.replace(memory, sides=sides)
         point = dataclasses.replace(point, memory=memory)
         fired = memory.fired | (memory.fresh & ~memory.sides & (guards > 0))
         jumps = jnp.any(fired, axis=0)
 
         def jumped() -> Attempt:
-            return self._jump(system, point, guards, fired, reach, direction, control)
+            return jump(
+                *(self.method, self.layout, system, point, guards, fired, reach, direction, control)
+            )
 
         def stepped() -> Attempt:
             return self._step(system, point, reach, direction, control, ~jumps)
@@ -174,8 +149,8 @@ class Eventful(StepMethod):
         step = curve_of(self.method, inner, time, state, plain)
         if mark is None:
             return step
-        change = self._change(system, time, state, mark.fired, mark.kind == REST)
-        return jnp.where(mark.jumps, _as_polynomial(state, change, len(step)), step)
+        change = change_of(system, self.layout, time, state, mark.fired, mark.kind == REST)
+        return jnp.where(mark.jumps, as_polynomial(state, change, len(step)), step)
 
     def shift(
         self, system: System, time: Array, state: Array, stretch: Stretch, curve: Array
@@ -231,99 +206,6 @@ class Eventful(StepMethod):
 
         return dataclasses.replace(system, expand=own), found
 
-    def _jump(
-        self,
-        system: System,
-        point: Point,
-        before: Array,
-        fired: Array,
-        reach: Reach,
-        direction: Array,
-        control: StepControl,
-    ) -> Attempt:
-        """The jump at a point where guards have fired; `before` are the guards there."""
-        assert system.watch is not None
-        memory: Memory = point.memory
-        change = self._change(system, point.time, point.state, fired, memory.rests)
-        after = dataclasses.replace(point, state=point.state + change)
-        inner = start_of(self.method, system, after, control, reach).memory
-        guards, returns = after_jump(system, self.layout, after, fired, direction)
-        # Beside the time 0 all times can be told apart.
-        scale = jnp.maximum(jnp.abs(point.time), jnp.minimum(point.step, reach.remaining))
-        close = 64 * jnp.finfo(point.time.dtype).eps * scale
-        crowd = jnp.where(jnp.abs(point.time - memory.last) <= close, memory.crowd + 1, 0)
-        shape = point.time.shape
-        none = jnp.zeros(shape, jnp.int32)
-        terminal = self.layout.terminal.reshape(-1, *(1,) * len(shape))
-        ends = jnp.any(fired & terminal, axis=0)
-        turned = jnp.where(returns, memory.turned + 1, 0)
-        endless = (crowd >= MOST_JUMPS) | (turned >= MOST_TURNED)
-        status = jnp.where(endless, ZENO, jnp.where(ends, EVENT, OK)).astype(jnp.int32)
-        yes = none == 0
-        sides = self._sides_after(point, before, guards, fired)
-        lifted = self._lifted(point, before, guards, fired) & ~sides
-        # A run that ends here goes on from after the jump.
-        state = jnp.where(ends, after.state, point.state)
-        moved = jnp.where(ends, 0, change)
-        return Attempt(
-            size=jnp.zeros_like(point.time),
-            clipped=~yes,
-            begin=point.state,
-            change=change,
-            accepted=~endless,
-            status=status,
-            rejected=none,
-            bounded=~yes,
-            step=point.step,
-            memory=Memory(
-                inner=inner,
-                sides=sides,
-                fired=lifted,
-                fresh=~yes,
-                rests=~yes,
-                last=point.time,
-                crowd=crowd,
-                turned=turned,
-            ),
-            stages=_as_polynomial(state, moved, self.degree(point.state.dtype) + 1),
-            mark=Mark(jnp.where(memory.rests, REST, JUMP).astype(jnp.int32), fired),
-        )
-
-    def _sides_after(self, point: Point, before: Array, guards: Array, fired: Array) -> Array:
-        """On which side of zero guards are after the jump at a point; `before` has what they were
-        before it."""
-        above = guards > 0
-        # A guard that the jump leaves alone stays past its crossing, whatever rounding says. One
-        # that the jump itself lifts has its event next. A relay or a branch has another guard then.
-        moded = self.layout.at_start.reshape(-1, *(1,) * point.time.ndim)
-        # A steep one may be far below zero just past its crossing.
-        alone = (before <= 0) & (guards >= 2 * before)
-        near = guards >= -jnp.minimum(2 * before, _rounding(point, guards))
-        stays = fired & ~moded & (above | alone | near)
-        return stays | (~fired & point.memory.sides & (above | alone))
-
-    def _lifted(self, point: Point, before: Array, guards: Array, fired: Array) -> Array:
-        """Which guards a jump has lifted above zero, where they were `before` it.
-
-        What was above zero before it is so by rounding, as the other side of what has just passed
-        zero. So is a little of what ends a branch that has just begun.
-        """
-        branches = self.layout.branches.reshape(-1, *(1,) * point.time.ndim)
-        least = jnp.where(branches & fired, _rounding(point, guards), 0)
-        return (guards > least) & (fired | (before <= 0))
-
-    def _change(
-        self, system: System, time: Array, state: Array, fired: Array, rests: Array
-    ) -> Array:
-        """What the state changes by where guards have fired, or branches rest."""
-        assert system.jump is not None
-        entries, asked = self.layout.entries, state
-        if np.any(self.layout.bands):
-            bands = self.layout.bands.reshape(-1, *(1,) * time.ndim)
-            asked = jnp.where(bands & rests, ASKED, state)
-        chosen = [fired[guard] if guard >= 0 else jnp.zeros_like(fired[0]) for guard in entries]
-        return jnp.where(jnp.stack(chosen), system.jump(time, asked) - state, 0)
-
     def _step(
         self,
         system: System,
@@ -368,7 +250,8 @@ class Eventful(StepMethod):
         """The try of a step, refused where it `rests` at the end of a branch: that jumps first."""
 
         def change(fired: Array) -> Array:
-            return self._change(system, point.time, point.state, fired, jnp.any(fired, axis=0))
+            any_ = jnp.any(fired, axis=0)
+            return change_of(system, self.layout, point.time, point.state, fired, any_)
 
         memory: Memory = point.memory
         fired = ends_at_rest(self.layout, point, rests & attempt.accepted, change)
@@ -460,12 +343,6 @@ class Eventful(StepMethod):
         return jnp.concatenate([curve[:1], rescaled(curve[1:], ratio, self.centre)])
 
 
-def _rounding(point: Point, guards: Array) -> Array:
-    """What of guards at a point may be rounding."""
-    size = jnp.maximum(jnp.max(jnp.abs(point.state), axis=0), jnp.abs(point.time))
-    return ROUNDINGS * jnp.finfo(guards.dtype).eps * size.astype(guards.dtype)
-
-
 def _one_or_other(
     first: Array, one: Callable[[], Attempt], other: Callable[[], Attempt]
 ) -> Attempt:
@@ -476,12 +353,6 @@ def _one_or_other(
     found = lax.cond(any_of(first), one, lambda: blank)
     rest = lax.cond(any_of(~first), other, lambda: found)
     return select(first, found, rest)
-
-
-def _as_polynomial(state: Array, change: Array, rows: int) -> Array:
-    """A jump as the polynomial of a step: the state, and its change over the unit."""
-    rest = jnp.zeros((rows - 2, *state.shape), state.dtype)
-    return jnp.concatenate([state[None], change[None], rest])
 
 
 @jax.custom_jvp
