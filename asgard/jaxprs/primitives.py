@@ -113,7 +113,7 @@ def _rows() -> Iterator[tuple[str, Traits]]:
     yield from rows("jit pjit", _KERNEL_CALL)
     yield from rows("closed_call custom_jvp_call custom_vjp_call", _KERNEL_CALL, calls="call_jaxpr")
     yield from rows("remat2 checkpoint", _CALL)
-    yield from rows("core_call", _CALL, calls="call_jaxpr")
+    yield from rows("core_call eval_jaxpr", _CALL, calls="call_jaxpr")
     yield from rows("custom_vjp_call_jaxpr", _CALL, calls="fun_jaxpr")
 
 

@@ -4,15 +4,18 @@ An index or a predicate has its value at order 0. The bodies are lifted like any
 that they remember are auxiliary series of the rule; in a scan these have a value for each turn.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.extend.core import jaxpr_as_fun
+from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 from jaxtyping import Array
 
 from ...jaxprs.program import scan_counts
+from ..registry import Rewrite
 from ..rule import Application, Need, Rule, coefficient
 from ..series import Body, Order, Series
 from .inner import Inner
@@ -72,10 +75,26 @@ def cond(application: Application) -> Rule:
 
 
 def call(application: Application) -> Rule:
+    """A function under `jax.custom_jvp`."""
+    return _with_own_derivative(application, application.equation.params["call_jaxpr"])
+
+
+def high_call(application: Application) -> Rule | Rewrite:
+    """A function that JAX says by a class, as of jax 0.12: one of other functions, but for roots,
+    which have derivatives of their own."""
+    equation = application.equation
+    primitive: Any = equation.primitive
+    expanded = functools.partial(primitive.to_lojax, **equation.params)
+    if type(equation.params["_prim"]).__name__ != "CustomRoot":
+        return Rewrite(expanded)
+    return _with_own_derivative(application, jax.make_jaxpr(expanded)(*application.avals))
+
+
+def _with_own_derivative(application: Application, body: ClosedJaxpr) -> Rule:
     """A function with a derivative of its own, which order 0 has. Later coefficients, and their
-    derivatives, are those of its operations."""
+    derivatives, are those of its operations, the `body`."""
     equation, carried = application.equation, application.carried
-    inner = Inner(equation.params["call_jaxpr"], carried, [True] * len(carried))
+    inner = Inner(body, carried, [True] * len(carried))
     outputs = tuple(inner.output_is_series)
 
     def start(*operands: Any) -> Sequence[Any]:

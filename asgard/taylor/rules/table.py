@@ -114,7 +114,6 @@ TABLE: dict[str, Kind] = {
     "logistic": Recurrence(recurrences.logistic_start, recurrences.squashed(lambda w: 1 - 2 * w)),
     # Made for the equation at hand.
     "pow": Built(rewrites.power),
-    "call_hi_primitive": Rewrite(lambda *u, _prim: _prim.expand(*u)),  # jax >= 0.12
     "sinc": Built(special.sinc),
     "bessel_jn": Built(special.bessel_jn),
     "sort": Built(selection.sort),
@@ -131,6 +130,7 @@ TABLE: dict[str, Kind] = {
     "scan": Built(control.scan),
     "while": Built(control.while_loop),
     "custom_jvp_call": Built(control.call),
+    "call_hi_primitive": Built(control.high_call),  # jax >= 0.12
     "asgard_fixed_point": Built(implicit.fixed_point),
     "asgard_lane_call": Refused(
         "simulate is called inside of an atom, on values of the atom's inputs, and a run has "

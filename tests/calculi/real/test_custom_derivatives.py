@@ -32,6 +32,19 @@ def _(primals, tangents):
     return found, tangents[0] / (2 * found)
 
 
+def root_by_jax(y):
+    """The same digit by digit, by a function of JAX."""
+
+    def solve(fn, _):
+        def digit(place, z):
+            more = z + 0.5**place
+            return jnp.where(fn(more) > 0, z, more)
+
+        return lax.fori_loop(0, 50, digit, jnp.zeros_like(y))
+
+    return lax.custom_root(lambda z: z**2 - y, y, solve, lambda fn, move: move / fn(1.0))
+
+
 @jax.custom_jvp
 def sine(y):
     return jnp.sin(y)
@@ -44,11 +57,14 @@ def end(field, start, method):
     return ag.simulate(ode(field, start), [0.0, 1.0], calculus=ag.Real(method=method)).output[-1]
 
 
-@pytest.mark.parametrize("method", [ag.Tsit5(), ag.Radau()], ids=["Tsit5", "Radau"])
-def test_runs_have_the_derivative_that_a_function_says(method):
+@pytest.mark.parametrize(
+    ("fn", "method"),
+    [(root, ag.Tsit5()), (root, ag.Radau()), (root_by_jax, ag.Tsit5())],
+    ids=["Tsit5", "Radau", "JAX's"],
+)
+def test_runs_have_the_derivative_that_a_function_says(fn, method):
     # y' = -sqrt(y), y(0) = y0: y = (sqrt(y0) - t / 2)^2.
-    start = 2.25
-    values, forward, reverse = in_both_modes(lambda y: end(lambda y: -root(y), y, method), start)
+    values, forward, reverse = in_both_modes(lambda y: end(lambda y: -fn(y), y, method), 2.25)
     np.testing.assert_allclose(values, 1.0, rtol=1e-5)
     np.testing.assert_allclose(forward, [[1 / 1.5]], rtol=1e-5)
     np.testing.assert_allclose(reverse, forward, rtol=1e-9)
