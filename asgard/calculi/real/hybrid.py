@@ -146,8 +146,9 @@ class Guarded:
 
     def _held(self, wire: Wire) -> np.ndarray:
         """Which entries of what a register holds only jump."""
-        jumps = wire in self.modes or isinstance(self.atoms.get(wire), Counter | Relay | SampleHold)
-        return np.full(math.prod(self.cut.state_shape(wire)), jumps)
+        atom = self.atoms.get(wire)
+        held = wire in self.modes or (atom is not None and only_jumps(atom))
+        return np.full(math.prod(self.cut.state_shape(wire)), held)
 
     def numbers(self, layout: EventLayout) -> list[range]:
         """Which guards are those of each event."""
@@ -156,6 +157,12 @@ class Guarded:
             found.append(range(first, first + len(_sides(event))))
             first = found[-1].stop
         return found
+
+
+def only_jumps(atom: Hybrid) -> bool:
+    """Whether the content of an atom stands still between events: its rate is one of ours that are
+    zero."""
+    return type(atom).rate in {kind.rate for kind in (Hybrid, Counter, Relay, SampleHold)}
 
 
 def _sides(event: Event) -> Sequence[float]:

@@ -11,6 +11,7 @@ from helpers import in_both_modes, slow
 
 import asgard as ag
 from asgard.calculi.real.crossing import Look
+from asgard.calculi.real.hybrid import only_jumps
 
 METHODS = {
     "default": ag.Real(max_steps=300, max_events=8),
@@ -329,6 +330,32 @@ def test_a_relay_switches_at_every_wave_of_what_moves_slowly_itself():
     late = np.clip(rest - period / 12, 0, period / 2)
     assert run["rises"][-1] == turns + 1
     np.testing.assert_allclose(run["time"][-1], turns * period / 2 + late, rtol=1e-13)
+
+
+class Drifting(ag.SampleHold):
+    """It moves away from what it holds."""
+
+    def rate(self, content, value, trigger):
+        return jnp.ones_like(value)
+
+
+class Kicked(ag.Hybrid):
+    dim: str = eqx.field(static=True, default="t")
+    initial: jax.Array = eqx.field(converter=jnp.asarray, default=1.0)
+    n_in = 1
+
+    def guard(self, content, trigger):
+        return trigger
+
+    def jump(self, content, trigger):
+        return -content
+
+
+def test_a_content_only_jumps_where_its_rate_is_left_at_zero():
+    assert only_jumps(ag.Counter())
+    assert only_jumps(ag.Relay(0.0, 1.0))
+    assert only_jumps(Kicked())
+    assert not any(map(only_jumps, (Drifting(), ag.Reset("t"))))
 
 
 def test_a_clock_samples_at_the_very_times_that_are_saved():
