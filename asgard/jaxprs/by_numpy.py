@@ -5,7 +5,7 @@ NumPy takes 5 us, which counts where loops are followed turn by turn.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -157,12 +157,12 @@ def gathered_from(equation: Equation, shape: Sequence[int], indices: np.ndarray)
     return _windows(
         shape,
         indices,
-        equation.params["slice_sizes"],
-        dims.start_index_map,
-        (*dims.collapsed_slice_dims, *dims.operand_batching_dims),
-        (dims.operand_batching_dims, dims.start_indices_batching_dims),
-        dims.offset_dims,
-        mode != GatherScatterMode.FILL_OR_DROP,
+        sizes=equation.params["slice_sizes"],
+        steered=dims.start_index_map,
+        single=(*dims.collapsed_slice_dims, *dims.operand_batching_dims),
+        shared=dict(zip(dims.operand_batching_dims, dims.start_indices_batching_dims, strict=True)),
+        window_axes=dims.offset_dims,
+        moved_inside=mode != GatherScatterMode.FILL_OR_DROP,
     )
 
 
@@ -176,38 +176,41 @@ def scattered_to(
     return _windows(
         shape,
         indices,
-        [1 if axis in single else next(lengths) for axis in range(len(shape))],
-        dims.scatter_dims_to_operand_dims,
-        single,
-        (dims.operand_batching_dims, dims.scatter_indices_batching_dims),
-        dims.update_window_dims,
-        mode == GatherScatterMode.CLIP,
+        sizes=[1 if axis in single else next(lengths) for axis in range(len(shape))],
+        steered=dims.scatter_dims_to_operand_dims,
+        single=single,
+        shared=dict(
+            zip(dims.operand_batching_dims, dims.scatter_indices_batching_dims, strict=True)
+        ),
+        window_axes=dims.update_window_dims,
+        moved_inside=mode == GatherScatterMode.CLIP,
     )
 
 
 def _windows(
     shape: Sequence[int],
     indices: np.ndarray,
+    *,
     sizes: Sequence[int],
     steered: Sequence[int],
     single: Sequence[int],
-    shared: tuple[Sequence[int], Sequence[int]],
+    shared: Mapping[int, int],
     window_axes: Sequence[int],
     moved_inside: bool,
 ) -> np.ndarray:
     """The numbers of entries in windows of an array of a shape.
 
-    Windows of `sizes` begin at `indices`, `[*windows, axis]`, along the axes `steered`. Axes of the
-    array that are `shared` with axes of the indices have their own index there. The axes that are
-    not `single` are the `window_axes` of the result. A window that is not all inside is moved
-    inside, or has zeros.
+    Windows of `sizes` begin at `indices`, `[*windows, axis]`, along the axes `steered`. An axis of
+    the array that is `shared` is one of the windows, too: along it each begins at its own number.
+    The axes that are not `single` are the `window_axes` of the result. A window that is not all
+    inside is moved inside, or has zeros.
     """
     many = indices.shape[:-1]
     first = np.zeros((*many, len(shape)), int)
     first[..., list(steered)] = indices
-    for axis, axis_of_indices in zip(*shared, strict=True):
-        lengths = [-1 if i == axis_of_indices else 1 for i in range(len(many))]
-        first[..., axis] = np.arange(many[axis_of_indices]).reshape(lengths)
+    for axis, of_windows in shared.items():
+        lengths = [-1 if i == of_windows else 1 for i in range(len(many))]
+        first[..., axis] = np.arange(many[of_windows]).reshape(lengths)
     last = np.subtract(shape, sizes).astype(int)
     inside = np.all((first >= 0) & (first <= last), axis=-1)
     strides = np.array([math.prod(shape[axis + 1 :]) for axis in range(len(shape))], int)

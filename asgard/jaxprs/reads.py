@@ -20,7 +20,6 @@ from .program import Equation
 # A set for each entry of a value.
 Sets = UInt64[np.ndarray, "*value words"]
 
-_REDUCTIONS = {"reduce_sum", "reduce_max", "reduce_min", "reduce_prod"}
 _RUNNING = {"cumsum", "cumprod", "cummax", "cummin", "cumlogsumexp"}
 
 
@@ -83,7 +82,7 @@ def reads(
         found = _moved(equation, operands, avals)
     elif name.startswith("scatter"):
         found = [_scattered(equation, *operands)]
-    elif name in _REDUCTIONS:
+    elif traits(name).reduces:
         found = [np.bitwise_or.reduce(operands[0].sets, axis=tuple(equation.params["axes"]))]
     elif name in _RUNNING:
         found = [_running(operands[0].sets, equation.params["axis"], equation.params["reverse"])]

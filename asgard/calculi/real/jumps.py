@@ -25,11 +25,15 @@ ROUNDINGS = 64.0
 
 
 class Memory(eqx.Module):
-    """What is remembered between steps: that of the method itself; on which side of zero the guards
-    are; those whose events happen at the point; whether the point follows a breakpoint, across
-    which guards may change; whether events happen as branches rest; the time of the last jump, and
-    how many came before it without time passing; and after how many jumps in a row the rates led
-    back to where they were."""
+    """What is remembered between steps.
+
+    - `inner`: what the method itself remembers.
+    - `sides`: whether guards are above zero; `fired`: those whose events happen at the point.
+    - `fresh`: whether the point follows a breakpoint, across which guards may change.
+    - `rests`: whether events happen as branches rest.
+    - `last`: the time of the last jump; `crowd`: how many came before it without time passing;
+      `turned`: after how many in a row the rates led back to where they were.
+    """
 
     inner: Any
     sides: Bool[Array, "guards *lanes"]
@@ -63,14 +67,13 @@ def jump(
     scale = jnp.maximum(jnp.abs(point.time), jnp.minimum(point.step, reach.remaining))
     close = 64 * jnp.finfo(point.time.dtype).eps * scale
     crowd = jnp.where(jnp.abs(point.time - memory.last) <= close, memory.crowd + 1, 0)
-    shape = point.time.shape
-    none = jnp.zeros(shape, jnp.int32)
-    terminal = layout.terminal.reshape(-1, *(1,) * len(shape))
+    terminal = layout.terminal.reshape(-1, *(1,) * point.time.ndim)
     ends = jnp.any(fired & terminal, axis=0)
     turned = jnp.where(returns, memory.turned + 1, 0)
     endless = (crowd >= MOST_JUMPS) | (turned >= MOST_TURNED)
     status = jnp.where(endless, ZENO, jnp.where(ends, EVENT, OK)).astype(jnp.int32)
-    yes = none == 0
+    none = jnp.zeros(point.time.shape, jnp.int32)
+    no = none != 0
     sides = _sides_after(layout, point, before, guards, fired)
     lifted = _lifted(layout, point, before, guards, fired) & ~sides
     # A run that ends here goes on from after the jump.
@@ -78,20 +81,20 @@ def jump(
     moved = jnp.where(ends, 0, change)
     return Attempt(
         size=jnp.zeros_like(point.time),
-        clipped=~yes,
+        clipped=no,
         begin=point.state,
         change=change,
         accepted=~endless,
         status=status,
         rejected=none,
-        bounded=~yes,
+        bounded=no,
         step=point.step,
         memory=Memory(
             inner=inner,
             sides=sides,
             fired=lifted,
-            fresh=~yes,
-            rests=~yes,
+            fresh=no,
+            rests=no,
             last=point.time,
             crowd=crowd,
             turned=turned,
@@ -131,10 +134,11 @@ def _sides_after(
 
 
 def _lifted(layout: EventLayout, point: Point, before: Array, guards: Array, fired: Array) -> Array:
-    """Which guards a jump has lifted above zero, where they were `before` it.
+    """Which guards a jump has lifted above zero, so that their events are next; `before` has what
+    they were before it.
 
-    What was above zero before it is so by rounding, as the other side of what has just passed
-    zero. So is a little of what ends a branch that has just begun.
+    A guard that was above zero before is above it by rounding: it is the other side of what has
+    just passed zero. A guard that ends a branch which has just begun may be above it by rounding.
     """
     branches = layout.branches.reshape(-1, *(1,) * point.time.ndim)
     least = jnp.where(branches & fired, rounding_of(point, guards), 0)
