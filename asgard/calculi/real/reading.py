@@ -20,6 +20,7 @@ from .delays import Seen
 from .equations import Wires
 from .history import History
 from .methods.checked import curve_of
+from .methods.choice import COARSE
 from .path import Path, Taken, unpacked_flags
 from .polynomial import value_at
 from .problem import Storage
@@ -32,6 +33,11 @@ from .switches import Switches
 _NO_SERIES = (
     "Real(rtol=1e-8), if the run begins at such an edge: Runge-Kutta steps need no power series, "
     "which sqrt(t) has none of at 0"
+)
+# The same in float32, where the coefficients of fast systems overflow: rates to the power of 9.
+_NO_SERIES_SINGLE = (
+    "Real(method=ag.Tsit5(), rtol=1e-5), if the run begins at such an edge, or changes at rates of "
+    "1e4 and more, or a shorter unit of time for these: power series have no coefficients there"
 )
 # So many digits beside an event a time is that of the event, for what held before it.
 BESIDE = 16.0
@@ -106,11 +112,18 @@ def read(
         state=pause,
         dense=(found.path, found.rows, last, pause.history) if storage.dense else None,
         loops=loops,
-        advice=_NO_SERIES if ran is not None and simulation.needs_series else "",
+        advice="" if ran is None else _advice(simulation),
         events={} if records is None else _occurrences(simulation, records),
         method=None if ran is None else simulation.method_taken,
         state_parts=() if ran is None else simulation.state_parts,
     )
+
+
+def _advice(simulation: Simulation) -> str:
+    """What to try where a run meets a value that is not finite."""
+    if not simulation.needs_series:
+        return ""
+    return _NO_SERIES_SINGLE if jnp.finfo(simulation.dtype).eps > COARSE else _NO_SERIES
 
 
 def _of_run(simulation: Simulation, ran: Ran) -> _Found:

@@ -253,6 +253,29 @@ def test_saved_values_in_float32_are_as_exact_as_the_steps(method):
     np.testing.assert_allclose(found[:, 0], np.sin(ts.astype(float)), atol=4e-6)
 
 
+def test_slow_systems_in_float32_are_as_exact_as_others():
+    """Their coefficients underflow from the sixth on: errors were 2e-4, with the status ok."""
+
+    def run(rate):
+        rates = lambda t, y: (rate * y[1], -rate * y[0])  # noqa: E731
+        circuit = ag.ode(rates, (jnp.float32(1.0), jnp.float32(0.0)))
+        found = ag.simulate(circuit, jnp.stack([0 * rate, 15 / rate]))
+        return found.outputs[0][-1], found.status == ag.Status.ok
+
+    found, good = jax.jit(jax.vmap(run))(jnp.array([1.0, 1e-6], jnp.float32))
+    assert good.all()
+    np.testing.assert_allclose(found, np.cos(15), atol=2e-6)
+
+
+def test_systems_too_fast_for_series_in_float32_are_told_what_to_try():
+    fast = ag.ode(lambda t, y: -1e6 * y, jnp.float32(1.0))
+    with pytest.raises(ag.SimulationError, match=r"Tsit5.*a shorter unit of time"):
+        ag.simulate(fast, [0.0, 1e-5])
+    rough = ag.Real(method=ag.Tsit5(), rtol=1e-5)
+    found = ag.simulate(fast, [0.0, 1e-5], calculus=rough).output[-1]
+    np.testing.assert_allclose(found, np.exp(-10), rtol=1e-3)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["Dopri8", "Radau"])
 def test_a_jump_of_the_slope_is_not_stepped_over(name):

@@ -36,6 +36,8 @@ LASTING = 256.0
 FIRST = 1 / 64
 # Terms of lower orders do not tell stiffness from accuracy.
 TELLING = 8
+# Series of a lower order are not asked where they underflow.
+FEWEST = 4
 # How much smaller than expected an early term of a step is where stability bounds the step.
 UNEVEN = 0.1
 
@@ -221,6 +223,8 @@ def _propose(
     weights = lax.select(bound > 0, unit / bound, lax.full_like(bound, 0))
     largest = logarithm(lax.reduce_max(last * weights, (1,)))
     size = lax.reduce_min((np.log(unit) - largest) / powers, (0,))
+    if jnp.finfo(last.dtype).bits == 32 and order > FEWEST:
+        size = lax.min(size, _before_underflow(system, coefficients, scales, weights))
     shorter = size - logarithm(before.astype(size.dtype))
     size += lax.min(shorter, lax.full_like(size, 0)) / (lowest - 1)
     size = exponential(size).astype(point.time.dtype)
@@ -229,6 +233,28 @@ def _propose(
     by_series = (size < longest) | ((point.step == 0) & (size < control.max_step))
     size = lax.min(size, longest)
     return lax.select(lax.is_finite(size), size, lax.full_like(size, FIRST)), by_series
+
+
+def _before_underflow(system: System, coefficients: Array, scales: Array, weights: Array) -> Array:
+    """The logarithm of the size that the last two coefficients allow before all others are zero
+    because they underflow; infinite where none do.
+
+    In float32 that is at rates of 1e-4 and less. Zeros would say that the series ends, and allow
+    steps without an error that they can tell. Entries that are near zero themselves do not count.
+    """
+    rows = sizes_of(system, coefficients, axis=1)
+    kind = jnp.finfo(rows.dtype)
+    rows = jnp.where(scales > kind.tiny / kind.eps**2, rows, 0)
+    largest = lax.reduce_max(rows, (1,))
+    before, at, after, last = (largest[k : k - 3 or None] for k in range(4))
+    # What a geometric series has next is none of this dtype.
+    vanishes = at * (at / before) < kind.tiny
+    ends = (at > 0) & (after == 0) & (last == 0) & vanishes
+    parts = logarithm(lax.reduce_max(rows[:-2] * weights, (1,)))
+    powers = np.arange(1, len(parts), dtype=rows.dtype).reshape(-1, *(1,) * (parts.ndim - 1))
+    allowed = (np.log(kind.eps) - parts[1:]) / powers
+    size = jnp.minimum(allowed[1:], allowed[:-1])
+    return lax.reduce_min(jnp.where(ends[1:], size, jnp.inf), (0,))
 
 
 def _movement(system: System, coefficients: Array, step: Array) -> Array:
