@@ -43,6 +43,7 @@ class Real(Calculus):
       below. States of more than 64 numbers, and equations with products of matrices, take `Tsit5`
       from 1e-4 on and `Dopri8` below, of small matrices `Taylor` at the default tolerance. Small
       systems without products that branch always take `Taylor`, whose steps find where.
+      `trajectory.method` says what a run took.
     - `order`: short for `method=Taylor(order)`: the order of Taylor steps, 2 or more; by default 20
       in float64, 9 in float32. Under `compile`, the order of the series (also one for each
       dimension, by name; that along time is the order of the steps).
