@@ -29,7 +29,7 @@ from .tableau import Row, Tableau
 from .tableaus import DOPRI8, TSIT5
 
 # By how much a step may grow or shrink, and how much smaller it is than what the error allows.
-GROWTH, SHRINKING, SAFETY = 10.0, 0.2, 0.9
+GROWTH, SHRINKING, SAFETY = 10.0, 0.2, 0.8
 # How strongly the controller damps changes of the error (Gustafsson's beta).
 DAMPING = 0.04
 # Its logarithm remembers no smaller error than this.
