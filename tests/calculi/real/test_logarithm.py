@@ -5,7 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from asgard.calculi.real.methods.logarithm import exponential, logarithm, short_exponential
+from asgard.calculi.real.methods.logarithm import (
+    exponential,
+    logarithm,
+    rough_logarithm,
+    short_exponential,
+)
 from asgard.jaxprs.kernel import as_kernel
 
 
@@ -32,6 +37,16 @@ def test_nine_digits_over_the_whole_range(dtype):
 def test_the_short_exponential_has_five_digits():
     x = np.linspace(-2.31, 2.31, 1001)
     np.testing.assert_allclose(short_exponential(jnp.asarray(x)), np.exp(x), rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_rough_logarithm_is_within_three_hundredths_and_rises(dtype):
+    x = np.logspace(-37, 38, 4001).astype(dtype)
+    found = np.asarray(rough_logarithm(jnp.asarray(x)))
+    assert np.max(np.abs(found - np.log(x))) < 0.0302
+    assert np.all(np.diff(found) > 0)
+    assert rough_logarithm(jnp.asarray(0, dtype)) < -80
+    assert rough_logarithm(jnp.asarray(np.inf, dtype)) > 80
 
 
 def test_what_is_no_positive_number():

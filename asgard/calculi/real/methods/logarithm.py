@@ -8,6 +8,7 @@ eighth of the time. Neither has derivatives.
 import math
 
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float
 
 from ....jaxprs.floats import exponent_and_mantissa, polynomial, power_of_two
@@ -44,7 +45,21 @@ def short_exponential(x: Float[Array, "..."]) -> Float[Array, "..."]:
 
     It is the eighth power of a polynomial in x / 8.
     """
-    root = polynomial([1 / math.factorial(k) for k in range(6)], x / 8)
+    x = x / 8
+    # In pairs: fewer operations wait for one another than in Horner's scheme.
+    square = x * x
+    root = (1 + x) + square * ((1 / 2 + x / 6) + square * (1 / 24 + x / 120))
     for _ in range(3):
         root = root * root
     return root
+
+
+def rough_logarithm(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """ln x to 0.03 of numbers from 0 on: some -709 of 0, and 710 of inf; 89 in float32.
+
+    It is linear between powers of two, as are a float's bits, read as a whole number.
+    """
+    info = jnp.finfo(x.dtype)
+    bits = lax.bitcast_convert_type(x, f"int{info.bits}").astype(x.dtype)
+    # 1.043 in place of 1: by half of what the chords are below the curve at most.
+    return bits * (math.log(2) * 2.0**-info.nmant) - (info.maxexp - 1.043) * math.log(2)
