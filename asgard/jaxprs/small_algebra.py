@@ -3,19 +3,29 @@
 XLA hands a product or a factorisation to a library, which a kernel cannot call.
 """
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Inexact, Int
 
+<<<<<<< HEAD
 from .program import Equation, Program, computed, trace
+=======
+from .fences import stored
+from .primitives import traits
+from .program import Equation, Program, from_jaxpr, trace
+>>>>>>> d388c9e (Small products of matrices are written out, so that runs with them are kernels)
 
 # A product of matrices is expanded up to so many products of numbers.
 LARGEST_PRODUCT = 1024
 # A matrix is factored or solved by elementwise operations up to this many rows.
 LARGEST_MATRIX = 8
+
+Rule = Callable[[Equation, list[Any]], list[Array] | None]
 
 
 def expanded(program: Program) -> Program:
@@ -26,16 +36,86 @@ def expanded(program: Program) -> Program:
     return trace(lambda *inputs: _run(program, inputs), *avals)
 
 
-def _run(program: Program, inputs: Sequence[Any]) -> list[Any]:
+def few_products(program: Program, most: int, most_in_batches: int) -> bool:
+    """Whether a program multiplies matrices, and each time few numbers: `most`, or so many where
+    the matrices stand in batches, which XLA multiplies one by one."""
+    products = [equation for equation in program.equations if equation.name == "dot_general"]
+    return bool(products) and all(_is_few(one, program, most, most_in_batches) for one in products)
+
+
+def products_written_out(fn: Callable[..., Sequence[Any]]) -> Callable[..., Sequence[Any]]:
+    """A function of arrays with its products of matrices written out, up to `LARGEST_PRODUCT`."""
+
+    def run(*values: Any) -> Sequence[Any]:
+        types = (jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x)) for x in values)
+        program = trace(fn, *types)
+        if all(equation.name != "dot_general" for equation in program.equations):
+            return fn(*values)
+        rules = {"dot_general": _product_of_stored(_computed(program))}
+        # Functions stay calls: by their names their series are known.
+        functions = {equation.name: _call for equation in program.equations if equation.function}
+        return _run(program, values, rules | functions)
+
+    return run
+
+
+def _run(
+    program: Program, inputs: Sequence[Any], rules: Mapping[str, Rule] | None = None
+) -> list[Any]:
+    rules = _RULES if rules is None else rules
     values = {**program.constants, **dict(zip(program.inputs, inputs, strict=True))}
     for equation in program.equations:
         operands = [values[number] for number in equation.ins]
         found = None
-        if equation.name in _RULES:
-            found = _RULES[equation.name](equation, operands)
+        if equation.name in rules:
+            found = rules[equation.name](equation, operands)
         found = equation.bind(*operands) if found is None else found
         values.update(zip(equation.outs, found, strict=True))
     return [values[number] for number in program.outputs]
+
+
+def _computed(program: Program) -> set[int]:
+    """The values of a program that it computes, and those that are made of these."""
+    found: set[int] = set()
+    for equation in program.equations:
+        if traits(equation.name).computes or found.intersection(equation.ins):
+            found.update(equation.outs)
+    return found
+
+
+def _product_of_stored(computed: Collection[int]) -> Rule:
+    """The rule of products whose computed factors are stored: each is read many times, and XLA
+    would compute it again each time."""
+
+    def rule(equation: Equation, operands: list[Any]) -> list[Array] | None:
+        given = zip(equation.ins, operands, strict=True)
+        return _product(equation, [stored(x) if number in computed else x for number, x in given])
+
+    return rule
+
+
+def _lengths(equation: Equation, left: Any, right: Any) -> tuple[list[int], list[int]]:
+    """The axes of a product, and those over which it sums."""
+    (contracted, batch) = equation.params["dimension_numbers"]
+    shape = [left.shape[axis] for axis in batch[0]]
+    for side, x in enumerate((left, right)):
+        used = (*contracted[side], *batch[side])
+        shape += [length for axis, length in enumerate(x.shape) if axis not in used]
+    return shape, [left.shape[axis] for axis in contracted[0]]
+
+
+def _call(equation: Equation, operands: list[Any]) -> list[Array]:
+    """The results of a function of JAX, called by its name."""
+    return equation.primitive.bind(*operands, **equation.params)
+
+
+def _is_few(equation: Equation, program: Program, most: int, most_in_batches: int) -> bool:
+    """Whether a product is of few numbers that are no whole ones."""
+    shape, sums = _lengths(equation, *(program.avals[number] for number in equation.ins))
+    _, batch = equation.params["dimension_numbers"]
+    inexact = jnp.issubdtype(program.avals[equation.outs[0]].dtype, jnp.inexact)
+    bound = most_in_batches if math.prod(shape[: len(batch[0])]) > 1 else most
+    return inexact and math.prod((*shape, *sums)) <= bound
 
 
 def _product(equation: Equation, operands: list[Any]) -> list[Array] | None:
@@ -46,13 +126,8 @@ def _product(equation: Equation, operands: list[Any]) -> list[Array] | None:
         [axis for axis in range(x.ndim) if axis not in (*contracted[side], *batch[side])]
         for side, x in enumerate((left, right))
     ]
-    shape = [left.shape[axis] for axis in (*batch[0], *free[0])]
-    shape += [right.shape[axis] for axis in free[1]]
-    sums = [left.shape[axis] for axis in contracted[0]]
-    count = 1
-    for length in (*shape, *sums):
-        count *= length
-    if count > LARGEST_PRODUCT:
+    shape, sums = _lengths(equation, left, right)
+    if math.prod((*shape, *sums)) > LARGEST_PRODUCT:
         return None
     places = len(batch[0]), len(free[0]), len(free[1]), len(sums)
     numbers = list(range(sum(places)))
@@ -159,7 +234,7 @@ def _solve(equation: Equation, operands: list[Any]) -> list[Array]:
     return _run(computed(solve), [*inside, *operands[sum(lengths) :]])
 
 
-_RULES: dict[str, Callable[[Equation, list[Any]], list[Array] | None]] = {
+_RULES: dict[str, Rule] = {
     "dot_general": _product,
     "lu": _factored,
     "triangular_solve": _triangular,

@@ -18,6 +18,7 @@ from ...fixed_points.layout import Layout
 from ...jaxprs.apart import MANY, apart
 from ...jaxprs.dependence import dependence
 from ...jaxprs.program import trace
+from ...jaxprs.small_algebra import products_written_out
 from ...jaxprs.sparsity import Pattern, pattern_of
 from ...taylor.algebraic import Algebraic, opened, turned
 from ...taylor.evaluate import evaluate
@@ -53,6 +54,16 @@ class Equations:
     types: Mapping[Wire, Any]
     dtype: Any
     time: Any
+
+    def with_products_written_out(self) -> "Equations":
+        """The same equations, whose kernels hold products of small matrices."""
+
+        def written_out(piece: Piece) -> Piece:
+            if piece.fn is None or piece.members:
+                return piece
+            return dataclasses.replace(piece, fn=products_written_out(piece.fn))
+
+        return dataclasses.replace(self, pieces=tuple(map(written_out, self.pieces)))
 
     def watch(self, t: Array, y: Array) -> Array:
         """The guards of all events, flat."""

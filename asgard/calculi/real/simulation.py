@@ -17,7 +17,8 @@ from ...circuits.atoms.registers import Register
 from ...circuits.circuit import Circuit
 from ...errors import CircuitError
 from ...jaxprs.own_functions import traceable
-from ...jaxprs.program import trace
+from ...jaxprs.program import Program, trace
+from ...jaxprs.small_algebra import few_products
 from ...jaxprs.sparsity import Pattern
 from ...taylor.net import Value, Wire
 from ...taylor.network import coordinate_wire, initial_wire
@@ -33,7 +34,7 @@ from .equations import Equations, known_at
 from .events import Eventful
 from .hybrid import Guarded
 from .methods.checked import degree_of
-from .methods.choice import chosen
+from .methods.choice import chosen, most_products
 from .methods.method import StepMethod
 from .methods.taylor import Taylor
 from .options import Options
@@ -220,7 +221,19 @@ class Simulation:
 
     @functools.cached_property
     def equations(self) -> Equations:
-        """The circuit as functions of time and the flat state."""
+        """The circuit as functions of time and the flat state, as the method steps through them."""
+        given = self._as_given
+        few = few_products(self._field, *most_products(self._plain))
+        return given.with_products_written_out() if few else given
+
+    @functools.cached_property
+    def _field(self) -> Program:
+        """The rates as they are written."""
+        return trace(lambda t, y: (self._as_given.field(t, y),), *self._point_types)
+
+    @functools.cached_property
+    def _as_given(self) -> Equations:
+        """The circuit as functions of time and the flat state, as they are written."""
         return Equations(
             cut=self.cut,
             registers=self.registers,
@@ -239,10 +252,9 @@ class Simulation:
         tolerance."""
         if self._given is not None:
             return self._given
-        field = trace(lambda t, y: (self.equations.field(t, y),), *self._point_types)
-        branches = integral.branches_along(field, self.guarded.layout(self.registers))
-        size = self.equations.size
-        return chosen(self.real.tolerance, field, size, self.dtype, branches=branches)
+        branches = integral.branches_along(self._field, self.guarded.layout(self.registers))
+        size = self._as_given.size
+        return chosen(self.real.tolerance, self._field, size, self.dtype, branches=branches)
 
     @property
     def system(self) -> System:
@@ -359,7 +371,7 @@ class Simulation:
         flat = []
         for wire in self.registers:
             flat.append(self.cut.initial(wire).reshape(-1))
-        flat += [self.equations.layout(loop).pack(self.cut.guess(loop)) for loop in self.warm]
+        flat += [self._as_given.layout(loop).pack(self.cut.guess(loop)) for loop in self.warm]
         flat.append(jnp.zeros(self.transport.carried, self.dtype))
         return start(self._first_time(), jnp.concatenate(flat, dtype=self.dtype))
 
