@@ -45,7 +45,9 @@ TAKEN = {
     "a complex middle": lambda x: jnp.real(jnp.exp(1j * x) * (1 + 2j)),
 }
 NOT_TAKEN = {
-    "a product of matrices": lambda x: (jnp.outer(x, x) @ WEIGHTS)[0],
+    "a product of matrices": lambda x: (jnp.outer(x, jnp.tile(x, 30)) @ jnp.tile(WEIGHTS, (30, 1)))[
+        0
+    ],
     "a Fourier transform": lambda x: -jnp.real(jnp.fft.ifft(jnp.fft.fft(x))),
 }
 

@@ -223,6 +223,8 @@ class Simulation:
     def equations(self) -> Equations:
         """The circuit as functions of time and the flat state, as the method steps through them."""
         given = self._as_given
+        if not self.registers:
+            return given
         few = few_products(self._field, *most_products(self._plain))
         return given.with_products_written_out() if few else given
 
