@@ -12,13 +12,9 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Inexact, Int
 
-<<<<<<< HEAD
-from .program import Equation, Program, computed, trace
-=======
 from .fences import stored
 from .primitives import traits
-from .program import Equation, Program, from_jaxpr, trace
->>>>>>> d388c9e (Small products of matrices are written out, so that runs with them are kernels)
+from .program import Equation, Program, computed, trace
 
 # A product of matrices is expanded up to so many products of numbers.
 LARGEST_PRODUCT = 1024
