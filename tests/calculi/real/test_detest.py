@@ -9,7 +9,7 @@ import asgard as ag
 from asgard.jaxprs.compiling import Jit
 
 EXPLICIT = {"Taylor": ag.Taylor(), "Dopri8": ag.Dopri8()}
-# On D3 and D5, orbits of eccentricities 0.5 and 0.9, `Tsit5` misses by up to 90 times the tolerance:
+# On D3 and D5, orbits of eccentricities 0.5 and 0.9, `Tsit5` misses up to 90 times the tolerance:
 # a step uses all of it, as in other libraries.
 TOLERANCES = (1e-3, 1e-6, 1e-9)
 MOST = 10.0

@@ -52,7 +52,8 @@ def runs(name):
 @pytest.mark.parametrize("name", METHODS)
 def test_products_in_batches_run_as_a_kernel_and_as_sums_do(name):
     product, plain = runs(name)[1](1.0)
-    assert product[1] and plain[1]
+    assert product[1]
+    assert plain[1]
     assert product[2] == plain[2]
     np.testing.assert_allclose(product[0], plain[0], rtol=1e-12, atol=1e-13)
 
