@@ -240,11 +240,13 @@ def _before_underflow(system: System, coefficients: Array, scales: Array, weight
     because they underflow; infinite where none do.
 
     In float32 that is at rates of 1e-4 and less. Zeros would say that the series ends, and allow
-    steps without an error that they can tell. Entries that are near zero themselves do not count.
+    steps without an error that they can tell. Entries that are near zero themselves do not count,
+    and no step is bounded that is so short that terms which underflow are below the tolerance.
     """
     rows = sizes_of(system, coefficients, axis=1)
     kind = jnp.finfo(rows.dtype)
-    rows = jnp.where(scales > kind.tiny / kind.eps**2, rows, 0)
+    counts = scales > kind.tiny / kind.eps**2
+    rows, weights = jnp.where(counts, rows, 0), jnp.where(counts, weights, 0)
     largest = lax.reduce_max(rows, (1,))
     before, at, after, last = (largest[k : k - 3 or None] for k in range(4))
     # What a geometric series has next is none of this dtype.
@@ -254,7 +256,9 @@ def _before_underflow(system: System, coefficients: Array, scales: Array, weight
     powers = np.arange(1, len(parts), dtype=rows.dtype).reshape(-1, *(1,) * (parts.ndim - 1))
     allowed = (np.log(kind.eps) - parts[1:]) / powers
     size = jnp.minimum(allowed[1:], allowed[:-1])
-    return lax.reduce_min(jnp.where(ends[1:], size, jnp.inf), (0,))
+    harmless = np.log(kind.eps) - np.log(kind.tiny) - logarithm(lax.reduce_max(weights, (0,)))
+    harmless = jnp.maximum(harmless / (len(rows) - 1), 0)
+    return lax.max(lax.reduce_min(jnp.where(ends[1:], size, jnp.inf), (0,)), harmless)
 
 
 def _movement(system: System, coefficients: Array, step: Array) -> Array:
