@@ -36,8 +36,8 @@ _NO_SERIES = (
 )
 # The same in float32, where the coefficients of fast systems overflow: rates to the power of 9.
 _NO_SERIES_SINGLE = (
-    "Real(method=ag.Tsit5(), rtol=1e-5), if the run begins at such an edge, or changes at rates of "
-    "1e4 and more, or a shorter unit of time for these: power series have no coefficients there"
+    "Real(method=ag.Tsit5(), rtol=1e-5), if the run begins at such an edge; or other units, such "
+    "as a shorter one of time: coefficients of power series overflow float32 at rates of 1e4 or so"
 )
 # So many digits beside an event a time is that of the event, for what held before it.
 BESIDE = 16.0

@@ -269,7 +269,7 @@ def test_slow_systems_in_float32_are_as_exact_as_others():
 
 def test_systems_too_fast_for_series_in_float32_are_told_what_to_try():
     fast = ag.ode(lambda t, y: -1e6 * y, jnp.float32(1.0))
-    with pytest.raises(ag.SimulationError, match=r"Tsit5.*a shorter unit of time"):
+    with pytest.raises(ag.SimulationError, match=r"Tsit5.*a shorter one of time"):
         ag.simulate(fast, [0.0, 1e-5])
     rough = ag.Real(method=ag.Tsit5(), rtol=1e-5)
     found = ag.simulate(fast, [0.0, 1e-5], calculus=rough).output[-1]
