@@ -24,6 +24,8 @@ _BESSEL = {"_i0", "i0_impl", "_i1", "bessel_jn"}
 _SPECIAL = {"_dawsn", "_erfcx", "log_ndtr", "expi", "sici"}
 _REFUSED = {"hyp1f1", "hyp2f1", "_owens_t_impl"}
 FUNCTIONS = frozenset(_SIMPLE | _BESSEL | _SPECIAL | _REFUSED)
+# The effects of equations on references, which a program has none of.
+_REFERENCES = {"InternalMutableArrayEffect", "ReadEffect", "WriteEffect", "AccumEffect"}
 # The function of JAX whose derivative is not that of its operations, which search.
 _ROOT = "_custom_root"
 
@@ -237,6 +239,11 @@ def _refuse(eqn: Any) -> None:
         raise CircuitError(
             "a function closes over an array that varies over the mesh of jax.shard_map; hand the "
             "array over as an input (fn, args), or as a field of an atom"
+        )
+    if not _REFERENCES.isdisjoint(type(effect).__name__ for effect in eqn.effects):
+        raise CircuitError(
+            "a function reads or writes a reference of JAX (jax.new_ref), and what it writes would "
+            "be lost here; make new arrays, as x.at[index].set(value) does"
         )
     if eqn.effects and (not eqn.outvars or "callback" in name):
         raise CircuitError(

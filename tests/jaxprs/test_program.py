@@ -3,8 +3,10 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from jax import lax
 
+from asgard.errors import CircuitError
 from asgard.jaxprs.program import computed, trace
 
 SCALAR = jax.ShapeDtypeStruct((), jnp.float64)
@@ -90,3 +92,23 @@ def test_one_value_may_be_several_outputs():
     program = trace(lambda x: (x, x), SCALAR)
     assert program.outputs == program.inputs * 2
     assert program.equations == ()
+
+
+def test_references_are_refused():
+    def doubled(x):
+        kept = jax.new_ref(jnp.zeros_like(x))
+        kept[...] = 2 * x
+        return (kept[...],)
+
+    def by_turns(x):
+        kept = jax.new_ref(x)
+
+        def turn(index, _):
+            kept[...] = kept[...] + index
+
+        lax.fori_loop(0, 3, turn, None)
+        return (kept[...],)
+
+    for fn in (doubled, by_turns):
+        with pytest.raises(CircuitError, match="reference"):
+            trace(fn, SCALAR)
