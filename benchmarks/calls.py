@@ -71,6 +71,6 @@ def main() -> None:
 if __name__ == "__main__":
     jax.config.update("jax_enable_x64", True)
     if "direct" in sys.argv[1:]:
-        jax.config.update("jax_cpu_enable_async_dispatch", False)
+        timing.stay_in_thread()
     print(timing.setting())
     main()

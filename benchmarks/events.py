@@ -261,5 +261,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    timing.stay_in_thread()
     with jax.enable_x64(True):
         main()

@@ -166,9 +166,7 @@ def at_machine_precision(size: int) -> list[list[str]]:
 def main(wanted: list[str]) -> None:
     """Prints the tables: of "small" problems, of "wide" ones, of "precise" runs, or all."""
     jax.config.update("jax_enable_x64", True)
-    # Else a program of 1,000 operations and more runs on another thread, which here takes 50 to 70
-    # µs to wake; diffrax's loops look cheaper to XLA and are spared that. It must be said early.
-    jax.config.update("jax_cpu_enable_async_dispatch", False)
+    timing.stay_in_thread()
     print(f"{timing.setting()}, {peers.versions('diffrax')}\n")
     header = ["problem", "method", *(f"error {asked:.0e}" for asked in ERRORS)]
     if "small" in wanted:

@@ -160,6 +160,7 @@ def main(wanted: list[str]) -> None:
         if not wanted:
             return
     jax.config.update("jax_enable_x64", True)
+    timing.stay_in_thread()
     warnings.simplefilter("ignore")
     print(f"{timing.setting()}, {peers.versions('diffrax', 'scipy')}\n")
     header = ["problem", "solver", *(f"error {asked:.0e}" for asked in ERRORS), "first call"]

@@ -14,6 +14,15 @@ from typing import Any
 import jax
 
 
+def stay_in_thread() -> None:
+    """Keeps programs in the thread that calls them; to be said before the first computation.
+
+    Else a program of which XLA expects 1,000 operations and more runs on another thread, which here
+    takes 50 to 70 µs to wake. Loops of diffrax's look cheaper to XLA, and are spared that.
+    """
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
+
+
 def timed(run: Callable[[], Any]) -> float:
     """Seconds that one run takes, until its result is there."""
     start = time.perf_counter()
