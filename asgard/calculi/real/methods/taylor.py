@@ -21,7 +21,7 @@ from ....jaxprs.fences import computed_once
 from ..polynomial import polynomial_at
 from ..system import Point, StepControl, System, sizes_of
 from .defect import largest_size
-from .logarithm import exponential, logarithm
+from .logarithm import exponential, rough_logarithm
 from .method import NO_STEP, NONFINITE, OK, Attempt, Reach, StepMethod, Stretch
 
 # A step may be so many times the one before.
@@ -221,11 +221,11 @@ def _propose(
     # In a unit in which nothing overflows; one logarithm for all entries of a coefficient.
     unit = jnp.finfo(last.dtype).eps
     weights = lax.select(bound > 0, unit / bound, lax.full_like(bound, 0))
-    largest = logarithm(lax.reduce_max(last * weights, (1,)))
+    largest = rough_logarithm(lax.reduce_max(last * weights, (1,)))
     size = lax.reduce_min((np.log(unit) - largest) / powers, (0,))
     if jnp.finfo(last.dtype).bits == 32 and order > FEWEST:
         size = lax.min(size, _before_underflow(system, coefficients, scales, weights))
-    shorter = size - logarithm(before.astype(size.dtype))
+    shorter = size - rough_logarithm(before.astype(size.dtype))
     size += lax.min(shorter, lax.full_like(size, 0)) / (lowest - 1)
     size = exponential(size).astype(point.time.dtype)
     limit = lax.select(point.step > 0, GROWTH * point.step, size)
@@ -252,7 +252,7 @@ def _before_underflow(system: System, coefficients: Array, scales: Array, weight
     # What a geometric series has next is none of this dtype.
     vanishes = at * (at / before) < kind.tiny
     ends = (at > 0) & (after == 0) & (last == 0) & vanishes
-    parts = logarithm(lax.reduce_max(rows[:-2] * weights, (1,)))
+    parts = rough_logarithm(lax.reduce_max(rows[:-2] * weights, (1,)))
     powers = np.arange(1, len(parts), dtype=rows.dtype).reshape(-1, *(1,) * (parts.ndim - 1))
     allowed = (np.log(kind.eps) - parts[1:]) / powers
     size = jnp.minimum(allowed[1:], allowed[:-1])
