@@ -256,7 +256,7 @@ def _before_underflow(system: System, coefficients: Array, scales: Array, weight
     powers = np.arange(1, len(parts), dtype=rows.dtype).reshape(-1, *(1,) * (parts.ndim - 1))
     allowed = (np.log(kind.eps) - parts[1:]) / powers
     size = jnp.minimum(allowed[1:], allowed[:-1])
-    harmless = np.log(kind.eps) - np.log(kind.tiny) - logarithm(lax.reduce_max(weights, (0,)))
+    harmless = np.log(kind.eps) - np.log(kind.tiny) - rough_logarithm(lax.reduce_max(weights, (0,)))
     harmless = jnp.maximum(harmless / (len(rows) - 1), 0)
     return lax.max(lax.reduce_min(jnp.where(ends[1:], size, jnp.inf), (0,)), harmless)
 
