@@ -30,12 +30,16 @@ INTERVALS = 3.0
 BY_DISTANCE, BY_SIZE = 0.25, 1e-3
 # How narrow the first look beside a line's crossing is; and how many points a search may read.
 NARROW, MOST_TURNS = 1 / 16, 200
+# The least part of an interval to which it is cut where guards are smooth for less.
+CLOSER = 1 / 64
 
 # A guard that is by so many times what its slopes move it away from zero does not get there.
 STEEPER = 2.0
 
 # The guards at a distance from the start of a step, and their slopes, `[guards, *lanes]`.
 Values = Callable[[Array], tuple[Array, Array]]
+# How long guards are smooth about some distances, `[distances, *lanes]`, where that is asked.
+Smooth = Callable[[Array, Array], Array]
 
 
 class Crossing(eqx.Module):
@@ -53,12 +57,14 @@ class Crossing(eqx.Module):
 
 
 class _End(eqx.Module):
-    """A point of a step: its distance, the guards with their slopes, and their sides."""
+    """A point of a step: its distance, the guards with their slopes, and their sides; and how long
+    they are smooth about it, None where they are everywhere."""
 
     distance: Array
     values: Array
     slopes: Array
     sides: Array
+    reach: Array | None
 
 
 class _Search(eqx.Module):
@@ -80,11 +86,12 @@ class _Search(eqx.Module):
 
 
 def first_crossing(
-    values: Values, sides: Array, size: Array, time: Array, active: Array
+    values: Values, smooth: Smooth | None, sides: Array, size: Array, time: Array, active: Array
 ) -> Crossing:
     """The first crossing in steps of some sizes, where they are active.
 
-    `sides` says which guards count as above zero at the start, whatever rounding says.
+    `smooth` is None where guards are smooth all along. `sides` says which guards count as above
+    zero at the start, whatever rounding says.
     """
     eps = jnp.finfo(time.dtype).eps
     shortest = 16 * eps * jnp.maximum(jnp.abs(time), size)
@@ -110,9 +117,11 @@ def first_crossing(
             jnp.where(now.found, x, jnp.where(now.turns > 0, y, 0))
             for x, y in ((near, middle), (far, end))
         )
-        found, slopes = lax.map(values, jnp.stack([first, second]))
+        points = jnp.stack([first, second])
+        found, slopes = lax.map(values, points)
+        reach = (None, None) if smooth is None else smooth(points, ~now.found)
         one, other = (
-            _End(x, found[k], slopes[k], found[k] > 0) for k, x in enumerate((first, second))
+            _End(points[k], found[k], slopes[k], found[k] > 0, reach[k]) for k in range(2)
         )
         begun = dataclasses.replace(
             now, a=dataclasses.replace(one, sides=sides), turns=now.turns + 1
@@ -124,7 +133,7 @@ def first_crossing(
             now = select(chosen, after, now)
         return now
 
-    search = _start(values, sides, size)
+    search = _start(values, smooth, sides, size)
     last = lax.while_loop(lambda now: any_of(is_scanning(now) | is_open(now)), turn, search)
     # What a guard is past its crossing is asked but once: XLA may round it another way elsewhere.
     fired = last.found & ~last.a.sides & last.above
@@ -133,13 +142,13 @@ def first_crossing(
     return Crossing(last.found, jnp.where(last.found, last.beyond, came), fired, above)
 
 
-def _start(values: Values, sides: Array, size: Array) -> _Search:
+def _start(values: Values, smooth: Smooth | None, sides: Array, size: Array) -> _Search:
     """A search that has read no point yet."""
     zero = jnp.zeros_like(size)
     guards, _ = jax.eval_shape(values, zero)
     blank = jnp.zeros(guards.shape, guards.dtype)
     return _Search(
-        a=_End(zero, blank, blank, sides),
+        a=_End(zero, blank, blank, sides, None if smooth is None else zero),
         width=size / INTERVALS,
         found=jnp.zeros(size.shape, bool),
         beyond=zero,
@@ -184,8 +193,8 @@ def _scanned(now: _Search, m: _End, b: _End, shortest: Array) -> _Search:
     a = dataclasses.replace(a, sides=a.sides & ~dips)
     first = jnp.any(~a.sides & m.sides, axis=0)
     second = jnp.any(~m.sides & b.sides, axis=0)
-    early = _turns(a, m)
-    unclear = early | _turns(m, b) | _differs(a, m, b)
+    early = _turns(a, m) | _is_rough(a, m)
+    unclear = early | _turns(m, b) | _is_rough(m, b) | _differs(a, m, b)
     # What is unclear in the second half says nothing about a crossing in the first.
     halved = jnp.where(first, jnp.any(early, axis=0), jnp.any(unclear, axis=0))
     halved &= length > shortest
@@ -198,7 +207,7 @@ def _scanned(now: _Search, m: _End, b: _End, shortest: Array) -> _Search:
     past = select(first, m, b)
     return _Search(
         a=start,
-        width=jnp.where(halved, length / 2, 2 * now.width),
+        width=_next_width(now, start, length, halved),
         found=found,
         beyond=jnp.where(found, past.distance, now.beyond),
         above=jnp.where(found, past.sides, now.above),
@@ -206,6 +215,15 @@ def _scanned(now: _Search, m: _End, b: _End, shortest: Array) -> _Search:
         narrow=now.narrow,
         turns=now.turns + 1,
     )
+
+
+def _next_width(now: _Search, start: _End, length: Array, halved: Array) -> Array:
+    """How wide the next interval is, from its start, after one of a length."""
+    least, most = length / 2, 2 * now.width
+    if start.reach is not None:
+        least = jnp.minimum(least, jnp.maximum(start.reach, length * CLOSER))
+        most = jnp.minimum(most, 2 * jnp.maximum(start.reach, length))
+    return jnp.where(halved, least, most)
 
 
 def _largest(point: _End, sides: Array) -> Array:
@@ -259,6 +277,14 @@ def _turns(a: _End, b: _End) -> Array:
     reached = a.values + a.slopes * (b.distance - a.distance)
     over = ~a.sides & ~b.sides & (a.slopes > 0) & (b.slopes < 0) & (reached > 0)
     return over | _dips(a, b)
+
+
+def _is_rough(a: _End, b: _End) -> Array:
+    """Whether guards are not smooth all the way between two points."""
+    if a.reach is None or b.reach is None:
+        return jnp.zeros_like(a.sides)
+    rough = jnp.minimum(a.reach, b.reach) < b.distance - a.distance
+    return jnp.broadcast_to(rough, a.sides.shape)
 
 
 def _dips(a: _End, b: _End) -> Array:

@@ -10,6 +10,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array
 
 from ...circuits.components import orders_read
@@ -22,7 +23,17 @@ from ...jaxprs.small_algebra import products_written_out
 from ...jaxprs.sparsity import Pattern, pattern_of
 from ...taylor.algebraic import Algebraic, opened, turned
 from ...taylor.evaluate import evaluate
-from ...taylor.net import Frame, Piece, Value, Wire, at_zero, at_zero_along, promote, whole_of
+from ...taylor.net import (
+    Frame,
+    Piece,
+    Value,
+    Wire,
+    at_zero,
+    at_zero_along,
+    promote,
+    resize,
+    whole_of,
+)
 from ...taylor.network import coordinate_wire, initial_wire
 from ...taylor.streams import coordinate
 from ..convergence import Solves
@@ -87,6 +98,23 @@ class Equations:
             index += size
         rest = y[index : len(y) - self.transport.entries]
         return jnp.concatenate([*flat, rest], dtype=self.dtype)
+
+    def along(self, t: Array, y: Array, order: int, guards: Sequence[int]) -> Array:
+        """The series of guards of some numbers, `[order + 1, guards]`; y has the series of the
+        state one order after the other, the unit of time of all series, and what the delays give,
+        which is taken not to move."""
+        entries = self.transport.entries
+        flat, unit, late = jnp.split(y, [len(y) - entries - 1, len(y) - entries])
+        rows = flat.reshape(order + 1, -1)
+        late = resize(late[None], order + 1)
+        time = resize(jnp.stack([t, unit[0].real.astype(t.dtype)]), order + 1)
+        dim, chosen = self.cut.dim, np.asarray(guards)
+        state = Value(jnp.hstack([rows, late]), (dim,))
+        known: dict[Wire, Value] = {"time": Value(time, (dim,)), "state": state}
+        avals: dict[Wire, Any] = {"guards": jax.ShapeDtypeStruct(chosen.shape, self.time)}
+        piece = Piece(tuple(known), tuple(avals), _one(lambda t, y: self.watch(t, y)[chosen]))
+        frame = Frame((dim,), {dim: order}, avals)
+        return promote(evaluate([piece], known, list(avals), frame)["guards"], (dim,), frame).array
 
     @property
     def algebraic(self) -> int:
@@ -326,6 +354,11 @@ def known_at(cut: Cut, t: Array, contents: Mapping[Wire, Value], order: int) -> 
         least = 1 if dim == cut.dim else 0
         known[coordinate_wire(dim)] = coordinate(dim, center, max(along, least))
     return known
+
+
+def _one(fn: Callable[..., Array]) -> Callable[..., Sequence[Array]]:
+    """A function with its one result in a sequence."""
+    return lambda *values: [fn(*values)]
 
 
 class Wires(eqx.Module):

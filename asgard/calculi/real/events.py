@@ -21,7 +21,7 @@ from jaxtyping import Array
 
 from ...jaxprs.trees import select
 from .adaptive import beside
-from .crossing import Crossing, Values, first_crossing, looked
+from .crossing import Crossing, first_crossing, looked
 from .guard_series import by_series, extent_of
 from .jumps import Memory, as_polynomial, change_of, jump, rounding_of
 from .methods.checked import attempt_of, curve_of, polynomial_of, start_of, unit_of
@@ -39,6 +39,7 @@ from .methods.method import (
 from .polynomial import change_and_slope, rescaled, sum_of_powers
 from .surfaces import ends_at_rest
 from .system import EventLayout, Point, StepControl, System, any_of
+from .watched import Watched
 
 # A method whose polynomials are those of their own steps alone takes a step again that is cut
 # before this part of it, up to just past the crossing; but not one that is cut at its very start,
@@ -58,7 +59,8 @@ class Eventful(StepMethod):
 
     @property
     def reads(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
-        return (*self.method.reads, "watch", "jump")
+        along = ("along",) if self.layout.curved else ()
+        return (*self.method.reads, "watch", "jump", *along)
 
     @property
     def derived(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -228,18 +230,22 @@ class Eventful(StepMethod):
         searched = active & attempt.accepted
         # What lies past the last time does not matter.
         size = jnp.minimum(attempt.size, reach.remaining)
+        left = reach.remaining
+        watched = Watched(system, point, curve, self.centre, stretch, direction, size, left)
         if series:
-            values = by_series(series[0], direction)
-            rests = jnp.all(series[0] == 0, axis=0)
-            reaches = extent_of(series[0], size, memory.sides)
-            whole, size = size, jnp.where(searched, reaches.size, size)
-            searched &= ~reaches.excluded
+            values, rests = by_series(series[0], direction), jnp.all(series[0] == 0, axis=0)
+            found = extent_of(series[0], size, memory.sides)
+            rough = watched.differs(values, found.size)
+            values = watched.where(rough, values)
+            whole, size = size, jnp.where(searched & ~rough, found.size, size)
+            searched &= ~found.excluded | rough
         else:
-            values = self._by_watching(system, point, curve, stretch, direction)
+            values, rough = watched.values, watched.is_rough()
             look, whole = looked(values, size), size
             rests = look.rests
-            searched &= ~look.is_clear(memory.sides, size)
-        crossing = first_crossing(values, memory.sides, size, point.time, searched)
+            searched &= ~look.is_clear(memory.sides, size) | rough
+        smooth = watched.smooth(rough)
+        crossing = first_crossing(values, smooth, memory.sides, size, point.time, searched)
         ended = crossing.found | (crossing.distance < whole)
         found = self._cut(point, attempt, curve, unit, direction, crossing, ended)
         return self._unless_at_rest(system, point, found, rests & active)
@@ -264,24 +270,6 @@ class Eventful(StepMethod):
             step=jnp.where(refused, point.step, attempt.step),
             memory=select(refused, first, attempt.memory),
         )
-
-    def _by_watching(
-        self, system: System, point: Point, curve: Array, stretch: Stretch, direction: Array
-    ) -> Values:
-        """The guards along a step, read on its polynomial."""
-        watch, unit, latest = system.watch, stretch.unit, stretch.latest
-        assert watch is not None
-
-        def values(distance: Array) -> tuple[Array, Array]:
-            along = direction * distance
-            time = point.time + (point.late + along)
-            time = jnp.where(direction * (time - latest) > 0, latest, time)
-            change, slope = change_and_slope(curve, along / unit, self.centre)
-            slope = slope * (direction / unit).astype(slope.dtype)
-            moves = jnp.broadcast_to(direction, time.shape)
-            return jax.jvp(watch, (time, curve[0] + change), (moves, slope))
-
-        return values
 
     def _cut(
         self,

@@ -10,12 +10,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jax.interpreters import ad
 from jaxtyping import Array, Float
 
-from ...jaxprs import by_numpy
 from ...jaxprs.fences import with_rounded_products
 from ...jaxprs.lane_call import (
     Avals,
@@ -25,8 +23,7 @@ from ...jaxprs.lane_call import (
     flagged,
     one_lane,
 )
-from ...jaxprs.primitives import traits
-from ...jaxprs.program import Equation, Program, from_jaxpr, trace
+from ...jaxprs.program import Program, trace
 from ...status import Status
 from . import path as paths
 from . import runs
@@ -49,8 +46,10 @@ from .methods.method import (
 )
 from .problem import Arguments, Problem, Storage, direction_of
 from .runs import Run
+from .smoothness import branches_along
 from .system import CHECKS, SMOOTH_CHECKS, EventLayout, Point, StepControl, System
 from .tolerances import RTOL, TRACE
+from .watched import ORDER
 
 _CODES = (OUT_OF_STEPS, NONFINITE, NO_STEP, NEWTON, STIFF, ZENO, EVENT, FULL, LOST, LAG)
 _FAILURES = (
@@ -68,6 +67,8 @@ _FAILURES = (
 # The most operations of a kernel with events, which are many and small. The thermostat of
 # benchmarks/events.py is past the usual limit, and is 5.6 times as fast as a kernel.
 LONGEST_WITH_EVENTS = 2000
+# The same where guards are expanded, which adds 400 to 600.
+LONGEST_WITH_SERIES = 3000
 # The same where orders are unrolled. By how the equations are written, three bodies in a plane have
 # 5,700 to 7,500, and compile for 3 to 16 s; four with 11,000 would for 18 to 56 s.
 LONGEST_UNROLLED = 8000
@@ -166,12 +167,15 @@ def avals_of(name: str, begin: Point, degree: int, delays: Delays | None, size: 
         vector = jax.ShapeDtypeStruct((size,), complex_)
         point = avals_of("field", begin, degree, delays, size)
         return [*point, jax.ShapeDtypeStruct((), complex_), vector]
+    given = begin.state.shape[0]
+    if name == "along":
+        given = given * (ORDER + 1) + 1
     if delays is None:
-        return [time, jax.ShapeDtypeStruct(begin.state.shape, dtype)]
+        return [time, jax.ShapeDtypeStruct((given,), dtype)]
     if name == "past":
         return [time, jax.ShapeDtypeStruct(delays.lags.shape, time.dtype)]
     orders = degree + 1 if name in ("expand", "unrolled") else 1
-    size = begin.state.shape[0] + orders * delays.layout.entries
+    size = given + orders * delays.layout.entries
     return [time, jax.ShapeDtypeStruct((size,), dtype)]
 
 
@@ -212,45 +216,6 @@ def _with_constants_as_inputs(program: Program) -> tuple[Program, list[Array]]:
     return dataclasses.replace(program, inputs=inputs, constants=rest), values
 
 
-def branches_along(program: Program, layout: EventLayout | None) -> bool:
-    """Whether what a program makes of time and state, its first two inputs, may jump or have kinks
-    between events."""
-    time, state = program.inputs[:2]
-    moving = {time: np.ones(program.avals[time].shape, bool), state: _moving(program, layout)}
-    for equation in program.equations:
-        still = (np.zeros(program.avals[number].shape, bool) for number in equation.ins)
-        ins = [moving.get(number, one) for number, one in zip(equation.ins, still, strict=True)]
-        if not any(map(np.any, ins)):
-            continue
-        known = traits(equation.name)
-        if known.moves and known.steered_from is None:
-            moving |= zip(equation.outs, by_numpy.bind(equation, ins), strict=True)
-            continue
-        if equation.name == "ne" and equation.ins[0] == equation.ins[1]:
-            continue  # whether it is no number
-        held = equation.name == "select_n" and not np.any(ins[0])
-        if not held and not _is_smooth(equation):
-            return True
-        moving |= {number: np.ones(program.avals[number].shape, bool) for number in equation.outs}
-    return False
-
-
-def _is_smooth(equation: Equation) -> bool:
-    """Whether an equation is analytic, or calls a function of which all is."""
-    known = traits(equation.name)
-    if not known.calls:
-        return known.smooth
-    return all(map(_is_smooth, from_jaxpr(equation.params[known.calls]).equations))
-
-
-def _moving(program: Program, layout: EventLayout | None) -> np.ndarray:
-    """Which entries of the state move between events."""
-    moving = np.ones(program.avals[program.inputs[1]].shape, bool)
-    if layout is not None:
-        moving[: len(layout.held)] = ~layout.held
-    return moving
-
-
 def _checks(field: Program, layout: EventLayout | None) -> int:
     """At which points of a step a field is checked."""
     names_time = any(field.inputs[0] in equation.ins for equation in field.equations)
@@ -277,6 +242,8 @@ class Integral(LaneCall):
             return LONGEST_UNROLLED
         if self.problem.delays is not None:
             return LONGEST_WITH_DELAYS
+        if "along" in self.problem.programs:
+            return LONGEST_WITH_SERIES
         return LONGEST_WITH_EVENTS if self.problem.guards else None
 
     @property

@@ -85,6 +85,26 @@ def change_and_slope(coefficients: Array, part: Array, centre: Any) -> tuple[Arr
     return value * part, value + slope * part
 
 
+def series_about(coefficients: Array, part: Array, centre: Any, count: int) -> Array:
+    """The first terms of a step's polynomial in powers of s - part, `[count, ...]`."""
+
+    def times(found: Array, factor: Array) -> Array:
+        """The terms times (factor + the variable)."""
+        before = jnp.concatenate([jnp.zeros_like(found[:1]), found[:-1]])
+        return found * factor + before
+
+    def turn(found: Array, row: Array) -> tuple[Array, None]:
+        found = times(found, by)
+        return jnp.concatenate([found[:1] + row, found[1:]]), None
+
+    part = part.astype(coefficients.dtype)
+    by = part - centre
+    blank = jnp.zeros((count, *coefficients.shape[1:]), coefficients.dtype)
+    found, _ = lax.scan(turn, blank, coefficients[1:], reverse=True, unroll=True)
+    found = times(found, part)
+    return jnp.concatenate([found[:1] + coefficients[:1], found[1:]])
+
+
 @jax.custom_jvp
 def sum_of_powers(rows: Array, offset: Array) -> Array:
     """The sum of rows[k] offset^k, in few operations.

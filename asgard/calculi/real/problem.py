@@ -198,6 +198,7 @@ def system_of(
         layout=problem.layout,
         watch=calls.get("watch"),
         jump=calls.get("jump"),
+        along=calls.get("along"),
         past=calls.get("past"),
         precondition=calls.get("precondition"),
     )

@@ -40,10 +40,12 @@ from .methods.taylor import Taylor
 from .options import Options
 from .problem import Problem, Storage
 from .resumed import checked
+from .smoothness import branches_along, curved_along
 from .switches import Guards, Switches
 from .system import EventLayout, Point, StepControl, System
 from .tolerances import RTOL, by_entry, held_by, least_followed
 from .transport import TRANSPORT, Transport
+from .watched import ORDER
 
 
 class Simulation:
@@ -212,12 +214,30 @@ class Simulation:
             bands=np.append(layout.bands, others >= 0),
             held=np.append(layout.held, others >= 0),
         )
-        if not self._plain.is_series:
-            return layout
         # The series of a guard says nothing of the branches that it may take.
         program = trace(lambda t, y: (self.equations.watch(t, y),), *self._point_types)
-        smooth = not integral.branches_along(program, layout)
-        return dataclasses.replace(layout, has_series=smooth)
+        kinked = branches_along(program, layout)
+        curved = tuple(map(int, np.flatnonzero(curved_along(program, layout))))
+        curved = curved if curved and self._have_series(curved) else ()
+        return dataclasses.replace(
+            layout, has_series=self._plain.is_series and not kinked, curved=curved, kinked=kinked
+        )
+
+    def _have_series(self, guards: tuple[int, ...]) -> bool:
+        """Whether guards of some numbers have series."""
+        time, state = self._point_types
+        size = (ORDER + 1) * (state.shape[0] - self.transport.entries) + 1 + self.transport.entries
+        flat = jax.ShapeDtypeStruct((size,), state.dtype)
+        try:
+            jax.eval_shape(lambda t, y: self.equations.along(t, y, ORDER, guards), time, flat)
+        except CircuitError:
+            return False
+        return True
+
+    def _along(self, t: Array, y: Array) -> Array:
+        layout = self.layout_of_events
+        assert layout is not None
+        return self.equations.along(t, y, ORDER, layout.curved)
 
     @functools.cached_property
     def equations(self) -> Equations:
@@ -254,7 +274,7 @@ class Simulation:
         tolerance."""
         if self._given is not None:
             return self._given
-        branches = integral.branches_along(self._field, self.guarded.layout(self.registers))
+        branches = branches_along(self._field, self.guarded.layout(self.registers))
         size = self._as_given.size
         return chosen(self.real.tolerance, self._field, size, self.dtype, branches=branches)
 
@@ -274,6 +294,7 @@ class Simulation:
             layout=self.layout_of_events,
             watch=self.equations.watch,
             jump=self.equations.jump,
+            along=self._along if "along" in reads else None,
             past=self._past if self.transport else None,
             unrolled=self._unrolled if self.method.unrolls else None,
             precondition=None if self.method.preconditioner is None else self._precondition,

@@ -34,6 +34,9 @@ class System:
 
     In a run with events, `watch(t, y)` gives the guards, `[guards]`, and `jump(t, y)` what each
     entry of the state becomes at an event of its guard, as `layout` says; they are None elsewhere.
+    `along(t, y)` gives the series of those guards that are `layout.curved`, `[orders, curved]`, for
+    a y that has the series of the state in a unit of time, and this unit; it is None where there
+    are no such guards, or they have no series.
 
     In a run with delays, all these are given what the delays give behind the state: `[delayed]`
     values, for `expand` their series, flat. `past(t, s)` gives what it is at times s, one for each
@@ -63,6 +66,7 @@ class System:
     layout: "EventLayout | None" = None
     watch: Callable[[Array, Array], Array] | None = None
     jump: Callable[[Array, Array], Array] | None = None
+    along: Callable[[Array, Array], Array] | None = None
     past: Callable[[Array, Array], Array] | None = None
     unrolled: Callable[[Array, Array], Array] | None = None
     precondition: Callable[[Array, Array, Array, Array], Array] | None = None
@@ -83,7 +87,8 @@ class EventLayout:
     run. `bands` says of each entry of the state whether it is the band of a branch, and `held`
     whether it only jumps, as those of branches and of relays do. There is room
     for `most` events that are watched. `has_series` says that what `System.expand` gives has the
-    series of the guards in its last columns.
+    series of the guards in its last columns. `curved` has the numbers of the guards that are no
+    linear functions along a step, and have series; `kinked` says that they may jump or have kinks.
     """
 
     entries: np.ndarray
@@ -95,6 +100,8 @@ class EventLayout:
     terminal: np.ndarray
     most: int
     has_series: bool = False
+    curved: tuple[int, ...] = ()
+    kinked: bool = False
 
     @property
     def guards(self) -> int:

@@ -227,7 +227,7 @@ class View:
             flat = self.rows.reshape(-1, *self.rows.shape[2:])
             return self.system.expand(t, jnp.concatenate([y, flat]))
 
-        names = ("field", "jacobian", "solve", "watch", "jump", "precondition")
+        names = ("field", "jacobian", "solve", "watch", "jump", "along", "precondition")
         calls = {name: reading(getattr(self.system, name)) for name in names}
         expansion = None if self.system.expand is None else expand
         return dataclasses.replace(self.system, **calls, expand=expansion)

@@ -1,0 +1,113 @@
+"""What a program makes of time and state along a step between events: whether it may jump or have
+kinks, and whether it is a linear function."""
+
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+import numpy as np
+
+from ...jaxprs import by_numpy
+from ...jaxprs.primitives import traits
+from ...jaxprs.program import Equation, Program, from_jaxpr
+from ...taylor.registry import Linear, kind_of
+from .system import EventLayout
+
+# How what a program makes goes along a step: it stays, is a linear function, or a curved one.
+STILL, LINEAR, CURVED = range(3)
+# What is linear in each of two operands; what is made of linear pieces; and what stays where time
+# passes no switch.
+PRODUCTS = {"mul", "dot_general"}
+COMPARISONS = {"eq", "ne", "lt", "le", "gt", "ge", "and", "or", "xor", "not"}
+KINKED = {"abs", "max", "min", "clamp", *COMPARISONS}
+SWITCHED = {"floor", "ceil", "round", "sign", *COMPARISONS}
+
+
+def branches_along(program: Program, layout: EventLayout | None) -> bool:
+    """Whether what a program makes of time and state, its first two inputs, may jump or have kinks
+    between events."""
+    time, state = program.inputs[:2]
+    moving = {time: np.ones(program.avals[time].shape, bool), state: _moving(program, layout)}
+    for equation in program.equations:
+        still = (np.zeros(program.avals[number].shape, bool) for number in equation.ins)
+        ins = [moving.get(number, one) for number, one in zip(equation.ins, still, strict=True)]
+        if not any(map(np.any, ins)):
+            continue
+        known = traits(equation.name)
+        if known.moves and known.steered_from is None:
+            moving |= zip(equation.outs, by_numpy.bind(equation, ins), strict=True)
+            continue
+        if equation.name == "ne" and equation.ins[0] == equation.ins[1]:
+            continue  # whether it is no number
+        held = equation.name == "select_n" and not np.any(ins[0])
+        if not held and not _is_smooth(equation):
+            return True
+        moving |= {number: np.ones(program.avals[number].shape, bool) for number in equation.outs}
+    return False
+
+
+def _is_smooth(equation: Equation) -> bool:
+    """Whether an equation is analytic, or calls a function of which all is."""
+    known = traits(equation.name)
+    if not known.calls:
+        return known.smooth
+    return all(map(_is_smooth, from_jaxpr(equation.params[known.calls]).equations))
+
+
+def _moving(program: Program, layout: EventLayout | None) -> np.ndarray:
+    """Which entries of the state move between events."""
+    moving = np.ones(program.avals[program.inputs[1]].shape, bool)
+    if layout is not None:
+        moving[: len(layout.held)] = ~layout.held
+    return moving
+
+
+def curved_along(program: Program, layout: EventLayout) -> np.ndarray:
+    """Which entries of what a program makes of time and state, its only output, may be other than
+    linear functions of these between events, or than pieces of such, `[entries]`."""
+    time, state = program.inputs[:2]
+    kinds = {
+        time: np.full(program.avals[time].shape, LINEAR),
+        state: np.where(_moving(program, layout), LINEAR, STILL),
+    }
+    of_state = {state}
+    for equation in program.equations:
+        still = (np.full(program.avals[number].shape, STILL) for number in equation.ins)
+        ins = [kinds.get(number, one) for number, one in zip(equation.ins, still, strict=True)]
+        if not any(map(np.any, ins)):
+            continue
+        timed = of_state.isdisjoint(equation.ins)
+        if not timed:
+            of_state.update(equation.outs)
+        known = traits(equation.name)
+        if known.moves and known.steered_from is None:
+            kinds |= zip(equation.outs, by_numpy.bind(equation, ins), strict=True)
+            continue
+        # Steps end where what depends on time alone switches.
+        kind = STILL if timed and equation.name in SWITCHED else None
+        for number in equation.outs:
+            aval = program.avals[number]
+            one = _kind(equation, ins, jnp.issubdtype(aval.dtype, jnp.inexact))
+            kinds[number] = np.broadcast_to(one if kind is None else kind, aval.shape)
+    (output,) = program.outputs
+    return kinds.get(output, np.full(program.avals[output].shape, STILL)) == CURVED
+
+
+def _kind(equation: Equation, ins: Sequence[np.ndarray], inexact: bool) -> np.ndarray | int:
+    """The kind of what an equation makes of operands of some kinds, of all entries or of each."""
+    largest = [int(np.max(kind, initial=STILL)) for kind in ins]
+    name, rule = equation.name, kind_of(equation.name)
+    if name in KINKED and max(largest) == LINEAR:
+        return LINEAR
+    if not inexact:
+        return CURVED
+    if name in PRODUCTS or name == "div":
+        moving = [index for index, kind in enumerate(largest) if kind > STILL]
+        return max(largest) if len(moving) == 1 and (name != "div" or moving == [0]) else CURVED
+    if name == "select_n" and largest[0] == CURVED:
+        return CURVED
+    if not isinstance(rule, Linear) or rule.operands is not None:
+        return CURVED
+    if traits(name).elementwise:
+        kinds = np.broadcast_arrays(*ins)
+        return np.asarray(np.max(kinds, axis=0))
+    return max(largest)
