@@ -67,6 +67,10 @@ class Equation:
         """The results of the primitive for these operands."""
         if self.function is not None:
             return jaxpr_as_fun(self.params[traits(self.primitive.name).calls])(*values)
+        return self.call(*values)
+
+    def call(self, *values: Any) -> list[Any]:
+        """The same, where a function of JAX stays a call, known by its name."""
         bound = self.primitive.get_bind_params(self.params)
         # Functions of custom derivatives come apart from the parameters in some versions of JAX.
         functions, params = bound if isinstance(bound, tuple) else ((), bound)

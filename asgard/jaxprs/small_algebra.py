@@ -49,7 +49,11 @@ def products_written_out(fn: Callable[..., Sequence[Any]]) -> Callable[..., Sequ
             return fn(*values)
         rules = {"dot_general": _product_of_stored(_computed(program))}
         # Functions stay calls: by their names their series are known.
-        functions = {equation.name: _call for equation in program.equations if equation.function}
+        functions = {
+            equation.name: lambda equation, operands: equation.call(*operands)
+            for equation in program.equations
+            if equation.function
+        }
         return _run(program, values, rules | functions)
 
     return run
@@ -100,11 +104,6 @@ def _lengths(equation: Equation, left: Any, right: Any) -> tuple[list[int], list
     return shape, [left.shape[axis] for axis in contracted[0]]
 
 
-def _call(equation: Equation, operands: list[Any]) -> list[Array]:
-    """The results of a function of JAX, called by its name."""
-    return equation.primitive.bind(*operands, **equation.params)
-
-
 def _is_few(equation: Equation, program: Program, most: int, most_in_batches: int) -> bool:
     """Whether a product is of few numbers that are no whole ones."""
     shape, sums = _lengths(equation, *(program.avals[number] for number in equation.ins))
@@ -139,7 +138,10 @@ def _product(equation: Equation, operands: list[Any]) -> list[Array] | None:
     left = placed(left, (*batch[0], *free[0], *contracted[0]), (*of_batch, *of_left, *of_sums))
     right = placed(right, (*batch[1], *free[1], *contracted[1]), (*of_batch, *of_right, *of_sums))
     products = left.astype(dtype) * right.astype(dtype)
-    return [lax.reduce_sum(products, tuple(of_sums)) if of_sums else products]
+    if not of_sums:
+        return [products]
+    summed = lax.reduce_or if products.dtype == bool else lax.reduce_sum
+    return [summed(products, tuple(of_sums))]
 
 
 def _is_small(*matrices: Any) -> bool:

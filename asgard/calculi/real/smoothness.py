@@ -2,6 +2,7 @@
 kinks, and whether it is a linear function."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -73,32 +74,38 @@ def curved_along(program: Program, layout: EventLayout) -> np.ndarray:
     for equation in program.equations:
         still = (np.full(program.avals[number].shape, STILL) for number in equation.ins)
         ins = [kinds.get(number, one) for number, one in zip(equation.ins, still, strict=True)]
-        if not any(map(np.any, ins)):
-            continue
         timed = of_state.isdisjoint(equation.ins)
         if not timed:
             of_state.update(equation.outs)
+        if not any(map(np.any, ins)):
+            continue
         known = traits(equation.name)
         if known.moves and known.steered_from is None:
             kinds |= zip(equation.outs, by_numpy.bind(equation, ins), strict=True)
             continue
         # Steps end where what depends on time alone switches.
         kind = STILL if timed and equation.name in SWITCHED else None
+        dtypes = [program.avals[number].dtype for number in equation.ins]
         for number in equation.outs:
             aval = program.avals[number]
-            one = _kind(equation, ins, jnp.issubdtype(aval.dtype, jnp.inexact))
+            one = _kind(equation, ins, dtypes, aval.dtype)
             kinds[number] = np.broadcast_to(one if kind is None else kind, aval.shape)
     (output,) = program.outputs
     return kinds.get(output, np.full(program.avals[output].shape, STILL)) == CURVED
 
 
-def _kind(equation: Equation, ins: Sequence[np.ndarray], inexact: bool) -> np.ndarray | int:
-    """The kind of what an equation makes of operands of some kinds, of all entries or of each."""
+def _kind(
+    equation: Equation, ins: Sequence[np.ndarray], dtypes: Sequence[Any], dtype: Any
+) -> np.ndarray | int:
+    """The kind of what an equation makes, of a dtype, of operands of some kinds and dtypes: of all
+    entries or of each."""
     largest = [int(np.max(kind, initial=STILL)) for kind in ins]
     name, rule = equation.name, kind_of(equation.name)
-    if name in KINKED and max(largest) == LINEAR:
+    # The size of a complex number is a root of squares.
+    is_complex = any(jnp.issubdtype(one, jnp.complexfloating) for one in dtypes)
+    if name in KINKED and max(largest) == LINEAR and not is_complex:
         return LINEAR
-    if not inexact:
+    if not jnp.issubdtype(dtype, jnp.inexact):
         return CURVED
     if name in PRODUCTS or name == "div":
         moving = [index for index, kind in enumerate(largest) if kind > STILL]

@@ -102,6 +102,8 @@ CURVES = {
     "a quotient": lambda t, y: 1 / y[:1],
     "pieces of curves": lambda t, y: jnp.where(y[:1] > 1, y[:1] ** 2, y[:1]),
     "a line where a curve says so": lambda t, y: jnp.where(y[:1] ** 2 > 1, y[:1], 1.0),
+    "a wave past what only jumps": lambda t, y: jnp.where(jnp.sin(t) > y[2], 1.0, 0.0)[None],
+    "the size of a complex number": lambda t, y: jnp.abs(y[:1] + 1j * y[1:2]),
 }
 
 

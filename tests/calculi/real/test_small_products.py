@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import asgard as ag
+from asgard.jaxprs.small_algebra import products_written_out
 
 MASSES = jnp.array([1.0, 0.5, 0.25])
 PLACES = jnp.array([[0.0, 0.0, 0.0], [1.0, 0.0, 0.1], [0.0, 2.0, 0.0]])
@@ -69,13 +70,13 @@ def test_products_in_batches_of_runs(name):
 
 
 def test_gradients_and_functions_with_series_of_their_own_keep_theirs():
-    # sinc has a branch, and its series is known by its name alone.
+    # sinc has a branch, and its series is known by its name alone; xlogy has its own derivative.
     turn = jnp.array([[0.0, 1.0], [-1.0, 0.0]])
     calculus = ag.Real(method=ag.Taylor(8), rtol=1e-8)
 
     def end(turn, written):
         def rates(t, y, *, turn=turn):
-            inner = jnp.sinc(y)
+            inner = jnp.sinc(y) + jax.scipy.special.xlogy(y + 1, y + 1)
             if written:
                 return jnp.stack([row[0] * inner[0] + row[1] * inner[1] for row in turn])
             return turn @ inner
@@ -101,3 +102,30 @@ def test_a_network_stays_one_of_products():
 
     assert "dot_general" in text(ag.Tsit5())
     assert "dot_general" not in text(ag.Taylor(4))
+
+
+FACTORS = np.array([[3, 0, 2], [0, 0, 1]]), np.array([[0, 1], [0, 2], [3, 0]])
+PRODUCTS = {
+    "truth values": lambda a, b: (a > 0) @ (b > 0),
+    "whole numbers": lambda a, b: a @ b,
+    "wider results": lambda a, b: jnp.matmul(
+        a.astype(jnp.int8), 100 * b.astype(jnp.int8), preferred_element_type=jnp.int32
+    ),
+    "two dtypes": lambda a, b: jnp.matmul(a.astype(jnp.float32), b.astype(complex)),
+    "two axes": lambda a, b: jnp.tensordot(a, b, axes=[[0, 1], [1, 0]]),
+    "no axis": lambda a, b: jnp.tensordot(a, b, axes=0),
+    "no numbers": lambda a, b: a[:, :0] @ b[:0],
+    "truth values in batches": lambda a, b: jnp.einsum("ij,ji->i", a > 0, b > 0),
+}
+
+
+@pytest.mark.parametrize("name", PRODUCTS)
+def test_products_of_all_dtypes_and_axes_are_what_they_were(name):
+    def fn(a, b):
+        return [PRODUCTS[name](a, b)]
+
+    a, b = map(jnp.asarray, FACTORS)
+    assert "dot_general" not in str(jax.make_jaxpr(products_written_out(fn))(a, b))
+    (found,), (exact,) = products_written_out(fn)(a, b), fn(a, b)
+    assert found.dtype == exact.dtype
+    np.testing.assert_array_equal(found, exact)
