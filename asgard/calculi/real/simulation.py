@@ -218,21 +218,9 @@ class Simulation:
         program = trace(lambda t, y: (self.equations.watch(t, y),), *self._point_types)
         kinked = branches_along(program, layout)
         curved = tuple(map(int, np.flatnonzero(curved_along(program, layout))))
-        curved = curved if curved and self._have_series(curved) else ()
         return dataclasses.replace(
             layout, has_series=self._plain.is_series and not kinked, curved=curved, kinked=kinked
         )
-
-    def _have_series(self, guards: tuple[int, ...]) -> bool:
-        """Whether guards of some numbers have series."""
-        time, state = self._point_types
-        size = (ORDER + 1) * (state.shape[0] - self.transport.entries) + 1 + self.transport.entries
-        flat = jax.ShapeDtypeStruct((size,), state.dtype)
-        try:
-            jax.eval_shape(lambda t, y: self.equations.along(t, y, ORDER, guards), time, flat)
-        except CircuitError:
-            return False
-        return True
 
     def _along(self, t: Array, y: Array) -> Array:
         layout = self.layout_of_events

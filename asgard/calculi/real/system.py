@@ -36,7 +36,7 @@ class System:
     entry of the state becomes at an event of its guard, as `layout` says; they are None elsewhere.
     `along(t, y)` gives the series of those guards that are `layout.curved`, `[orders, curved]`, for
     a y that has the series of the state in a unit of time, and this unit; it is None where there
-    are no such guards, or they have no series.
+    are no such guards.
 
     In a run with delays, all these are given what the delays give behind the state: `[delayed]`
     values, for `expand` their series, flat. `past(t, s)` gives what it is at times s, one for each
@@ -88,7 +88,7 @@ class EventLayout:
     whether it only jumps, as those of branches and of relays do. There is room
     for `most` events that are watched. `has_series` says that what `System.expand` gives has the
     series of the guards in its last columns. `curved` has the numbers of the guards that are no
-    linear functions along a step, and have series; `kinked` says that they may jump or have kinks.
+    linear functions along a step; `kinked` says that they may jump or have kinks.
     """
 
     entries: np.ndarray

@@ -66,7 +66,7 @@ class Watched:
 
     def smooth(self, rough: Array) -> Smooth | None:
         """How long guards are smooth, where they are `rough`, or else as long as the step; None
-        where all are linear functions or have no series."""
+        where all are linear functions."""
         apart = self.size / jnp.maximum(self._count(EXPANDED), 3)
 
         def found(distances: Array, asked: Array) -> Array:

@@ -118,6 +118,19 @@ def test_guards_that_are_lines_along_a_line_are_known(name):
     assert curved_along(program, layout).tolist() == [name in CURVES]
 
 
+def test_a_guard_that_cannot_be_expanded_is_refused_with_every_method():
+    @ag.circuit
+    def circuit():
+        y = ag.register("t", 1.0)
+        y.input = 1.0
+        return {"guard": jax.scipy.special.gammainc(2.0, y) - 0.5}
+
+    for method in (ag.Tsit5(), ag.Taylor(), ag.Radau()):
+        calculus = ag.Real(method=method, rtol=1e-5)
+        with pytest.raises(ag.CircuitError, match="igamma"):
+            ag.simulate(circuit(), [0.0, 1.0], events=ag.Event("guard"), calculus=calculus)
+
+
 @pytest.mark.parametrize("centre", [0.0, 0.5])
 def test_a_polynomial_about_another_point_is_the_same(centre):
     coefficients = jnp.asarray(np.random.default_rng(0).normal(size=(6, 2)))

@@ -1,8 +1,8 @@
-"""The logarithm and the exponential to nine digits, in plain operations.
+"""Logarithms and exponentials to nine digits or fewer, in plain operations.
 
 The sizes of steps need no more. `jnp.log` and `jnp.exp` are a call for each number in a kernel, and
 these are vector instructions: of a batch of Lorenz runs by unrolled Taylor steps the calls took an
-eighth of the time. Neither has derivatives.
+eighth of the time. None has derivatives.
 """
 
 import math
@@ -15,7 +15,7 @@ from ....jaxprs.floats import exponent_and_mantissa, polynomial, power_of_two
 
 
 def logarithm(x: Float[Array, "..."]) -> Float[Array, "..."]:
-    """ln x of numbers from 0 on: -inf of 0; inf and NaN of themselves.
+    """ln x to nine digits of numbers from 0 on: -inf of 0; inf and NaN of themselves.
 
     Of a number below the normal ones it is some number below that of the smallest of these.
     """
@@ -28,7 +28,7 @@ def logarithm(x: Float[Array, "..."]) -> Float[Array, "..."]:
 
 
 def exponential(y: Float[Array, "..."]) -> Float[Array, "..."]:
-    """e^y: 0 or inf where it is no normal number; NaN of NaN."""
+    """e^y to nine digits: 0 or inf where it is no normal number; NaN of NaN."""
     info = jnp.finfo(y.dtype)
     low, high = info.minexp * math.log(2), info.maxexp * math.log(2)
     exponent = jnp.round(jnp.clip(y, low, high) / math.log(2))
