@@ -35,8 +35,8 @@ DAMPING = 0.04
 # Its logarithm remembers no smaller error than this.
 LEAST = math.log(1e-4)
 
-# The error estimate is right to so many resolutions of the state.
-ROUNDING = 4.0
+# By rounding, an error estimate is right to so many resolutions of the state.
+ROUNDING = 0.6
 # Of two estimates, e5 and e3 relative to the state, e5 is at least this much times e3 cubed. For
 # x' = -x that of `Dopri8` is 0 at a step of 5.65, which multiplies x by -0.25; so after a switch a
 # step was off by 1e-2 at 1e-6. Where steps are right e5 is larger: 0.05 e3^1.5 for short ones.
@@ -265,10 +265,9 @@ class RungeKutta(StepMethod):
         scale = lax.max(sizes_of(system, before), sizes_of(system, after))
         # What passes zero is measured by what it moves by.
         scale = lax.max(scale, size * sizes_of(system, slopes[0]))
-        # Rounding of the estimate itself is no error of the step.
-        rtol = lax.max(
-            control.rtol, jnp.full_like(control.rtol, ROUNDING * jnp.finfo(scale.dtype).eps)
-        )
+        # Rounding of the estimate itself is no error of the step, and bounds no size.
+        least = ROUNDING * float(jnp.finfo(scale.dtype).eps) / self._steady
+        rtol = lax.max(control.rtol, jnp.full_like(control.rtol, least))
         unit = control.atol + rtol * scale
         tiny = jnp.finfo(unit.dtype).tiny
         found = [
@@ -288,7 +287,7 @@ class RungeKutta(StepMethod):
 
     def _factor(self, error: Array, before: Array, accepted: Array) -> Array:
         """By how much the next step is longer, from the logarithms of the errors."""
-        exponent = 1 / self.tableau.order - 0.75 * DAMPING
+        exponent = self._exponent
         # One exponential for both.
         power = jnp.where(
             accepted, DAMPING * before - exponent * error, -error / self.tableau.order
@@ -297,6 +296,16 @@ class RungeKutta(StepMethod):
         least, most = math.log(SHRINKING), math.log(GROWTH)
         power = jnp.where(error < jnp.inf, math.log(SAFETY) + power, least)
         return short_exponential(jnp.clip(power, least, most))
+
+    @property
+    def _exponent(self) -> float:
+        """The power of the error by which the next step is shorter."""
+        return 1 / self.tableau.order - 0.75 * DAMPING
+
+    @property
+    def _steady(self) -> float:
+        """The error, in units of the tolerance, of steps that stay as long as they are."""
+        return SAFETY ** (1 / (self._exponent - DAMPING))
 
     def _is_bounded(
         self,
@@ -350,7 +359,7 @@ class Dopri8(RungeKutta):
     tableau: ClassVar[Tableau] = DOPRI8
 
     def share(self, degree: int) -> float:
-        return 0.125
+        return 0.25
 
 
 def _beside(matrix: np.ndarray, values: Array) -> np.ndarray:
