@@ -3,6 +3,8 @@
 `test_methods.py` has what holds for any method; here is what belongs to these.
 """
 
+from types import SimpleNamespace
+
 import helpers
 import jax
 import jax.numpy as jnp
@@ -11,6 +13,7 @@ import pytest
 from systems import decay, ode
 
 import asgard as ag
+from asgard.calculi.real.methods.runge_kutta import RungeKutta
 from asgard.calculi.real.methods.tableaus import DOPRI8, TSIT5
 
 TABLEAUS = {"Tsit5": TSIT5, "Dopri8": DOPRI8}
@@ -162,3 +165,11 @@ def test_a_step_of_a_batch_of_networks_multiplies_six_times_and_cuts_nothing():
     # In each of the slopes, the exponential of each softplus is a branch that is always taken; six
     # more branches are the states of the stages, and one the step's polynomial.
     assert text.count("stablehlo.case") == (1 + 1 + 6) * (len(weights) - 1) + 6 + 1
+
+
+def test_rounding_stands_for_no_more_than_some_digits_at_any_order():
+    # Damping is as strong as orders from 14 on allow: the least tolerance would have no bound.
+    for order in range(1, 30):
+        method = SimpleNamespace(tableau=SimpleNamespace(order=order))
+        method._exponent = vars(RungeKutta)["_exponent"].fget(method)
+        assert 1 / 64 <= vars(RungeKutta)["_steady"].fget(method) < 1

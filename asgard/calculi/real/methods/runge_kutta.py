@@ -37,6 +37,8 @@ LEAST = math.log(1e-4)
 
 # By rounding, an error estimate is right to so many resolutions of the state.
 ROUNDING = 0.6
+# Steady steps are taken to have no smaller errors than this, about that of order 8.
+SMALLEST = 1 / 64
 # Of two estimates, e5 and e3 relative to the state, e5 is at least this much times e3 cubed. For
 # x' = -x that of `Dopri8` is 0 at a step of 5.65, which multiplies x by -0.25; so after a switch a
 # step was off by 1e-2 at 1e-6. Where steps are right e5 is larger: 0.05 e3^1.5 for short ones.
@@ -304,8 +306,10 @@ class RungeKutta(StepMethod):
 
     @property
     def _steady(self) -> float:
-        """The error, in units of the tolerance, of steps that stay as long as they are."""
-        return SAFETY ** (1 / (self._exponent - DAMPING))
+        """The error, in units of the tolerance, of steps that stay as long as they are; at high
+        orders, where damping leaves the controller little to tell it by, not that little."""
+        power = self._exponent - DAMPING
+        return max(SAFETY ** (1 / power), SMALLEST) if power > 0 else SMALLEST
 
     def _is_bounded(
         self,
