@@ -43,6 +43,11 @@ class Piece:
         return self.ins if self.initial is None else (*self.ins, self.initial)
 
 
+def in_sequence(fn: Callable[..., Array]) -> Callable[..., Sequence[Array]]:
+    """A function with its one result in a sequence, as a piece has it."""
+    return lambda *values: [fn(*values)]
+
+
 @dataclasses.dataclass(frozen=True)
 class Value:
     """What a wire carries: `array` has a leading coefficient axis for each of `dims`, in order.

@@ -23,7 +23,7 @@ from ...jaxprs.branching import Held
 from ...jaxprs.program import from_jaxpr
 from ...jaxprs.unrolling import unrolled
 from ...taylor.evaluate import evaluate, needed
-from ...taylor.net import Frame, Piece, Value, Wire, at_zero
+from ...taylor.net import Frame, Piece, Value, Wire, at_zero, in_sequence
 from ...taylor.network import guard_wire, initial_wire, jump_wire, rate_wire
 from ..cut import Cut
 
@@ -65,7 +65,7 @@ def branching(
         Piece(
             net.pieces[index].ins,
             (wires[index],),
-            fn=_one(lambda *values, held=held: held.modes(values)),
+            fn=in_sequence(lambda *values, held=held: held.modes(values)),
         )
         for index, held in found.items()
     ]
@@ -166,11 +166,6 @@ def _pieces_of(piece: Piece, held: Held, wire: Wire) -> list[Piece]:
             lambda modes, bands, inputs: [held.guards(modes, bands, inputs)], (guard_wire(wire),)
         ),
         reads(after, (jump_wire(wire),)),
-        Piece((wire,), (rate_wire(wire),), fn=_one(jnp.zeros_like)),
-        Piece((initial_wire(wire),), (wire,), fn=_one(lambda value: value)),
+        Piece((wire,), (rate_wire(wire),), fn=in_sequence(jnp.zeros_like)),
+        Piece((initial_wire(wire),), (wire,), fn=in_sequence(lambda value: value)),
     ]
-
-
-def _one(fn: Callable[..., Array]) -> Callable[..., Sequence[Array]]:
-    """A function of the values of wires whose one result is in a sequence."""
-    return lambda *values: [fn(*values)]

@@ -30,6 +30,7 @@ from ...taylor.net import (
     Wire,
     at_zero,
     at_zero_along,
+    in_sequence,
     promote,
     resize,
     whole_of,
@@ -112,7 +113,9 @@ class Equations:
         state = Value(jnp.hstack([rows, late]), (dim,))
         known: dict[Wire, Value] = {"time": Value(time, (dim,)), "state": state}
         avals: dict[Wire, Any] = {"guards": jax.ShapeDtypeStruct(chosen.shape, self.time)}
-        piece = Piece(tuple(known), tuple(avals), _one(lambda t, y: self.watch(t, y)[chosen]))
+        piece = Piece(
+            tuple(known), tuple(avals), in_sequence(lambda t, y: self.watch(t, y)[chosen])
+        )
         frame = Frame((dim,), {dim: order}, avals)
         return promote(evaluate([piece], known, list(avals), frame)["guards"], (dim,), frame).array
 
@@ -354,11 +357,6 @@ def known_at(cut: Cut, t: Array, contents: Mapping[Wire, Value], order: int) -> 
         least = 1 if dim == cut.dim else 0
         known[coordinate_wire(dim)] = coordinate(dim, center, max(along, least))
     return known
-
-
-def _one(fn: Callable[..., Array]) -> Callable[..., Sequence[Array]]:
-    """A function with its one result in a sequence."""
-    return lambda *values: [fn(*values)]
 
 
 class Wires(eqx.Module):
