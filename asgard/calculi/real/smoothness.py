@@ -1,7 +1,7 @@
 """What a program makes of time and state along a step between events: whether it may jump or have
 kinks, and whether it is a linear function."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -26,23 +26,14 @@ SWITCHED = {"floor", "ceil", "round", "sign", *COMPARISONS}
 def branches_along(program: Program, layout: EventLayout | None) -> bool:
     """Whether what a program makes of time and state, its first two inputs, may jump or have kinks
     between events."""
-    time, state = program.inputs[:2]
-    moving = {time: np.ones(program.avals[time].shape, bool), state: _moving(program, layout)}
-    for equation in program.equations:
-        still = (np.zeros(program.avals[number].shape, bool) for number in equation.ins)
-        ins = [moving.get(number, one) for number, one in zip(equation.ins, still, strict=True)]
-        if not any(map(np.any, ins)):
-            continue
-        known = traits(equation.name)
-        if known.moves and known.steered_from is None:
-            moving |= zip(equation.outs, by_numpy.bind(equation, ins), strict=True)
-            continue
+    kinds = _at_first(program, layout)
+    for equation, ins in _of_what_moves(program, kinds):
         if equation.name == "ne" and equation.ins[0] == equation.ins[1]:
             continue  # whether it is no number
         held = equation.name == "select_n" and not np.any(ins[0])
         if not held and not _is_smooth(equation):
             return True
-        moving |= {number: np.ones(program.avals[number].shape, bool) for number in equation.outs}
+        kinds |= {number: np.full(program.avals[number].shape, LINEAR) for number in equation.outs}
     return False
 
 
@@ -54,35 +45,48 @@ def _is_smooth(equation: Equation) -> bool:
     return all(map(_is_smooth, from_jaxpr(equation.params[known.calls]).equations))
 
 
-def _moving(program: Program, layout: EventLayout | None) -> np.ndarray:
-    """Which entries of the state move between events."""
-    moving = np.ones(program.avals[program.inputs[1]].shape, bool)
-    if layout is not None:
-        moving[: len(layout.held)] = ~layout.held
-    return moving
-
-
-def curved_along(program: Program, layout: EventLayout) -> np.ndarray:
-    """Which entries of what a program makes of time and state, its only output, may be other than
-    linear functions of these between events, or than pieces of such, `[entries]`."""
+def _at_first(program: Program, layout: EventLayout | None) -> dict[int, np.ndarray]:
+    """The kinds of time and of the entries of the state, of which some only jump at events."""
     time, state = program.inputs[:2]
-    kinds = {
-        time: np.full(program.avals[time].shape, LINEAR),
-        state: np.where(_moving(program, layout), LINEAR, STILL),
-    }
-    of_state = {state}
+    kinds = {one: np.full(program.avals[one].shape, LINEAR) for one in (time, state)}
+    if layout is not None:
+        kinds[state][: len(layout.held)][layout.held] = STILL
+    return kinds
+
+
+def _of_what_moves(
+    program: Program, kinds: dict[int, np.ndarray]
+) -> Iterator[tuple[Equation, list[np.ndarray]]]:
+    """The equations that make something else of what moves, and the kinds of their operands: those
+    in `kinds`, to which what only moves entries to other places is added here. Others are still."""
     for equation in program.equations:
         still = (np.full(program.avals[number].shape, STILL) for number in equation.ins)
         ins = [kinds.get(number, one) for number, one in zip(equation.ins, still, strict=True)]
-        timed = of_state.isdisjoint(equation.ins)
-        if not timed:
-            of_state.update(equation.outs)
         if not any(map(np.any, ins)):
             continue
         known = traits(equation.name)
         if known.moves and known.steered_from is None:
             kinds |= zip(equation.outs, by_numpy.bind(equation, ins), strict=True)
-            continue
+        else:
+            yield equation, ins
+
+
+def _made_of(program: Program, number: int) -> set[int]:
+    """A value of a program, and all that is made of it."""
+    found = {number}
+    for equation in program.equations:
+        if not found.isdisjoint(equation.ins):
+            found.update(equation.outs)
+    return found
+
+
+def curved_along(program: Program, layout: EventLayout) -> np.ndarray:
+    """Which entries of what a program makes of time and state, its only output, may be other than
+    linear functions of these between events, or than pieces of such, `[entries]`."""
+    kinds = _at_first(program, layout)
+    of_state = _made_of(program, program.inputs[1])
+    for equation, ins in _of_what_moves(program, kinds):
+        timed = of_state.isdisjoint(equation.ins)
         # Steps end where what depends on time alone switches.
         kind = STILL if timed and equation.name in SWITCHED else None
         dtypes = [program.avals[number].dtype for number in equation.ins]
