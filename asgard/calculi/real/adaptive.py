@@ -116,7 +116,7 @@ def resume(
         # Another parameter may put a branch or a relay elsewhere.
         own = system.layout.at_start & ~point.memory.sides & ~point.memory.fired
         for time, state in ((point.time, point.state), (pause.last, old)):
-            same &= ~jnp.any(own & (system.watch(time, state) > 0))
+            same &= ~jnp.any(own & (system.guards(time, state) > 0))
     afresh = dataclasses.replace(afresh, memory=point.memory)
     return select(same, point, afresh), same
 

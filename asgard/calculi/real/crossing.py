@@ -48,12 +48,32 @@ class Crossing(eqx.Module):
 
     Where there is none, `distance` is how far the search has come, and `sides` are those there: the
     end of the step, or less where guards are nothing but rounding.
+
+    Of a `Part` of a step it has the distance of the last number `before` the crossing, and of the
+    last point that was read before that, with the sides there: `since` and `sides_since`.
     """
 
     found: Bool[Array, "*lanes"]
     distance: Float[Array, "*lanes"]
-    fired: Bool[Array, "guards *lanes"]
+    fired: Bool[Array, "watched *lanes"]
     sides: Bool[Array, "guards *lanes"]
+    before: Array | None = None
+    since: Array | None = None
+    sides_since: Array | None = None
+
+
+class Part(eqx.Module):
+    """The part of a step from `begin` on, of which the first interval has a `width`. Functions but
+    the first `guards` are conditions: a guard may jump, or turn, where one of these passes zero."""
+
+    begin: Float[Array, "*lanes"]
+    width: Float[Array, "*lanes"]
+    guards: int = eqx.field(static=True)
+
+    def cut_by(self, crossed: Array) -> Array:
+        """Which functions are guards that a condition may cut, as it has `crossed` zero."""
+        own = jnp.arange(len(crossed)).reshape(-1, *(1,) * (crossed.ndim - 1)) < self.guards
+        return own & jnp.any(crossed & ~own, axis=0)
 
 
 class _End(eqx.Module):
@@ -83,16 +103,24 @@ class _Search(eqx.Module):
     over: Array
     narrow: Array
     turns: Array
+    since: Array | None
 
 
 def first_crossing(
-    values: Values, smooth: Smooth | None, sides: Array, size: Array, time: Array, active: Array
+    values: Values,
+    smooth: Smooth | None,
+    sides: Array,
+    size: Array,
+    time: Array,
+    active: Array,
+    part: Part | None = None,
 ) -> Crossing:
     """The first crossing in steps of some sizes, where they are active.
 
     `smooth` is None where guards are smooth all along. `sides` says which guards count as above
-    zero at the start, whatever rounding says.
+    zero at the start, whatever rounding says. A `part` begins later in the step.
     """
+    begin = 0 if part is None else part.begin
     eps = jnp.finfo(time.dtype).eps
     shortest = 16 * eps * jnp.maximum(jnp.abs(time), size)
 
@@ -109,12 +137,12 @@ def first_crossing(
     # All evaluations are those of one loop, as the first call takes as long as there is to compile.
     def turn(now: _Search) -> _Search:
         end = jnp.minimum(now.a.distance + now.width, size)
-        # No sliver is left for one more interval.
-        end = jnp.where(end > size - shortest, size, end)
+        # No sliver is left for one more interval. Half of one that is halved is none.
+        end = jnp.where(end > size - shortest / 2, size, end)
         middle = now.a.distance + (end - now.a.distance) / 2
         near, far = _beside_crossing(now, eps)
         first, second = (
-            jnp.where(now.found, x, jnp.where(now.turns > 0, y, 0))
+            jnp.where(now.found, x, jnp.where(now.turns > 0, y, begin))
             for x, y in ((near, middle), (far, end))
         )
         points = jnp.stack([first, second])
@@ -126,36 +154,51 @@ def first_crossing(
         begun = dataclasses.replace(
             now, a=dataclasses.replace(one, sides=sides), turns=now.turns + 1
         )
-        scanned, closer = _scanned(now, one, other, shortest), _closer(now, one, other)
+        scanned = _scanned(now, one, other, shortest, part)
+        closer = _closer(now, one, other)
         scanning, open_ = is_scanning(now), is_open(now)
         steps = (now.turns == 0, begun), (scanning, scanned), (open_, closer)
         for chosen, after in steps[::-1]:
             now = select(chosen, after, now)
         return now
 
-    search = _start(values, smooth, sides, size)
+    search = _start(values, smooth, sides, size, part)
     last = lax.while_loop(lambda now: any_of(is_scanning(now) | is_open(now)), turn, search)
+    return _result(last, size, active, part)
+
+
+def _result(last: _Search, size: Array, active: Array, part: Part | None) -> Crossing:
+    """What a search has found at its end."""
     # What a guard is past its crossing is asked but once: XLA may round it another way elsewhere.
     fired = last.found & ~last.a.sides & last.above
     above = jnp.where(last.found, last.above, last.a.sides)
     came = jnp.where(active, last.a.distance, size)
-    return Crossing(last.found, jnp.where(last.found, last.beyond, came), fired, above)
+    found = Crossing(last.found, jnp.where(last.found, last.beyond, came), fired, above)
+    if part is None:
+        return found
+    return dataclasses.replace(
+        found, before=last.a.distance, since=last.since, sides_since=last.a.sides
+    )
 
 
-def _start(values: Values, smooth: Smooth | None, sides: Array, size: Array) -> _Search:
+def _start(
+    values: Values, smooth: Smooth | None, sides: Array, size: Array, part: Part | None
+) -> _Search:
     """A search that has read no point yet."""
     zero = jnp.zeros_like(size)
     guards, _ = jax.eval_shape(values, zero)
     blank = jnp.zeros(guards.shape, guards.dtype)
+    begin = zero if part is None else part.begin
     return _Search(
-        a=_End(zero, blank, blank, sides, None if smooth is None else zero),
-        width=size / INTERVALS,
+        a=_End(begin, blank, blank, sides, None if smooth is None else zero),
+        width=size / INTERVALS if part is None else part.width,
         found=jnp.zeros(size.shape, bool),
         beyond=zero,
         above=sides,
         over=zero.astype(blank.dtype),
         narrow=zero + NARROW,
         turns=jnp.zeros(size.shape, jnp.int32),
+        since=None if part is None else part.begin,
     )
 
 
@@ -171,8 +214,14 @@ class Look(eqx.Module):
         least = smallest_of(jnp.abs(self.values), (0,))
         steepest = largest_of(jnp.abs(self.slopes), (0,))
         moves = STEEPER * size.astype(self.values.dtype) * steepest
-        same = jnp.all((self.values > 0) == sides, axis=0)
+        same = jnp.all((self.values > 0) == self._with_conditions(sides), axis=0)
         return jnp.all(same & (least > moves), axis=0)
+
+    def _with_conditions(self, sides: Array) -> Array:
+        """The sides of the guards, and those of conditions at the start."""
+        if len(sides) == self.values.shape[1]:
+            return sides
+        return jnp.concatenate([sides, self.values[0, len(sides) :] > 0])
 
     @property
     def rests(self) -> Array:
@@ -185,16 +234,24 @@ def looked(values: Values, size: Array) -> Look:
     return Look(*lax.map(values, jnp.stack([jnp.zeros_like(size), size / 2, size])))
 
 
-def _scanned(now: _Search, m: _End, b: _End, shortest: Array) -> _Search:
+def _scanned(now: _Search, m: _End, b: _End, shortest: Array, part: Part | None) -> _Search:
     """The search after an interval with its middle and its end."""
     a, length = now.a, b.distance - now.a.distance
     # What dips below zero for less than time can tell has passed zero.
     dips = _dips(a, m) & (length <= shortest)
+    cut = later = None
+    if part is not None:
+        # What comes before a condition passes zero is searched by itself.
+        cut, later = part.cut_by(~a.sides & m.sides), part.cut_by(~m.sides & b.sides)
+        dips &= ~cut
     a = dataclasses.replace(a, sides=a.sides & ~dips)
     first = jnp.any(~a.sides & m.sides, axis=0)
     second = jnp.any(~m.sides & b.sides, axis=0)
-    early = _turns(a, m) | _is_rough(a, m)
-    unclear = early | _turns(m, b) | _is_rough(m, b) | _differs(a, m, b)
+    turned, turns, differs = _turns(a, m), _turns(m, b), _differs(a, m, b)
+    if cut is not None and later is not None:
+        turned, turns, differs = turned & ~cut, turns & ~later, differs & ~cut & ~later
+    early = turned | _is_rough(a, m)
+    unclear = early | turns | _is_rough(m, b) | differs
     # What is unclear in the second half says nothing about a crossing in the first.
     halved = jnp.where(first, jnp.any(early, axis=0), jnp.any(unclear, axis=0))
     halved &= length > shortest
@@ -214,6 +271,7 @@ def _scanned(now: _Search, m: _End, b: _End, shortest: Array) -> _Search:
         over=jnp.where(found, _largest(past, start.sides), now.over),
         narrow=now.narrow,
         turns=now.turns + 1,
+        since=None if now.since is None else start.distance,
     )
 
 

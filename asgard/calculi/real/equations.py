@@ -10,7 +10,6 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array
 
 from ...circuits.components import orders_read
@@ -100,22 +99,22 @@ class Equations:
         rest = y[index : len(y) - self.transport.entries]
         return jnp.concatenate([*flat, rest], dtype=self.dtype)
 
-    def along(self, t: Array, y: Array, order: int, guards: Sequence[int]) -> Array:
-        """The series of guards of some numbers, `[order + 1, guards]`; y has the series of the
-        state one order after the other, the unit of time of all series, and what the delays give,
-        which is taken not to move."""
+    def along(
+        self, t: Array, y: Array, order: int, watch: Callable[[Array, Array], Array]
+    ) -> Array:
+        """The series of what `watch` makes of time and state, `[order + 1, guards]`; y has the
+        series of the state one order after the other, the unit of time of all series, and what the
+        delays give, which is taken not to move."""
         entries = self.transport.entries
         flat, unit, late = jnp.split(y, [len(y) - entries - 1, len(y) - entries])
         rows = flat.reshape(order + 1, -1)
         late = resize(late[None], order + 1)
         time = resize(jnp.stack([t, unit[0].real.astype(t.dtype)]), order + 1)
-        dim, chosen = self.cut.dim, np.asarray(guards)
+        dim = self.cut.dim
         state = Value(jnp.hstack([rows, late]), (dim,))
         known: dict[Wire, Value] = {"time": Value(time, (dim,)), "state": state}
-        avals: dict[Wire, Any] = {"guards": jax.ShapeDtypeStruct(chosen.shape, self.time)}
-        piece = Piece(
-            tuple(known), tuple(avals), in_sequence(lambda t, y: self.watch(t, y)[chosen])
-        )
+        avals: dict[Wire, Any] = {"guards": jax.eval_shape(watch, t, y[: rows.shape[1] + entries])}
+        piece = Piece(tuple(known), tuple(avals), in_sequence(watch))
         frame = Frame((dim,), {dim: order}, avals)
         return promote(evaluate([piece], known, list(avals), frame)["guards"], (dim,), frame).array
 

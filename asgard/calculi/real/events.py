@@ -36,6 +36,7 @@ from .methods.method import (
     StepMethod,
     Stretch,
 )
+from .parts import first_crossing_by_parts
 from .polynomial import change_and_slope, rescaled, sum_of_powers
 from .surfaces import ends_at_rest
 from .system import EventLayout, Point, StepControl, System, any_of
@@ -97,7 +98,7 @@ class Eventful(StepMethod):
         # becoming 0 itself.
         least = direction * jnp.sqrt(jnp.finfo(point.time.dtype).tiny)
         before = jnp.where(point.time == 0, -least, beside(point.time, -direction))
-        sides = system.watch(before, point.state) > 0
+        sides = system.guards(before, point.state) > 0
         at_start = self.layout.at_start.reshape(-1, *(1,) * point.time.ndim)
         nothing = jnp.zeros(point.time.shape, jnp.int32)
         memory = Memory(
@@ -117,7 +118,7 @@ class Eventful(StepMethod):
     ) -> Attempt:
         assert system.watch is not None
         memory: Memory = point.memory
-        guards = system.watch(point.time, point.state)
+        guards = system.guards(point.time, point.state)
         # Across a breakpoint a guard may fall.
         sides = memory.sides & (~memory.fresh | (guards >= -rounding_of(point, guards)))
         memory = dataclasses.replace(memory, sides=sides)
@@ -172,7 +173,7 @@ class Eventful(StepMethod):
 
         def along(offset: Array) -> Array:
             guards = watch(time + offset, value(offset))
-            chosen = jnp.arange(self.layout.guards).reshape(-1, *(1,) * guard.ndim) == guard
+            chosen = jnp.arange(len(guards)).reshape(-1, *(1,) * guard.ndim) == guard
             return jnp.sum(jnp.where(chosen, guards, 0), axis=0)
 
         def slope(offset: Array) -> Array:
@@ -242,10 +243,11 @@ class Eventful(StepMethod):
         else:
             values, rough = watched.values, watched.is_rough()
             look, whole = looked(values, size), size
-            rests = look.rests
+            rests = look.rests[: len(memory.sides)]
             searched &= ~look.is_clear(memory.sides, size) | rough
         smooth = watched.smooth(rough)
-        crossing = first_crossing(values, smooth, memory.sides, size, point.time, searched)
+        search = first_crossing_by_parts if self.layout.conditions else first_crossing
+        crossing = search(values, smooth, memory.sides, size, point.time, searched)
         ended = crossing.found | (crossing.distance < whole)
         found = self._cut(point, attempt, curve, unit, direction, crossing, ended)
         return self._unless_at_rest(system, point, found, rests & active)
@@ -286,8 +288,15 @@ class Eventful(StepMethod):
         distance = crossing.distance
         early = (distance < NEAR * attempt.size) & (distance > START * attempt.size)
         early &= crossing.found
-        retried = jnp.zeros_like(early) if self.method.is_series else early
-        cut = crossing.found & ~retried
+        retry = jnp.minimum(PAST * distance, 0.5 * (distance + attempt.size))
+        if self.method.is_series:
+            retried = jnp.zeros_like(early)
+        else:
+            # Where nothing happens it may not end early: what the method remembers is of its end.
+            given_up = ended & ~crossing.found
+            retried = early | given_up
+            retry = jnp.where(given_up, NEAR * distance, retry)
+        cut, guards = crossing.found & ~retried, self.layout.guards
         along = direction * distance
 
         def shorter() -> tuple[Array, Array]:
@@ -297,18 +306,18 @@ class Eventful(StepMethod):
 
         # Few steps are cut.
         change, stages = lax.cond(any_of(ended), shorter, lambda: (attempt.change, curve))
-        kind = jnp.where(cut, CUT + jnp.argmax(crossing.fired, axis=0), PLAIN)
+        kind = jnp.where(cut, CUT + self._number(crossing.fired), PLAIN)
+        fired = crossing.fired[:guards]
         onward = Memory(
             inner=attempt.memory,
             sides=jnp.where(attempt.accepted, crossing.sides, memory.sides),
-            fired=cut & crossing.fired,
+            fired=cut & fired,
             fresh=jnp.where(attempt.accepted, attempt.clipped & ~ended, memory.fresh),
             rests=jnp.zeros_like(memory.rests),
             last=memory.last,
             crowd=memory.crowd,
             turned=memory.turned,
         )
-        retry = jnp.minimum(PAST * distance, 0.5 * (distance + attempt.size))
         return dataclasses.replace(
             attempt,
             size=jnp.where(ended, distance, attempt.size),
@@ -319,8 +328,17 @@ class Eventful(StepMethod):
             step=jnp.where(retried, retry, attempt.step),
             memory=select(retried, memory, onward),
             stages=stages,
-            mark=Mark(kind.astype(jnp.int32), jnp.zeros_like(crossing.fired)),
+            mark=Mark(kind.astype(jnp.int32), jnp.zeros_like(fired)),
         )
+
+    def _number(self, fired: Array) -> Array:
+        """The number of the function whose zero an event is at: where a guard jumps as a condition
+        passes zero it is that of the condition."""
+        if not self.layout.conditions:
+            return jnp.argmax(fired, axis=0)
+        guards, conditions = self.layout.guards, self.layout.conditions
+        number = jnp.argmax(jnp.concatenate([fired[guards:], fired[:guards]]), axis=0)
+        return jnp.where(number < conditions, guards + number, number - conditions)
 
     def _rescaled(self, curve: Array, offset: Array, unit: Array, cut: Array) -> Array:
         """The polynomial of a step in the unit of one that is cut at an offset."""

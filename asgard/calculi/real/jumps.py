@@ -57,7 +57,6 @@ def jump(
     control: StepControl,
 ) -> Attempt:
     """The jump at a point where guards have fired; `before` are the guards there."""
-    assert system.watch is not None
     memory: Memory = point.memory
     change = change_of(system, layout, point.time, point.state, fired, memory.rests)
     after = dataclasses.replace(point, state=point.state + change)

@@ -6,6 +6,7 @@
 import dataclasses
 import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -29,6 +30,7 @@ from ..trajectory import StatePart
 from . import integral
 from .adaptive import beside, start
 from .branches import branching
+from .conditions import Conditions
 from .delays import DEEPEST, Delays, resume
 from .equations import Equations, known_at
 from .events import Eventful
@@ -200,7 +202,7 @@ class Simulation:
         return self._plain.is_series
 
     @functools.cached_property
-    def layout_of_events(self) -> EventLayout | None:
+    def _layout(self) -> EventLayout | None:
         """What is static of the run's events; None where it has none."""
         layout = self.guarded.layout(self.registers)
         if layout is None:
@@ -208,24 +210,53 @@ class Simulation:
         begin = self.begin()
         # No event moves what the state has beside registers.
         others = np.full(len(begin.state) - len(layout.entries), -1)
-        layout = dataclasses.replace(
+        return dataclasses.replace(
             layout,
             entries=np.append(layout.entries, others),
             bands=np.append(layout.bands, others >= 0),
             held=np.append(layout.held, others >= 0),
         )
+
+    @functools.cached_property
+    def layout_of_events(self) -> EventLayout | None:
+        """The same, with what the programs of guards say; None where there are no events."""
+        layout, conditions = self._layout, self._conditions
+        if layout is None:
+            return None
         # The series of a guard says nothing of the branches that it may take.
-        program = trace(lambda t, y: (self.equations.watch(t, y),), *self._point_types)
-        kinked = branches_along(program, layout)
-        curved = tuple(map(int, np.flatnonzero(curved_along(program, layout))))
+        kinked = branches_along(self._guards, layout)
+        watched = self._guards if conditions is None else self._traced(self._watch)
+        curved = tuple(map(int, np.flatnonzero(curved_along(watched, layout))))
         return dataclasses.replace(
-            layout, has_series=self._plain.is_series and not kinked, curved=curved, kinked=kinked
+            layout,
+            has_series=self._plain.is_series and not kinked,
+            curved=curved,
+            kinked=kinked,
+            conditions=0 if conditions is None else conditions.count,
         )
+
+    @functools.cached_property
+    def _guards(self) -> Program:
+        return self._traced(self.equations.watch)
+
+    @functools.cached_property
+    def _conditions(self) -> Conditions | None:
+        """What the pieces of guards compare; None where that is nothing."""
+        return None if self._layout is None else Conditions.of(self._guards, self._layout)
+
+    def _traced(self, fn: Callable[[Array, Array], Array]) -> Program:
+        return trace(lambda t, y: (fn(t, y),), *self._point_types)
+
+    def _watch(self, t: Array, y: Array) -> Array:
+        """The guards, and behind them their conditions."""
+        conditions = self._conditions
+        return self.equations.watch(t, y) if conditions is None else conditions.beside_guards(t, y)
 
     def _along(self, t: Array, y: Array) -> Array:
         layout = self.layout_of_events
         assert layout is not None
-        return self.equations.along(t, y, ORDER, layout.curved)
+        chosen = np.asarray(layout.curved)
+        return self.equations.along(t, y, ORDER, lambda t, y: self._watch(t, y)[chosen])
 
     @functools.cached_property
     def equations(self) -> Equations:
@@ -280,7 +311,7 @@ class Simulation:
             algebraic=algebraic,
             solve=self.equations.solved if loops and self.stops else None,
             layout=self.layout_of_events,
-            watch=self.equations.watch,
+            watch=self._watch,
             jump=self.equations.jump,
             along=self._along if "along" in reads else None,
             past=self._past if self.transport else None,

@@ -71,9 +71,9 @@ def _of_what_moves(
             yield equation, ins
 
 
-def _made_of(program: Program, number: int) -> set[int]:
-    """A value of a program, and all that is made of it."""
-    found = {number}
+def _made_of(program: Program, numbers: set[int]) -> set[int]:
+    """Some values of a program, and all that is made of them."""
+    found = set(numbers)
     for equation in program.equations:
         if not found.isdisjoint(equation.ins):
             found.update(equation.outs)
@@ -84,7 +84,35 @@ def curved_along(program: Program, layout: EventLayout) -> np.ndarray:
     """Which entries of what a program makes of time and state, its only output, may be other than
     linear functions of these between events, or than pieces of such, `[entries]`."""
     kinds = _at_first(program, layout)
-    of_state = _made_of(program, program.inputs[1])
+    _spread_kinds(program, kinds, {program.inputs[1]})
+    (output,) = program.outputs
+    return kinds.get(output, np.full(program.avals[output].shape, STILL)) == CURVED
+
+
+def asked_along(program: Program, layout: EventLayout) -> set[int]:
+    """The results of those equations of a program that read what moves between events, and the
+    state: steps end where what depends on time alone switches."""
+    kinds = _at_first(program, layout)
+    of_state = _spread_kinds(program, kinds, {program.inputs[1]})
+    moving = {number for number, kind in kinds.items() if np.any(kind)}
+    return _results_of(program, moving) & _results_of(program, of_state)
+
+
+def asked_of(program: Program) -> set[int]:
+    """The results of those equations of a program that depend on its inputs."""
+    return _results_of(program, _made_of(program, set(program.inputs)))
+
+
+def _results_of(program: Program, numbers: set[int]) -> set[int]:
+    """The results of the equations that read some values."""
+    found = (one.outs for one in program.equations if not numbers.isdisjoint(one.ins))
+    return {number for outs in found for number in outs}
+
+
+def _spread_kinds(program: Program, kinds: dict[int, np.ndarray], state: set[int]) -> set[int]:
+    """Adds the kinds of all that moves to those of what a program begins with; and returns what is
+    made of the `state`."""
+    of_state = _made_of(program, state)
     for equation, ins in _of_what_moves(program, kinds):
         timed = of_state.isdisjoint(equation.ins)
         # Steps end where what depends on time alone switches.
@@ -94,8 +122,7 @@ def curved_along(program: Program, layout: EventLayout) -> np.ndarray:
             aval = program.avals[number]
             one = _kind(equation, ins, dtypes, aval.dtype)
             kinds[number] = np.broadcast_to(one if kind is None else kind, aval.shape)
-    (output,) = program.outputs
-    return kinds.get(output, np.full(program.avals[output].shape, STILL)) == CURVED
+    return of_state
 
 
 def _kind(

@@ -22,12 +22,11 @@ def after_jump(
 ) -> tuple[Array, Array]:
     """The guards after a jump; and whether it is one of branches alone whose guards all move back
     to zero at once: then the rates on both sides lead there, and the state slides."""
-    assert system.watch is not None
     if not np.any(layout.branches):
-        return system.watch(after.time, after.state), jnp.zeros(after.time.shape, bool)
+        return system.guards(after.time, after.state), jnp.zeros(after.time.shape, bool)
     rates = system.field(after.time, after.state) * direction.astype(after.state.dtype)
     along = jnp.broadcast_to(direction, after.time.shape)
-    guards, slopes = jax.jvp(system.watch, (after.time, after.state), (along, rates))
+    guards, slopes = jax.jvp(system.guards, (after.time, after.state), (along, rates))
     within = (AT_ONCE * after.step).astype(guards.dtype) * slopes
     returns = (slopes > 0) & (guards + within > 0) & _of_guards(layout.branches, after)
     return guards, jnp.all(returns | ~fired, axis=0)

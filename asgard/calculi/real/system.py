@@ -32,11 +32,11 @@ class System:
     what evaluates it many times is a loop, or compiles long. `branches` says that f may jump or
     have kinks.
 
-    In a run with events, `watch(t, y)` gives the guards, `[guards]`, and `jump(t, y)` what each
-    entry of the state becomes at an event of its guard, as `layout` says; they are None elsewhere.
-    `along(t, y)` gives the series of those guards that are `layout.curved`, `[orders, curved]`, for
-    a y that has the series of the state in a unit of time, and this unit; it is None where there
-    are no such guards.
+    In a run with events, `watch(t, y)` gives the guards, and behind them what their pieces compare,
+    `[guards + conditions]`; and `jump(t, y)` what each entry of the state becomes at an event of
+    its guard, as `layout` says; they are None elsewhere. `along(t, y)` gives the series of those
+    that are `layout.curved`, `[orders, curved]`, for a y that has the series of the state in a unit
+    of time, and this unit; it is None where there are none.
 
     In a run with delays, all these are given what the delays give behind the state: `[delayed]`
     values, for `expand` their series, flat. `past(t, s)` gives what it is at times s, one for each
@@ -71,6 +71,14 @@ class System:
     unrolled: Callable[[Array, Array], Array] | None = None
     precondition: Callable[[Array, Array, Array, Array], Array] | None = None
 
+    def guards(self, time: Array, state: Array) -> Array:
+        """The guards, `[guards]`, without conditions."""
+        assert self.watch is not None
+        found = self.watch(time, state)
+        if self.layout is None or not self.layout.conditions:
+            return found
+        return found[: self.layout.guards]
+
     @property
     def differential(self) -> int:
         """How many entries of the state have a derivative."""
@@ -87,8 +95,9 @@ class EventLayout:
     run. `bands` says of each entry of the state whether it is the band of a branch, and `held`
     whether it only jumps, as those of branches and of relays do. There is room
     for `most` events that are watched. `has_series` says that what `System.expand` gives has the
-    series of the guards in its last columns. `curved` has the numbers of the guards that are no
-    linear functions along a step; `kinked` says that they may jump or have kinks.
+    series of the guards in its last columns. `curved` has the numbers of the guards and conditions
+    that are no linear functions along a step; `kinked` says that guards may jump or have kinks, and
+    `conditions` how many numbers pass zero where they do.
     """
 
     entries: np.ndarray
@@ -102,6 +111,7 @@ class EventLayout:
     has_series: bool = False
     curved: tuple[int, ...] = ()
     kinked: bool = False
+    conditions: int = 0
 
     @property
     def guards(self) -> int:
