@@ -2,12 +2,21 @@
 
 import gc
 import importlib.util
+import os
 import pkgutil
 
 import jax
+import jaxlib.version
 import jaxtyping
 import pytest
 
+# By XLA's older emitters, which whole runs take anyway, tests of derivatives, batches and linear
+# analysis take 0.8 of the processor time. Users compile programs around runs by the newer ones: so
+# does the gallery, which the site's build runs, and a test that asks what XLA makes of a program
+# (`helpers.AS_FOR_USERS`). From 0.11 on jaxlib has no older ones.
+if jaxlib.version.__version_info__[:2] < (0, 11):
+    _given = os.environ.get("XLA_FLAGS", "")
+    os.environ["XLA_FLAGS"] = f"--xla_cpu_use_fusion_emitters=false {_given}"
 # Compiled programs and traces are many objects that live for long: walking them again and again
 # took a twentieth of all tests' time. Now that is done about once a minute, and after each module.
 gc.set_threshold(10_000, 10, 20)

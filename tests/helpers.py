@@ -5,8 +5,10 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
+import jaxlib.version
 import mpmath as mp
 import numpy as np
 import pytest
@@ -20,9 +22,14 @@ def slow(*parameters: Any) -> Any:
     return pytest.param(*parameters, marks=pytest.mark.slow)
 
 
+# Options that compile a program by the emitters that XLA takes of itself: see `conftest.py`.
+AS_FOR_USERS: dict[str, Any] = (
+    {"xla_cpu_use_fusion_emitters": True} if jaxlib.version.__version_info__[:2] < (0, 11) else {}
+)
+
 _PROGRAMS: list[str] = []
 jax.monitoring.register_event_duration_secs_listener(
-    lambda event, _, fun_name="", **__: (
+    lambda event, duration_secs, fun_name="", **_: (
         _PROGRAMS.append(fun_name) if event.endswith("backend_compile_duration") else None
     )
 )
@@ -120,6 +127,20 @@ def copies(n: int) -> ag.Circuit:
 def closed(body: ag.Circuit) -> ag.Circuit:
     """The loop that feeds the outputs of a circuit n -> n back to its inputs, and gives them."""
     return (body >> copies(body.n_out)).trace(body.n_out)
+
+
+def drawn(module: Any, *sizes: Any, seed: int = 0, **options: Any) -> Any:
+    """A module such as `eqx.nn.MLP`, with numbers that NumPy draws. JAX compiles some twenty
+    programs to draw them: 0.7 s."""
+    rng = np.random.default_rng(seed)
+
+    def filled(leaf: jax.ShapeDtypeStruct) -> jax.Array:
+        bound = leaf.shape[-1] ** -0.5
+        return jnp.asarray(rng.uniform(-bound, bound, leaf.shape), leaf.dtype)
+
+    shapes = eqx.filter_eval_shape(lambda: module(*sizes, **options, key=jax.random.key(0)))
+    numbers, rest = eqx.partition(shapes, lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct))
+    return eqx.combine(jax.tree.map(filled, numbers), rest)
 
 
 def cast(tree: Any, dtype: Any) -> Any:

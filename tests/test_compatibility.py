@@ -20,7 +20,7 @@ import optax
 import pytest
 import scipy.integrate
 import scipy.linalg
-from helpers import slow
+from helpers import drawn, slow
 from systems import Saturation, cast, relaxation
 
 import asgard as ag
@@ -93,7 +93,7 @@ def _own_atom_exact(limit, u):
     return u * limit * np.arcsinh(np.sinh(0.8 / limit) * np.exp(-TIME))
 
 
-_NETWORK = Network(eqx.nn.MLP(2, "scalar", 3, 1, activation=jnp.tanh, key=jax.random.key(1)))
+_NETWORK = Network(drawn(eqx.nn.MLP, 2, "scalar", 3, 1, activation=jnp.tanh, seed=1))
 
 
 def _network():

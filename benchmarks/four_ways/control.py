@@ -1,16 +1,16 @@
 """Systems with inputs, arrays on wires, and a loop without registers."""
 
-import equinox as eqx
-import jax
 import jax.numpy as jnp
+import numpy as np
 
 import asgard as ag
 
 from .system import System, closed, flow, from_text, looped
 
 RAMP = ag.Stream([1.0, 0.5], "t")
-NETWORK = eqx.nn.MLP(4, 4, 16, 1, activation=jnp.tanh, key=jax.random.key(0))
-FOUR, RING = jnp.linspace(-1.0, 1.0, 4), 8.0 + jnp.sin(jnp.arange(20.0))
+FOUR, RING = np.linspace(-1.0, 1.0, 4), 8.0 + np.sin(np.arange(20.0))
+# The weights of two layers.
+FIRST, SECOND = np.random.default_rng(0).uniform(-0.5, 0.5, (2, 16, 4))
 
 
 @ag.circuit
@@ -104,10 +104,14 @@ def ring_rates(t, x, *, f):
     return (jnp.roll(x, -1) - jnp.roll(x, 2)) * jnp.roll(x, 1) - x + f
 
 
+def network(x):
+    return SECOND.T @ jnp.tanh(FIRST @ x)
+
+
 @ag.circuit
 def neural(*, scale):
     x = ag.register("t", FOUR)
-    x.input = scale * NETWORK(x)
+    x.input = scale * network(x)
     return x
 
 
@@ -170,9 +174,9 @@ SYSTEMS = [
         "neural ODE, Tsit5",
         {"scale": 0.7},
         neural,
-        flow(lambda t, x, *, scale: scale * NETWORK(x), FOUR),
+        flow(lambda t, x, *, scale: scale * network(x), FOUR),
         None,
-        lambda scale: looped((FOUR,), (lambda x: scale * NETWORK(x), (0,))),
+        lambda scale: looped((FOUR,), (lambda x: scale * network(x), (0,))),
         method=ag.Tsit5(),
     ),
 ]

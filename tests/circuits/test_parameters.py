@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import drawn
 from hypothesis import given, settings
 from strategies import circuits
 from systems import Decay
@@ -52,11 +53,11 @@ NAMED = [
         ["register.initial.coefficients", "register.initial.center"],
     ),
     (
-        ag.Function(eqx.nn.Linear(1, 1, key=jax.random.key(0)), 1) >> ag.Exp(),
+        ag.Function(drawn(eqx.nn.Linear, 1, 1), 1) >> ag.Exp(),
         ["function.weight", "function.bias"],
     ),
     (
-        ag.Function(eqx.nn.MLP(1, 1, 4, 1, key=jax.random.key(0)), 1),
+        ag.Function(drawn(eqx.nn.MLP, 1, 1, 4, 1), 1),
         [f"function.layers[{i}].{name}" for i in (0, 1) for name in ("weight", "bias")],
     ),
     (ag.Function(jnp.tanh, 1), []),
@@ -104,7 +105,7 @@ def test_update_changes_what_it_names_and_nothing_else():
 
 
 def test_update_reaches_into_modules_and_streams():
-    mlp = eqx.nn.MLP(1, 1, 4, 1, key=jax.random.key(0))
+    mlp = drawn(eqx.nn.MLP, 1, 1, 4, 1)
     circuit = ag.Function(mlp, 1) >> ag.Register("t", ag.Stream([1.0, 2.0], "x"))
     changed = ag.update(
         circuit,

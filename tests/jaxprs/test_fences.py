@@ -4,10 +4,12 @@ A test that fails on a new version of XLA says that a fence no longer holds, or 
 """
 
 import re
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from helpers import AS_FOR_USERS
 from jax import lax
 
 from asgard.jaxprs import fences
@@ -18,9 +20,14 @@ from asgard.jaxprs.program import trace
 X = jnp.linspace(0.1, 0.9, 64)
 
 
+def compiled(fn: Any, *arguments: Any) -> Any:
+    """The function as XLA compiles it for users."""
+    return jax.jit(fn).lower(*arguments).compile(compiler_options=AS_FOR_USERS)
+
+
 def count(operation, fn, *arguments):
     """How often a compiled function has an operation."""
-    return jax.jit(fn).lower(*arguments).compile().as_text().count(f" {operation}(")
+    return compiled(fn, *arguments).as_text().count(f" {operation}(")
 
 
 def read_by_many(value):
@@ -151,15 +158,15 @@ def test_products_are_rounded_before_they_are_added_to():
     x = jnp.stack([X, 4e-6 * X * (1 + 1e-9 * X)])
     rounded = 0.04 * np.asarray(x[0]) - 1e4 * np.asarray(x[1])
     fenced = fences.with_rounded_products(program)
-    assert np.any(jax.jit(lambda x: run(program, x))(x) != rounded)
-    np.testing.assert_array_equal(jax.jit(lambda x: run(fenced, x))(x), rounded)
+    assert np.any(compiled(lambda x: run(program, x), x)(x) != rounded)
+    np.testing.assert_array_equal(compiled(lambda x: run(fenced, x), x)(x), rounded)
 
 
 def test_a_maximum_of_many_values_keeps_what_is_no_number():
     values = jnp.ones((1024, 8)).at[3, 5].set(jnp.nan)
-    plain = jax.jit(lambda x: lax.reduce_max(x, (0,)))(jnp.full((1024, 8), jnp.nan))
+    plain = compiled(lambda x: lax.reduce_max(x, (0,)), values)(jnp.full((1024, 8), jnp.nan))
     assert not np.isnan(plain).any()  # jaxlib 0.10.2 drops it
-    fenced = jax.jit(lambda x: fences.largest_of(x, (0,)))
+    fenced = compiled(lambda x: fences.largest_of(x, (0,)), values)
     found = fenced(values)
     assert np.isnan(found[5])
     assert np.isnan(found).sum() == 1
@@ -168,7 +175,7 @@ def test_a_maximum_of_many_values_keeps_what_is_no_number():
 
 def in_one_loop(fn, *arguments):
     """Whether a compiled function has a loop with both an exponential and log(1 + x)."""
-    text = jax.jit(fn).lower(*arguments).compile().as_text()
+    text = compiled(fn, *arguments).as_text()
     loops = re.split(r"\n\}\n", text)
     return any(" exponential(" in one and " log-plus-one(" in one for one in loops)
 

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import drawn
 from jax import lax
 
 from asgard.jaxprs.open_values import Properties, end, is_over, open_p, opened, trace_state
@@ -15,7 +16,7 @@ from asgard.jaxprs.program import from_jaxpr
 
 @functools.cache
 def network():
-    return eqx.nn.MLP(3, 3, 4, 1, activation=jnp.tanh, key=jax.random.key(0))
+    return drawn(eqx.nn.MLP, 3, 3, 4, 1, activation=jnp.tanh)
 
 
 VECTOR, NUMBER = jax.ShapeDtypeStruct((3,), jnp.float64), jax.ShapeDtypeStruct((), jnp.float64)

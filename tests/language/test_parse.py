@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import slow
+from helpers import drawn, slow
 from hypothesis import given, settings
 from strategies import circuits
 from systems import Decay, Saturation
@@ -88,7 +88,7 @@ def test_compositions_inside_are_taken_apart():
 
 
 def test_own_circuits_are_read_by_name():
-    layer = ag.Function(eqx.nn.MLP(1, 1, 4, 1, key=jax.random.key(0)), 1)
+    layer = ag.Function(drawn(eqx.nn.MLP, 1, 1, 4, 1), 1)
     names = {"Saturation": Saturation(2.0), "Decay": Decay(0.3), "MLP": layer, "größe": ag.Id()}
     circuit = (Saturation(2.0) @ layer) >> ag.Add() >> Decay(0.3)
     assert ag.parse(str(circuit), names=names) == circuit

@@ -8,7 +8,16 @@ import jax.numpy as jnp
 import mpmath as mp
 import numpy as np
 import pytest
-from helpers import cast, closed, compilations, equations, neighbour_error, polynomial, taylor
+from helpers import (
+    cast,
+    closed,
+    compilations,
+    drawn,
+    equations,
+    neighbour_error,
+    polynomial,
+    taylor,
+)
 
 import asgard as ag
 
@@ -383,7 +392,7 @@ def test_numbers_scale_vectors_in_loops():
 
 
 def test_a_network_in_a_loop():
-    mlp = eqx.nn.MLP(2, 2, 4, 1, activation=jnp.tanh, key=jax.random.key(0))
+    mlp = drawn(eqx.nn.MLP, 2, 2, 4, 1, activation=jnp.tanh)
     start = jnp.array([1.0, 0.5])
     circuit = closed(ag.Function(mlp, 1) >> ag.Register("t", start))
 

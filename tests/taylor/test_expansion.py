@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import mpmath as mp
 import numpy as np
 import pytest
-from helpers import equations, neighbour_error, taylor
+from helpers import drawn, equations, neighbour_error, taylor
 from jax import lax
 from jax.experimental.jet import jet
 from jax.scipy import special
@@ -315,7 +315,7 @@ def test_expand_in_float32():
 
 
 def test_expand_of_a_module_under_grad_and_vmap():
-    model = eqx.nn.MLP(2, "scalar", 8, 2, activation=jnp.tanh, key=jax.random.key(0))
+    model = drawn(eqx.nn.MLP, 2, "scalar", 8, 2, activation=jnp.tanh)
 
     def laplacian(model, x):
         def along(direction):

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import compilations
+from helpers import compilations, drawn
 from systems import FAST, cast, lotka_volterra
 
 import asgard as ag
@@ -113,7 +113,7 @@ def test_gradients_go_to_numbers_and_to_what_the_function_closes_over():
 
 
 def test_numbers_may_be_constraints_arrays_networks_and_circuits():
-    network = eqx.nn.MLP(2, 2, 4, 1, activation=jnp.tanh, key=jax.random.key(0))
+    network = drawn(eqx.nn.MLP, 2, 2, 4, 1, activation=jnp.tanh)
 
     @ag.circuit
     def system(*, net=network, rate=ag.Positive(0.5), start=(1.0, 0.0), inner=pid(), on=True):
@@ -138,7 +138,7 @@ def test_what_a_function_is_given_by_keyword_is_read_by_name():
     def system(u, *, network, rate, on):
         return u
 
-    network = eqx.nn.MLP(1, 1, 2, 1, key=jax.random.key(0))
+    network = drawn(eqx.nn.MLP, 1, 1, 2, 1)
     given = system(network=network, rate=ag.Positive(0.5), on=True).keywords
     assert eqx.tree_equal(given, {"network": network, "rate": jnp.asarray(0.5), "on": True})
 
@@ -183,7 +183,7 @@ def test_atoms_blocks_and_terms_are_called_on_wires():
 
 
 def test_jax_code_works_on_wires():
-    network = eqx.nn.MLP(3, 3, 4, 1, activation=jnp.tanh, key=jax.random.key(0))
+    network = drawn(eqx.nn.MLP, 3, 3, 4, 1, activation=jnp.tanh)
 
     def field(x):
         y = jnp.where(x > -5.0, jax.nn.softplus(x), -x) + jax.vmap(jnp.sin)(x)
