@@ -60,6 +60,12 @@ def is_kernel(fn, *arguments):
     return MARK in jax.jit(fn).lower(*arguments).as_text()
 
 
+def compiled(fn, *arguments):
+    """The function for arguments like these, and whether it is a kernel, from one lowering."""
+    lowered = jax.jit(fn).lower(*arguments)
+    return lowered.compile(), MARK in lowered.as_text()
+
+
 def test_products_of_a_matrix_and_a_vector_make_a_kernel_longer():
     matrix = jnp.asarray(WEIGHTS)
 
@@ -98,13 +104,13 @@ def test_a_kernel_has_the_value_of_its_operations(name, apart):
     def run(x):
         return last(TAKEN[name], x)
 
-    compiled = jax.jit(run)
-    assert is_kernel(run, x)
-    np.testing.assert_allclose(compiled(x), apart(run, x), rtol=1e-13)
+    kernel, is_one = compiled(run, x)
+    assert is_one
+    np.testing.assert_allclose(kernel(x), apart(run, x), rtol=1e-13)
     # No row of them ends at zero under a field of the table, where only rounding were compared.
     batch = jnp.stack([x, 2 * x, 2.5 * x, x - 1])
     found = jax.jit(jax.vmap(run))(batch)
-    expected = jnp.stack([compiled(row) for row in batch])
+    expected = jnp.stack([kernel(row) for row in batch])
     np.testing.assert_allclose(found, expected, rtol=1e-13)
 
 
@@ -156,8 +162,9 @@ def test_times_that_are_constants_of_an_outer_compilation(build, count):
     def run(circuit):
         return ag.simulate(circuit, ts, calculus=QUICK, throw=False).outputs
 
-    outputs = jax.jit(run)(build())
-    assert is_kernel(run, build())
+    kernel, is_one = compiled(run, build())
+    outputs = kernel(build())
+    assert is_one
     assert all(np.all(np.isfinite(output)) for output in outputs)
 
 
@@ -194,9 +201,10 @@ def test_the_environment_and_the_version_of_jaxlib_switch_kernels(
     monkeypatch.setattr("asgard.jaxprs.kernel.JAXLIB", version)
     x = jnp.array([0.5])
     with caplog.at_level(logging.WARNING, logger="asgard"):
-        # New functions, of which nothing has been traced under another setting.
-        assert is_kernel(lambda x: short(x), x) == expected
-        value, said = jax.jit(lambda x: short(x))(x)
+        # A new function, of which nothing has been traced under another setting.
+        run, is_one = compiled(lambda x: short(x), x)
+        value, said = run(x)
+    assert is_one == expected
     np.testing.assert_allclose(value, 0.5 * np.exp(-0.25), rtol=1e-3)
     assert bool(said) == expected
     told = [record.getMessage() for record in caplog.records if record.name == "asgard"]

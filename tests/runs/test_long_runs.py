@@ -160,6 +160,11 @@ def test_what_an_interrupted_run_left_can_be_gone_on_with_twice():
     assert same(RUNS["discrete"](state=state), RUNS["discrete"](state=state))
 
 
+@functools.partial(jax.jit, donate_argnums=0)
+def next_after(now):
+    return now + 1
+
+
 class Counting(Work):
     """Counts, and is told when a stretch is under way. It writes over its arrays, as runs do and
     fits do not."""
@@ -170,7 +175,7 @@ class Counting(Work):
         self.during, self.in_place = during, in_place
 
     def advance(self, now, turns):
-        end = jax.jit(lambda now: now + 1, donate_argnums=0)(jnp.array(now))
+        end = next_after(jnp.array(now))
         if self.in_place and now is not self.start:
             now.delete()  # as what is donated
         self.during(int(end))

@@ -49,14 +49,19 @@ def test_threefry_gives_the_known_answers():
         ((0x13198A2E, 0x03707344), (0x243F6A88, 0x85A308D3), (0xC4923A9C, 0x483DF7A0)),
     ]
     for key, counter, expected in known:
-        found = threefry(*(tuple(map(jnp.uint32, pair)) for pair in (key, counter)))
+        found = jax.jit(threefry)(*(tuple(map(np.uint32, pair)) for pair in (key, counter)))
         assert tuple(map(int, found)) == expected
 
 
 @pytest.mark.parametrize("dtype", [slow(jnp.float32), jnp.float64])
 def test_normal_numbers_have_the_normal_law(dtype):
     source = numbers(range(50_000), dtype)
-    found = source.normals(source.key("W", [0], 2), jnp.uint32(0), 2, (2,)).rows(2)
+
+    @jax.jit
+    def rows(first):
+        return source.normals(source.key("W", [0], 2), first, 2, (2,)).rows(2)
+
+    found = rows(np.uint32(0))
     assert found.dtype == dtype
     flat = np.asarray(found, np.float64).ravel()
     assert scipy.stats.kstest(flat, "norm").pvalue > 1e-3
@@ -87,11 +92,13 @@ def test_the_two_numbers_of_a_block_are_independent_and_have_normal_tails():
 
 @pytest.mark.parametrize("dtype", [slow(jnp.float32), jnp.float64])
 def test_extreme_words_give_finite_numbers(dtype):
-    for word in (0, 1, 2**32 - 1):
-        words = jnp.uint32(word), jnp.uint32(word)
-        assert np.all(np.isfinite(normal_pair(words, dtype)))
-        assert 0 < uniform(words, dtype) < 1
-        assert abs(sign(words, dtype)) == 1
+    words = (np.array([0, 1, 2**32 - 1], np.uint32),) * 2
+    pair, part, side = jax.jit(
+        lambda words: [f(words, dtype) for f in (normal_pair, uniform, sign)]
+    )(words)
+    assert np.all(np.isfinite(pair))
+    assert np.all((part > 0) & (part < 1))
+    assert np.all(np.abs(side) == 1)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +134,7 @@ def test_normal_pairs_are_those_of_box_and_muller_to_the_last_digits(dtype):
     edges = np.uint32(2**32 * np.append(np.arange(16) / 16, np.sqrt(0.5)))
     words = np.concatenate([random, *(edges + np.uint32(k) for k in range(3)), ~random[:4] >> 20])
     radii, angles = words, np.roll(words, 7)
-    found = normal_pair((jnp.asarray(radii), jnp.asarray(angles)), jnp.dtype(dtype))
+    found = jax.jit(lambda words: normal_pair(words, jnp.dtype(dtype)))((radii, angles))
     with mp.workdps(30):
         lengths = [mp.sqrt(-2 * mp.log((int(r) + mp.mpf(0.5)) / 2**32)) for r in radii]
         turns = [2 * mp.pi * int(a) / mp.mpf(2**32) for a in angles]
@@ -207,12 +214,13 @@ def test_handed_increments_are_what_is_integrated():
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_the_tails_of_poissons_law_are_its_own_for_any_mean(dtype):
     means = np.array([0.0, 1e-3, 0.5, 0.999, 1.0, 2.0, 6.0, 15.0, 50.0, 1000.0], dtype)
-    for least in (1, 2, 5, 13, 40, 200):
-        found = jax.jit(lambda mean, least=least: poisson_tail(mean, least))(means)
+    counts = (1, 2, 5, 13, 40, 200)
+    tails = jax.jit(lambda mean: [poisson_tail(mean, least) for least in counts])
+    for least, found in zip(counts, tails(means), strict=True):
         assert found.dtype == dtype
         exact = scipy.stats.poisson.sf(least - 1, means.astype(np.float64))
         # A term is the exponential of numbers as large as the mean and least ln(mean).
         digits = np.finfo(dtype).eps * (8 + means + least * np.abs(np.log(np.maximum(means, 1))))
         np.testing.assert_array_less(np.abs(found - exact), 2 * digits + 1e-300)
-    for mean in (np.nan, -0.1, np.inf):
-        assert np.isnan(poisson_tail(jnp.asarray(mean, dtype), 2))
+    wrong = np.resize(np.array([np.nan, -0.1, np.inf], dtype), means.shape)
+    assert np.isnan(tails(wrong)).all()
