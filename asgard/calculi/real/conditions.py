@@ -14,6 +14,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array
 
@@ -46,7 +47,9 @@ class Conditions:
     def of(cls, guards: Program, layout: EventLayout) -> "Conditions | None":
         """Those of guards, a program of time and state with one output; None where it has none, or
         too many."""
-        if not branches_along(guards, layout):
+        # Beside branches that are held, whose ends may be those of conditions, guards are read as
+        # they are: both at once missed rises of triggers by `jnp.mod`.
+        if np.any(layout.branches) or not branches_along(guards, layout):
             return None
         asked = asked_along(guards, layout)
         types = [guards.avals[number] for number in guards.inputs]
