@@ -45,6 +45,34 @@ def first_size(
     return jnp.minimum(size, longest).astype(point.time.dtype)
 
 
+def within_layer(
+    system: System,
+    point: Point,
+    slope: Array,
+    control: StepControl,
+    reach: Reach,
+    size: Array,
+    order: int,
+) -> Array:
+    """A first size, or a shorter one where a layer begins, as where a stiff system does not start
+    in its slow motion, `[*lanes]`.
+
+    An entry whose rate y' changes by y'' moves as exp(-λ t), with λ = |y'' / y'|, by |y' / λ| in
+    all. Past a step much longer than 1 / λ its end may be right, but nothing in between.
+    """
+    count, probe = system.differential, reach.clip(size)[0]
+    direction = jnp.sign(reach.latest - point.time)
+    ahead = with_guesses(system, point.state + direction * probe * slope, slope)
+    bend = lax.abs((system.field(point.time + direction * probe, ahead) - slope)[:count])
+    values, speeds = lax.abs(point.state[:count]), lax.abs(slope[:count])
+    lasts = probe * speeds / bend
+    moved = lasts * speeds
+    height = moved / (control.atol[:count] + control.rtol[:count] * lax.max(values, moved))
+    short = lasts * (0.01 / height) ** (1 / order)
+    short = smallest(jnp.where(height > 1, short, jnp.inf)).astype(size.dtype)
+    return jnp.where(short > 0, jnp.minimum(short, size), size)
+
+
 def with_guesses(system: System, state: Array, guesses: Array) -> Array:
     """A state with guesses in the place of its own."""
     if state.shape[0] == system.size:

@@ -17,7 +17,7 @@ from .....jaxprs.fences import largest_of
 from .....jaxprs.trees import select
 from ...polynomial import rescaled
 from ...system import Point, StepControl, System
-from ..first_size import first_size
+from ..first_size import first_size, within_layer
 from ..method import NEWTON, NO_STEP, NONFINITE, OK, Attempt, Reach, StepMethod, Stretch
 from .collocation import collocate
 from .factors import Factors, blank, factored
@@ -130,7 +130,9 @@ class Radau(StepMethod):
         state, zero = point.state[: system.size], jnp.zeros_like(point.time)
         no = jnp.zeros(zero.shape, bool)
         slope = system.field(point.time, point.state)
-        step = first_size(system, point, slope, control, reach, self.stages + 1)
+        order = self.stages + 1
+        step = first_size(system, point, slope, control, reach, order)
+        step = within_layer(system, point, slope, control, reach, step, order)
         matrix, factors, pattern = None, None, system.pattern
         if self.linear is None:
             rows = system.size if pattern is None else pattern.count
