@@ -30,6 +30,8 @@ from .tableau import CENTRE, NODES, Tableau, tableau
 LEAST, MOST, SAFETY = 0.2, 8.0, 0.9
 # The first step is rather too long than too short: a refused one shrinks by this factor.
 FIRST_CUT = 0.1
+# Terms by which the next step's stages are guessed may be so many times as large as those before.
+GROWS = 2.0
 # A Jacobian is kept while iterations shrink by this factor in each turn.
 KEEPS = 1e-3
 # The size, and with it the factors, are kept while the step would grow by no more than this.
@@ -43,7 +45,7 @@ EXACT_ERROR = 0.1
 class Memory(eqx.Module):
     """What Radau remembers between steps.
 
-    - `rows`: the coefficients of the last step's polynomial, from order 1 on; `size`: its size,
+    - `rows`: the coefficients of the last step's polynomial about its end; `size`: its size,
       0 before the first; `error`: its error, in units of the tolerance.
     - `jacobian`; `current`: whether it is that of this point; `worn`: whether a new one is due.
     - `factors`, and `factored`, the signed size of the step that they are of. These and the
@@ -170,7 +172,7 @@ class Radau(StepMethod):
         known, factors = self._prepared(system, point, known, offset)
         noise = rounding(factors, stages.state)
         scale = Scale(control.atol, control.rtol, stages.state, noise)
-        guess = _extrapolated(table, known, size)
+        guess = _extrapolated(table, known, size, scale)
         gain = lax.pow(known.gain, jnp.full_like(known.gain, 0.8))
         if system.branches:
             # What converged at once before a branch need not after it: two turns tell.
@@ -302,7 +304,7 @@ class Radau(StepMethod):
             error = solver.solve_real(stages.offset * slope - missing)
             return error, worst(error)
 
-        highest = combine(self.table.powers[-1:], found.z)[0]
+        highest = combine(self.table.onward[-1:], found.z)[0]
         between = self.table.between * worst(highest)
         shift, error = filtered(slope)
         if system.branches:
@@ -348,7 +350,7 @@ class Radau(StepMethod):
         worn = jnp.where(accepted, found.rate >= KEEPS, ~found.converged)
         return dataclasses.replace(
             known,
-            rows=kept(combine(self.table.powers, found.z), known.rows),
+            rows=kept(combine(self.table.onward, found.z), known.rows),
             size=kept(size, known.size),
             error=kept(lax.max(error, jnp.full_like(error, 0.01)), known.error),
             current=known.current & ~accepted,
@@ -382,12 +384,21 @@ def _renewed(wanted: Array, compute: Any, old: Any) -> Any:
     return lax.cond(jnp.any(wanted), renew, lambda: old)
 
 
-def _extrapolated(table: Tableau, known: Memory, size: Array) -> Array:
-    """The stages by the last step's polynomial u: u(1 + c r) - u(1), for a step r times as long."""
+def _extrapolated(table: Tableau, known: Memory, size: Array, scale: Scale) -> Array:
+    """The stages by the last step's polynomial, for a step r times as long: the sum of
+    coefficients times (c r)^k. Terms count up to where they grow: past it they are far off."""
+    rows = known.rows
     ratio = jnp.where(known.size > 0, size / known.size, 0)
-    nodes = table.nodes.astype(known.rows.dtype).reshape(-1, *(1,) * ratio.ndim)
-    part = 1 + (nodes * ratio)[:, None]
-    value = jnp.zeros((table.stages, *known.rows.shape[1:]), known.rows.dtype)
-    for row in known.rows[::-1]:
+    unit = scale.unit(jnp.zeros_like(rows))
+    heights = [largest_of(lax.abs(row) / unit, (0,)) for row in rows]
+    counts = jnp.ones(ratio.shape, bool)
+    chosen = [rows[0]]
+    for row, before, height in zip(rows[1:], heights, heights[1:], strict=False):
+        counts &= ratio * height <= GROWS * before
+        chosen.append(jnp.where(counts, row, 0))
+    nodes = table.nodes.astype(rows.dtype).reshape(-1, *(1,) * ratio.ndim)
+    part = (nodes * ratio)[:, None]
+    value = jnp.zeros_like(rows)
+    for row in chosen[::-1]:
         value = (value + row[None]) * part
-    return value - lax.reduce_sum(known.rows, (0,))[None]
+    return value

@@ -6,6 +6,7 @@ differential equations solved by Radau methods* (J. Comput. Appl. Math. 111, 199
 
 import dataclasses
 import functools
+import math
 
 import numpy as np
 
@@ -44,8 +45,8 @@ class Tableau:
     - `slopes`: u'(c) = slopes z, `[stages, stages]`: the inverse of the matrix A.
     - `weights`: A itself.
     - `first_slope`: u'(0) = first_slope z, `[stages]`.
-    - `powers`: the coefficients of x, x², ... in u are powers z, `[stages, stages]`; `centred` has
-      those of x, x v, x v², ... with v = x - `CENTRE`.
+    - `centred`: the coefficients of x, x v, x v², ... in u are centred z, `[stages, stages]`, with
+      v = x - `CENTRE`; `onward` has those of w, w², ... in u - u(1), with w = x - 1.
     - `between`: how much larger the error of u between the nodes is, at most, than the one of
       order s + 1 in the next coefficient: the largest |x (x - c₁) ... (x - c_s)|.
     - `real`, `imaginary`: a and b of the eigenvalues a - b i of slopes, `[systems]`: first the real
@@ -58,8 +59,8 @@ class Tableau:
     slopes: np.ndarray
     weights: np.ndarray
     first_slope: np.ndarray
-    powers: np.ndarray
     centred: np.ndarray
+    onward: np.ndarray
     between: float
     real: np.ndarray
     imaginary: np.ndarray
@@ -83,8 +84,8 @@ def tableau(stages: int) -> Tableau:
         slopes=slopes,
         weights=np.linalg.inv(slopes),
         first_slope=derivatives[0],
-        powers=_powers(nodes, 0.0),
         centred=_powers(nodes, CENTRE),
+        onward=_about_one(_powers(nodes, 0.0)),
         between=_between(nodes),
         real=np.real(values),
         imaginary=np.imag(values),
@@ -114,6 +115,13 @@ def _powers(nodes: np.ndarray, centre: float) -> np.ndarray:
         # About 0 all terms of one coefficient have one sign: no digits are lost.
         columns.append(np.poly(others - centre)[::-1] / (node * np.prod(node - others)))
     return np.stack(columns, axis=1)
+
+
+def _about_one(powers: np.ndarray) -> np.ndarray:
+    """The coefficients of (x - 1), (x - 1)², ... from those of x, x², ..."""
+    orders = range(1, len(powers) + 1)
+    shift = [[math.comb(higher, order) for higher in orders] for order in orders]
+    return np.array(shift, powers.dtype) @ powers
 
 
 def _between(nodes: np.ndarray) -> float:
