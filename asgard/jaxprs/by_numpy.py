@@ -15,6 +15,13 @@ from jax.lax import GatherScatterMode
 from .program import Equation
 
 
+def knows(equation: Equation, values: Sequence[Any]) -> bool:
+    """Whether an equation on known values needs nothing but NumPy."""
+    if equation.name == "convert_element_type":
+        return values[0].dtype.kind in "biu"
+    return equation.name in _ARITHMETIC or equation.name in _WITH_PARAMETERS
+
+
 def bind(equation: Equation, values: Sequence[Any]) -> list[np.ndarray]:
     """The results of an equation on known values."""
     name = equation.name

@@ -7,9 +7,12 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 from jax import lax
+from jax.core import Tracer
 from jax.extend.core import Literal
 
+from . import by_numpy
 from .primitives import traits
 from .program import Equation, Program, computed, inner_jaxprs, live, scan_counts, trace
 
@@ -20,13 +23,15 @@ def hoisted(program: Program) -> Callable[..., list[Any]]:
     Loops in it are hoisted too, and primitives that stand for a loop become that loop.
     """
     values = dict(program.constants)
+    repeated: set[int] = set()
     steps: list[tuple[Equation, Callable[..., Sequence[Any]]]] = []
     known = set(values)
     for equation in program.equations:
         if known.issuperset(equation.ins):
             known.update(equation.outs)
             operands = [values[number] for number in equation.ins]
-            values.update(zip(equation.outs, equation.bind(*operands), strict=True))
+            values.update(zip(equation.outs, _computed_now(equation, operands), strict=True))
+            repeated.update(number for number in equation.outs if _repeats(values[number]))
             if not _is_number(equation, program):
                 continue
         avals = [program.avals[number] for number in equation.ins]
@@ -34,6 +39,8 @@ def hoisted(program: Program) -> Callable[..., list[Any]]:
 
     def run(*inputs: Any) -> list[Any]:
         found = {**values, **dict(zip(program.inputs, inputs, strict=True))}
+        # As an operand XLA would fill it anew whenever the program is called.
+        found |= {one: lax.full_like(values[one], values[one].flat[0]) for one in repeated}
         for equation, step in steps:
             operands = [found[number] for number in equation.ins]
             found.update(zip(equation.outs, step(*operands), strict=True))
@@ -60,6 +67,21 @@ def computes_constants(jaxpr: Any, known: Sequence[bool] = ()) -> bool:
             if not (calls or are_numbers or traits(name).left_by_xla):
                 return True
     return False
+
+
+def _computed_now(equation: Equation, operands: Sequence[Any]) -> Sequence[Any]:
+    """What an equation makes of constants: by NumPy, if that can, so that no program computes it
+    each time it runs."""
+    if not any(isinstance(x, Tracer) for x in operands):
+        values = list(map(np.asarray, operands))
+        if by_numpy.knows(equation, values):
+            return by_numpy.bind(equation, values)
+    return equation.bind(*operands)
+
+
+def _repeats(value: Any) -> bool:
+    """Whether a known array is one number many times."""
+    return isinstance(value, np.ndarray) and value.size > 1 and bool(np.all(value == value.flat[0]))
 
 
 def _is_number(equation: Equation, program: Program) -> bool:

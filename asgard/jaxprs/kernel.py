@@ -13,7 +13,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
+from jax.core import Tracer
 from jax.extend.core import ClosedJaxpr, Primitive, jaxpr_as_fun
 from jax.interpreters import batching, mlir
 from jaxlib import version as jaxlib_version
@@ -115,9 +117,38 @@ def as_kernel(
             return otherwise(*arguments)
         # A result that is a constant would be a NumPy array.
         return [jnp.asarray(x) for x in jaxpr_as_fun(closed)(*arguments)], False
+    closed = _joined(closed, types)
     operands = hidden([*closed.consts, *arguments])
     results = _kernel.bind(*operands, jaxpr=ClosedJaxpr(_reading_all(closed.jaxpr), ()))
     return results[: len(closed.jaxpr.outvars)], True
+
+
+def _joined(closed: ClosedJaxpr, types: Sequence[Any]) -> ClosedJaxpr:
+    """A jaxpr whose known constants are one array of each dtype, as each operand takes 0.1 µs."""
+    groups: dict[Any, list[int]] = {}
+    for index, value in enumerate(closed.consts):
+        if not isinstance(value, Tracer):
+            groups.setdefault(jnp.result_type(value), []).append(index)
+    joined = [
+        (
+            jnp.asarray(np.concatenate([np.ravel(closed.consts[index]) for index in indices])),
+            indices,
+        )
+        for indices in groups.values()
+        if len(indices) > 1
+    ]
+
+    def run(*arguments: Any) -> list[Any]:
+        values = list(closed.consts)
+        for array, indices in joined:
+            first = 0
+            for index in indices:
+                shape, last = np.shape(values[index]), first + np.size(values[index])
+                values[index] = lax.reshape(lax.slice(array, [first], [last]), shape)
+                first = last
+        return jaxpr_as_fun(ClosedJaxpr(closed.jaxpr, values))(*arguments)
+
+    return jax.make_jaxpr(run)(*types) if joined else closed
 
 
 def part(fn: Callable[..., Any], *arguments: Any) -> Any:

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
+from jax.extend.core import jaxpr_as_fun
 
 from asgard.jaxprs.hoisting import computes_constants, hoisted
 from asgard.jaxprs.program import from_jaxpr
@@ -50,3 +51,15 @@ def test_arrays_of_constants_are_hoisted(name):
     after = jax.make_jaxpr(hoisted(from_jaxpr(jaxpr)))(X)
     assert not computes_constants(after.jaxpr)
     np.testing.assert_array_equal(jax.jit(hoisted(from_jaxpr(jaxpr)))(X)[0], SOMETHING[name](X))
+
+
+def test_what_numpy_can_make_of_constants_is_no_operation():
+    def fn(x):
+        rows, columns = (lax.broadcasted_iota(jnp.int32, (3, 3), axis) for axis in (0, 1))
+        unit = (rows == columns).astype(x.dtype)
+        return jnp.where(rows < 2, unit, 0.0) @ x + jnp.sum(jnp.stack([2.0, 2.0, 2.0])[:, None], 1)
+
+    after = jax.make_jaxpr(hoisted(from_jaxpr(jax.make_jaxpr(fn)(X))))(X)
+    names = {equation.primitive.name for equation in after.jaxpr.eqns}
+    assert names.isdisjoint({"iota", "eq", "lt", "select_n", "convert_element_type"})
+    np.testing.assert_allclose(jax.jit(jaxpr_as_fun(after))(X)[0], fn(X))
