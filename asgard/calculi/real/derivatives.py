@@ -56,7 +56,9 @@ def tile_of(problem: Problem) -> int:
     """How many runs of a batch go side by side."""
     if problem.multiplies:
         return LARGEST_COUNT
-    return max(1, min(TILE, (LARGEST_SUM - 1) // problem.largest))
+    asked = problem.method.side_by_side(problem.size)
+    most = TILE if asked is None else min(TILE, asked)
+    return max(1, min(most, (LARGEST_SUM - 1) // problem.largest))
 
 
 class _Derivative(LinearCall):

@@ -87,6 +87,9 @@ class Eventful(StepMethod):
     def share(self, degree: int) -> float:
         return self.method.share(degree)
 
+    def side_by_side(self, size: int) -> int | None:
+        return self.method.side_by_side(size)
+
     def unit(self, offset: Array) -> Array:
         return unit_of(self.method, offset)
 

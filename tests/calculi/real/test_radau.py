@@ -129,6 +129,51 @@ def test_robertson_over_eleven_decades():
         assert stats["kernel"]
 
 
+def test_a_long_run_of_robertson_has_gradients():
+    # What is left at last depends on the sum of the start alone. Terms of 1e3 cancel in entries of
+    # 1e-9, and the linear systems of the gradient once ended where nothing could be better, as NaN.
+    def end(start):
+        calculus = ag.Real(method=ag.Radau(), rtol=1e-4, atol=1e-7 * jnp.asarray(SCALE))
+        return ag.simulate(robertson(RATES, start), [0.0, 1e11], calculus=calculus).output[-1, 0]
+
+    value, gradient = jax.jit(jax.value_and_grad(end))(START)
+    np.testing.assert_allclose(value, ROBERTSON[0], rtol=1e-3)
+    # y₁ = k₂ y₂ y₃ / k₁ and k₁ y₁ = k₂ y₂ y₃ + k₃ y₂²: y₁ falls as 1 / t, and grows as sum².
+    np.testing.assert_allclose(gradient, np.full(3, 2 * ROBERTSON[0]), rtol=1e-3)
+
+
+def test_the_first_step_is_short_beside_a_layer():
+    # The second entry comes to the first within 1e-9. The first step was once 1e6 times as long,
+    # and refused six times.
+    circuit = ode(lambda y: jnp.stack([-y[0], 1e9 * (y[0] - y[1])]), jnp.array([1.0, 0.0]))
+    calculus = ag.Real(method=ag.Radau(), rtol=1e-5, atol=1e-9)
+    run = ag.simulate(circuit, [0.0, 1e-9, 1.0], calculus=calculus)
+    np.testing.assert_allclose(run.output[1:, 1], [1 - np.exp(-1), np.exp(-1)], rtol=1e-4)
+    assert run.stats["rejected"] <= 1
+
+
+def test_long_steps_are_guessed_from_what_is_smooth():
+    # By all seven orders of the step before, 63 of 199 steps were refused.
+    calculus = ag.Real(method=ag.Radau(7), rtol=1e-2, atol=1e-5 * jnp.asarray(SCALE))
+    run = ag.simulate(robertson(RATES, START), [0.0, 1e11], calculus=calculus)
+    assert run.stats["rejected"] < 10
+
+
+def test_batches_of_stiff_runs_are_kernels():
+    size = 10
+    speeds = 10.0 ** np.linspace(0, 6, size)
+
+    def run(factor):
+        circuit = ode(lambda y: factor * speeds * (0.5 * jnp.roll(y, 1) - y), jnp.ones(size))
+        calculus = ag.Real(method=ag.Radau(), rtol=1e-4, atol=1e-7)
+        return ag.simulate(circuit, [0.0, 1.0], calculus=calculus)
+
+    batch = jax.jit(jax.vmap(lambda factor: (run(factor).output[-1], run(factor).stats)))
+    ends, stats = batch(jnp.linspace(0.5, 2.0, 40))
+    assert np.all(stats["kernel"])
+    np.testing.assert_allclose(ends[-1], run(2.0).output[-1], rtol=1e-9, atol=1e-12)
+
+
 @pytest.mark.slow
 def test_the_gradient_of_a_rate_of_robertson_is_right_to_eight_digits():
     def end(rates):

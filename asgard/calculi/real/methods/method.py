@@ -158,6 +158,11 @@ class StepMethod(eqx.Module):
         """
         return 1.0
 
+    def side_by_side(self, size: int) -> int | None:
+        """How many runs of a batch should share the operations of a kernel at most, by the size of
+        their states; None where the system alone says it."""
+        return None
+
     @abc.abstractmethod
     def start(self, system: System, point: Point, control: StepControl, reach: Reach) -> Point:
         """The point before the first step, with the size to try first, above 0, and what is

@@ -17,7 +17,7 @@ from jax import lax
 from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 from jaxtyping import Array
 
-from .....jaxprs.fences import largest_of
+from .....jaxprs.reductions import largest
 from .....jaxprs.sparsity import Pattern
 from .....jaxprs.trees import select
 from ...system import System
@@ -71,7 +71,8 @@ class Factored:
         self, table: Tableau, z: Array, stages: Stages, constants: Any, adjoint: bool
     ) -> Factors:
         matrix = self.jacobian(z, stages, *constants)
-        return factored(table, matrix, stages.differential, self.pattern, adjoint)
+        count = stages.differential
+        return factored(table, matrix, count, self.pattern, adjoint, bounded=True)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -185,7 +186,7 @@ def _solved(equations: _Equations, stages: Stages, field: Any, jacobian: Any) ->
         factors = _renewed(equations, now, stages, jacobian)
         residual = equations.slopes(now.z, stages, *field) - stages.rates(table, now.z)
         step = correction(table, factors, residual).z
-        noise = rounding(factors, jnp.max(jnp.abs(stages.state[None] + now.z), axis=0))
+        noise = rounding(factors, largest(jnp.abs(stages.state[None] + now.z)))
         moved, ratio, done = _measured(step, noise, now.moved)
         z = jnp.where(now.active, now.z + step, now.z)
         factors = factors if equations.linear.keeps else None
@@ -246,7 +247,7 @@ def _linear_solve(
     def turn(now: _Iteration) -> _Iteration:
         step = correction(table, factors, right - product(now.z), transposed).z
         after = now.z + step
-        noise = rounding(factors, jnp.max(jnp.abs(after), axis=0), transposed)
+        noise = rounding(factors, largest(jnp.abs(after)), transposed)
         moved, _, done = _measured(step, noise, now.moved)
         z = jnp.where(now.active, after, now.z)
         return _Iteration(z, None, moved, None, now.active & ~done, now.turns + 1)
@@ -265,8 +266,8 @@ def _goes_on(now: _Iteration) -> Array:
 
 def _measured(step: Array, noise: Array, before: Array) -> tuple[Array, Array, Array]:
     """A change in units of rounding, by what it shrank, and whether it was the last."""
-    step = largest_of(lax.abs(step), (0,))
-    moved = largest_of(step / (noise + jnp.finfo(step.dtype).tiny), (0,))
+    step = largest(lax.abs(step))
+    moved = largest(step / (noise + jnp.finfo(step.dtype).tiny))
     ratio = moved / before
     done = (moved <= 1) | ((moved <= NOISE) & (ratio > 0.5))
     return moved, ratio, done

@@ -9,6 +9,8 @@ and those that are bands row by row.
 """
 
 import abc
+import dataclasses
+import math
 from typing import NamedTuple
 
 import equinox as eqx
@@ -21,12 +23,26 @@ from jaxtyping import Array, Complex, Float, Int
 
 from .....fixed_points import bands
 from .....fixed_points.bands import BandFactors, Pair
-from .....jaxprs.kernel import part
+from .....jaxprs.fences import stored
+from .....jaxprs.kernel import LARGEST_ARRAY, part
+from .....jaxprs.reductions import FEW, total
 from .....jaxprs.sparsity import Pattern
 from .tableau import Tableau
 
 # Up to so many entries of the state matrices are inverted by elementwise operations.
 SMALL = 32
+# With so many rows, a turn of the elimination is left to XLA as one loop, which computes the row of
+# the pivot again for each row: LLVM makes vectors of it. Others store that row. Measured: with 8 to
+# 12 rows the loop takes 0.7 of the time, with 5 or 16 1.2 times, with 20 1.4 times.
+FUSED = range(8, 16)
+
+
+def fit_kernel(systems: int, size: int, lanes: int) -> bool:
+    """Whether what is computed of so many systems of a size is small enough for a kernel.
+
+    Only there are sums written out: elsewhere XLA runs the operations one by one.
+    """
+    return systems * size * lanes * max(2 * size, 4 * systems - 2) < LARGEST_ARRAY
 
 
 class Solved(NamedTuple):
@@ -68,35 +84,62 @@ class Factors(eqx.Module):
 
 class Inverses(Factors):
     """The inverses, by parts. `eigenvalue` is the real one; the first `differential` entries of a
-    state have a derivative."""
+    state have a derivative. `sizes` are those of the entries of h J, where errors are to be bounded
+    whatever cancels."""
 
     real: Float[Array, "systems n n *lanes"]
     imaginary: Float[Array, "systems n n *lanes"]
+    sizes: Float[Array, "n n *lanes"] | None
     eigenvalue: float = eqx.field(static=True)
     differential: int = eqx.field(static=True)
 
     def solve(self, real: Array, imaginary: Array, transposed: bool) -> Solved:
         a, b = self.real, self.imaginary
+        real, imaginary = self._read_often(real), self._read_often(imaginary)
         if transposed:
             x, y = real[:, :, None], imaginary[:, :, None]
             real, imaginary = a * x + b * y, a * y - b * x
-            return Solved(lax.reduce_sum(real, (1,)), lax.reduce_sum(imaginary, (1,)))
+            return Solved(self._sum(real, 1), self._sum(imaginary, 1))
         x, y = real[:, None], imaginary[:, None]
         real, imaginary = a * x - b * y, a * y + b * x
-        return Solved(lax.reduce_sum(real, (2,)), lax.reduce_sum(imaginary, (2,)))
+        return Solved(self._sum(real, 2), self._sum(imaginary, 2))
 
     def solve_real(self, right: Array) -> Array:
-        return lax.reduce_sum(self.real[0] * right[None], (1,))
+        return self._sum(self.real[0] * self._read_often(right)[None], 1)
+
+    def _sum(self, values: Array, axis: int) -> Array:
+        return _sum(values, axis, _fits_kernel(self.real))
+
+    def _read_often(self, right: Array) -> Array:
+        """A right-hand side for sums over its entries: stored if these are written out."""
+        few = self.real.shape[1] <= FEW
+        return stored(right) if few and _fits_kernel(self.real) else right
 
     def spread(self, values: Array, transposed: bool) -> Array:
+        if self.sizes is not None:
+            return self._bound(self.sizes, values, transposed)
         matrix = self.real[0]
         rows = lax.broadcasted_iota(jnp.int32, matrix.shape, 0)
         columns = lax.broadcasted_iota(jnp.int32, matrix.shape, 1)
         matrix = jnp.where(columns < self.differential, self.eigenvalue * matrix, 0)
         matrix = jnp.abs(matrix - (rows == columns).astype(matrix.dtype))
         if transposed:
-            return lax.reduce_sum(matrix * values[:, None], (0,))
-        return lax.reduce_sum(matrix * values[None], (1,))
+            return self._sum(matrix * values[:, None], 0)
+        return self._sum(matrix * values[None], 1)
+
+    def _bound(self, sizes: Array, values: Array, transposed: bool) -> Array:
+        """The same where nothing cancels: |(a I - h J)⁻¹| (|h J| + |a| I) values.
+
+        The inverses of all systems are added: rounding leaves something else in each of them where
+        the exact one has a 0.
+        """
+        inverse = lax.reduce_sum(lax.abs(self.real) + lax.abs(self.imaginary), (0,))
+        axis = 0 if transposed else 1
+
+        def product(matrix: Array, values: Array) -> Array:
+            return self._sum(matrix * (values[:, None] if transposed else values[None]), axis)
+
+        return product(inverse, product(sizes, values) + abs(self.eigenvalue) * values)
 
 
 class Triangles(Factors):
@@ -166,7 +209,7 @@ def blank(table: Tableau, state: Array, differential: int, pattern: Pattern | No
     shape = (len(table.real), size, size, *lanes)
     if size <= SMALL:
         zeros = jnp.zeros(shape, state.dtype)
-        return Inverses(zeros, zeros, float(table.real[0]), differential)
+        return Inverses(zeros, zeros, None, float(table.real[0]), differential)
     dtype = jnp.result_type(state.dtype, jnp.complex64)
     return Triangles(jnp.zeros(shape, dtype), jnp.zeros((*shape[:2], *lanes), jnp.int32))
 
@@ -177,12 +220,14 @@ def factored(
     differential: int,
     pattern: Pattern | None,
     adjoint: bool = False,
+    bounded: bool = False,
 ) -> Factors:
     """The factors for a matrix h J, `[n, n, *lanes]`, or by the seeds of its pattern
     `[colors, n, *lanes]`; not finite where there are none. The first `differential` entries of a
     state have a derivative: others have a 0 in the place of I.
 
-    If `adjoint`, they solve the transposed systems too.
+    If `adjoint`, they solve the transposed systems too. If they are `bounded`, what they spread is
+    a bound even where terms cancel.
     """
     if pattern is not None and pattern.is_band:
         return _bands(table, matrix, differential, pattern, adjoint)
@@ -190,7 +235,8 @@ def factored(
         matrix = pattern.whole(matrix)
     size = matrix.shape[0]
     if size <= SMALL:
-        return _inverses(table, matrix, differential)
+        found = _inverses(table, matrix, differential)
+        return dataclasses.replace(found, sizes=lax.abs(matrix)) if bounded else found
     dtype = jnp.result_type(matrix.dtype, jnp.complex64)
     numbers = (table.real - 1j * table.imaginary)[:, None, None] * np.diag(
         np.arange(size) < differential
@@ -241,7 +287,18 @@ def _inverses(table: Tableau, matrix: Array, differential: int) -> Inverses:
         lax.concatenate([imaginary * mass, 0 * unit], 2),
     )
     real, imaginary = lax.fori_loop(0, size, _clear, start)
-    return Inverses(real[:, :, size:], imaginary[:, :, size:], float(table.real[0]), differential)
+    inverses = real[:, :, size:], imaginary[:, :, size:]
+    return Inverses(*inverses, None, float(table.real[0]), differential)
+
+
+def _fits_kernel(matrices: Array) -> bool:
+    """`fit_kernel` of matrices `[systems, n, ..., *lanes]`."""
+    systems, size, _, *lanes = matrices.shape
+    return fit_kernel(systems, size, math.prod(lanes))
+
+
+def _sum(values: Array, axis: int, written_out: bool) -> Array:
+    return total(values, axis) if written_out else lax.reduce_sum(values, (axis,))
 
 
 def _clear(index: Array, table: tuple[Array, Array]) -> tuple[Array, Array]:
@@ -252,13 +309,16 @@ def _clear(index: Array, table: tuple[Array, Array]) -> tuple[Array, Array]:
     pivot = lax.argmax(magnitude, 1, jnp.int32)[:, None]
     here, there = (rows == index)[:, :, None], (rows == pivot)[:, :, None]
     # The pivot's row; and the others, among which the row of this index stands in for it.
-    a, b = (lax.reduce_sum(jnp.where(there, x, 0), (1,))[:, None] for x in table)
+    written_out = _fits_kernel(table[0])
+    is_fused = table[0].ndim == 3 and table[0].shape[1] in FUSED
+    kept = stored if written_out and not is_fused else (lambda x: x)
+    a, b = (kept(_sum(jnp.where(there, x, 0), 1, written_out))[:, None] for x in table)
     real, imaginary = (
         jnp.where(there, lax.dynamic_index_in_dim(x, index, axis=1), x) for x in table
     )
     p, q = (lax.dynamic_index_in_dim(x, index, axis=2) for x in (a, b))
     norm = p * p + q * q
-    a, b = (a * p + b * q) / norm, (b * p - a * q) / norm
+    a, b = kept((a * p + b * q) / norm), kept((b * p - a * q) / norm)
     u, v = (lax.dynamic_index_in_dim(x, index, axis=2) for x in (real, imaginary))
     return (
         jnp.where(here, a, real - (u * a - v * b)),

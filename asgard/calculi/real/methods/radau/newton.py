@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from .....jaxprs.fences import largest_of
+from .....jaxprs.reductions import largest
 from .....jaxprs.trees import select
 from ...system import System
 from .factors import Factors
@@ -35,8 +35,8 @@ class Scale(eqx.Module):
 
     def tolerance(self, z: Array) -> Array:
         """What is tolerated at the end of a step, by entry."""
-        largest = lax.max(lax.abs(self.state), lax.abs(self.state + z[-1]))
-        return self.atol + self.rtol * largest
+        magnitude = lax.max(lax.abs(self.state), lax.abs(self.state + z[-1]))
+        return self.atol + self.rtol * magnitude
 
     def unit(self, z: Array) -> Array:
         """How exactly stages are found, by entry."""
@@ -92,9 +92,9 @@ def search(
 
 def _judged(now: Search, z: Array, found: Correction, scale: Scale, most: int) -> Search:
     """The search after one more turn."""
-    step = largest_of(lax.abs(found.z), (0,))
+    step = largest(lax.abs(found.z))
     rounding = ROUNDING * scale.rounding + jnp.finfo(step.dtype).tiny
-    moved = largest_of(step / scale.unit(z), (0,))
+    moved = largest(step / scale.unit(z))
     turns, ratio = now.turns + 1, moved / now.moved
     known = turns > 1
     rate = jnp.where(turns > 2, lax.sqrt(ratio * now.ratio), ratio)
@@ -103,7 +103,7 @@ def _judged(now: Search, z: Array, found: Correction, scale: Scale, most: int) -
     slow = known & ~(rate < SLOWEST)
     # What would be left after all turns, in units of what is to be reached.
     rest = gain * moved * lax.pow(jnp.where(known, rate, 0), left)
-    exact = largest_of(step / rounding, (0,)) <= 1
+    exact = largest(step / rounding) <= 1
     converged = exact | (~slow & (gain * moved <= 1))
     if found.left is not None:
         converged &= found.left <= LEFT

