@@ -38,6 +38,8 @@ _ATTRIBUTES = {"xla_cpu_small_call": "true"}
 LARGEST_SUM = 4096
 # Between 2 and 4 times as many numbers, XLA splits a loop between threads, which a kernel cannot.
 LARGEST_ARRAY = 8192
+# Constants of so many numbers are handed to a kernel as one array.
+JOINED = 256
 # The most operations that compute in a kernel. Compile time grows faster than the function does.
 # Arenstorf's orbit by `Dopri8` has 1,060: as a kernel it compiles in 0.37 s and runs in 57 µs, in
 # place of 0.67 s and 157 µs.
@@ -124,10 +126,10 @@ def as_kernel(
 
 
 def _joined(closed: ClosedJaxpr, types: Sequence[Any]) -> ClosedJaxpr:
-    """A jaxpr whose known constants are one array of each dtype, as each operand takes 0.1 µs."""
+    """A jaxpr whose small constants are one array of each dtype, as each operand takes 0.1 µs."""
     groups: dict[Any, list[int]] = {}
     for index, value in enumerate(closed.consts):
-        if not isinstance(value, Tracer):
+        if not isinstance(value, Tracer) and np.size(value) <= JOINED:
             groups.setdefault(jnp.result_type(value), []).append(index)
     joined = [
         (
