@@ -30,10 +30,7 @@ def first_size(
     first = 0.01 * smallest(lasts).astype(point.time.dtype)
     longest = jnp.minimum(reach.remaining, control.max_step)
     first = jnp.minimum(jnp.where(first > 0, first, jnp.inf), 0.01 * longest)
-    direction = jnp.sign(reach.latest - point.time)
-    ahead = point.state + direction * first * slope
-    bend = system.field(point.time + direction * first, with_guesses(system, ahead, slope))
-    bend = lax.abs((bend - slope)[:count])
+    bend = _bend(system, point, slope, reach, first)
     scale = control.atol[:count] + control.rtol[:count] * lax.max(values, first * speeds)
     scale += jnp.finfo(scale.dtype).tiny
     second = largest(bend / scale) / first
@@ -61,9 +58,7 @@ def within_layer(
     all. Past a step much longer than 1 / λ its end may be right, but nothing in between.
     """
     count, probe = system.differential, reach.clip(size)[0]
-    direction = jnp.sign(reach.latest - point.time)
-    ahead = with_guesses(system, point.state + direction * probe * slope, slope)
-    bend = lax.abs((system.field(point.time + direction * probe, ahead) - slope)[:count])
+    bend = _bend(system, point, slope, reach, probe)
     values, speeds = lax.abs(point.state[:count]), lax.abs(slope[:count])
     lasts = probe * speeds / bend
     moved = lasts * speeds
@@ -71,6 +66,14 @@ def within_layer(
     short = lasts * (0.01 / height) ** (1 / order)
     short = smallest(jnp.where(height > 1, short, jnp.inf)).astype(size.dtype)
     return jnp.where(short > 0, jnp.minimum(short, size), size)
+
+
+def _bend(system: System, point: Point, slope: Array, reach: Reach, distance: Array) -> Array:
+    """By how much the rates change over a distance along the slope, `[differential, *lanes]`."""
+    move = jnp.sign(reach.latest - point.time) * distance
+    ahead = with_guesses(system, point.state + move * slope, slope)
+    rates = system.field(point.time + move, ahead)
+    return lax.abs((rates - slope)[: system.differential])
 
 
 def with_guesses(system: System, state: Array, guesses: Array) -> Array:
