@@ -80,8 +80,10 @@ def _computed_now(equation: Equation, operands: Sequence[Any]) -> Sequence[Any]:
 
 
 def _repeats(value: Any) -> bool:
-    """Whether a known array is one number many times."""
-    return isinstance(value, np.ndarray) and value.size > 1 and bool(np.all(value == value.flat[0]))
+    """Whether a known array is one number many times, to its last bit: 0 is not -0."""
+    if not isinstance(value, np.ndarray) or value.size < 2:
+        return False
+    return value.tobytes() == value.size * value.flat[0].tobytes()
 
 
 def _is_number(equation: Equation, program: Program) -> bool:

@@ -63,3 +63,11 @@ def test_what_numpy_can_make_of_constants_is_no_operation():
     names = {equation.primitive.name for equation in after.jaxpr.eqns}
     assert names.isdisjoint({"iota", "eq", "lt", "select_n", "convert_element_type"})
     np.testing.assert_allclose(jax.jit(jaxpr_as_fun(after))(X)[0], fn(X))
+
+
+def test_a_zero_keeps_its_sign_among_others():
+    def fn(x):
+        return jnp.atan2(jnp.stack([0.0, 0.0, 0.0]) * jnp.stack([1.0, -1.0, 1.0]), x)
+
+    found = jax.jit(hoisted(from_jaxpr(jax.make_jaxpr(fn)(X))))(-np.abs(X))[0]
+    np.testing.assert_array_equal(found, [np.pi, -np.pi, np.pi])

@@ -279,7 +279,9 @@ def test_a_maximum_with_what_is_no_number_ends_the_run():
         return jnp.maximum(-x, jnp.sqrt(x - 1.0) - 10)
 
     run = ag.simulate(ode(field, jnp.array(2.0)), [0.0, 0.5, 5.0], throw=False)
-    assert run.status == ag.Status.step_size
+    # Which of the two comes first is up to the last digit, and to the version of XLA.
+    assert run.status in (ag.Status.step_size, ag.Status.nonfinite)
+    assert abs(run.reached - np.log(2.0)) < 1e-6
     assert np.isnan(run.output[-1])
 
 

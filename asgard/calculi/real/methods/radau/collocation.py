@@ -248,6 +248,8 @@ def _linear_solve(
         step = correction(table, factors, right - product(now.z), transposed).z
         after = now.z + step
         noise = rounding(factors, largest(jnp.abs(after)), transposed)
+        # Products of small numbers underflow, and what they miss is no part of the bound.
+        noise += jnp.finfo(noise.dtype).tiny / jnp.finfo(noise.dtype).eps ** 2
         moved, _, done = _measured(step, noise, now.moved)
         z = jnp.where(now.active, after, now.z)
         return _Iteration(z, None, moved, None, now.active & ~done, now.turns + 1)

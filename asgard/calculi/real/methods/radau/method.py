@@ -129,7 +129,7 @@ class Radau(StepMethod):
     def side_by_side(self, size: int) -> int | None:
         if self.linear is not None or size > SMALL:
             return None
-        return 1 if size >= ALONE else (LARGEST_SUM - 1) // ((self.stages + 1) * size**2)
+        return 1 if size >= ALONE else (LARGEST_SUM - 1) // ((self.stages + 1) * max(size, 1) ** 2)
 
     def start(self, system: System, point: Point, control: StepControl, reach: Reach) -> Point:
         if jnp.issubdtype(point.state.dtype, jnp.complexfloating):
