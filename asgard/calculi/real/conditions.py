@@ -100,7 +100,7 @@ def _programs_in(equation: Equation) -> list[Program]:
         return []
     if equation.name == "cond":
         bodies = equation.params["branches"]
-    elif equation.name in ("custom_jvp_call",):
+    elif equation.name == "custom_jvp_call":
         bodies = [equation.params["call_jaxpr"]]
     else:
         return []

@@ -72,8 +72,13 @@ class Part(eqx.Module):
 
     def cut_by(self, crossed: Array) -> Array:
         """Which functions are guards that a condition may cut, as it has `crossed` zero."""
-        own = jnp.arange(len(crossed)).reshape(-1, *(1,) * (crossed.ndim - 1)) < self.guards
+        own = are_guards(crossed, self.guards)
         return own & jnp.any(crossed & ~own, axis=0)
+
+
+def are_guards(watched: Array, guards: int) -> Array:
+    """Which of the functions that are watched are guards, and not conditions behind them."""
+    return jnp.arange(len(watched)).reshape(-1, *(1,) * (watched.ndim - 1)) < guards
 
 
 class _End(eqx.Module):

@@ -15,7 +15,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from ...jaxprs.trees import select
-from .crossing import INTERVALS, Crossing, Part, Smooth, Values, first_crossing
+from .crossing import INTERVALS, Crossing, Part, Smooth, Values, are_guards, first_crossing
 from .system import any_of
 
 # How many searches a step may take. Then it ends.
@@ -58,7 +58,7 @@ def first_crossing_by_parts(
         def signed(distance: Array) -> tuple[Array, Array]:
             found, slopes = values(distance)
             # A condition that is no number, as in a piece that is not taken, has no sides.
-            unknown = jnp.isnan(found) & ~_are_guards(found, guards)
+            unknown = jnp.isnan(found) & ~are_guards(found, guards)
             found, slopes = now.signs * found, now.signs * slopes
             return jnp.where(unknown, -1, found), jnp.where(unknown, 0, slopes)
 
@@ -70,17 +70,13 @@ def first_crossing_by_parts(
     return lax.while_loop(lambda now: any_of(is_open(now)), turn, begun).result
 
 
-def _are_guards(values: Array, guards: int) -> Array:
-    return jnp.arange(len(values)).reshape(-1, *(1,) * (values.ndim - 1)) < guards
-
-
 def _begun(values: Values, sides: Array, size: Array, shortest: Array) -> _Search:
     """A search that has read on which sides conditions are at the start of a step: just past it, as
     the last step may have ended where one passes zero."""
     begin, no = jnp.minimum(shortest, size), jnp.zeros(size.shape, bool)
     found, _ = values(begin)
     own = found > 0
-    own &= ~_are_guards(found, len(sides))
+    own &= ~are_guards(found, len(sides))
     every = jnp.concatenate([sides, jnp.zeros_like(own[len(sides) :])])
     return _Search(
         begin=begin,
@@ -113,13 +109,13 @@ def _after(now: _Search, part: Crossing, guards: int, size: Array, shortest: Arr
     passes = crossed & ~happens
     sides = jnp.where(crossed, above, part.sides)[:guards]
     came = jnp.where(crossed, distance, part.distance)
-    both = jnp.where(_are_guards(above, guards), above, False)
+    both = jnp.where(are_guards(above, guards), above, False)
     return _Search(
         begin=jnp.where(again, part.since, distance),
         limit=jnp.where(again, part.before, size),
         width=jnp.where(again, part.before - part.since, size / INTERVALS),
         sides=jnp.where(again, part.sides_since, both),
-        signs=jnp.where(fired & ~_are_guards(fired, guards), -now.signs, now.signs),
+        signs=jnp.where(fired & ~are_guards(fired, guards), -now.signs, now.signs),
         crossed=again,
         distance=distance,
         above=above,
