@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import equinox as eqx
 import jax
+import numpy as np
 
 from ..errors import CircuitError, DegreeError
 from .constraints import Constraint, resolved
@@ -21,6 +22,7 @@ from .pictured import picture
 from .recording import current
 from .terms import ONE_PART, Assembly, Shape, Subterm, Term, brief, fold, text
 
+_ARRAYS = (jax.Array, np.ndarray, np.generic)
 # The types of what wires carry; None is one that is not known.
 Types = Sequence[jax.ShapeDtypeStruct | None]
 
@@ -315,6 +317,19 @@ def _check_circuits(owner: str, circuits: Sequence[Any], least: int = 2) -> None
         if not isinstance(circuit, Circuit):
             hint = "; did you mean to call it?" if callable(circuit) else ""
             raise CircuitError(f"{owner} joins circuits, not {type(circuit).__name__}{hint}")
+
+
+def as_circuit(does: str, circuit: Any) -> Any:
+    """A circuit that is about to run, all of whose leaves are arrays.
+
+    Maps over pytrees and `equinox.tree_at` may have put Python's numbers in their places. `does`
+    begins the message for what is no circuit, as in "simulate runs".
+    """
+    if not isinstance(circuit, Circuit):
+        raise CircuitError(f"{does} a circuit, not {circuit!r:.60}")
+    if all(isinstance(leaf, _ARRAYS) for leaf in jax.tree.leaves(circuit)):
+        return circuit
+    return jax.tree.map(functools.partial(as_array, f"{does} a circuit that"), circuit)
 
 
 def circuit_of(term: Subterm) -> Circuit:

@@ -24,7 +24,10 @@ def check_count(
 ) -> None:
     """Raises where `count` is no integer from `least` to `most`."""
     if not isinstance(count, int) or isinstance(count, bool) or count < least:
-        raise CircuitError(f"{owner}: {name} must be an integer of at least {least}, not {count!r}")
+        hint = f": give int({count})" if isinstance(count, np.integer) else ""
+        raise CircuitError(
+            f"{owner}: {name} must be an integer of at least {least}, not {count!r}{hint}"
+        )
     if count > most:
         raise CircuitError(f"{owner}: {name} must be at most {most}, not {count!r}")
 

@@ -14,7 +14,7 @@ from ..calculi.calculus import Calculus
 from ..calculi.stochastic.calculus import Stochastic
 from ..calculi.stochastic.noise import Words, key_words
 from ..calculi.stochastic.tiles import Reduced, key_array
-from ..circuits.circuit import Circuit
+from ..circuits.circuit import Circuit, as_circuit
 from ..circuits.fields import check_count
 from ..errors import CircuitError
 from ..jaxprs.concrete import is_concrete
@@ -87,7 +87,8 @@ def ensemble(
     ```
     """
     tile = TILE.get(jax.default_backend(), WIDE_TILE) if tile is None else tile
-    _check(circuit, calculus, paths, tile, mesh, reduce)
+    circuit = as_circuit("ensemble runs", circuit)
+    _check(calculus, paths, tile, mesh, reduce)
     assert isinstance(calculus, Stochastic)
     # With axes that shard_map may cut, whichever way the mesh was made.
     mesh = None if mesh is None else Mesh(mesh.devices, mesh.axis_names)
@@ -130,10 +131,8 @@ def ensemble(
     return found.check() if throw else found
 
 
-def _check(circuit: Any, calculus: Any, paths: Any, tile: Any, mesh: Any, reduce: Any) -> None:
+def _check(calculus: Any, paths: Any, tile: Any, mesh: Any, reduce: Any) -> None:
     """Raises `CircuitError` for arguments that are wrong by themselves."""
-    if not isinstance(circuit, Circuit):
-        raise CircuitError(f"ensemble runs a circuit, not {circuit!r}")
     if not isinstance(calculus, Stochastic):
         raise CircuitError(f"ensemble runs under Stochastic, not {calculus!r:.60}")
     check_count("ensemble", "paths", paths, least=1, most=2**32 - 1)

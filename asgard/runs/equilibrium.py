@@ -17,7 +17,7 @@ from ..calculi.real.calculus import Real
 from ..calculi.steady import MEANINGS, root
 from ..calculi.trajectory import Checked, Outputs
 from ..circuits.atoms.registers import Delay, Deregister
-from ..circuits.circuit import Circuit
+from ..circuits.circuit import Circuit, as_circuit
 from ..circuits.fields import as_inexact, as_reals, precision
 from ..circuits.pictured import picture
 from ..errors import CircuitError
@@ -112,8 +112,7 @@ def equilibrium(
     rest.inputs[0]  # the inflow that keeps the level
     ```
     """
-    if not isinstance(circuit, Circuit):
-        raise CircuitError(f"equilibrium takes a circuit, not {circuit!r:.60}")
+    circuit = as_circuit("equilibrium takes", circuit)
     if not isinstance(calculus, Real | Discrete):
         raise CircuitError(
             f"equilibrium: calculus must be Real() or Discrete(), not {calculus!r:.60}"

@@ -12,7 +12,7 @@ from ..calculi.calculus import Calculus
 from ..calculi.discrete.calculus import Discrete
 from ..calculi.real.calculus import Real
 from ..calculi.trajectory import Checked
-from ..circuits.circuit import Circuit
+from ..circuits.circuit import Circuit, as_circuit
 from ..circuits.fields import as_reals, precision
 from ..errors import CircuitError
 from ..jaxprs.compiling import Jit
@@ -116,7 +116,8 @@ def linearize(
     A, B, C, D = ag.linearize(pendulum, {"angle": jnp.pi}, inputs=(0.0,))
     ```
     """
-    _check("linearize", circuit, calculus)
+    circuit = as_circuit("linearize takes", circuit)
+    _check("linearize", calculus)
     check_dim(dim)
     if isinstance(at, Equilibrium):
         inputs = given_or(inputs, at.inputs)
@@ -162,16 +163,15 @@ def frequency_response(
     ag.frequency_response(circuit, jnp.logspace(-2, 2, 200), inputs=(0.0,))[:, 0, 0]
     ```
     """
-    _check("frequency_response", circuit, calculus)
+    circuit = as_circuit("frequency_response takes", circuit)
+    _check("frequency_response", calculus)
     frequencies = as_reals("w", w)
     found = linearize(circuit, at, inputs=inputs, calculus=calculus, dim=dim, t=t, throw=throw)
     return response(found, frequencies)
 
 
-def _check(owner: str, circuit: Any, calculus: Any) -> None:
-    """Raises `CircuitError` for what is no circuit, and for other calculi."""
-    if not isinstance(circuit, Circuit):
-        raise CircuitError(f"{owner} takes a circuit, not {circuit!r:.60}")
+def _check(owner: str, calculus: Any) -> None:
+    """Raises `CircuitError` for other calculi."""
     if not isinstance(calculus, Real | Discrete):
         raise CircuitError(f"{owner}: calculus must be Real() or Discrete(), not {calculus!r:.60}")
 

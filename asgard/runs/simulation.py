@@ -14,7 +14,7 @@ from ..calculi.calculus import Calculus
 from ..calculi.events import Event, checked
 from ..calculi.real.calculus import Real
 from ..calculi.trajectory import Trajectory
-from ..circuits.circuit import Circuit
+from ..circuits.circuit import Circuit, as_circuit
 from ..circuits.fields import check_leaves, precision
 from ..errors import CircuitError
 from ..jaxprs.compiling import Jit
@@ -93,8 +93,7 @@ def simulate(
     ag.simulate(decay, [0.0, 1.0]).output  # 1, 1/e
     ```
     """
-    if not isinstance(circuit, Circuit):
-        raise CircuitError(f"simulate runs a circuit, not {circuit!r}")
+    circuit = as_circuit("simulate runs", circuit)
     if not isinstance(calculus, Calculus):
         raise CircuitError(f"calculus must be a calculus such as Real(), not {calculus!r}")
     check_dim(dim)
@@ -149,8 +148,7 @@ def compile(
     outputs, state = fn((ag.Stream([1.0], "t"),), None)
     ```
     """
-    if not isinstance(circuit, Circuit):
-        raise CircuitError(f"compile takes a circuit, not {circuit!r}")
+    circuit = as_circuit("compile takes", circuit)
     if not isinstance(calculus, Calculus):
         raise CircuitError(f"calculus must be a calculus such as Real(order=8), not {calculus!r}")
     run = calculus.compile(circuit)

@@ -13,7 +13,7 @@ from ..calculi.cut import Cut
 from ..calculi.meanings import REAL, noise
 from ..calculi.pointwise import Contents, Pointwise, Row
 from ..calculi.real.calculus import Real
-from ..circuits.circuit import Circuit
+from ..circuits.circuit import Circuit, as_circuit
 from ..circuits.fields import as_inexact, as_reals, precision
 from ..errors import CircuitError
 from ..fixed_points.options import FixedPoint
@@ -69,8 +69,7 @@ def vector_field(
     diffrax.diffeqsolve(diffrax.ODETerm(fn), diffrax.Tsit5(), 0.0, 1.0, 0.1, y0)
     ```
     """
-    if not isinstance(circuit, Circuit):
-        raise CircuitError(f"vector_field takes a circuit, not {circuit!r}")
+    circuit = as_circuit("vector_field takes", circuit)
     if not isinstance(calculus, Real):
         raise CircuitError(f"vector_field: calculus must be Real(), not {calculus!r}")
     check_dim(dim)

@@ -651,6 +651,7 @@ def test_refused_by_name(name):
 
 
 WRONG_TYPES = {
+    "an integer of NumPy": (lambda: run(np.int64(5)), r"not np.int64\(5\): give int\(5\)"),
     "a statistic of a number": (lambda: statistics.Mean(of=3), "function of the outputs"),
     "a mesh by name": (lambda: run(5, mesh="x"), "mesh must be"),
     "a key by name": (lambda: run(5, key="x"), "must be a JAX key"),

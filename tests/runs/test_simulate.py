@@ -260,3 +260,13 @@ def test_saved_times_past_one_turn_are_all_read():
     ts = np.linspace(0, 1, 100)
     found = ag.simulate(decay(), ts, calculus=FAST).output
     np.testing.assert_allclose(found, np.exp(-ts), rtol=1e-7)
+
+
+def test_numbers_of_python_that_a_tree_map_puts_in_are_arrays_in_a_run():
+    circuit = ag.ode(lambda t, y, *, rate: -rate * y, 1.0, rate=2.0)
+    changed = eqx.tree_at(lambda c: c.keywords["rate"], circuit, 3)
+    np.testing.assert_allclose(ag.simulate(changed, [0.0, 1.0]).output[-1], np.exp(-3), rtol=1e-14)
+    assert ag.linearize(changed).A == -3
+    assert ag.vector_field(changed)[0](0.0, {"y": 1.0})["y"] == -3
+    with pytest.raises(ag.CircuitError, match="simulate runs a circuit that holds 'a'"):
+        ag.simulate(eqx.tree_at(lambda c: c.keywords["rate"], circuit, "a"), [0.0, 1.0])

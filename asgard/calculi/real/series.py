@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from ...circuits.atoms.registers import Substitution
-from ...circuits.circuit import Circuit
+from ...circuits.circuit import Circuit, as_circuit
 from ...circuits.components import orders_read
 from ...circuits.fields import as_order, check_flag
 from ...circuits.graph import Graph, flatten
@@ -50,8 +50,7 @@ def power_series(
     fixed_point: FixedPoint,
 ) -> Stream | tuple[Stream, ...]:
     """The streams of a circuit's outputs, one by itself. For the arguments see `series`."""
-    if not isinstance(circuit, Circuit):
-        raise CircuitError(f"series runs a circuit, not {circuit!r}")
+    circuit = as_circuit("series runs", circuit)
     _check_streams(circuit, streams)
     check_flag("series", "unroll", unroll)
     if not isinstance(fixed_point, FixedPoint):

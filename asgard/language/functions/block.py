@@ -258,7 +258,7 @@ def signature_of(
     name: str, fn: Callable[..., Any]
 ) -> tuple[list[inspect.Parameter], dict[str, Any]]:
     """The positional parameters of a function, and the keyword-only ones with their defaults."""
-    parameters = inspect.signature(fn).parameters.values()
+    parameters = _parameters(fn)
     for parameter in parameters:
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             raise CircuitError(
@@ -267,6 +267,16 @@ def signature_of(
             )
     numbers = {p.name: p.default for p in parameters if p.kind == p.KEYWORD_ONLY}
     return [p for p in parameters if p.kind != p.KEYWORD_ONLY], numbers
+
+
+def _parameters(fn: Callable[..., Any]) -> list[inspect.Parameter]:
+    """The parameters of a function: of an `equinox.Partial`, those that are still to be given."""
+    if not isinstance(fn, eqx.Partial):
+        return list(inspect.signature(fn).parameters.values())
+    parameters = _parameters(fn.func)
+    positional = [p for p in parameters if p.kind != p.KEYWORD_ONLY]
+    given = {p.name for p in positional[: len(fn.args)]} | set(fn.keywords)
+    return [p for p in parameters if p.name not in given]
 
 
 def example_of(name: str, parameter: inspect.Parameter) -> Type | None:

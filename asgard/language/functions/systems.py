@@ -234,9 +234,11 @@ class _Diffusion:
 
     def _noise(self, mean: Any, sources: tuple[str, ...]) -> "_Whole | _Entries":
         if self.noise == "diagonal":
-            return _Whole(stochastic_register(self.dim, sources[0], jnp.zeros(mean.shape)))
+            start = jnp.zeros(mean.shape, mean.real.dtype)
+            return _Whole(stochastic_register(self.dim, sources[0], start))
+        zero = jnp.zeros((), mean.real.dtype)
         entries = tuple(
-            tuple(stochastic_register(self.dim, source) for source in sources)
+            tuple(stochastic_register(self.dim, source, zero) for source in sources)
             for _ in range(math.prod(mean.shape))
         )
         return _Entries(mean.shape, entries, self.noise == "matrix")

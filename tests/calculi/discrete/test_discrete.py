@@ -234,6 +234,22 @@ def test_an_associative_scan_runs_coefficients_that_change_and_complex_numbers()
     np.testing.assert_allclose(ours.state.contents, expected.state.contents, atol=1e-12)
 
 
+def test_an_associative_scan_runs_branches_on_inputs():
+    def kept(u, x):
+        return jnp.where(u > 1, 0.0, jnp.where(u > 0, 0.5, -0.2) * x + u)
+
+    circuit = (ag.Id() @ ag.Delay("n", 1.0) >> ag.Function(kept, 2) >> ag.Split()).trace()
+    inputs = (ag.Samples(RANDOM.normal(size=40)),)
+    ours, expected = (
+        ag.simulate(circuit, range(40), inputs=inputs, calculus=calculus).output
+        for calculus in (PARALLEL, DISCRETE)
+    )
+    np.testing.assert_allclose(ours, expected, atol=1e-14)
+    branching = (ag.Function(lambda x: jnp.where(x > 0, x, 0.5), 1) >> ag.Delay("n")) >> ag.Split()
+    with pytest.raises(ag.CircuitError, match="linear"):
+        ag.simulate(branching.trace(), range(5), calculus=PARALLEL)
+
+
 @pytest.mark.parametrize(
     ("fn", "said"),
     [(jnp.sin, "linear"), (jnp.abs, "linear"), (lambda x: x * x, "linear"), (jnp.floor, "linear")],

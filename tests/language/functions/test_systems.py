@@ -233,3 +233,22 @@ WRONG = {
 def test_what_is_no_system_is_refused(message):
     with pytest.raises(ag.CircuitError, match=message):
         WRONG[message]()
+
+
+@pytest.mark.parametrize("noise", ["diagonal", "matrix"])
+def test_a_path_has_the_dtype_of_its_start(noise):
+    def diffusion(t, y):
+        return 0.5 * y[:, None] if noise == "matrix" else 0.5 * y
+
+    circuit = ag.sde(lambda t, y: 0.1 * y, diffusion, jnp.ones(2, jnp.float32), noise=noise)
+    assert path(circuit)["y"].dtype == jnp.float32
+
+
+def test_a_partial_of_equinox_is_a_right_hand_side_without_what_it_was_given():
+    def rates(scale, t, y, u, *, decay, floor):
+        return scale * u - decay * y + floor
+
+    model = ag.ode(eqx.Partial(rates, jnp.array(2.0), decay=jnp.array(3.0)), 1.0, floor=0.5)
+    assert (model.n_in, list(ag.parameters(model))[2:]) == (1, ["y0", "floor"])
+    end = ag.simulate(model, [0.0, 40.0], inputs=(1.0,), calculus=FAST)["y"][-1]
+    np.testing.assert_allclose(end, 2.5 / 3, rtol=1e-6)
