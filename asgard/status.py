@@ -79,8 +79,9 @@ class Status(eqx.Enumeration, metaclass=Counted):
         "16,384 windows to search for them: make shorter runs, each from the state of the last"
     )
     times = (
-        "the times, which were traced when the run was compiled, are not strictly monotone, or do "
-        "not go on from `state`: sort them, take each once, and begin where that came to"
+        "the times, which were traced when the run was compiled, are not strictly monotone, do not "
+        "go on from `state`, or are none of the calculus (whole samples within its span, or "
+        "increasing with noise): sort them, take each once, and begin where `state` came to"
     )
     not_converged = (
         "no fixed point of a loop that no register cuts, or no steady state, was found: there may "

@@ -127,7 +127,8 @@ def ensemble(
     else:
         found = named(whole_ensemble(given))
     if not is_concrete(times, getattr(state, "last", times)):
-        found = found.unless_failed(are_in_order(times, state, calculus.gapless))
+        good = are_in_order(times, state, calculus.gapless) & calculus.takes(times)
+        found = found.unless_failed(good)
     return found.check() if throw else found
 
 

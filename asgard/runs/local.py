@@ -103,7 +103,7 @@ def _at_sample(
     circuit: Circuit, discrete: Discrete, time: Array, sources: tuple[Any, ...], dim: str | None
 ) -> Local:
     first = discrete.sequence(circuit, time[None], sources, dim)
-    number = jnp.round(time).astype(jnp.int32)
+    number = jnp.round(time).astype(int)
     rows = {wire: values[0] for wire, values in first.given(number, 1).items()}
     inputs = plain_inputs(first.pointwise.inputs(first.time(number), rows))
     held = tuple(Samples(value[None]) for value in inputs)

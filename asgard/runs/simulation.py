@@ -107,6 +107,9 @@ def simulate(
     how = type(calculus)
     calculus = how.settled(calculus, times)
     calculus = how.for_circuit(calculus, circuit, times)
+    good = None
+    if not is_concrete(times, getattr(state, "last", times)):
+        good = are_in_order(times, state, gapless) & how.takes(calculus, times)
     calculus = how.with_events(calculus, checked(events))
     calculus = how.with_key(calculus, key, path)
     dtype = precision((circuit, sources)) or times.dtype
@@ -122,8 +125,8 @@ def simulate(
     except TypeError:
         check_leaves(calculus)  # not before each run, as it takes time
         raise
-    if not is_concrete(times, getattr(state, "last", times)):
-        trajectory = _ordered(trajectory, are_in_order(times, state, gapless))
+    if good is not None:
+        trajectory = _ordered(trajectory, good)
     return type(trajectory).check(trajectory) if throw else trajectory
 
 

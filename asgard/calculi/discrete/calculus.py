@@ -27,7 +27,7 @@ from ..stretches import Stretches
 from ..trajectory import Trajectory
 from .delays import delay_of, longest
 from .sampled_run import SampledRun
-from .sequence import Samplewise, Sequence
+from .sequence import Samplewise, Sequence, largest_number
 
 
 class Discrete(Calculus):
@@ -44,7 +44,7 @@ class Discrete(Calculus):
 
     - `register`: "sum", or "delay", with which a register shifts by one sample as `Delay` does.
     - `noise`: "off" runs a circuit with noise by its drift alone; "error" refuses.
-    - `span`: `ts[-1] - ts[0]`, a count; needed only where `ts` is traced.
+    - `span`: `ts[-1] - ts[0]`, a count, or the most that it is; needed only where `ts` is traced.
     - `fixed_point`: how loops that no register cuts are solved, at every sample.
     - `max_delay`: the most samples that a delay takes; needed only where a `by` is traced.
     - `parallel`: whether the run is an associative scan, `log2(samples)` passes over all samples.
@@ -84,16 +84,21 @@ class Discrete(Calculus):
         numbers = np.asarray(ts)
         if np.any(numbers != np.round(numbers)) or np.any(np.diff(numbers) < 0):
             raise CircuitError("Discrete: ts are sample numbers, integers that increase")
-        limit = 2.0 ** (jnp.finfo(ts.dtype).nmant + 1)
+        limit = largest_number(ts.dtype)
         if np.any(np.abs(numbers) >= limit):
             raise CircuitError(
-                f"Discrete: ts has sample numbers of {limit:.0f} or more, which {ts.dtype} does "
+                f"Discrete: ts has sample numbers of {limit} or more, which {ts.dtype} does "
                 "not tell apart; use float64, or feed chunks by ag.compile"
             )
         span = int(numbers[-1] - numbers[0])
         if self.span not in (None, span):
             raise CircuitError(f"Discrete: span is {self.span}, but ts spans {span} samples")
         return dataclasses.replace(self, span=span)
+
+    def takes(self, ts: Array) -> Array:
+        whole = jnp.all((ts == jnp.round(ts)) & (jnp.abs(ts) < largest_number(ts.dtype)))
+        span = ts[-1] - ts[0]
+        return whole & (span >= 0) & (span <= (span if self.span is None else self.span))
 
     def for_circuit(self, circuit: Circuit, ts: Array | None) -> "Discrete":
         del ts
@@ -181,7 +186,7 @@ def _compiled(
             "run the whole sequence by simulate, or take x - delay(x), the backward difference"
         )
     given: dict[Wire, Array] = dict(zip(sequence.cut.graph.inputs, inputs, strict=True))
-    first = jnp.zeros((), jnp.int32)
+    first = jnp.zeros((), int)
     start = sequence.begin(first, given) if state is None else sequence.checked(state)
     end, _, rows, _ = sequence.run(start, len(inputs[0]), given)
     return rows.outputs[0] if len(rows.outputs) == 1 else rows.outputs, end

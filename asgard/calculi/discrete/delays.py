@@ -16,7 +16,7 @@ from ...circuits.terms import brief
 from ...errors import CircuitError
 from ...jaxprs.concrete import is_concrete
 from ...taylor.net import Piece
-from ...taylor.network import Meaning, coordinate_wire, initial_wire, line_wire, register
+from ...taylor.network import Meaning, initial_wire, line_wire, register
 from ..rings import written
 
 
@@ -71,24 +71,32 @@ def longest(delays: Sequence[Delay]) -> int | None:
 
 
 def _ring(node: Node, rows: int) -> Sequence[Piece]:
-    """A ring of so many values along the last axis: sample n is column n modulo their number."""
+    """A ring of so many values along the last axis, and the column of the present sample.
+
+    The column is counted, and not read off the coordinate: in float32 that ends at sample 2^24.
+    """
     atom, (source,), (out,) = cast(Delay, node.atom), node.ins, node.outs
-    time, line, following = coordinate_wire(atom.dim), line_wire(out), ("following", out)
+    line, following = line_wire(out), ("following", out)
+    column, turned = ("column", out), ("turned", out)
     by = jnp.asarray(resolved(atom).by)
 
-    def read(time: Array, held: Array) -> tuple[Array]:
+    def read(column: Array, held: Array) -> tuple[Array]:
         held = jnp.broadcast_to(held, (*held.shape[:-1], rows))
         lag = jnp.round(by).astype(jnp.int32)
-        column = jnp.mod(jnp.round(time).astype(jnp.int32) - lag, rows)
-        value = lax.dynamic_index_in_dim(held, column, -1, keepdims=False)
+        value = lax.dynamic_index_in_dim(held, jnp.mod(column - lag, rows), -1, keepdims=False)
         good = (by == lag) & (lag >= 1) & (lag <= rows)
         return (jnp.where(good, value, jnp.nan),)
 
-    def write(time: Array, held: Array, value: Array) -> tuple[Array]:
-        return (written(held, value, jnp.round(time).astype(jnp.int32), rows),)
+    def write(column: Array, held: Array, value: Array) -> tuple[Array]:
+        return (written(held, value, column, rows),)
+
+    def turn(column: Array) -> tuple[Array]:
+        return (jnp.mod(column + jnp.int32(1), rows),)
 
     return [
-        Piece((time, line), (out,), fn=read, atom=atom),
-        Piece((time, line, source), (following,), fn=write, atom=atom),
+        Piece((column, line), (out,), fn=read, atom=atom),
+        Piece((column, line, source), (following,), fn=write, atom=atom),
         Piece((following,), (line,), sign=1, dim=atom.dim, initial=initial_wire(line)),
+        Piece((column,), (turned,), fn=turn, atom=atom),
+        Piece((turned,), (column,), sign=1, dim=atom.dim, initial=initial_wire(column)),
     ]

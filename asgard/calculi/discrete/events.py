@@ -14,12 +14,20 @@ from typing import cast
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from ...circuits.atoms.events import Hybrid
+from ...circuits.atoms.events import Clock, Hybrid, Pulse
 from ...circuits.graph import Node
 from ...circuits.terms import brief
 from ...errors import CircuitError
 from ...taylor.net import Piece, Wire
-from ...taylor.network import call, guard_wire, hybrid, initial_wire, jump_wire, rate_wire
+from ...taylor.network import (
+    call,
+    coordinate_wire,
+    guard_wire,
+    hybrid,
+    initial_wire,
+    jump_wire,
+    rate_wire,
+)
 from ..hybrids import jumped
 
 
@@ -56,6 +64,13 @@ def sampled(node: Node) -> Sequence[Piece]:
         Piece((out, guard, jump, side, *node.ins), (left,), fn=after_side, atom=atom),
         Piece((left,), (side,), sign=1, dim=atom.dim, initial=initial_wire(side)),
     ]
+
+
+def timed(node: Node) -> Piece:
+    """A pulse or a clock, which reads the number of the sample."""
+    atom = cast(Pulse | Clock, node.atom)
+    ins = (coordinate_wire(atom.dim),)
+    return Piece(ins, node.outs, fn=lambda n: call(atom, n, rule=atom.at_sample), atom=atom)
 
 
 def _above(guard: Array) -> Array:

@@ -19,7 +19,7 @@ class SampledRun(Stretches[Scanned]):
 
     def __init__(self, sequence: Sequence, ts: Array, count: int, state: Any):
         self.sequence, self.ts, self.count = sequence, ts, count
-        self.first = jnp.round(ts[0]).astype(jnp.int32)
+        self.first = jnp.round(ts[0]).astype(int)
         self.given = sequence.given(self.first, count)
         begins = state is None
         self.start = sequence.begin(self.first, self.given) if begins else sequence.checked(state)
@@ -35,18 +35,19 @@ class SampledRun(Stretches[Scanned]):
     ) -> Trajectory:
         """What all samples give, or those that are done."""
         ts, count = self.ts, self.count
-        rows, status, stats = rows.judged(ts[0] + jnp.arange(count, dtype=ts.dtype), done)
+        numbers = ts[0] + jnp.arange(count, dtype=ts.dtype)
+        rows, status, stats = rows.judged(numbers, done)
         outputs, names = rows.outputs, rows.names
         if ts.shape[0] < count:
-            numbers = jnp.round(ts).astype(jnp.int32) - self.first
-            outputs, names = jax.tree.map(lambda rows: rows[numbers], (outputs, names))
+            found = jnp.round(ts).astype(int) - self.first
+            outputs, names = jax.tree.map(lambda rows: rows[found], (outputs, names))
         return Trajectory(
             ts=ts,
             outputs=outputs,
             names=names,
             status=status,
             stats={**stats, "kernel": kernel},
-            state=dataclasses.replace(end, last=ts[-1]),
+            state=dataclasses.replace(end, last=numbers[-1]),
             loops=self.sequence.cut.loop_names,
             wires=self.sequence.cut.output_names,
         )

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
-from ...circuits.atoms.events import Hybrid
+from ...circuits.atoms.events import Clock, Hybrid, Pulse
 from ...circuits.atoms.registers import Deregister, Register, Substitution
 from ...circuits.circuit import Circuit
 from ...circuits.samples import Samples
@@ -24,7 +24,7 @@ from ..cut import Cut
 from ..hybrids import hybrids
 from ..meanings import FOR_SERIES
 from ..pointwise import Contents, Pointwise, Row
-from .events import sampled, side_wire
+from .events import sampled, side_wire, timed
 from .lookahead import Lookahead, ahead
 from .parallel import contents_of_all
 
@@ -32,8 +32,16 @@ MEANINGS: Meanings = {
     Register: register,
     Deregister: deregister,
     Hybrid: sampled,
+    Pulse: timed,
+    Clock: timed,
     Substitution: FOR_SERIES,
 }
+
+
+def largest_number(dtype: Any) -> int:
+    """The number of samples from which on a float dtype, or the integers that count them, do not
+    tell one from the next."""
+    return min(2 ** (jnp.finfo(dtype).nmant + 1), jnp.iinfo(int).max)
 
 
 class Samplewise(eqx.Module):
@@ -142,7 +150,7 @@ class Sequence:
             state, _ = states
             given, now = dict(zip(wires, samples, strict=True)), self.time(state.number)
             feeds, row = self.pointwise.sample(now, state.contents, state.guesses, given)
-            number = state.number + 1
+            number = state.number + (state.number < jnp.iinfo(state.number.dtype).max)
             contents = self.after(state.contents, feeds.values)
             after = Samplewise(contents, feeds.guesses, number, self.time(number))
             # A wire of 5e7 samples that is an output and named is written once.
@@ -173,7 +181,7 @@ class Sequence:
                     "runs sample by sample",
                     atoms=[cell.node.atom],
                 )
-        wires, numbers = list(given), start.number + jnp.arange(count, dtype=jnp.int32)
+        wires, numbers = list(given), start.number + jnp.arange(count)
 
         def sample(contents: Contents, row: tuple[Array, list[Array]]) -> tuple[Contents, Row]:
             number, samples = row
@@ -196,12 +204,15 @@ class Sequence:
         return state(count), state(count - 1), found
 
     def time(self, number: Array) -> Array:
-        """A sample's number as the coordinate."""
-        return number.astype(self.pointwise.time_dtype)
+        """A sample's number as the coordinate; NaN where its dtype does not tell samples apart, to
+        which chunks without end come."""
+        dtype = self.pointwise.time_dtype
+        limit = min(largest_number(dtype), jnp.iinfo(number.dtype).max)
+        return jnp.where(jnp.abs(number) < limit, number.astype(dtype), jnp.nan)
 
     def checked(self, state: Any) -> Samplewise:
         """A state as one of this circuit's."""
-        check_types(state, self._blank(jnp.zeros((), jnp.int32)), "contents", "guesses")
+        check_types(state, self._blank(jnp.zeros((), int)), "contents", "guesses")
         return state
 
     def after(self, contents: Contents, sources: Contents) -> Contents:

@@ -132,6 +132,9 @@ class Stochastic(Calculus):
                 'method than "additive"'
             )
 
+    def takes(self, ts: Array) -> Array:
+        return jnp.asarray(self.noise.off) | (ts[-1] >= ts[0])
+
     def settled(self, ts: Array) -> "Stochastic":
         if not self.noise.off and is_concrete(ts) and np.asarray(ts)[-1] < np.asarray(ts)[0]:
             raise CircuitError(

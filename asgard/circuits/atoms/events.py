@@ -225,6 +225,10 @@ class Pulse(Atom):
         (time,) = coordinates
         return _pulse(time, self.period, self.duty, self.phase)
 
+    def at_sample(self, number: Any) -> Any:
+        """The value at a sample of a sequence, which `number` counts exactly."""
+        return _sampled_pulse(number, self.period, self.duty, self.phase)
+
     def text(self) -> str:
         numbers = (self.period, self.duty, self.phase)
         return f"pulse({', '.join(map(number_text, numbers))}, {self.dim})"
@@ -254,6 +258,10 @@ class Clock(Atom):
         (time,) = coordinates
         return _pulse(time, self.period, 0.5, self.phase)
 
+    def at_sample(self, number: Any) -> Any:
+        """The value at a sample of a sequence, which `number` counts exactly."""
+        return _sampled_pulse(number, self.period, 0.5, self.phase)
+
     def text(self) -> str:
         return f"clock({number_text(self.period)}, {number_text(self.phase)}, {self.dim})"
 
@@ -268,6 +276,16 @@ def _pulse(time: Any, period: Any, duty: Any, phase: Any) -> Any:
     early = 12 * jnp.finfo(jnp.result_type(turns, float)).eps
     turns += early * (jnp.sqrt(1 + turns * turns) - 1)
     return jnp.where(turns - jnp.floor(turns) < duty, 1.0, 0.0)
+
+
+def _sampled_pulse(number: Any, period: Any, duty: Any, phase: Any) -> Any:
+    """As `_pulse`, by remainders of whole numbers, which are exact: a few digits of a large number
+    are many samples. Early by what rounding the period makes of it. NaN where the number is."""
+    eps = jnp.finfo(jnp.result_type(number, float)).eps
+    early = jnp.minimum(0.6 * eps * jnp.abs(number), 0.25) + 4 * eps * period
+    at = jnp.mod(jnp.mod(number, period) - jnp.mod(phase, period), period)
+    at = jnp.where(at >= period - early, 0, at + early)
+    return jnp.where(jnp.isnan(at), at, jnp.where(at < duty * period, 1.0, 0.0))
 
 
 def _check_period(owner: str, period: Any, phase: Any) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from ...circuits.atoms.events import Clock, Pulse
 from ...circuits.atoms.registers import Coordinate, State, Substitution
 from ...circuits.atoms.wiring import Var
 from ...circuits.circuit import Atom, Circuit
@@ -110,7 +111,10 @@ class Recorder:
 
     def evaluate(self, atom: Atom, rule: Callable[..., Any], wires: Sequence[Any]) -> Any:
         """The output wires of a pointwise atom, by its value rule."""
-        if isinstance(atom, State | Substitution | Var):
+        # A pulse stays whole, since calculi read it in their own ways.
+        if isinstance(atom, State | Substitution | Var) or (
+            isinstance(atom, Pulse | Clock) and not wires
+        ):
             return self.apply(atom, wires)
         given = list(wires)
         if len(given) != len(atom.coordinates) + atom.n_in:

@@ -1,5 +1,6 @@
 """Circuits as sequences: finite differences, delays, filters, and chunks of any length."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -361,3 +362,40 @@ def test_refused_by_name(name):
     call, words = REFUSED[name]
     with pytest.raises(ag.CircuitError, match=words):
         call()
+
+
+def test_samples_are_counted_past_what_an_integer_of_32_bits_holds():
+    first = 2**31 + 1
+    summing = ag.Coordinate("n") >> ag.Register("n")
+    found = ag.simulate(summing, [first, first + 2], calculus=DISCRETE)
+    assert found.output[-1] == 2 * first + 1
+
+
+def test_traced_times_that_the_calculus_does_not_run_over_have_a_status():
+    rising = ag.recurrence(lambda n, y: y + 1, 0.0)
+
+    @jax.jit
+    def run(ts):
+        return ag.simulate(rising, ts, calculus=ag.Discrete(span=10))
+
+    assert run(jnp.array([0.0, 4.0, 10.0])).status == ag.Status.ok
+    for wrong in ([0.0, 4.0, 11.0], [0.0, 4.5, 10.0], [10.0, 4.0, 0.0]):
+        found = run(jnp.array(wrong))
+        assert found.status == ag.Status.times
+        assert jnp.isnan(found.output).all()
+    early = run(jnp.array([0.0, 4.0, 8.0]))  # its state stands at 10, and is of no run to 8
+    np.testing.assert_array_equal(early.output, [0, 4, 8])
+    with pytest.raises(ag.CircuitError, match="the state stands at t = 10"):
+        ag.simulate(rising, [8, 9], calculus=DISCRETE, state=early.state)
+
+
+def test_chunks_of_single_precision_go_on_past_the_samples_that_it_tells_apart():
+    with jax.enable_x64(False):
+        delay, clock = ag.Delay("n", by=3), ag.Discard() >> ag.Clock(4.0, 0.0, "n")
+        run = ag.compile(delay @ clock, DISCRETE)
+        samples = jnp.arange(9.0)
+        _, state = run((samples[:1], samples[:1]), None)
+        state = eqx.tree_at(lambda s: s.number, state, jnp.array(2**24 - 3))
+        (late, ticks), _ = run((samples[1:], samples[1:]), state)
+    np.testing.assert_array_equal(late, [0, 0, 0, 1, 2, 3, 4, 5])
+    np.testing.assert_array_equal(ticks, [1, 0, 0, *[jnp.nan] * 5])

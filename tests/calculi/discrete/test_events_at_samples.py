@@ -175,3 +175,14 @@ def test_an_own_atom_and_a_trigger_that_is_lost():
 def test_a_run_in_parallel_refuses_events_by_name():
     with pytest.raises(ag.CircuitError, match=r"parallel=True.*counter\(.*n\) jumps at events"):
         ag.compile(ag.Counter(0.0, "n"), ag.Discrete(parallel=True))((jnp.zeros(4),), None)
+
+
+@pytest.mark.parametrize("form", ["term", "function"])
+def test_clocks_of_single_precision_tick_at_their_samples_late_in_a_sequence(form):
+    clock = ag.Clock(jnp.float32(10), jnp.float32(2), "n")
+    circuit = clock if form == "term" else ag.circuit(lambda: clock())()
+    first = 4_000_000
+    with jax.enable_x64(False):
+        found = ag.simulate(circuit, range(first, first + 20), calculus=ag.Discrete()).output
+    assert found.dtype == jnp.float32
+    np.testing.assert_array_equal(found, ((np.arange(20) - 2) % 10 < 5))
