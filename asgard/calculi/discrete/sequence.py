@@ -39,9 +39,8 @@ MEANINGS: Meanings = {
 
 
 def largest_number(dtype: Any) -> int:
-    """The number of samples from which on a float dtype, or the integers that count them, do not
-    tell one from the next."""
-    return min(2 ** (jnp.finfo(dtype).nmant + 1), jnp.iinfo(int).max)
+    """The number of a sample from which on a float dtype does not tell it from the next."""
+    return 2 ** (jnp.finfo(dtype).nmant + 1)
 
 
 class Samplewise(eqx.Module):
@@ -150,13 +149,17 @@ class Sequence:
             state, _ = states
             given, now = dict(zip(wires, samples, strict=True)), self.time(state.number)
             feeds, row = self.pointwise.sample(now, state.contents, state.guesses, given)
-            number = state.number + (state.number < jnp.iinfo(state.number.dtype).max)
             contents = self.after(state.contents, feeds.values)
-            after = Samplewise(contents, feeds.guesses, number, self.time(number))
+            after = Samplewise(contents, feeds.guesses, state.number + 1, state.last)
             # A wire of 5e7 samples that is an output and named is written once.
             return (after, state), (self.pointwise.shown(row), row.solves)
 
         ((end, before), rows), kernel = recur(step, (start, start), list(given.values()), count)
+        # Once, and not at each sample. Integers that are counted to their end stay there.
+        most = jnp.iinfo(end.number.dtype).max
+        number = jnp.where(end.number < start.number, most, end.number)
+        end = dataclasses.replace(end, number=number, last=self.time(number))
+        before = dataclasses.replace(before, last=self.time(before.number))
         return end, before, self.pointwise.row(*rows), kernel
 
     def _run_in_parallel(
@@ -208,7 +211,7 @@ class Sequence:
         which chunks without end come."""
         dtype = self.pointwise.time_dtype
         limit = min(largest_number(dtype), jnp.iinfo(number.dtype).max)
-        return jnp.where(jnp.abs(number) < limit, number.astype(dtype), jnp.nan)
+        return jnp.where((-limit < number) & (number < limit), number.astype(dtype), jnp.nan)
 
     def checked(self, state: Any) -> Samplewise:
         """A state as one of this circuit's."""

@@ -283,9 +283,12 @@ def _sampled_pulse(number: Any, period: Any, duty: Any, phase: Any) -> Any:
     are many samples. Early by what rounding the period makes of it. NaN where the number is."""
     eps = jnp.finfo(jnp.result_type(number, float)).eps
     early = jnp.minimum(0.6 * eps * jnp.abs(number), 0.25) + 4 * eps * period
-    at = jnp.mod(jnp.mod(number, period) - jnp.mod(phase, period), period)
+    # Not by jnp.mod, whose call takes as long as all else. The quotient may round up.
+    at = number - jnp.floor(number / period) * period
+    at = jnp.where(at < 0, at + period, at) - jnp.mod(phase, period)
+    at = jnp.where(at < 0, at + period, at)
     at = jnp.where(at >= period - early, 0, at + early)
-    return jnp.where(jnp.isnan(at), at, jnp.where(at < duty * period, 1.0, 0.0))
+    return jnp.where(jnp.isnan(number), number, jnp.where(at < duty * period, 1.0, 0.0))
 
 
 def _check_period(owner: str, period: Any, phase: Any) -> None:
