@@ -107,7 +107,7 @@ def _at_sample(
     rows = {wire: values[0] for wire, values in first.given(number, 1).items()}
     inputs = plain_inputs(first.pointwise.inputs(first.time(number), rows))
     held = tuple(Samples(value[None]) for value in inputs)
-    sequence = discrete.sequence(circuit, time[None], held, dim)
+    sequence = discrete.sequence(circuit, time[None], held, dim, lines=True)
     if sequence.inputs_ahead:
         raise CircuitError(AHEAD)
     registers = Registers.of(circuit, sequence.pointwise)

@@ -6,6 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from ..calculi.discrete.delays import as_line
 from ..calculi.discrete.sequence import Samplewise
 from ..calculi.real.adaptive import Pause
 from ..calculi.steady import Solution
@@ -14,6 +15,7 @@ from ..circuits.atoms.registers import Register
 from ..circuits.fields import as_inexact
 from ..errors import CircuitError
 from ..taylor.net import Wire
+from ..taylor.network import line_wire
 from .registers import Registers, check_register
 
 FORMS = (
@@ -53,6 +55,12 @@ def states_of(owner: str, point: Any, registers: Registers) -> list[Array]:
         found = [point.get(name, start) for name, start in zip(names, begin, strict=True)]
     else:
         found = _held(owner, point, registers)
+    # One value is that of all samples of a delay, as at rest.
+    lines = [cell.wire == line_wire(cell.node.outs[0]) for cell in registers.cells]
+    found = [
+        jnp.broadcast_to(x[..., None], start.shape) if line and x.shape == start.shape[:-1] else x
+        for x, line, start in zip(found, lines, begin, strict=True)
+    ]
     for name, value, start in zip(names, found, begin, strict=True):
         if value.shape != start.shape and value.shape[1:] != start.shape:
             raise CircuitError(
@@ -92,10 +100,20 @@ def _held(owner: str, state: Any, registers: Registers) -> Sequence[Array]:
     if isinstance(state, Pause):
         found = _of_pause(state, registers)
     else:
-        # A sequence also keeps the sides of its guards, which are truths.
-        found = [x for x in state.contents if jnp.issubdtype(x.dtype, jnp.inexact)]
+        found = _of_contents(state.contents)
     if found is None or len(found) != len(registers.begin):
         raise CircuitError(f"{owner} is the state of a run of another circuit")
+    return found
+
+
+def _of_contents(contents: Sequence[Array]) -> list[Array]:
+    """The states among what the cells of a sequence hold."""
+    found: list[Array] = []
+    for content in contents:
+        if jnp.issubdtype(content.dtype, jnp.integer):  # the column of the ring before it
+            found[-1] = as_line(found[-1], content)
+        elif jnp.issubdtype(content.dtype, jnp.inexact):  # and not the side of a guard
+            found.append(content)
     return found
 
 

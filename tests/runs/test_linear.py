@@ -304,6 +304,29 @@ def test_points_along_a_trajectory_are_stacked_and_its_state_is_its_last():
     )
 
 
+def test_a_delay_by_several_samples_has_a_state_for_each():
+    @ag.circuit
+    def echo(u, *, gain=0.5):
+        late = ag.delay("n", 1.0, by=3)
+        y = u + gain * late**2
+        late.input = y
+        return y
+
+    inputs, discrete = (ag.Samples(jnp.arange(1.0, 9.0)),), ag.Discrete()
+    run = ag.simulate(echo(), range(6), inputs=inputs, calculus=discrete)
+    found = ag.linearize(echo(), run.state, inputs=(0.0,), calculus=discrete)
+    late = run.output[2]
+    np.testing.assert_allclose(found.A, [[0, 0, late], [1, 0, 0], [0, 1, 0]], rtol=1e-15)
+    w = np.linspace(0.1, 3.0, 5)
+    point = {"at": run.state, "inputs": (0.0,), "calculus": discrete}
+    answer = ag.frequency_response(echo(), w, **point)[:, 0, 0]
+    np.testing.assert_allclose(answer, 1 / (1 - late * np.exp(-3j * w)), rtol=1e-13)
+    rest = ag.equilibrium(echo(gain=0.25), inputs=(0.75,), calculus=discrete)
+    y = rest.outputs[0]
+    held = ag.linearize(echo(gain=0.25), rest, calculus=discrete)
+    np.testing.assert_allclose(held.A[0], [0, 0, 0.5 * y], rtol=1e-12)
+
+
 def test_a_sequence_goes_on_from_its_state():
     grow = (ag.Function(lambda x: x**2, 1) >> ag.Register("n", 0.1) >> ag.Split()).trace()
     run = ag.simulate(grow, range(4), calculus=ag.Discrete())

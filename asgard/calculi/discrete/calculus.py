@@ -132,11 +132,17 @@ class Discrete(Calculus):
             )
         return SampledRun(self.sequence(circuit, ts, inputs, dim), ts, self.span + 1, state)
 
-    def sequence(self, circuit: Circuit, ts: Array, inputs: Any, dim: str | None) -> Sequence:
-        """A circuit as a scan over samples, inside a trace."""
+    def sequence(
+        self, circuit: Circuit, ts: Array, inputs: Any, dim: str | None, lines: bool = False
+    ) -> Sequence:
+        """A circuit as a scan over samples, inside a trace; `lines` are for one that is read at one
+        sample."""
         return Sequence(
             *(circuit, ts, inputs, dim, self.fixed_point),
-            atoms={Delay: delay_of(self.max_delay), **noise(self.noise, "Discrete", "Discrete")},
+            atoms={
+                Delay: delay_of(self.max_delay, lines),
+                **noise(self.noise, "Discrete", "Discrete"),
+            },
             sums=self.register == "sum",
             parallel=self.parallel,
         )

@@ -1,6 +1,6 @@
 """Delays by many samples: one ring of so many values, not as many registers in a chain."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import jax.numpy as jnp
@@ -20,8 +20,10 @@ from ...taylor.network import Meaning, initial_wire, line_wire, register
 from ..rings import written
 
 
-def delay_of(most: int | None) -> Meaning:
-    """The meaning of delays, where the longest is by so many samples."""
+def delay_of(most: int | None, lines: bool = False) -> Meaning:
+    """The meaning of delays, where the longest is by so many samples: rings, or `lines`, which take
+    longer to move and are alike at every sample."""
+    hold = _line if lines else _ring
 
     def meaning(node: Node) -> Piece | Sequence[Piece]:
         atom = cast(Delay, node.atom)
@@ -35,14 +37,14 @@ def delay_of(most: int | None) -> Meaning:
             )
         known = longest([atom])
         if known is not None:
-            return _ring(node, known)
+            return hold(node, known)
         if most is None:
             raise CircuitError(
                 f"{brief(atom)}: by is traced: say how many samples the longest delay takes, "
                 "Discrete(max_delay=...)",
                 atoms=[atom],
             )
-        return _ring(node, most)
+        return hold(node, most)
 
     return meaning
 
@@ -78,14 +80,9 @@ def _ring(node: Node, rows: int) -> Sequence[Piece]:
     atom, (source,), (out,) = cast(Delay, node.atom), node.ins, node.outs
     line, following = line_wire(out), ("following", out)
     column, turned = ("column", out), ("turned", out)
-    by = jnp.asarray(resolved(atom).by)
 
     def read(column: Array, held: Array) -> tuple[Array]:
-        held = jnp.broadcast_to(held, (*held.shape[:-1], rows))
-        lag = jnp.round(by).astype(jnp.int32)
-        value = lax.dynamic_index_in_dim(held, jnp.mod(column - lag, rows), -1, keepdims=False)
-        good = (by == lag) & (lag >= 1) & (lag <= rows)
-        return (jnp.where(good, value, jnp.nan),)
+        return (_read(atom, held, rows, lambda lag: jnp.mod(column - lag, rows)),)
 
     def write(column: Array, held: Array, value: Array) -> tuple[Array]:
         return (written(held, value, column, rows),)
@@ -100,3 +97,35 @@ def _ring(node: Node, rows: int) -> Sequence[Piece]:
         Piece((column,), (turned,), fn=turn, atom=atom),
         Piece((turned,), (column,), sign=1, dim=atom.dim, initial=initial_wire(column)),
     ]
+
+
+def _line(node: Node, rows: int) -> Sequence[Piece]:
+    """The last values, the latest first: a linear system that is the same at every sample."""
+    atom, (source,), (out,) = cast(Delay, node.atom), node.ins, node.outs
+    line, following = line_wire(out), ("following", out)
+
+    def read(held: Array) -> tuple[Array]:
+        return (_read(atom, held, rows, lambda lag: lag - 1),)
+
+    def move(held: Array, value: Array) -> tuple[Array]:
+        return (written(jnp.roll(held, 1, -1), value, jnp.int32(0), rows),)
+
+    return [
+        Piece((line,), (out,), fn=read, atom=atom),
+        Piece((line, source), (following,), fn=move, atom=atom),
+        Piece((following,), (line,), sign=1, dim=atom.dim, initial=initial_wire(line)),
+    ]
+
+
+def as_line(ring: Array, column: Array) -> Array:
+    """What a ring holds before the sample of a column, the latest value first."""
+    return jnp.roll(jnp.flip(ring, -1), column, -1)
+
+
+def _read(atom: Delay, held: Array, rows: int, column: Callable[[Array], Array]) -> Array:
+    """The value of a delay, from the column for its lag; NaN where that is no lag of so many."""
+    by = jnp.asarray(resolved(atom).by)
+    lag = jnp.round(by).astype(jnp.int32)
+    held = jnp.broadcast_to(held, (*held.shape[:-1], rows))
+    value = lax.dynamic_index_in_dim(held, column(lag), -1, keepdims=False)
+    return jnp.where((by == lag) & (lag >= 1) & (lag <= rows), value, jnp.nan)
