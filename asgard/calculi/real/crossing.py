@@ -11,7 +11,6 @@ Everything here may have lanes: one more axis at the end.
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
 
 import equinox as eqx
 import jax
@@ -33,6 +32,8 @@ NARROW, MOST_TURNS = 1 / 16, 200
 # The least part of an interval to which it is cut where guards are smooth for less.
 CLOSER = 1 / 64
 
+# By so many roundings of its largest terms a slope of a step's polynomial may be off at the start.
+ROUNDINGS = 16.0
 # A guard that is by so many times what its slopes move it away from zero does not get there.
 STEEPER = 2.0
 
@@ -118,11 +119,13 @@ def first_crossing(
     size: Array,
     time: Array,
     active: Array,
+    noise: Array | None = None,
     part: Part | None = None,
 ) -> Crossing:
     """The first crossing in steps of some sizes, where they are active.
 
-    `smooth` is None where guards are smooth all along. `sides` says which guards count as above
+    `smooth` is None where guards are smooth all along. A slope of each guard may be off by its
+    `noise`, which is none for None. `sides` says which guards count as above
     zero at the start, whatever rounding says. A `part` begins later in the step.
     """
     begin = 0 if part is None else part.begin
@@ -132,11 +135,15 @@ def first_crossing(
     def is_scanning(now: _Search) -> Array:
         return active & ~now.found & (now.a.distance < size) & (now.turns < MOST_TURNS)
 
+    def resolved(now: _Search) -> Array:
+        """To what a crossing is located: to the last digit of its distance, as a run keeps what
+        rounding leaves out of the time. One right at the start has no distance: by a step of the
+        least numbers nothing is differentiated."""
+        return eps * jnp.maximum(eps * jnp.maximum(jnp.abs(time), size), now.beyond)
+
     def is_open(now: _Search) -> Array:
-        """Whether a crossing that was found is not located yet: to the last digit of its distance,
-        as a run keeps what rounding leaves out of the time."""
-        least = eps * jnp.maximum(eps * jnp.abs(time), now.beyond)
-        wide = now.beyond - now.a.distance > least
+        """Whether a crossing that was found is not located yet."""
+        wide = now.beyond - now.a.distance > resolved(now)
         return active & now.found & wide & (now.turns < 2 * MOST_TURNS)
 
     # All evaluations are those of one loop, as the first call takes as long as there is to compile.
@@ -145,7 +152,7 @@ def first_crossing(
         # No sliver is left for one more interval. Half of one that is halved is none.
         end = jnp.where(end > size - shortest / 2, size, end)
         middle = now.a.distance + (end - now.a.distance) / 2
-        near, far = _beside_crossing(now, eps)
+        near, far = _beside_crossing(now, resolved(now))
         first, second = (
             jnp.where(now.found, x, jnp.where(now.turns > 0, y, begin))
             for x, y in ((near, middle), (far, end))
@@ -159,7 +166,7 @@ def first_crossing(
         begun = dataclasses.replace(
             now, a=dataclasses.replace(one, sides=sides), turns=now.turns + 1
         )
-        scanned = _scanned(now, one, other, shortest, part)
+        scanned = _scanned(now, one, other, shortest, noise, part)
         closer = _closer(now, one, other)
         scanning, open_ = is_scanning(now), is_open(now)
         steps = (now.turns == 0, begun), (scanning, scanned), (open_, closer)
@@ -229,6 +236,13 @@ class Look(eqx.Module):
         return jnp.concatenate([sides, self.values[0, len(sides) :] > 0])
 
     @property
+    def noise(self) -> Array:
+        """By how much slopes may be off, for the rounding of the step's polynomial."""
+        steepest = largest_of(jnp.abs(self.slopes), (0,))
+        off = ROUNDINGS * jnp.finfo(steepest.dtype).eps * steepest
+        return jnp.where(jnp.isfinite(off), off, 0)
+
+    @property
     def rests(self) -> Array:
         """Which guards are zero all along, `[guards, *lanes]`."""
         return jnp.all((self.values == 0) & (self.slopes == 0), axis=0)
@@ -239,7 +253,9 @@ def looked(values: Values, size: Array) -> Look:
     return Look(*lax.map(values, jnp.stack([jnp.zeros_like(size), size / 2, size])))
 
 
-def _scanned(now: _Search, m: _End, b: _End, shortest: Array, part: Part | None) -> _Search:
+def _scanned(
+    now: _Search, m: _End, b: _End, shortest: Array, noise: Array | None, part: Part | None
+) -> _Search:
     """The search after an interval with its middle and its end."""
     a, length = now.a, b.distance - now.a.distance
     # What dips below zero for less than time can tell has passed zero.
@@ -252,7 +268,8 @@ def _scanned(now: _Search, m: _End, b: _End, shortest: Array, part: Part | None)
     a = dataclasses.replace(a, sides=a.sides & ~dips)
     first = jnp.any(~a.sides & m.sides, axis=0)
     second = jnp.any(~m.sides & b.sides, axis=0)
-    turned, turns, differs = _turns(a, m), _turns(m, b), _differs(a, m, b)
+    turned, turns = _turns(a, m, noise), _turns(m, b, noise)
+    differs = _differs(a, m, b, noise)
     if cut is not None and later is not None:
         turned, turns, differs = turned & ~cut, turns & ~later, differs & ~cut & ~later
     early = turned | _is_rough(a, m)
@@ -294,16 +311,16 @@ def _largest(point: _End, sides: Array) -> Array:
     return jnp.max(jnp.where(sides, -jnp.inf, point.values), axis=0)
 
 
-def _beside_crossing(now: _Search, eps: Any) -> tuple[Array, Array]:
-    """Two distances between which a line puts the crossing, which rounding tells apart."""
+def _beside_crossing(now: _Search, least: Array) -> tuple[Array, Array]:
+    """Two distances, by the `least` apart or more, between which a line puts the crossing."""
     low, high = now.a.distance, now.beyond
     under = _largest(now.a, now.a.sides)
     part = under / (under - now.over)
     part = jnp.where((part >= 0) & (part <= 1), part, 0.5).astype(low.dtype)
     # After a miss, two thirds are certain to be left out.
     width = high - low
-    missed = (now.narrow >= 1) | (width <= 4 * eps * high)
-    half = jnp.maximum(now.narrow * width, eps * high)
+    missed = (now.narrow >= 1) | (width <= 4 * least)
+    half = jnp.maximum(now.narrow * width, least)
     near = jnp.where(missed, low + width / 3, jnp.maximum(low + part * width - half, low))
     far = jnp.where(missed, high - width / 3, jnp.minimum(low + part * width + half, high))
     return near, far
@@ -335,11 +352,18 @@ def _closer(now: _Search, near: _End, far: _End) -> _Search:
     )
 
 
-def _turns(a: _End, b: _End) -> Array:
+def _turns(a: _End, b: _End, noise: Array | None) -> Array:
     """Whether a guard that is on one side at both ends may be on the other between them."""
     reached = a.values + a.slopes * (b.distance - a.distance)
-    over = ~a.sides & ~b.sides & (a.slopes > 0) & (b.slopes < 0) & (reached > 0)
+    over = ~a.sides & ~b.sides & (a.slopes > 0) & (b.slopes < 0) & (reached > _moved(noise, b))
     return over | _dips(a, b)
+
+
+def _moved(noise: Array | None, end: _End) -> Array:
+    """By how much guards may be off at the end of an interval: one that starts at zero is nothing
+    but rounding just behind it."""
+    zero = jnp.zeros_like(end.values)
+    return zero if noise is None else noise * end.distance.astype(zero.dtype)
 
 
 def _is_rough(a: _End, b: _End) -> Array:
@@ -356,11 +380,12 @@ def _dips(a: _End, b: _End) -> Array:
     return a.sides & b.sides & (a.slopes < 0) & (b.slopes > 0) & (reached < 0)
 
 
-def _differs(a: _End, m: _End, b: _End) -> Array:
+def _differs(a: _End, m: _End, b: _End, noise: Array | None) -> Array:
     """Whether a guard is not what a cubic through the ends says."""
     expected = (a.values + b.values) / 2 + (b.distance - a.distance) * (a.slopes - b.slopes) / 8
     sizes = [jnp.abs(x.values) for x in (a, m, b)]
     least = jnp.minimum(jnp.minimum(sizes[0], sizes[1]), sizes[2])
     most = jnp.maximum(jnp.maximum(sizes[0], sizes[1]), sizes[2])
     difference = jnp.abs(m.values - expected)
-    return (difference > BY_DISTANCE * least) & (difference > BY_SIZE * most)
+    differs = (difference > BY_DISTANCE * least) & (difference > BY_SIZE * most)
+    return differs & (difference > _moved(noise, b))

@@ -239,18 +239,18 @@ class Eventful(StepMethod):
         if series:
             values, rests = by_series(series[0], direction), jnp.all(series[0] == 0, axis=0)
             found = extent_of(series[0], size, memory.sides)
-            rough = watched.differs(values, found.size)
+            rough, noise = watched.differs(values, found.size), None
             values = watched.where(rough, values)
             whole, size = size, jnp.where(searched & ~rough, found.size, size)
             searched &= ~found.excluded | rough
         else:
             values, rough = watched.values, watched.is_rough()
             look, whole = looked(values, size), size
-            rests = look.rests[: len(memory.sides)]
+            rests, noise = look.rests[: len(memory.sides)], look.noise
             searched &= ~look.is_clear(memory.sides, size) | rough
         smooth = watched.smooth(rough)
         search = first_crossing_by_parts if self.layout.conditions else first_crossing
-        crossing = search(values, smooth, memory.sides, size, point.time, searched)
+        crossing = search(values, smooth, memory.sides, size, point.time, searched, noise)
         ended = crossing.found | (crossing.distance < whole)
         found = self._cut(point, attempt, curve, unit, direction, crossing, ended)
         return self._unless_at_rest(system, point, found, rests & active)

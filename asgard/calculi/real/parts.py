@@ -44,7 +44,13 @@ class _Search(eqx.Module):
 
 
 def first_crossing_by_parts(
-    values: Values, smooth: Smooth | None, sides: Array, size: Array, time: Array, active: Array
+    values: Values,
+    smooth: Smooth | None,
+    sides: Array,
+    size: Array,
+    time: Array,
+    active: Array,
+    noise: Array | None = None,
 ) -> Crossing:
     """The first crossing of guards, as `first_crossing` gives it. `values` and what has `fired`
     have conditions behind the guards, of which there are as many as `sides`."""
@@ -63,7 +69,8 @@ def first_crossing_by_parts(
             return jnp.where(unknown, -1, found), jnp.where(unknown, 0, slopes)
 
         part = Part(now.begin, now.width, guards)
-        found = first_crossing(signed, smooth, now.sides, now.limit, time, is_open(now), part)
+        given = (signed, smooth, now.sides, now.limit, time, is_open(now))
+        found = first_crossing(*given, noise, part)
         return select(is_open(now), _after(now, found, guards, size, shortest), now)
 
     begun = _begun(values, sides, size, shortest)

@@ -118,6 +118,11 @@ class Guards:
         whole, shift = self._kinds
         return jnp.where(whole, jnp.floor(values + shift), jnp.where(values < 0, -1.0, 0.0))
 
+    def _stands(self, values: Array) -> Array:
+        """Which functions stand on their switches."""
+        whole, shift = self._kinds
+        return jnp.where(whole, jnp.floor(values + shift) == values + shift, values == 0)
+
     @property
     def reads(self) -> list[int]:
         """Which constants of the program the guards depend on."""
@@ -212,9 +217,13 @@ class Guards:
         index = jnp.minimum(event, len(POINTS) - 1)
         before = jnp.where(index > 0, times[jnp.maximum(index - 1, 0)], now.time)
         after = jnp.where(changed[index], times[index], turns.times[index])
-        wall = self._bisected(before, after, happens, begin, constants)
-        time = jnp.where(happens, beside(wall, direction), times[-1])
+        last, wall = self._bisected(before, after, happens, begin, constants)
         guard = jnp.argmax(self.sides(self.values(wall, constants)) != self.sides(begin))
+        # Steps end before the wall and begin behind it. At a zero itself `t > 1` is as it was
+        # before, and `t >= 1` as it is behind: neither is asked there.
+        at_zero = self._stands(self.values(last, constants))[guard] & (last != now.time)
+        wall = jnp.where(at_zero, last, wall)
+        time = jnp.where(happens, beside(wall, direction), times[-1])
         row = jnp.where(happens, now.count, MOST)
         found = dataclasses.replace(
             now.found,
@@ -264,8 +273,8 @@ class Guards:
 
     def _bisected(
         self, before: Array, after: Array, happens: Array, begin: Array, constants: list[Array]
-    ) -> Array:
-        """The first float on the other side of a switch that lies between two times."""
+    ) -> tuple[Array, Array]:
+        """The two floats between which a switch lies that lies between two times."""
         sides = self.sides(begin)
 
         def is_open(pair: tuple[Array, Array]) -> Array:
@@ -279,7 +288,7 @@ class Guards:
             past = jnp.any(self.sides(self.values(middle, constants)) != sides)
             return jnp.where(past, low, middle), jnp.where(past, middle, high)
 
-        return lax.while_loop(is_open, halve, (before, after))[1]
+        return lax.while_loop(is_open, halve, (before, after))
 
 
 class _Turns(eqx.Module):

@@ -447,3 +447,33 @@ def test_of_many_guards_none_is_clear_where_one_is_no_number(field):
     assert Look(**guards).is_clear(sides, size)
     guards[field] = guards[field].at[1, 7].set(jnp.nan)
     assert not Look(**guards).is_clear(sides, size)
+
+
+def test_a_guard_that_is_zero_at_rest_has_its_event_there():
+    """Of a swing that is let go from rest; what rounding makes of a step there is no event."""
+    swing = ag.ode(lambda t, y: (y[1], -y[0]), (1.0, 0.0))
+    gone = ag.Event(lambda t, wires: 1 - wires["y_0"], name="gone")
+    calculus = ag.Real(method=ag.Tsit5(), rtol=1e-7, max_steps=200, max_events=4)
+    run = ag.simulate(swing, [0.0, 3.0], events=gone, calculus=calculus)
+    assert int(run.events["gone"].count) == 1
+    assert 0 <= run.events["gone"].times[0] < 1e-7
+    close(run["y_0"][-1], np.cos(3.0), 1e-6)
+
+
+def test_derivatives_go_through_an_event_right_at_the_start():
+    """A step to it of the least numbers lost them: forward mode gave 0."""
+
+    def rates(t, y, *, stiffness):
+        return y[1], -stiffness * y[0] - 0.2 * jnp.abs(y[1])
+
+    def end(stiffness):
+        calculus = ag.Real(method=ag.Radau(3), rtol=1e-6, max_steps=100)
+        model = ag.ode(rates, (1.0, 0.0), stiffness=stiffness)
+        return ag.simulate(model, [0.0, 0.5], calculus=calculus)["y_0"][-1]
+
+    def exact(stiffness):  # of x'' = -stiffness x + 0.2 x'
+        turn = jnp.sqrt(stiffness - 0.01)
+        return jnp.exp(0.05) * (jnp.cos(0.5 * turn) - 0.1 / turn * jnp.sin(0.5 * turn))
+
+    found, expected = (jax.jvp(f, (3.0,), (1.0,)) for f in (end, exact))
+    close(np.array(found), np.array(expected), 1e-5)

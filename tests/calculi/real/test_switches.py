@@ -83,6 +83,19 @@ def test_a_run_backward_and_one_that_goes_on_end_steps_at_switches():
     np.testing.assert_allclose(dense.evaluate(4.75).output, there.output[1], rtol=1e-12)
 
 
+def test_steps_end_before_a_switch_whichever_way_a_run_goes_and_whatever_holds_at_it():
+    """No step sees what holds behind a switch, so none is refused."""
+
+    def rate(t):
+        return jnp.where(t > 1, 1.0, 2.0) * jnp.where(t <= 1.5, 1.0, 3.0) * jnp.where(t < 0, 5.0, 1)
+
+    for ts, expected in (([-0.5, 2.0], 5 + 2 + 0.5 + 1.5), ([2.0, -0.5], -9.0)):
+        calculus = ag.Real(method=ag.Tsit5(), rtol=1e-6)
+        run = ag.simulate(ag.Register("t"), ts, inputs=(rate,), calculus=calculus)
+        np.testing.assert_allclose(run.output[-1], expected, rtol=1e-12)
+        assert run.stats["rejected"] == 0
+
+
 @pytest.mark.parametrize("orders", ["first", slow("second")])
 def test_derivatives_move_with_the_switches(orders):
     """∫ (1 + t) over the pulses: a pulse from a to b gives b - a + (b² - a²) / 2."""

@@ -87,6 +87,16 @@ class Stretch(eqx.Module):
         return part if self.mark is None else jnp.where(self.mark.jumps, 1, part)
 
 
+def up_to(latest: Array, times: Array, offset: Array) -> Array:
+    """Times of a step with an offset, which no rounding moves past the latest one; they have the
+    derivatives that they had.
+
+    Beside a breakpoint at 0 the latest time is the least number: no product with it is above 0.
+    """
+    past = jnp.where(offset > 0, times > latest, times < latest)
+    return jnp.where(past, lax.stop_gradient(latest) + (times - lax.stop_gradient(times)), times)
+
+
 class Attempt(eqx.Module):
     """One try of a step.
 

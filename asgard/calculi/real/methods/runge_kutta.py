@@ -24,7 +24,7 @@ from ..polynomial import centred, rescaled
 from ..system import Point, StepControl, System, sizes_of
 from .first_size import first_size, with_guesses
 from .logarithm import rough_logarithm, short_exponential
-from .method import NO_STEP, NONFINITE, OK, Attempt, Reach, StepMethod, Stretch
+from .method import NO_STEP, NONFINITE, OK, Attempt, Reach, StepMethod, Stretch, up_to
 from .tableau import Row, Tableau
 from .tableaus import DOPRI8, TSIT5
 
@@ -375,8 +375,7 @@ def _beside(matrix: np.ndarray, values: Array) -> np.ndarray:
 def _time(time: Array, part: Any, stretch: Stretch) -> Array:
     """The time of a stage, which no rounding moves past the latest one."""
     found = time + part * stretch.offset
-    beyond = (part >= 1) & ((found - stretch.latest) * stretch.offset > 0)
-    return jnp.where(beyond, found + lax.stop_gradient(stretch.latest - found), found)
+    return jnp.where(part >= 1, up_to(stretch.latest, found, stretch.offset), found)
 
 
 def _status(

@@ -19,6 +19,7 @@ from jaxtyping import Array, Float
 from .....jaxprs.fences import stored
 from .....jaxprs.reductions import largest, total
 from ...system import System
+from ..method import up_to
 from .factors import Factors, fit_kernel
 from .tableau import Tableau
 
@@ -65,9 +66,7 @@ def stages_of(
 ) -> Stages:
     """The stages of a step from a time and state. No rounding moves them past the latest time."""
     nodes = table.nodes.astype(time.dtype).reshape(-1, *(1,) * time.ndim)
-    times = time + nodes * offset
-    beyond = (times - latest) * offset > 0
-    times = jnp.where(beyond, times + lax.stop_gradient(latest - times), times)
+    times = up_to(latest, time + nodes * offset, offset)
     count = system.differential
     return Stages(times, state[: system.size], state[system.size :], offset, count)
 
