@@ -101,7 +101,7 @@ def test_sliding_is_known_where_the_rates_of_both_sides_lead_back():
     assert np.all(runs.status == ag.Status.zeno)
     assert np.all(runs.stats["jumps"] <= 8)
     expected = (thresholds - starts) / 0.01
-    np.testing.assert_allclose(runs.stats["reached"], expected, rtol=1e-9, atol=1e-300)
+    np.testing.assert_allclose(runs.stats["reached"], expected, rtol=1e-9, atol=1e-25)
 
 
 def test_what_comes_to_rest_where_a_branch_ends_is_on_the_side_of_that_place():
