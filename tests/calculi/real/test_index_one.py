@@ -131,3 +131,20 @@ def test_a_loop_is_solved_anew_past_a_jump():
 
 def switch(t):
     return jnp.where(t < 1.0, 1.0, -0.5)
+
+
+def test_gradients_of_a_loop_go_through_events():
+    """A jump takes no time: a step of no size has no equations for the unknown."""
+
+    @ag.circuit
+    def leak(*, rate):
+        y, z = ag.register("t", 1.0), ag.unknown(0.5)
+        y.input, z.input = -rate * z, z - (2 * z - y) / 4  # y = 2 z
+        return {"y": y, "z": z}
+
+    def end(rate):
+        low = ag.Event(lambda t, wires: wires["y"] - 0.8, name="low")
+        calculus = ag.Real(method=ag.Radau(3), rtol=1e-6, max_steps=64, max_events=4)
+        return ag.simulate(leak(rate=rate), [0.0, 1.0], events=low, calculus=calculus)["z"][-1]
+
+    np.testing.assert_allclose(jax.grad(end)(1.0), -0.25 * np.exp(-0.5), rtol=1e-5)

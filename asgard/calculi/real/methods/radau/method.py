@@ -215,7 +215,12 @@ class Radau(StepMethod):
         return self._polynomial(attempt.begin, attempt.stages)
 
     def curve(self, system: System, time: Array, state: Array, stretch: Stretch) -> Array:
-        stages = stages_of(system, self.table, time, state, stretch.offset, stretch.latest)
+        offset = stretch.offset
+        if system.differential < system.size:
+            # A jump takes no time. Unknowns of loops have no equations in a step of no size.
+            least = jnp.finfo(offset.dtype).eps * jnp.where(stretch.latest < time, -1, 1)
+            offset = jnp.where(offset == 0, least.astype(offset.dtype), offset)
+        stages = stages_of(system, self.table, time, state, offset, stretch.latest)
         z = collocate(system, self.table, stages, self.linear)
         begin = state
         if system.size < len(state):
