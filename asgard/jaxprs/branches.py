@@ -14,6 +14,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
+from .moduli import MODULUS
+
 # What a primitive is applied to.
 Operands = Sequence[Any]
 # After a kink that the solution stays at, its guard counts from this many roundings on.
@@ -242,6 +244,36 @@ class Remainder(Branch):
         return jnp.where(jnp.abs(past - middle) > 1.75, mode + jnp.trunc(past), beside)
 
 
+class Modulus(Branch):
+    """What is left of a after whole multiples of b, with the sign of b: `a % b`, which is no
+    primitive. The mode is how many: the floor of a / b.
+
+    As a `Remainder` and what asks for its sign it would take two jumps where a / b is whole, and
+    be off by b between them.
+    """
+
+    def mode(self, operands: Operands) -> Array:
+        a, b = operands
+        return jnp.floor(a / b)
+
+    def _past(self, mode: Array, operands: Operands) -> Array:
+        """What is left, in parts of b."""
+        a, b = operands
+        return (a - mode.astype(a.dtype) * b) / b
+
+    def held(self, mode: Array, operands: Operands) -> Array:
+        a, b = operands
+        return a - mode.astype(a.dtype) * b
+
+    def guard(self, mode: Array, operands: Operands) -> Array:
+        return self._past(mode, operands) * self._past(mode + 1, operands)
+
+    def after(self, mode: Array, operands: Operands) -> Array:
+        past = self._past(mode, operands)
+        beside = jnp.where(past > 0.5, mode + 1, mode - 1)
+        return jnp.where(jnp.abs(past - 0.5) > 1.25, mode + jnp.floor(past), beside)
+
+
 BRANCHES: Mapping[str, Branch] = {
     "lt": Comparison(-1.0, equal=False),
     "le": Comparison(-1.0, equal=True),
@@ -256,6 +288,7 @@ BRANCHES: Mapping[str, Branch] = {
     "ceil": Floor(sign=-1.0),
     "round": Floor(shift=0.5),
     "rem": Remainder(),
+    MODULUS: Modulus(),
 }
 
 

@@ -15,6 +15,7 @@ from jax import lax
 from jaxtyping import Array
 
 from .branches import BRANCHES, Branch, branch_of
+from .moduli import with_moduli
 from .program import Equation, Program
 
 # The band of a mode that is asked again where it is.
@@ -41,6 +42,7 @@ class Held:
     @classmethod
     def of(cls, program: Program, moving: Sequence[bool]) -> "Held":
         """The branches that depend on the inputs that are `moving`, and are small."""
+        program = with_moduli(program)
         known = {number for number, moves in zip(program.inputs, moving, strict=True) if moves}
         same = _same(program)
         rooted = _rooted(program, same)
@@ -169,7 +171,7 @@ def _is_at_zero(equation: Equation, program: Program) -> bool:
 def _size_of_branch(equation: Equation, program: Program) -> int:
     """How many numbers the mode of an equation is; 0 where it keeps asking."""
     avals = [program.avals[number] for number in equation.ins]
-    if equation.name not in BRANCHES or equation.function is not None:
+    if equation.name not in BRANCHES:
         return 0
     size = math.prod(program.avals[equation.outs[0]].shape)
     real = all(jnp.issubdtype(aval.dtype, jnp.floating) for aval in avals)

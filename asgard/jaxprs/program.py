@@ -91,6 +91,10 @@ class Program:
     equations: tuple[Equation, ...]
     avals: dict[int, jax.ShapeDtypeStruct]
 
+    def without_unused(self) -> "Program":
+        """The program without equations that no output needs."""
+        return dataclasses.replace(self, equations=_live(self.equations, self.outputs)[0])
+
     def run(self, *inputs: Any) -> list[Any]:
         """The outputs for some inputs."""
         values = {**self.constants, **dict(zip(self.inputs, inputs, strict=True))}

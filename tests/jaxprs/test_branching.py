@@ -7,6 +7,7 @@ import pytest
 from jax import lax
 
 from asgard.jaxprs.branching import ASKED, LARGEST, Held
+from asgard.jaxprs.moduli import MODULUS, with_moduli
 from asgard.jaxprs.program import trace
 from asgard.jaxprs.unrolling import unrolled
 
@@ -103,3 +104,36 @@ def test_short_loops_that_branch_are_written_out(reverse):
         np.testing.assert_array_equal(found, expected)
     long = trace(lambda x: [lax.fori_loop(0, 9, lambda k, a: jnp.maximum(a, k * x), x)], start)
     assert unrolled(long, CALLS) is long
+
+
+@pytest.mark.parametrize(
+    "fn",
+    [
+        lambda x, y: x % 2.0,
+        lambda x, y: jnp.mod(x, y),
+        lambda x, y: jnp.mod(jnp.stack([x, y]), 0.7),
+        lambda x, y: jnp.remainder(x, jnp.stack([y, -y])),
+    ],
+)
+def test_a_modulus_is_one_branch(fn):
+    number = jax.ShapeDtypeStruct((), jnp.result_type(float))
+    held = Held.of(trace(lambda x, y: [fn(x, y)], number, number), [True, True])
+    assert [one.name for one in held.program.equations].count(MODULUS) == 1
+    assert held.count == jnp.size(fn(1.0, 2.0))
+    assert all(one.name not in ("rem", "lt", "ne") for one in held.program.equations)
+
+
+def test_what_is_no_modulus_stays():
+    def fn(x, y):
+        rest = lax.rem(x, y)
+        other = (rest < 0) != (y < 0)
+        return [
+            jnp.where(rest < 0, rest + y, rest),
+            jnp.where(other, rest + y, rest),
+            jnp.where(other & (rest != 1), rest + y, rest),
+            jnp.where(other & (rest != 0), rest - y, rest),
+        ]
+
+    number = jax.ShapeDtypeStruct((), jnp.result_type(float))
+    program = trace(fn, number, number)
+    assert with_moduli(program) is program

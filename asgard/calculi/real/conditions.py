@@ -47,9 +47,7 @@ class Conditions:
     def of(cls, guards: Program, layout: EventLayout) -> "Conditions | None":
         """Those of guards, a program of time and state with one output; None where it has none, or
         too many."""
-        # Beside branches that are held, whose ends may be those of conditions, guards are read as
-        # they are: both at once missed rises of triggers by `jnp.mod`.
-        if np.any(layout.branches) or not branches_along(guards, layout):
+        if not branches_along(guards, layout):
             return None
         asked = asked_along(guards, layout)
         types = [guards.avals[number] for number in guards.inputs]

@@ -98,7 +98,8 @@ class _Search(eqx.Module):
 
     Once a crossing is `found`, it lies between `a` and `beyond`, where guards are above zero as
     `above` says, and the largest of those that cross is `over` there. `narrow` is what part of the
-    distance between the two is looked at next, beside where a line puts the crossing.
+    distance between the two is looked at next, beside where a line puts the crossing. Until a guard
+    has `settled` it is on the side that it counts on at the start.
     """
 
     a: _End
@@ -108,6 +109,7 @@ class _Search(eqx.Module):
     above: Array
     over: Array
     narrow: Array
+    settled: Array
     turns: Array
     since: Array | None
 
@@ -159,13 +161,16 @@ def first_crossing(
         )
         points = jnp.stack([first, second])
         found, slopes = lax.map(values, points)
+
+        def above(distance: Array, values: Array) -> Array:
+            return jnp.where(distance < now.settled, sides, values > 0)
+
         reach = (None, None) if smooth is None else smooth(points, ~now.found)
         one, other = (
-            _End(points[k], found[k], slopes[k], found[k] > 0, reach[k]) for k in range(2)
+            _End(points[k], found[k], slopes[k], above(points[k], found[k]), reach[k])
+            for k in range(2)
         )
-        begun = dataclasses.replace(
-            now, a=dataclasses.replace(one, sides=sides), turns=now.turns + 1
-        )
+        begun = _begun(now, one, sides, shortest)
         scanned = _scanned(now, one, other, shortest, noise, part)
         closer = _closer(now, one, other)
         scanning, open_ = is_scanning(now), is_open(now)
@@ -209,9 +214,20 @@ def _start(
         above=sides,
         over=zero.astype(blank.dtype),
         narrow=zero + NARROW,
+        settled=jnp.broadcast_to(begin, blank.shape).astype(size.dtype),
         turns=jnp.zeros(size.shape, jnp.int32),
         since=None if part is None else part.begin,
     )
+
+
+def _begun(now: _Search, start: _End, sides: Array, shortest: Array) -> _Search:
+    """The search once it has read the guards at its start. What they are on another side by than
+    they count on is rounding if they move back in less than time can tell."""
+    slopes = jnp.where(sides, start.slopes, -start.slopes)
+    returns = (sides != start.sides) & (jnp.abs(start.values) < shortest * slopes)
+    settled = jnp.where(returns, start.distance + shortest, now.settled)
+    start = dataclasses.replace(start, sides=sides)
+    return dataclasses.replace(now, a=start, settled=settled, turns=now.turns + 1)
 
 
 class Look(eqx.Module):
@@ -292,6 +308,7 @@ def _scanned(
         above=jnp.where(found, past.sides, now.above),
         over=jnp.where(found, _largest(past, start.sides), now.over),
         narrow=now.narrow,
+        settled=now.settled,
         turns=now.turns + 1,
         since=None if now.since is None else start.distance,
     )

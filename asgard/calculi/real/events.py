@@ -101,9 +101,11 @@ class Eventful(StepMethod):
         # becoming 0 itself.
         least = direction * jnp.sqrt(jnp.finfo(point.time.dtype).tiny)
         before = jnp.where(point.time == 0, -least, beside(point.time, -direction))
-        sides = system.guards(before, point.state) > 0
+        guards = system.guards(before, point.state)
+        sides = guards > 0
         at_start = self.layout.at_start.reshape(-1, *(1,) * point.time.ndim)
         nothing = jnp.zeros(point.time.shape, jnp.int32)
+        settles = self.layout.settles
         memory = Memory(
             inner=inner.memory,
             sides=sides & ~at_start,
@@ -113,6 +115,8 @@ class Eventful(StepMethod):
             last=jnp.full_like(point.time, jnp.inf),
             crowd=nothing,
             turned=nothing,
+            settling=nothing != 0 if settles else None,
+            before=guards if settles else None,
         )
         return dataclasses.replace(inner, memory=memory)
 
@@ -131,7 +135,7 @@ class Eventful(StepMethod):
 
         def jumped() -> Attempt:
             return jump(
-                *(self.method, self.layout, system, point, guards, fired, reach, direction, control)
+                self.method, self.layout, system, point, fired, reach, direction, control
             )
 
         def stepped() -> Attempt:
@@ -320,6 +324,8 @@ class Eventful(StepMethod):
             last=memory.last,
             crowd=memory.crowd,
             turned=memory.turned,
+            settling=memory.settling,
+            before=memory.before,
         )
         return dataclasses.replace(
             attempt,

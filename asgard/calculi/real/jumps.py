@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float, Int
 from ...jaxprs.branching import ASKED
 from .methods.checked import start_of
 from .methods.method import EVENT, JUMP, OK, REST, ZENO, Attempt, Mark, Reach, StepMethod
-from .surfaces import after_jump
+from .surfaces import across_jump
 from .system import EventLayout, Point, StepControl, System
 
 # A run in which so many jumps follow each other without time passing has infinitely many; and so
@@ -33,6 +33,8 @@ class Memory(eqx.Module):
     - `rests`: whether events happen as branches rest.
     - `last`: the time of the last jump; `crowd`: how many came before it without time passing;
       `turned`: after how many in a row the rates led back to where they were.
+    - `settling`: whether branches still settle, one by a jump of another; `before`: the guards
+      before the first of these jumps. None where no guard can read what branches hold.
     """
 
     inner: Any
@@ -43,6 +45,8 @@ class Memory(eqx.Module):
     last: Float[Array, "*lanes"]
     crowd: Int[Array, "*lanes"]
     turned: Int[Array, "*lanes"]
+    settling: Bool[Array, "*lanes"] | None
+    before: Float[Array, "guards *lanes"] | None
 
 
 def jump(
@@ -50,18 +54,17 @@ def jump(
     layout: EventLayout,
     system: System,
     point: Point,
-    before: Array,
     fired: Array,
     reach: Reach,
     direction: Array,
     control: StepControl,
 ) -> Attempt:
-    """The jump at a point where guards have fired; `before` are the guards there."""
+    """The jump at a point where guards have fired."""
     memory: Memory = point.memory
     change = change_of(system, layout, point.time, point.state, fired, memory.rests)
     after = dataclasses.replace(point, state=point.state + change)
     inner = start_of(method, system, after, control, reach).memory
-    guards, returns = after_jump(system, layout, after, fired, direction)
+    before, guards, returns = across_jump(system, layout, point, after, fired, direction)
     # Beside the time 0 all times can be told apart.
     scale = jnp.maximum(jnp.abs(point.time), jnp.minimum(point.step, reach.remaining))
     close = 64 * jnp.finfo(point.time.dtype).eps * scale
@@ -73,8 +76,17 @@ def jump(
     status = jnp.where(endless, ZENO, jnp.where(ends, EVENT, OK)).astype(jnp.int32)
     none = jnp.zeros(point.time.shape, jnp.int32)
     no = none != 0
+    branches = layout.branches.reshape(-1, *(1,) * point.time.ndim)
+    if memory.settling is not None and memory.before is not None:
+        before = jnp.where(memory.settling & ~branches, memory.before, before)
     sides = _sides_after(layout, point, before, guards, fired)
     lifted = _lifted(layout, point, before, guards, fired) & ~sides
+    settling = memory.settling
+    if settling is not None:
+        # What else reads the branches has no event between two of their jumps: x % 1 takes two.
+        settling = jnp.any(lifted & branches, axis=0)
+        sides = jnp.where(settling & ~branches, memory.sides, sides)
+        lifted &= ~settling | branches
     # A run that ends here goes on from after the jump.
     state = jnp.where(ends, after.state, point.state)
     moved = jnp.where(ends, 0, change)
@@ -97,6 +109,8 @@ def jump(
             last=point.time,
             crowd=crowd,
             turned=turned,
+            settling=settling,
+            before=before if layout.settles else None,
         ),
         stages=as_polynomial(state, moved, method.degree(point.state.dtype) + 1),
         mark=Mark(jnp.where(memory.rests, REST, JUMP).astype(jnp.int32), fired),

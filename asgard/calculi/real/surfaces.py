@@ -4,6 +4,7 @@ Everything here may have lanes: one more axis at the end.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,19 +18,34 @@ from .system import EventLayout, Point, System, any_of
 AT_ONCE = 1e-3
 
 
-def after_jump(
-    system: System, layout: EventLayout, after: Point, fired: Array, direction: Array
-) -> tuple[Array, Array]:
-    """The guards after a jump; and whether it is one of branches alone whose guards all move back
-    to zero at once: then the rates on both sides lead there, and the state slides."""
+def across_jump(
+    system: System,
+    layout: EventLayout,
+    before: Point,
+    after: Point,
+    fired: Array,
+    direction: Array,
+) -> tuple[Array, Array, Array]:
+    """The guards before a jump and after it; and whether it is one of branches alone whose guards
+    all move back to zero at once: then the rates on both sides lead there, and the state slides."""
+
+    # One loop, so that what a jump does not move is not rounded another way after it.
+    def both(read: Callable[[Array], Any]) -> Any:
+        return lax.map(read, jnp.stack([before.state, after.state]))
+
     if not np.any(layout.branches):
-        return system.guards(after.time, after.state), jnp.zeros(after.time.shape, bool)
+        guards = both(lambda state: system.guards(after.time, state))
+        return guards[0], guards[1], jnp.zeros(after.time.shape, bool)
     rates = system.field(after.time, after.state) * direction.astype(after.state.dtype)
     along = jnp.broadcast_to(direction, after.time.shape)
-    guards, slopes = jax.jvp(system.guards, (after.time, after.state), (along, rates))
+
+    def pushed(state: Array) -> tuple[Array, Array]:
+        return jax.jvp(system.guards, (after.time, state), (along, rates))
+
+    (first, guards), (_, slopes) = both(pushed)
     within = (AT_ONCE * after.step).astype(guards.dtype) * slopes
     returns = (slopes > 0) & (guards + within > 0) & _of_guards(layout.branches, after)
-    return guards, jnp.all(returns | ~fired, axis=0)
+    return first, guards, jnp.all(returns | ~fired, axis=0)
 
 
 def ends_at_rest(

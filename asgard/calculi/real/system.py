@@ -119,6 +119,11 @@ class EventLayout:
         return len(self.at_start)
 
     @property
+    def settles(self) -> bool:
+        """Whether there are guards of branches, and others that may read what these hold."""
+        return bool(np.any(self.branches) and not np.all(self.branches))
+
+    @property
     def keeps(self) -> bool:
         """Whether events are kept."""
         return bool(np.any(self.watched))
