@@ -1,5 +1,7 @@
-"""`a % b` in programs, which JAX writes as a remainder that takes the sign of a, to which b is added
-where the sign of b is another one."""
+"""`a % b` in programs.
+
+JAX writes it as a remainder with the sign of a, to which b is added where b has another sign.
+"""
 
 import dataclasses
 from collections.abc import Mapping
