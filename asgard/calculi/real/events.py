@@ -134,9 +134,7 @@ class Eventful(StepMethod):
         jumps = jnp.any(fired, axis=0)
 
         def jumped() -> Attempt:
-            return jump(
-                self.method, self.layout, system, point, fired, reach, direction, control
-            )
+            return jump(self.method, self.layout, system, point, fired, reach, direction, control)
 
         def stepped() -> Attempt:
             return self._step(system, point, reach, direction, control, ~jumps)
