@@ -210,9 +210,7 @@ class Floor(Branch):
 
     def after(self, mode: Array, operands: Operands) -> Array:
         (x,) = operands
-        past = self._past(x) - mode
-        beside = jnp.where(past > 0.5, mode + 1, mode - 1)
-        return jnp.where(jnp.abs(past - 0.5) > 1.25, mode + jnp.floor(past), beside)
+        return _floor_after(mode, self._past(x) - mode)
 
 
 class Remainder(Branch):
@@ -244,7 +242,7 @@ class Remainder(Branch):
         return jnp.where(jnp.abs(past - middle) > 1.75, mode + jnp.trunc(past), beside)
 
 
-class Modulus(Branch):
+class Modulus(Remainder):
     """What is left of a after whole multiples of b, with the sign of b: `a % b`, which is no
     primitive. The mode is how many: the floor of a / b.
 
@@ -256,22 +254,11 @@ class Modulus(Branch):
         a, b = operands
         return jnp.floor(a / b)
 
-    def _past(self, mode: Array, operands: Operands) -> Array:
-        """What is left, in parts of b."""
-        a, b = operands
-        return (a - mode.astype(a.dtype) * b) / b
-
-    def held(self, mode: Array, operands: Operands) -> Array:
-        a, b = operands
-        return a - mode.astype(a.dtype) * b
-
     def guard(self, mode: Array, operands: Operands) -> Array:
         return self._past(mode, operands) * self._past(mode + 1, operands)
 
     def after(self, mode: Array, operands: Operands) -> Array:
-        past = self._past(mode, operands)
-        beside = jnp.where(past > 0.5, mode + 1, mode - 1)
-        return jnp.where(jnp.abs(past - 0.5) > 1.25, mode + jnp.floor(past), beside)
+        return _floor_after(mode, self._past(mode, operands))
 
 
 BRANCHES: Mapping[str, Branch] = {
@@ -298,6 +285,13 @@ def branch_of(name: str, params: Mapping[str, Any]) -> Branch:
     if not isinstance(branch, Floor) or name != "round":
         return branch
     return dataclasses.replace(branch, rounded=params["rounding_method"])
+
+
+def _floor_after(mode: Array, past: Array) -> Array:
+    """The floor of a number that is `past` another one which was its floor: the next one, or the
+    one before, whatever rounding says, if it is not far past."""
+    beside = jnp.where(past > 0.5, mode + 1, mode - 1)
+    return jnp.where(jnp.abs(past - 0.5) > 1.25, mode + jnp.floor(past), beside)
 
 
 def _unless_unknown(result: Array, operands: Operands) -> Array:

@@ -60,6 +60,8 @@ def retake_step(
     coefficients = curve_of(method, system, point.time, point.state, stretch)
     end = advance(method, coefficients, point, stretch, taken.clipped, direction, control)
     last = covered(stretch, taken.clipped, end.time, direction, delayed)
+    # Where the time of an event is no number, as its derivatives were none, nothing after it is.
+    last = jnp.where(jnp.isnan(point.time), direction * jnp.inf, last)
     if isinstance(method, Eventful):
         late, moved = method.shift(system, point.time, point.state, stretch, coefficients)
         end = dataclasses.replace(end, time=end.time + late, state=end.state + moved)

@@ -11,7 +11,9 @@ from helpers import in_both_modes, slow
 
 import asgard as ag
 from asgard.calculi.real.crossing import Look
+from asgard.calculi.real.events import Eventful
 from asgard.calculi.real.hybrid import only_jumps
+from asgard.calculi.real.methods.method import CUT
 
 METHODS = {
     "default": ag.Real(max_steps=300, max_events=8),
@@ -477,3 +479,24 @@ def test_derivatives_go_through_an_event_right_at_the_start():
 
     found, expected = (jax.jvp(f, (3.0,), (1.0,)) for f in (end, exact))
     close(np.array(found), np.array(expected), 1e-5)
+
+
+def test_nothing_after_an_event_whose_place_is_lost_has_derivatives(monkeypatch):
+    def lost(self, system, time, state, stretch, curve):
+        late = jnp.where(stretch.mark.kind >= CUT, jnp.nan, 0.0) * time
+        return late, late * state
+
+    monkeypatch.setattr(Eventful, "shift", lost)
+
+    @ag.circuit
+    def sawtooth(*, rate):
+        y = ag.reset("t", 0.0)
+        y.input = rate, y - 0.53, 0.0
+        return {"y": y}
+
+    def run(rate):
+        return ag.simulate(sawtooth(rate=rate), [0.0, 0.25, 0.75, 0.97])["y"]
+
+    np.testing.assert_allclose(jax.jacfwd(run)(1.0), [0.0, 0.25, np.nan, np.nan])
+    for found in (jax.jacrev(run)(1.0), jax.jacfwd(jax.jacrev(run))(1.0)):
+        assert np.all(np.isnan(found[2:]))
