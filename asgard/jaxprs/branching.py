@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jaxtyping import Array
 
@@ -162,10 +161,7 @@ def _is_at_zero(equation: Equation, program: Program) -> bool:
     """Whether a branching equation branches where an operand is zero."""
     if len(equation.ins) == 1:
         return equation.name in ("abs", "sign")
-    known = [program.constants[one] for one in equation.ins if one in program.constants]
-    return any(
-        isinstance(x, (int, float, np.ndarray, np.generic)) and np.all(x == 0) for x in known
-    )
+    return any(map(program.is_zero, equation.ins))
 
 
 def _size_of_branch(equation: Equation, program: Program) -> int:

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from .program import Equation, Program
 
@@ -35,17 +34,13 @@ def _modulus(program: Program, made: Mapping[int, Equation], last: Equation) -> 
         return None
     a, b = operands
 
-    def is_zero(number: int) -> bool:
-        value = program.constants.get(number)
-        return isinstance(value, (int, float, np.ndarray, np.generic)) and bool(np.all(value == 0))
-
     def is_below_zero(number: int, value: int) -> bool:
         found = _operands(made, number, "lt")
-        return found is not None and found[0] == value and is_zero(found[1])
+        return found is not None and found[0] == value and program.is_zero(found[1])
 
     def is_nonzero(number: int) -> bool:
         found = _operands(made, number, "ne")
-        return found is not None and found[0] == rest and is_zero(found[1])
+        return found is not None and found[0] == rest and program.is_zero(found[1])
 
     def is_of_another_sign(number: int) -> bool:
         found = _operands(made, number, "ne")

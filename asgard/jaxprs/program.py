@@ -91,6 +91,11 @@ class Program:
     equations: tuple[Equation, ...]
     avals: dict[int, jax.ShapeDtypeStruct]
 
+    def is_zero(self, number: int) -> bool:
+        """Whether a value is known to be zero, in all its entries."""
+        value = self.constants.get(number)
+        return isinstance(value, (int, float, np.ndarray, np.generic)) and bool(np.all(value == 0))
+
     def without_unused(self) -> "Program":
         """The program without equations that no output needs."""
         return dataclasses.replace(self, equations=_live(self.equations, self.outputs)[0])

@@ -76,17 +76,7 @@ def jump(
     status = jnp.where(endless, ZENO, jnp.where(ends, EVENT, OK)).astype(jnp.int32)
     none = jnp.zeros(point.time.shape, jnp.int32)
     no = none != 0
-    branches = layout.branches.reshape(-1, *(1,) * point.time.ndim)
-    if memory.settling is not None and memory.before is not None:
-        before = jnp.where(memory.settling & ~branches, memory.before, before)
-    sides = _sides_after(layout, point, before, guards, fired)
-    lifted = _lifted(layout, point, before, guards, fired) & ~sides
-    settling = memory.settling
-    if settling is not None:
-        # What else reads the branches has no event between two of their jumps: x % 1 takes two.
-        settling = jnp.any(lifted & branches, axis=0)
-        sides = jnp.where(settling & ~branches, memory.sides, sides)
-        lifted &= ~settling | branches
+    sides, lifted, settling, before = _once_settled(layout, point, before, guards, fired)
     # A run that ends here goes on from after the jump.
     state = jnp.where(ends, after.state, point.state)
     moved = jnp.where(ends, 0, change)
@@ -110,7 +100,7 @@ def jump(
             crowd=crowd,
             turned=turned,
             settling=settling,
-            before=before if layout.settles else None,
+            before=before,
         ),
         stages=as_polynomial(state, moved, method.degree(point.state.dtype) + 1),
         mark=Mark(jnp.where(memory.rests, REST, JUMP).astype(jnp.int32), fired),
@@ -128,6 +118,28 @@ def change_of(
         asked = jnp.where(bands & rests, ASKED, state)
     chosen = [fired[guard] if guard >= 0 else jnp.zeros_like(fired[0]) for guard in entries]
     return jnp.where(jnp.stack(chosen), system.jump(time, asked) - state, 0)
+
+
+def _once_settled(
+    layout: EventLayout, point: Point, before: Array, guards: Array, fired: Array
+) -> tuple[Array, Array, Array | None, Array | None]:
+    """On which side of zero guards are after a jump, and which it has lifted above zero; and what
+    `Memory` keeps of branches that settle: what else reads these has no event between two of their
+    jumps.
+
+    `before` and `guards` have what guards were before and after the jump.
+    """
+    memory: Memory = point.memory
+    if memory.settling is None or memory.before is None:
+        sides = _sides_after(layout, point, before, guards, fired)
+        return sides, _lifted(layout, point, before, guards, fired) & ~sides, None, None
+    branches = layout.branches.reshape(-1, *(1,) * point.time.ndim)
+    before = jnp.where(memory.settling & ~branches, memory.before, before)
+    sides = _sides_after(layout, point, before, guards, fired)
+    lifted = _lifted(layout, point, before, guards, fired) & ~sides
+    settling = jnp.any(lifted & branches, axis=0)
+    waits = settling & ~branches
+    return jnp.where(waits, memory.sides, sides), lifted & ~waits, settling, before
 
 
 def _sides_after(
