@@ -4,10 +4,9 @@ XLA hands a product or a factorisation to a library, which a kernel cannot call.
 """
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Inexact, Int
@@ -15,13 +14,12 @@ from jaxtyping import Array, Bool, Inexact, Int
 from .fences import stored
 from .primitives import traits
 from .program import Equation, Program, computed, trace
+from .rewriting import Rule, Rules, rewritten, run_by
 
 # A product of matrices is expanded up to so many products of numbers.
 LARGEST_PRODUCT = 1024
 # A matrix is factored or solved by elementwise operations up to this many rows.
 LARGEST_MATRIX = 8
-
-Rule = Callable[[Equation, list[Any]], list[Array] | None]
 
 
 def expanded(program: Program) -> Program:
@@ -29,7 +27,7 @@ def expanded(program: Program) -> Program:
     if not any(equation.name in _RULES for equation in program.equations):
         return program
     avals = [program.avals[number] for number in program.inputs]
-    return trace(lambda *inputs: _run(program, inputs), *avals)
+    return trace(lambda *inputs: run_by(_RULES, program, inputs), *avals)
 
 
 def few_products(program: Program, most: int, most_in_batches: int) -> bool:
@@ -42,36 +40,12 @@ def few_products(program: Program, most: int, most_in_batches: int) -> bool:
 def products_written_out(fn: Callable[..., Sequence[Any]]) -> Callable[..., Sequence[Any]]:
     """A function of arrays with its products of matrices written out, up to `LARGEST_PRODUCT`."""
 
-    def run(*values: Any) -> Sequence[Any]:
-        types = (jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x)) for x in values)
-        program = trace(fn, *types)
+    def rules(program: Program) -> Rules:
         if all(equation.name != "dot_general" for equation in program.equations):
-            return fn(*values)
-        rules = {"dot_general": _product_of_stored(_computed(program))}
-        # Functions stay calls: by their names their series are known.
-        functions = {
-            equation.name: lambda equation, operands: equation.call(*operands)
-            for equation in program.equations
-            if equation.function
-        }
-        return _run(program, values, rules | functions)
+            return {}
+        return {"dot_general": _product_of_stored(_computed(program))}
 
-    return run
-
-
-def _run(
-    program: Program, inputs: Sequence[Any], rules: Mapping[str, Rule] | None = None
-) -> list[Any]:
-    rules = _RULES if rules is None else rules
-    values = {**program.constants, **dict(zip(program.inputs, inputs, strict=True))}
-    for equation in program.equations:
-        operands = [values[number] for number in equation.ins]
-        found = None
-        if equation.name in rules:
-            found = rules[equation.name](equation, operands)
-        found = equation.bind(*operands) if found is None else found
-        values.update(zip(equation.outs, found, strict=True))
-    return [values[number] for number in program.outputs]
+    return rewritten(fn, rules)
 
 
 def _computed(program: Program) -> set[int]:

@@ -17,6 +17,7 @@ from ...fixed_points.jacobian import jacobian
 from ...fixed_points.layout import Layout
 from ...jaxprs.apart import MANY, apart
 from ...jaxprs.dependence import dependence
+from ...jaxprs.powers import powers_by_roots
 from ...jaxprs.program import trace
 from ...jaxprs.small_algebra import products_written_out
 from ...jaxprs.sparsity import Pattern, pattern_of
@@ -53,7 +54,8 @@ class Equations:
     y holds the contents of the registers, each with the wire that carries its rate; then the
     unknowns of the `loops` that the state depends on, which say where a solve starts; then what
     goes into delays and is no register's. Behind that it has what the delays give. `pieces` are
-    evaluated, on wires of `types`. `dtype` is that of y and `time` that of the time.
+    evaluated, on wires of `types`. `dtype` is that of y and `time` that of the time. `has_powers`
+    says that rates have powers that products and roots give sooner.
     """
 
     cut: Cut
@@ -65,16 +67,12 @@ class Equations:
     types: Mapping[Wire, Any]
     dtype: Any
     time: Any
+    has_powers: bool = False
 
     def with_products_written_out(self) -> "Equations":
         """The same equations, whose kernels hold products of small matrices."""
 
-        def written_out(piece: Piece) -> Piece:
-            if piece.fn is None or piece.members:
-                return piece
-            return dataclasses.replace(piece, fn=products_written_out(piece.fn))
-
-        return dataclasses.replace(self, pieces=tuple(map(written_out, self.pieces)))
+        return dataclasses.replace(self, pieces=_with(products_written_out, self.pieces))
 
     def watch(self, t: Array, y: Array) -> Array:
         """The guards of all events, flat."""
@@ -299,7 +297,12 @@ class Equations:
         """Wires about (t, y), to an order along time."""
         known = known_at(self.cut, t, self._split(y), order)
         frame = dataclasses.replace(self._frame(order), unroll=unroll)
-        return evaluate(self.pieces, known, wanted, frame)
+        return evaluate(self.pieces if order else self._at_points, known, wanted, frame)
+
+    @functools.cached_property
+    def _at_points(self) -> Sequence[Piece]:
+        """The pieces as they are evaluated without series."""
+        return _with(powers_by_roots, self.pieces) if self.has_powers else self.pieces
 
     def _at_zero(self, value: Value, rest: tuple[str, ...]) -> Array:
         """The value at order 0 along time, with a coefficient axis for each of `rest`."""
@@ -344,6 +347,19 @@ class Equations:
     @property
     def size(self) -> int:
         return sum(math.prod(self.cut.state_shape(wire)) for wire in self.registers)
+
+
+def _with(
+    rewrite: Callable[[Callable[..., Any]], Callable[..., Any]], pieces: Sequence[Piece]
+) -> Sequence[Piece]:
+    """The pieces whose functions are rewritten, but for those of loops."""
+
+    def found(piece: Piece) -> Piece:
+        if piece.fn is None or piece.members:
+            return piece
+        return dataclasses.replace(piece, fn=rewrite(piece.fn))
+
+    return tuple(map(found, pieces))
 
 
 def known_at(cut: Cut, t: Array, contents: Mapping[Wire, Value], order: int) -> dict[Wire, Value]:

@@ -18,6 +18,7 @@ from ...circuits.atoms.registers import Register
 from ...circuits.circuit import Circuit
 from ...errors import CircuitError
 from ...jaxprs.own_functions import traceable
+from ...jaxprs.powers import has_powers
 from ...jaxprs.program import Program, trace
 from ...jaxprs.small_algebra import few_products
 from ...jaxprs.sparsity import Pattern
@@ -264,6 +265,7 @@ class Simulation:
         given = self._as_given
         if not self.registers:
             return given
+        given = dataclasses.replace(given, has_powers=has_powers(self._field))
         few = few_products(self._field, *most_products(self._plain))
         return given.with_products_written_out() if few else given
 

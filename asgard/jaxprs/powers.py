@@ -1,0 +1,67 @@
+"""Powers by products and roots, where the exponent is a known multiple of a quarter.
+
+`pow` calls the C library for one number after the other: in a kernel it takes twice as long, and in
+long arrays ten times.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from .program import Equation, Program
+from .rewriting import rewritten
+
+# Products are taken up to this exponent: they round more often as it grows.
+LARGEST_EXPONENT = 16
+
+
+def has_powers(program: Program) -> bool:
+    """Whether a program has powers that are products and roots."""
+    return any(_exponent(program, equation) is not None for equation in program.equations)
+
+
+def powers_by_roots(fn: Callable[..., Sequence[Any]]) -> Callable[..., Sequence[Any]]:
+    """A function of arrays with such powers by products and roots."""
+
+    def rules(program: Program) -> dict[str, Any]:
+        def by_roots(equation: Equation, operands: list[Any]) -> list[Any] | None:
+            exponent = _exponent(program, equation)
+            return None if exponent is None else [power(operands[0], exponent)]
+
+        return {"pow": by_roots} if has_powers(program) else {}
+
+    return rewritten(fn, rules)
+
+
+def power(x: Any, exponent: float) -> Any:
+    """x^exponent of real floats for a multiple of a quarter."""
+    whole, part = divmod(abs(exponent), 1)
+    factors = [lax.integer_pow(x, int(whole))] if whole else []
+    if part:
+        # The slope of a root is infinite at zero. Times zero it would be no number there, where
+        # that of the power is zero.
+        root = lax.sqrt(x + np.finfo(x.dtype).tiny if whole and exponent > 0 else x)
+        factors += [root] if part >= 0.5 else []
+        factors += [lax.sqrt(root)] if part != 0.5 else []
+    product = factors[0]
+    for factor in factors[1:]:
+        product = product * factor
+    return product if exponent > 0 else 1 / product
+
+
+def _exponent(program: Program, equation: Equation) -> float | None:
+    """The exponent of an equation that is such a power."""
+    if equation.name != "pow":
+        return None
+    base, exponent = equation.ins
+    value = program.constants.get(exponent)
+    if not jnp.issubdtype(program.avals[base].dtype, jnp.floating):
+        return None
+    if not isinstance(value, (int, float, np.ndarray, np.generic)) or np.ndim(value) > 0:
+        return None
+    found = float(value)
+    is_one = (4 * found).is_integer() and 0 < abs(found) <= LARGEST_EXPONENT
+    return found if is_one else None
