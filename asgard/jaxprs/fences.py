@@ -26,6 +26,8 @@ from .program import Program, trace
 
 # Operations that end in a product.
 PRODUCTS = ("mul", "integer_pow", "square")
+# Arrays of so many values are passed to a call sooner than a branch is taken.
+SMALL = 4
 # Of so many values a maximum needs a fence.
 LARGE = 4096
 # Functions of which XLA computes many values at once, but not so many if it fuses two of them. Of
@@ -108,15 +110,15 @@ def stored(value: Array) -> Array:
 _stored = Primitive("asgard_stored")
 
 
-def _lower_stored(context: mlir.LoweringRuleContext, value: Any) -> Any:
+def _lower_stored(context: mlir.LoweringRuleContext, value: Any, *others: Any) -> Any:
     if not in_kernel():
-        return [value]
-    (aval,) = context.avals_in
+        return _lower_fenced(context, value, *others) if others else [value]
+    aval = context.avals_in[0]
     assert isinstance(aval, ShapedArray)
     # XLA drops a call of a function that does nothing.
     turned = lax.bitwise_not if aval.dtype == bool else lax.neg
     same = jax.make_jaxpr(lambda x: turned(turned(x)))(aval)
-    return lowered_call(context, [value], _stored.name, same)
+    return lowered_call(context.replace(avals_in=[aval]), [value], _stored.name, same)
 
 
 _stored.def_impl(lambda value: value)
@@ -124,6 +126,40 @@ _stored.def_abstract_eval(lambda aval: aval)
 ad.deflinear2(_stored, lambda cotangent, _: [cotangent])
 batching.defvectorized(_stored)
 mlir.register_lowering(_stored, _lower_stored, cacheable=False)
+
+
+def stored_if_small(fn: Callable[[], Array], type_: Any, always: Bool[Array, ""]) -> Array:
+    """fn(), computed once as by `computed_once`. In kernels small arrays are `stored`.
+
+    Measured for the stages of Runge-Kutta steps of 2 to 4 numbers: runs take 7 to 17 % less than
+    with branches, and compile sooner. Of 40 numbers they take 10 % more, of 200 a quarter.
+    """
+    if math.prod(type_.shape) > SMALL:
+        return computed_once(fn, type_, always)
+    return _fenced.bind(fn(), always)
+
+
+_fenced = Primitive("asgard_fenced")
+_lower_fenced = mlir.lower_fun(
+    lambda value, always: computed_once(
+        lambda: value, jax.ShapeDtypeStruct(value.shape, value.dtype), always
+    ),
+    multiple_results=False,
+)
+
+
+def _fenced_in_batches(operands: Sequence[Any], axes: Sequence[Any]) -> tuple[Array, Any]:
+    value, always = operands
+    if axes[1] is not batching.not_mapped:
+        always = lax.index_in_dim(always, 0, axes[1], keepdims=False)
+    return _fenced.bind(value, always), axes[0]
+
+
+_fenced.def_impl(lambda value, always: value)
+_fenced.def_abstract_eval(lambda value, always: value)
+ad.primitive_jvps[_fenced] = lambda primals, tangents: (_fenced.bind(*primals), tangents[0])
+batching.primitive_batchers[_fenced] = _fenced_in_batches
+mlir.register_lowering(_fenced, _lower_stored, cacheable=False)
 
 
 def cut(value: Array) -> Array:

@@ -108,7 +108,7 @@ def _rows() -> Iterator[tuple[str, Traits]]:
     yield from rows("conv_general_dilated", Traits(smooth=True))
     yield from rows("dot_general", Traits(smooth=True, computes=True))
     yield from rows("asgard_convolution", Traits(computes=True, kernel=_SMALL))
-    yield from rows("asgard_stored", _SELECTING, smooth=True, kernel=_ALWAYS)
+    yield from rows("asgard_stored asgard_fenced", _SELECTING, smooth=True, kernel=_ALWAYS)
     yield from rows("while scan cond", Traits(kernel=_ALWAYS))
     yield from rows("jit pjit", _KERNEL_CALL)
     yield from rows("closed_call custom_jvp_call custom_vjp_call", _KERNEL_CALL, calls="call_jaxpr")

@@ -87,6 +87,30 @@ def test_what_a_kernel_stores_is_computed_once_for_all_that_read_it():
     np.testing.assert_allclose(values, plain, rtol=1e-13)
 
 
+def test_small_and_large_arrays_that_many_read_are_computed_once():
+    def run(x, fence):
+        def fenced():
+            return jnp.tan(x)
+
+        return read_by_many(fence(fenced, x, x[0] > 0))
+
+    def kernel(fence):
+        return lambda x: as_kernel(lambda x: run(x, fence), x)[0]
+
+    def plain(fn, type_, always):
+        return fn()
+
+    for x in (X[: fences.SMALL], X):
+        assert count("tan", lambda x: run(x, plain), x) == 3
+        for way in (kernel, lambda fence: lambda x: run(x, fence)):
+            fn = way(fences.stored_if_small)
+            assert count("tan", fn, x) == 1
+            np.testing.assert_allclose(jax.jit(fn)(x), run(x, plain), rtol=1e-14)
+    # In a kernel the small one takes no branch.
+    found = [count("conditional", kernel(fences.stored_if_small), x) for x in (X[:4], X)]
+    assert found == [0, 1]
+
+
 def test_what_is_stored_has_derivatives_and_lanes():
     def cube(x):
         return fences.stored(x) ** 3

@@ -34,7 +34,7 @@ def test_a_primitive_without_a_row_is_no_part_of_lanes_or_kernels():
     assert traits(_twice.name) == Traits()
     x = jnp.ones((2, 3))
     with pytest.raises(NotImplementedError, match="Batching rule"):
-        jax.jit(in_lanes)(x)
+        jax.jit(lambda x: in_lanes(x))(x)
     assert not is_kernel(x)
 
 
@@ -42,7 +42,7 @@ def test_a_row_makes_a_primitive_a_part_of_lanes_and_kernels(monkeypatch):
     row = Traits(elementwise=True, computes=True, kernel=Kernel.SMALL)
     monkeypatch.setitem(TABLE, _twice.name, row)
     x = jnp.arange(6.0).reshape(2, 3)
-    np.testing.assert_array_equal(jax.jit(in_lanes)(x), 2 * x)
+    np.testing.assert_array_equal(jax.jit(lambda x: in_lanes(x))(x), 2 * x)
     assert is_kernel(x)
 
 

@@ -46,8 +46,16 @@ from .methods.method import (
 )
 from .problem import Arguments, Problem, Storage, direction_of
 from .runs import Run
-from .smoothness import branches_along
-from .system import CHECKS, SMOOTH_CHECKS, EventLayout, Point, StepControl, System
+from .smoothness import branches_along, is_polynomial_along
+from .system import (
+    CHECKS,
+    POLYNOMIAL_CHECKS,
+    SMOOTH_CHECKS,
+    EventLayout,
+    Point,
+    StepControl,
+    System,
+)
 from .tolerances import RTOL, TRACE
 from .watched import ORDER
 
@@ -217,7 +225,9 @@ def _with_constants_as_inputs(program: Program) -> tuple[Program, list[Array]]:
 
 
 def _checks(field: Program, layout: EventLayout | None) -> int:
-    """At which points of a step a field is checked."""
+    """At how many points of a step a field is checked."""
+    if is_polynomial_along(field, layout):
+        return POLYNOMIAL_CHECKS
     names_time = any(field.inputs[0] in equation.ins for equation in field.equations)
     return CHECKS if names_time or branches_along(field, layout) else SMOOTH_CHECKS
 

@@ -20,6 +20,9 @@ STILL, LINEAR, CURVED = range(3)
 PRODUCTS = {"mul", "dot_general"}
 COMPARISONS = {"eq", "ne", "lt", "le", "gt", "ge", "and", "or", "xor", "not"}
 KINKED = {"abs", "max", "min", "clamp", *COMPARISONS}
+# What makes polynomials of polynomials, besides what only moves numbers.
+POLYNOMIAL = {"add", "add_any", "sub", "neg", "square", "reduce_sum", "cumsum", *PRODUCTS}
+POLYNOMIAL |= {"convert_element_type", "copy", "copy_p", "asgard_stored"}
 SWITCHED = {"floor", "ceil", "round", "sign", *COMPARISONS}
 
 
@@ -35,6 +38,24 @@ def branches_along(program: Program, layout: EventLayout | None) -> bool:
             return True
         kinds |= {number: np.full(program.avals[number].shape, LINEAR) for number in equation.outs}
     return False
+
+
+def is_polynomial_along(program: Program, layout: EventLayout | None) -> bool:
+    """Whether what a program makes of time and state is a polynomial in these between events."""
+    kinds = _at_first(program, layout)
+    for equation, ins in _of_what_moves(program, kinds):
+        if not _is_polynomial(equation, ins):
+            return False
+        kinds |= {number: np.full(program.avals[number].shape, LINEAR) for number in equation.outs}
+    return True
+
+
+def _is_polynomial(equation: Equation, ins: Sequence[np.ndarray]) -> bool:
+    if equation.name == "div":
+        return not np.any(ins[1])
+    if equation.name == "integer_pow":
+        return equation.params["y"] >= 0
+    return equation.name in POLYNOMIAL
 
 
 def _is_smooth(equation: Equation) -> bool:

@@ -15,8 +15,9 @@ from jaxtyping import Array, Float, Inexact
 from ...jaxprs.sparsity import Pattern
 
 # At how many points of a step its polynomial must satisfy the equation. Fewer do where the equation
-# neither branches nor names time: then a kink or a pulse comes only by the solution itself.
-CHECKS, SMOOTH_CHECKS = 12, 4
+# neither branches nor names time: then a kink or a pulse comes only by the solution itself. Of a
+# polynomial the defect is one, too, and largest at the end.
+CHECKS, SMOOTH_CHECKS, POLYNOMIAL_CHECKS = 12, 4, 1
 
 
 @dataclasses.dataclass(frozen=True)

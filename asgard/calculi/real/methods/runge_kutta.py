@@ -18,7 +18,7 @@ from jax import lax
 from jaxtyping import Array, Float, Inexact
 
 from ....errors import CircuitError
-from ....jaxprs.fences import always_true, computed_once
+from ....jaxprs.fences import always_true, stored_if_small
 from ....jaxprs.reductions import largest, total
 from ..polynomial import centred, rescaled
 from ..system import Point, StepControl, System, sizes_of
@@ -210,8 +210,6 @@ class RungeKutta(StepMethod):
     ) -> Array:
         """What the state changes by up to a stage, or with `state` what it is there."""
 
-        # Measured for Lorenz-96 of 40 numbers, which reads each state four times: without the fence
-        # a step of order 8 takes 5 times as long.
         def moved() -> Array:
             last = max((number for number, weight in enumerate(row) if weight), default=0)
             latest = slopes[last] * (row[last] * stretch.offset)
@@ -221,7 +219,9 @@ class RungeKutta(StepMethod):
             # Only a product and a sum wait for the slope that is found last.
             return rest + latest if state is None else (state + rest) + latest
 
-        return computed_once(moved, slopes[0], always_true(stretch.offset))
+        # Measured for Lorenz-96 of 40 numbers, which reads each state four times: without the fence
+        # a step of order 8 takes 5 times as long.
+        return stored_if_small(moved, slopes[0], always_true(stretch.offset))
 
     def _combined(self, row: Row, slopes: Sequence[Array]) -> Array:
         terms = [slope * weight for weight, slope in zip(row, slopes, strict=False) if weight]
