@@ -150,7 +150,7 @@ _lower_fenced = mlir.lower_fun(
 
 def _fenced_in_batches(operands: Sequence[Any], axes: Sequence[Any]) -> tuple[Array, Any]:
     value, always = operands
-    if axes[1] is not batching.not_mapped:
+    if axes[1] is not None:
         always = lax.index_in_dim(always, 0, axes[1], keepdims=False)
     return _fenced.bind(value, always), axes[0]
 

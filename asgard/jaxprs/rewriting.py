@@ -30,7 +30,7 @@ def rewritten(
             for equation in program.equations
             if equation.function
         }
-        return run_by(found | functions, program, values)
+        return run_by({**found, **functions}, program, values)
 
     return run
 

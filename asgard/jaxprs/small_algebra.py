@@ -203,7 +203,7 @@ def _solve(equation: Equation, operands: list[Any]) -> list[Array]:
     lengths, solve = equation.params["const_lengths"], equation.params["jaxprs"].solve
     first = lengths.matvec + lengths.vecmat
     inside = operands[first : first + lengths.solve]
-    return _run(computed(solve), [*inside, *operands[sum(lengths) :]])
+    return run_by(_RULES, computed(solve), [*inside, *operands[sum(lengths) :]])
 
 
 _RULES: dict[str, Rule] = {

@@ -102,8 +102,7 @@ def test_small_and_large_arrays_that_many_read_are_computed_once():
 
     for x in (X[: fences.SMALL], X):
         assert count("tan", lambda x: run(x, plain), x) == 3
-        for way in (kernel, lambda fence: lambda x: run(x, fence)):
-            fn = way(fences.stored_if_small)
+        for fn in (kernel(fences.stored_if_small), lambda x: run(x, fences.stored_if_small)):
             assert count("tan", fn, x) == 1
             np.testing.assert_allclose(jax.jit(fn)(x), run(x, plain), rtol=1e-14)
     # In a kernel the small one takes no branch.

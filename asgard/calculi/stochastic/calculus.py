@@ -21,6 +21,7 @@ from ...circuits.atoms.registers import (
 )
 from ...circuits.circuit import Circuit
 from ...circuits.fields import as_inexact, as_reals, check_choice, check_count
+from ...circuits.samples import Samples
 from ...errors import CircuitError
 from ...fixed_points.options import FixedPoint, check_fixed_point
 from ...jaxprs.concrete import is_concrete
@@ -196,7 +197,15 @@ class Stochastic(Calculus):
         """What runs the paths of these numbers; `words` are those of the key."""
         # A step that begins at a sample's time reads that sample, though it begins beside it: the
         # times of steps and those of samples are rounded, each by some last digits of the longest.
+        # One that ends there reads the sample before.
         largest = jnp.max(jnp.abs(ts))
+        largest = jnp.where(largest > 0, largest, 1)
+        largest = jnp.where(ts[-1] < ts[0], -largest, largest)
+
+        def beside(dtype: Any) -> Array:
+            return 4 * jnp.finfo(dtype).eps * largest.astype(dtype)
+
+        holds = any(isinstance(one, Samples) and one.kind == "hold" for one in inputs)
         counts = self._counts(ts.shape[0] - 1)
         delays = Delays(self.max_delay, Grid.of(ts, counts, self.halvings))
         cut = Cut.of(
@@ -211,13 +220,14 @@ class Stochastic(Calculus):
                 **(noise("off", "", "") if self.noise.off else {}),
             },
             fixed_point=self.fixed_point,
-            held_at=lambda t: t + 4 * jnp.finfo(t.dtype).eps * largest.astype(t.dtype),
+            held_at=lambda t: t + beside(t.dtype),
         )
         cut = delays.with_histories(cut)
-        beside = 4 * jnp.finfo(ts.dtype).eps * jnp.where(largest > 0, largest, 1)
-        events = Events(cut, jnp.where(ts[-1] < ts[0], -beside, beside))
+        events = Events(cut, beside(ts.dtype))
         pointwise = Pointwise(cut, ts.dtype, watched=(*events.guards, *events.jumps))
-        equation = Equation(pointwise, NONE if self.noise.off else self.correlation)
+        correlation = NONE if self.noise.off else self.correlation
+        early = 2 * beside(pointwise.time_dtype) if holds else None
+        equation = Equation(pointwise, correlation, early)
         self.method.check(equation, self.commutative)
         if self.halvings and equation.jumps.atoms:
             raise CircuitError("Stochastic: a path with jumps cannot be halved; give more steps")

@@ -41,9 +41,13 @@ class After(eqx.Module):
 
 
 class Equation:
-    """The equation of a cut circuit: its `sources` of noise, and its `jumps`."""
+    """The equation of a cut circuit: its `sources` of noise, and its `jumps`.
 
-    def __init__(self, pointwise: Pointwise, correlation: Correlation):
+    Stages after the start of a step are `early` by this much time, if it is given.
+    """
+
+    def __init__(self, pointwise: Pointwise, correlation: Correlation, early: Array | None = None):
+        self.early = early
         self.pointwise, self.jumps = pointwise, Jumps(pointwise)
         _shapes(pointwise, JumpRegister)
         shapes = _shapes(pointwise, StochasticRegister)
@@ -135,6 +139,9 @@ class Stage:
     def at(self, t: Array, contents: Contents) -> "Stage":
         """The equation at another time and state."""
         self._check_contents("at", contents)
+        early = self.equation.early
+        if early is not None:
+            t = jnp.where(t == self.t, t, t - early.astype(t.dtype))
         return self.equation.at(t, contents, self.feeds.guesses)
 
     def after(self, contents: Contents, *stages: "Stage") -> After:

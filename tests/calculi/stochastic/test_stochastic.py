@@ -360,6 +360,28 @@ def test_a_path_that_must_jump_more_often_than_a_step_holds_ends():
         assert run.status == ag.Status.nonfinite
 
 
+@pytest.mark.parametrize("times", [(0.0, 1.0), (1.0, 0.0)])
+def test_a_step_that_ends_at_a_held_sample_reads_the_one_before(times):
+    """Methods of order 2 without noise have it with held samples, too, in both directions."""
+    samples = ag.Samples([1.0, -2.0, 3.0, 0.5, 1.0], [0.0, 0.25, 0.5, 0.75, 1.0], kind="hold")
+    register = ag.Register("t", 1.0)
+    circuit = (ag.Function(lambda u, x: u - x, 2) >> register >> ag.Split()).trace()
+    span = (times[1] - times[0]) / 4
+    exact, held = 1.0, [1.0, -2.0, 3.0, 0.5]
+    for value in held if span > 0 else held[::-1]:
+        exact = value + (exact - value) * np.exp(-span)
+
+    def end(method, steps):
+        kind = "stratonovich" if method == "heun" else "ito"
+        calculus = ag.Stochastic(steps=steps, method=method, interpretation=kind, noise="off")
+        return ag.simulate(circuit, times, inputs=(samples,), calculus=calculus).output[-1]
+
+    for method in ("heun", "weak2", "additive"):
+        errors = [abs(float(end(method, steps) - exact)) for steps in (16, 32)]
+        assert errors[0] < 4e-4
+        assert 3.6 < errors[0] / errors[1] < 4.4
+
+
 @pytest.mark.parametrize("dtype", [slow("float32"), "float64"])
 def test_a_step_reads_the_held_sample_at_whose_time_it_begins(dtype):
     values = np.arange(7.0)
