@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from .concrete import is_concrete
 from .program import Equation, Program, trace
 
 # What an equation gives for its operands; None where it stays what it is.
@@ -16,9 +17,14 @@ Rules = Mapping[str, Rule]
 def rewritten(
     fn: Callable[..., Sequence[Any]], rules: Callable[[Program], Rules]
 ) -> Callable[..., Sequence[Any]]:
-    """A function of arrays whose equations follow the rules for its program, by their names."""
+    """A function of arrays whose equations follow the rules for its program, by their names.
+
+    Of known numbers it is the function itself: users look into what runs under `jax.disable_jit`.
+    """
 
     def run(*values: Any) -> Sequence[Any]:
+        if is_concrete(*values):
+            return fn(*values)
         types = (jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x)) for x in values)
         program = trace(fn, *types)
         found = rules(program)
