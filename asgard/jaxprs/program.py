@@ -100,6 +100,22 @@ class Program:
         """The program without equations that no output needs."""
         return dataclasses.replace(self, equations=_live(self.equations, self.outputs)[0])
 
+    def without_repeats(self) -> "Program":
+        """The program in which nothing is computed twice."""
+        numbers = {number: number for number in self.avals}
+        known: dict[Hashable, tuple[int, ...]] = {}
+        kept = []
+        for equation in self.equations:
+            equation = equation.renumbered(numbers)
+            key = equation.key
+            if key is not None and key in known:
+                numbers |= zip(equation.outs, known[key], strict=True)
+            else:
+                known[key] = equation.outs
+                kept.append(equation)
+        outputs = tuple(numbers[number] for number in self.outputs)
+        return dataclasses.replace(self, equations=tuple(kept), outputs=outputs)
+
     def run(self, *inputs: Any) -> list[Any]:
         """The outputs for some inputs."""
         values = {**self.constants, **dict(zip(self.inputs, inputs, strict=True))}

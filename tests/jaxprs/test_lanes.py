@@ -25,6 +25,7 @@ def halves(x, y):
     return lax.while_loop(lambda x: jnp.sum(x) > 1, lambda x: x / 2, x * x + y)
 
 
+THREE = np.random.default_rng(0).normal(size=(2, 3, 2))
 FUNCTIONS = {
     "arithmetic": lambda x, y: x * y + jnp.sin(x) / (1 + y * y) - 2.0,
     "shapes": lambda x, y: jnp.concatenate([x.T.reshape(6), jnp.stack([y, y])])[::-1],
@@ -34,6 +35,14 @@ FUNCTIONS = {
     "an index in lanes": lambda x, y: lax.dynamic_index_in_dim(x, (y > 0).astype(int)),
     "select": lambda x, y: jnp.where(y > 0, x, jnp.where(x > 0, y, 1.0)),
     "dot": lambda x, y: x @ x.T + y,
+    "products with a matrix": lambda x, y: [
+        x @ THREE[0] + y,
+        THREE[0].T @ x.T,
+        jnp.tensordot(THREE, x, ((1, 2), (1, 0))),
+        jnp.tensordot(x, THREE, ((0,), (2,))),
+        jnp.tensordot(x, THREE[0, 0, :], ((0,), (0,))),
+        jnp.tensordot(y, THREE, ((), ())),
+    ],
     "sort": lambda x, y: jnp.sort(x + y, axis=1),
     "scan": loops,
     "scan over constants": lambda x, y: lax.scan(lambda c, _: (c + y, c), 0.0, None, length=3),
@@ -80,6 +89,15 @@ def test_lanes_have_the_values_of_a_batch(name):
 def growth(rate, initial, ts):
     circuit = (ag.Scalar(rate) >> ag.Register("t", initial) >> ag.Split()).trace()
     return ag.simulate(circuit, ts, calculus=ag.Real(order=14, max_steps=31), throw=False)
+
+
+def test_a_matrix_that_lanes_share_stands_on_their_left():
+    matrix = jnp.ones((3, 4))
+    program = trace(lambda x: (x @ matrix,), jax.ShapeDtypeStruct((2, 3), float))
+    lanes = jnp.ones((2, 3, SIZE))
+    run = jax.make_jaxpr(lambda x: run_in_lanes(program, [(x, True)], SIZE)[0][0])(lanes)
+    (product,) = (one for one in run.jaxpr.eqns if one.primitive.name == "dot_general")
+    assert [x.aval.shape for x in product.invars] == [(3, 4), (2, 3, SIZE)]
 
 
 def test_nested_batches_over_different_arguments():

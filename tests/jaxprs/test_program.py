@@ -68,6 +68,28 @@ def test_what_no_output_needs_is_dropped():
     assert names(fn, 2) == ["exp"]
 
 
+def test_what_is_computed_twice_is_computed_once():
+    def fn(x, y):
+        both = [jnp.sin(x) * y + 2.0 for _ in range(2)]
+        return *both, both[0] - both[1], jnp.sin(y) * x, x.sum(axis=0), x.sum(axis=1)
+
+    types = [jax.ShapeDtypeStruct((3, 3), float)] * 2
+    program = trace(fn, *types)
+    once = program.without_repeats()
+    names = [equation.name for equation in once.equations]
+    assert [names.count(name) for name in ("sin", "mul", "add", "sub", "reduce_sum")] == [
+        2,
+        2,
+        1,
+        1,
+        2,
+    ]
+    assert len(program.equations) == len(names) + 3
+    x, y = np.random.default_rng(0).normal(size=(2, 3, 3))
+    for found, expected in zip(once.run(x, y), program.run(x, y), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
 def test_a_program_gives_the_function_s_value():
     table = jnp.arange(3.0)
 

@@ -122,7 +122,7 @@ def problem_of(
         )
         for name in reads
     }
-    programs = {name: program for name, (program, _) in traced.items()}
+    programs = {name: program.without_repeats() for name, (program, _) in traced.items()}
     if "jacobian" in method.reads or method.solves_loops:
         # Newton's method finds the stages as exactly as the field is known.
         programs["field"] = with_rounded_products(programs["field"])
