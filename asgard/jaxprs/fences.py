@@ -26,7 +26,7 @@ from .program import Program, trace
 
 # Operations that end in a product.
 PRODUCTS = ("mul", "integer_pow", "square")
-# Arrays of so many values are passed to a call sooner than a branch is taken.
+# Up to so many values a call takes less time than a branch.
 SMALL = 4
 # Of so many values a maximum needs a fence.
 LARGE = 4096
@@ -110,9 +110,11 @@ def stored(value: Array) -> Array:
 _stored = Primitive("asgard_stored")
 
 
-def _lower_stored(context: mlir.LoweringRuleContext, value: Any, *others: Any) -> Any:
-    if not in_kernel():
-        return _lower_fenced(context, value, *others) if others else [value]
+def _lower_stored(context: mlir.LoweringRuleContext, value: Any) -> Any:
+    return _lower_call(context, value) if in_kernel() else [value]
+
+
+def _lower_call(context: mlir.LoweringRuleContext, value: Any) -> Any:
     aval = context.avals_in[0]
     assert isinstance(aval, ShapedArray)
     # XLA drops a call of a function that does nothing.
@@ -140,12 +142,16 @@ def stored_if_small(fn: Callable[[], Array], type_: Any, always: Bool[Array, ""]
 
 
 _fenced = Primitive("asgard_fenced")
-_lower_fenced = mlir.lower_fun(
+_lower_branch = mlir.lower_fun(
     lambda value, always: computed_once(
         lambda: value, jax.ShapeDtypeStruct(value.shape, value.dtype), always
     ),
     multiple_results=False,
 )
+
+
+def _lower_fenced(context: mlir.LoweringRuleContext, value: Any, always: Any) -> Any:
+    return _lower_call(context, value) if in_kernel() else _lower_branch(context, value, always)
 
 
 def _fenced_in_batches(operands: Sequence[Any], axes: Sequence[Any]) -> tuple[Array, Any]:
@@ -159,7 +165,7 @@ _fenced.def_impl(lambda value, always: value)
 _fenced.def_abstract_eval(lambda value, always: value)
 ad.primitive_jvps[_fenced] = lambda primals, tangents: (_fenced.bind(*primals), tangents[0])
 batching.primitive_batchers[_fenced] = _fenced_in_batches
-mlir.register_lowering(_fenced, _lower_stored, cacheable=False)
+mlir.register_lowering(_fenced, _lower_fenced, cacheable=False)
 
 
 def cut(value: Array) -> Array:

@@ -163,7 +163,8 @@ def _gather(params: Any, operands: list[Laned], shape: Shape, size: int) -> Arra
 def _is_of_one_matrix(params: Any, operands: list[Laned]) -> bool:
     """Whether a product is one of a matrix that all lanes share."""
     _, batch = params["dimension_numbers"]
-    return not batch[0] and not all(operand.laned for operand in operands)
+    placed = params.get("out_sharding") is not None
+    return not (batch[0] or placed or all(operand.laned for operand in operands))
 
 
 def _product(params: Any, operands: list[Laned]) -> Array:
@@ -177,6 +178,8 @@ def _product(params: Any, operands: list[Laned]) -> Array:
     if right.laned:
         return lax.dot_general_p.bind(left.array, right.array, **params)
     params = {**params, "dimension_numbers": (contracted[::-1], ((), ()))}
+    if isinstance(params["precision"], tuple):
+        params["precision"] = params["precision"][::-1]
     found = lax.dot_general_p.bind(right.array, left.array, **params)
     own = right.array.ndim - len(contracted[1])
     last = found.ndim - 1

@@ -1,21 +1,25 @@
 """Powers by products and roots, where the exponent is a known multiple of a quarter.
 
 `pow` calls the C library for one number after the other: in a kernel it takes twice as long, and in
-long arrays ten times.
+long arrays ten times. Of 0.0 and of positive numbers values are the same to some rounding; of -0.0
+an infinite one may be negative, and of -inf there is none.
 """
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
 from .program import Equation, Program
-from .rewriting import rewritten
+from .rewriting import Rules, rewritten
 
 # Products are taken up to this exponent: they round more often as it grows.
 LARGEST_EXPONENT = 16
+# What is added below a root, by the dtypes that have such powers: derivatives of it are infinite at
+# zero, and times zero they would be no numbers where those of the power are zero. With this much
+# the first two are finite, and from 1e-104 and 1e-18 on the root is the same.
+SHIFT = {np.dtype("float64"): 1e-120, np.dtype("float32"): 1e-25}
 
 
 def has_powers(program: Program) -> bool:
@@ -26,7 +30,7 @@ def has_powers(program: Program) -> bool:
 def powers_by_roots(fn: Callable[..., Sequence[Any]]) -> Callable[..., Sequence[Any]]:
     """A function of arrays with such powers by products and roots."""
 
-    def rules(program: Program) -> dict[str, Any]:
+    def rules(program: Program) -> Rules:
         def by_roots(equation: Equation, operands: list[Any]) -> list[Any] | None:
             exponent = _exponent(program, equation)
             return None if exponent is None else [power(operands[0], exponent)]
@@ -37,13 +41,11 @@ def powers_by_roots(fn: Callable[..., Sequence[Any]]) -> Callable[..., Sequence[
 
 
 def power(x: Any, exponent: float) -> Any:
-    """x^exponent of real floats for a multiple of a quarter."""
+    """x^exponent in float32 or float64 for a multiple of a quarter."""
     whole, part = divmod(abs(exponent), 1)
     factors = [lax.integer_pow(x, int(whole))] if whole else []
     if part:
-        # The slope of a root is infinite at zero. Times zero it would be no number there, where
-        # that of the power is zero.
-        root = lax.sqrt(x + np.finfo(x.dtype).tiny if whole and exponent > 0 else x)
+        root = lax.sqrt(x + np.asarray(SHIFT[x.dtype], x.dtype) if whole and exponent > 0 else x)
         factors += [root] if part >= 0.5 else []
         factors += [lax.sqrt(root)] if part != 0.5 else []
     product = factors[0]
@@ -58,10 +60,10 @@ def _exponent(program: Program, equation: Equation) -> float | None:
         return None
     base, exponent = equation.ins
     value = program.constants.get(exponent)
-    if not jnp.issubdtype(program.avals[base].dtype, jnp.floating):
+    if program.avals[base].dtype not in SHIFT:
         return None
     if not isinstance(value, (int, float, np.ndarray, np.generic)) or np.ndim(value) > 0:
         return None
     found = float(value)
-    is_one = (4 * found).is_integer() and 0 < abs(found) <= LARGEST_EXPONENT
-    return found if is_one else None
+    fits = (4 * found).is_integer() and 0 < abs(found) <= LARGEST_EXPONENT
+    return found if fits else None

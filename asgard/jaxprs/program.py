@@ -101,7 +101,7 @@ class Program:
         return dataclasses.replace(self, equations=_live(self.equations, self.outputs)[0])
 
     def without_repeats(self) -> "Program":
-        """The program in which nothing is computed twice."""
+        """The program without equations that compute what others do, as far as that is known."""
         numbers = {number: number for number in self.avals}
         known: dict[Hashable, tuple[int, ...]] = {}
         kept = []

@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from .concrete import is_concrete
 from .program import Equation, Program, trace
@@ -25,8 +24,7 @@ def rewritten(
     def run(*values: Any) -> Sequence[Any]:
         if is_concrete(*values):
             return fn(*values)
-        types = (jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x)) for x in values)
-        program = trace(fn, *types)
+        program = trace(fn, *map(_type, values))
         found = rules(program)
         if not found:
             return fn(*values)
@@ -39,6 +37,11 @@ def rewritten(
         return run_by({**found, **functions}, program, values)
 
     return run
+
+
+def _type(value: Any) -> jax.ShapeDtypeStruct:
+    aval = jax.typeof(value)
+    return jax.ShapeDtypeStruct(aval.shape, aval.dtype, weak_type=aval.weak_type)
 
 
 def run_by(rules: Rules, program: Program, inputs: Sequence[Any]) -> list[Any]:

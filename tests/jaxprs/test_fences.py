@@ -110,6 +110,21 @@ def test_small_and_large_arrays_that_many_read_are_computed_once():
     assert found == [0, 1]
 
 
+def test_what_is_stored_if_small_has_derivatives_and_batches():
+    def cube(x, always):
+        return fences.stored_if_small(lambda: x, x, always) ** 3
+
+    flags = jnp.ones(len(X), bool)
+    for always, axis in ((flags, 0), (flags[0], None)):
+        batch = jax.jit(jax.vmap(jax.grad(cube), in_axes=(0, axis)))
+        np.testing.assert_allclose(batch(X, always), 3 * X**2, rtol=1e-14)
+    found = jax.jit(lambda x: jax.jvp(lambda x: cube(x, x > 0), (x,), (x,))[1])(X[0])
+    np.testing.assert_allclose(found, 3 * X[0] ** 3, rtol=1e-14)
+    program = trace(lambda x, a: (cube(x, a),), jax.ShapeDtypeStruct((2,), float), flags[0])
+    lanes = jax.jit(lambda x: run_in_lanes(program, [(x, True), (flags[0], False)], 5)[0][0])
+    np.testing.assert_allclose(lanes(X[:10].reshape(2, 5)), X[:10].reshape(2, 5) ** 3, rtol=1e-14)
+
+
 def test_what_is_stored_has_derivatives_and_lanes():
     def cube(x):
         return fences.stored(x) ** 3

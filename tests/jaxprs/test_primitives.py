@@ -33,6 +33,7 @@ def is_kernel(x):
 def test_a_primitive_without_a_row_is_no_part_of_lanes_or_kernels():
     assert traits(_twice.name) == Traits()
     x = jnp.ones((2, 3))
+    # A function of its own each time: JAX would give what it traced for the other test.
     with pytest.raises(NotImplementedError, match="Batching rule"):
         jax.jit(lambda x: in_lanes(x))(x)
     assert not is_kernel(x)

@@ -76,15 +76,15 @@ def test_what_is_computed_twice_is_computed_once():
     types = [jax.ShapeDtypeStruct((3, 3), float)] * 2
     program = trace(fn, *types)
     once = program.without_repeats()
-    names = [equation.name for equation in once.equations]
-    assert [names.count(name) for name in ("sin", "mul", "add", "sub", "reduce_sum")] == [
+    kinds = [equation.name for equation in once.equations]
+    assert [kinds.count(name) for name in ("sin", "mul", "add", "sub", "reduce_sum")] == [
         2,
         2,
         1,
         1,
         2,
     ]
-    assert len(program.equations) == len(names) + 3
+    assert len(program.equations) == len(kinds) + 3
     x, y = np.random.default_rng(0).normal(size=(2, 3, 3))
     for found, expected in zip(once.run(x, y), program.run(x, y), strict=True):
         np.testing.assert_array_equal(found, expected)

@@ -55,7 +55,7 @@ class Equations:
     unknowns of the `loops` that the state depends on, which say where a solve starts; then what
     goes into delays and is no register's. Behind that it has what the delays give. `pieces` are
     evaluated, on wires of `types`. `dtype` is that of y and `time` that of the time. `has_powers`
-    says that rates have powers that products and roots give sooner.
+    says that rates have powers that take less time as products and roots.
     """
 
     cut: Cut
@@ -71,8 +71,7 @@ class Equations:
 
     def with_products_written_out(self) -> "Equations":
         """The same equations, whose kernels hold products of small matrices."""
-
-        return dataclasses.replace(self, pieces=_with(products_written_out, self.pieces))
+        return dataclasses.replace(self, pieces=_rewritten(products_written_out, self.pieces))
 
     def watch(self, t: Array, y: Array) -> Array:
         """The guards of all events, flat."""
@@ -302,7 +301,7 @@ class Equations:
     @functools.cached_property
     def _at_points(self) -> Sequence[Piece]:
         """The pieces as they are evaluated without series."""
-        return _with(powers_by_roots, self.pieces) if self.has_powers else self.pieces
+        return _rewritten(powers_by_roots, self.pieces) if self.has_powers else self.pieces
 
     def _at_zero(self, value: Value, rest: tuple[str, ...]) -> Array:
         """The value at order 0 along time, with a coefficient axis for each of `rest`."""
@@ -349,7 +348,7 @@ class Equations:
         return sum(math.prod(self.cut.state_shape(wire)) for wire in self.registers)
 
 
-def _with(
+def _rewritten(
     rewrite: Callable[[Callable[..., Any]], Callable[..., Any]], pieces: Sequence[Piece]
 ) -> Sequence[Piece]:
     """The pieces whose functions are rewritten, but for those of loops."""

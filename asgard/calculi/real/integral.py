@@ -46,10 +46,11 @@ from .methods.method import (
 )
 from .problem import Arguments, Problem, Storage, direction_of
 from .runs import Run
-from .smoothness import branches_along, is_polynomial_along
+from .smoothness import branches_along, degree_along
 from .system import (
     CHECKS,
-    POLYNOMIAL_CHECKS,
+    LOW_CHECKS,
+    LOW_DEGREE,
     SMOOTH_CHECKS,
     EventLayout,
     Point,
@@ -226,8 +227,8 @@ def _with_constants_as_inputs(program: Program) -> tuple[Program, list[Array]]:
 
 def _checks(field: Program, layout: EventLayout | None) -> int:
     """At how many points of a step a field is checked."""
-    if is_polynomial_along(field, layout):
-        return POLYNOMIAL_CHECKS
+    if degree_along(field, layout) <= LOW_DEGREE:
+        return LOW_CHECKS
     names_time = any(field.inputs[0] in equation.ins for equation in field.equations)
     return CHECKS if names_time or branches_along(field, layout) else SMOOTH_CHECKS
 

@@ -1,6 +1,7 @@
 """What a program makes of time and state along a step between events: whether it may jump or have
 kinks, and whether it is a linear function."""
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -20,9 +21,9 @@ STILL, LINEAR, CURVED = range(3)
 PRODUCTS = {"mul", "dot_general"}
 COMPARISONS = {"eq", "ne", "lt", "le", "gt", "ge", "and", "or", "xor", "not"}
 KINKED = {"abs", "max", "min", "clamp", *COMPARISONS}
-# What makes polynomials of polynomials, besides what only moves numbers.
-POLYNOMIAL = {"add", "add_any", "sub", "neg", "square", "reduce_sum", "cumsum", *PRODUCTS}
-POLYNOMIAL |= {"convert_element_type", "copy", "copy_p", "asgard_stored"}
+# What makes a polynomial of the same degree, besides what only moves numbers.
+SUMS = {"add", "add_any", "sub", "neg", "reduce_sum", "cumsum"}
+SUMS |= {"convert_element_type", "copy", "copy_p", "asgard_stored"}
 SWITCHED = {"floor", "ceil", "round", "sign", *COMPARISONS}
 
 
@@ -34,28 +35,43 @@ def branches_along(program: Program, layout: EventLayout | None) -> bool:
         if equation.name == "ne" and equation.ins[0] == equation.ins[1]:
             continue  # whether it is no number
         held = equation.name == "select_n" and not np.any(ins[0])
-        if not held and not _is_smooth(equation):
+        if not held and (not _is_smooth(equation) or _makes_whole_numbers(program, equation)):
             return True
         kinds |= {number: np.full(program.avals[number].shape, LINEAR) for number in equation.outs}
     return False
 
 
-def is_polynomial_along(program: Program, layout: EventLayout | None) -> bool:
-    """Whether what a program makes of time and state is a polynomial in these between events."""
-    kinds = _at_first(program, layout)
-    for equation, ins in _of_what_moves(program, kinds):
-        if not _is_polynomial(equation, ins):
-            return False
-        kinds |= {number: np.full(program.avals[number].shape, LINEAR) for number in equation.outs}
-    return True
+def degree_along(program: Program, layout: EventLayout | None) -> float:
+    """The degree of what a program makes of time and state, as a polynomial in both between events:
+    infinite where it is none."""
+    degrees, largest = _at_first(program, layout), 1.0
+    for equation, ins in _of_what_moves(program, degrees):
+        degree = _degree(equation, [float(np.max(one, initial=0)) for one in ins])
+        if degree == math.inf or _makes_whole_numbers(program, equation):
+            return math.inf
+        largest = max(largest, degree)
+        for number in equation.outs:
+            degrees[number] = np.full(program.avals[number].shape, degree)
+    return largest
 
 
-def _is_polynomial(equation: Equation, ins: Sequence[np.ndarray]) -> bool:
-    if equation.name == "div":
-        return not np.any(ins[1])
-    if equation.name == "integer_pow":
-        return equation.params["y"] >= 0
-    return equation.name in POLYNOMIAL
+def _degree(equation: Equation, degrees: Sequence[float]) -> float:
+    """The degree of an equation's result from those of its operands."""
+    if equation.name in PRODUCTS:
+        return math.fsum(degrees)
+    if equation.name in ("integer_pow", "square"):
+        power = equation.params.get("y", 2)
+        return power * degrees[0] if power >= 0 else math.inf
+    if equation.name in SUMS or (equation.name == "div" and not degrees[1]):
+        return max(degrees)
+    return math.inf
+
+
+def _makes_whole_numbers(program: Program, equation: Equation) -> bool:
+    """Whether an equation cuts numbers to whole ones, as `astype(int)` does."""
+    if equation.name != "convert_element_type":
+        return False
+    return not jnp.issubdtype(program.avals[equation.outs[0]].dtype, jnp.inexact)
 
 
 def _is_smooth(equation: Equation) -> bool:

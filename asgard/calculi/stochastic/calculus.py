@@ -21,7 +21,6 @@ from ...circuits.atoms.registers import (
 )
 from ...circuits.circuit import Circuit
 from ...circuits.fields import as_inexact, as_reals, check_choice, check_count
-from ...circuits.samples import Samples
 from ...errors import CircuitError
 from ...fixed_points.options import FixedPoint, check_fixed_point
 from ...jaxprs.concrete import is_concrete
@@ -39,7 +38,7 @@ from .events import Events
 from .methods import METHODS, StochasticMethod, as_method
 from .noise import MOST_HALVINGS, Numbers, Words, key_words
 from .path_run import PathRun
-from .sde import Equation, check_sources
+from .sde import Equation, Held, check_sources
 from .tile import Steps, Tile
 
 MEANINGS: Meanings = {
@@ -197,7 +196,6 @@ class Stochastic(Calculus):
         """What runs the paths of these numbers; `words` are those of the key."""
         # A step that begins at a sample's time reads that sample, though it begins beside it: the
         # times of steps and those of samples are rounded, each by some last digits of the longest.
-        # One that ends there reads the sample before.
         largest = jnp.max(jnp.abs(ts))
         largest = jnp.where(largest > 0, largest, 1)
         largest = jnp.where(ts[-1] < ts[0], -largest, largest)
@@ -205,7 +203,7 @@ class Stochastic(Calculus):
         def beside(dtype: Any) -> Array:
             return 4 * jnp.finfo(dtype).eps * largest.astype(dtype)
 
-        holds = any(isinstance(one, Samples) and one.kind == "hold" for one in inputs)
+        held = Held(beside)
         counts = self._counts(ts.shape[0] - 1)
         delays = Delays(self.max_delay, Grid.of(ts, counts, self.halvings))
         cut = Cut.of(
@@ -220,14 +218,13 @@ class Stochastic(Calculus):
                 **(noise("off", "", "") if self.noise.off else {}),
             },
             fixed_point=self.fixed_point,
-            held_at=lambda t: t + beside(t.dtype),
+            held_at=held.at,
         )
         cut = delays.with_histories(cut)
         events = Events(cut, beside(ts.dtype))
         pointwise = Pointwise(cut, ts.dtype, watched=(*events.guards, *events.jumps))
         correlation = NONE if self.noise.off else self.correlation
-        early = 2 * beside(pointwise.time_dtype) if holds else None
-        equation = Equation(pointwise, correlation, early)
+        equation = Equation(pointwise, correlation, held)
         self.method.check(equation, self.commutative)
         if self.halvings and equation.jumps.atoms:
             raise CircuitError("Stochastic: a path with jumps cannot be halved; give more steps")

@@ -6,9 +6,10 @@ register is multiplied by the increment of its noise, component by component; wh
 register, by the sum of the jumps of a step.
 """
 
+import contextlib
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import equinox as eqx
@@ -40,14 +41,36 @@ class After(eqx.Module):
     solves: Solves | None
 
 
+class Held:
+    """At which times held samples are read: a stage at the start of a step reads just after it, and
+    others just before their time, by `beside` of the dtype. So one that ends at a sample's time
+    reads the sample before."""
+
+    def __init__(self, beside: Callable[[Any], Array]):
+        self.beside, self._begin = beside, None
+
+    def at(self, t: Array) -> Array:
+        """The time to read at, for a time."""
+        beside = self.beside(t.dtype)
+        if self._begin is None:
+            return t + beside
+        return jnp.where(t == self._begin, t + beside, t - beside)
+
+    @contextlib.contextmanager
+    def of_step(self, begin: Array) -> Iterator[None]:
+        """A context in which times are those of stages of a step that begins at a time."""
+        outer, self._begin = self._begin, begin
+        try:
+            yield
+        finally:
+            self._begin = outer
+
+
 class Equation:
-    """The equation of a cut circuit: its `sources` of noise, and its `jumps`.
+    """The equation of a cut circuit: its `sources` of noise, and its `jumps`."""
 
-    Stages after the start of a step are `early` by this much time, if it is given.
-    """
-
-    def __init__(self, pointwise: Pointwise, correlation: Correlation, early: Array | None = None):
-        self.early = early
+    def __init__(self, pointwise: Pointwise, correlation: Correlation, held: "Held"):
+        self.held = held
         self.pointwise, self.jumps = pointwise, Jumps(pointwise)
         _shapes(pointwise, JumpRegister)
         shapes = _shapes(pointwise, StochasticRegister)
@@ -79,9 +102,14 @@ class Equation:
         states = enumerate(self.pointwise.states)
         return frozenset(index for index, node in states if isinstance(node.atom, Delay))
 
-    def at(self, t: Array, contents: Contents, guesses: Guesses) -> "Stage":
-        """The equation at one time and state."""
-        return Stage(self, t, contents, self.pointwise.feeds(t, contents, guesses))
+    def at(
+        self, t: Array, contents: Contents, guesses: Guesses, begin: Array | None = None
+    ) -> "Stage":
+        """The equation at one time and state, in a step that begins at a time, by default there."""
+        begin = t if begin is None else begin
+        with self.held.of_step(begin):
+            feeds = self.pointwise.feeds(t, contents, guesses)
+        return Stage(self, t, contents, feeds, begin)
 
     def reads(self, index: int) -> frozenset[int]:
         """The state atoms, by index, on whose content the feed of one depends."""
@@ -103,13 +131,15 @@ class Equation:
 class Stage:
     """An equation evaluated at one time and state: the drifts and diffusions there.
 
-    `contents` is the state, a tuple with an array for each state atom; `feeds` what goes into them.
+    `contents` is the state, a tuple with an array for each state atom; `feeds` what goes into them;
+    `begin` the time at which the step begins.
     """
 
     equation: Equation
     t: Array
     contents: Contents
     feeds: Feeds
+    begin: Array
 
     def drift(self, length: Any) -> Change:
         """The drifts times a length of time; 0 for other state atoms."""
@@ -139,10 +169,7 @@ class Stage:
     def at(self, t: Array, contents: Contents) -> "Stage":
         """The equation at another time and state."""
         self._check_contents("at", contents)
-        early = self.equation.early
-        if early is not None:
-            t = jnp.where(t == self.t, t, t - early.astype(t.dtype))
-        return self.equation.at(t, contents, self.feeds.guesses)
+        return self.equation.at(t, contents, self.feeds.guesses, self.begin)
 
     def after(self, contents: Contents, *stages: "Stage") -> After:
         """The end of the step that starts at this stage; `stages` are the others that it read."""
