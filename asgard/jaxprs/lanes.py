@@ -170,20 +170,28 @@ def _is_of_one_matrix(params: Any, operands: list[Laned]) -> bool:
 def _product(params: Any, operands: list[Laned]) -> Array:
     """A product of a matrix without lanes and of what has lanes.
 
-    The matrix stands on the left, so that XLA multiplies the lanes as they lie: on the right, what
-    has more than one axis besides would be turned, and turned back. Measured for a density along a
-    flow, 512 points by 2 hidden layers of 64: runs take half the time.
+    The matrix stands on the left, and is summed over by its last axes: so XLA multiplies the lanes
+    as they lie. On the right, what has more than one axis besides lanes would be turned, and turned
+    back: a density along a flow, 512 points by two hidden layers of 64, took twice as long. And a
+    product over first axes takes 1.3 to 1.5 times as long; the barrier keeps XLA from making the
+    turned matrix one again.
     """
     (contracted, _), (left, right) = params["dimension_numbers"], operands
-    if right.laned:
-        return lax.dot_general_p.bind(left.array, right.array, **params)
-    params = {**params, "dimension_numbers": (contracted[::-1], ((), ()))}
-    if isinstance(params["precision"], tuple):
+    swapped = left.laned
+    matrix, lanes = (right, left) if swapped else (left, right)
+    over, others = contracted[::-1] if swapped else contracted
+    free = [axis for axis in range(matrix.array.ndim) if axis not in over]
+    turned = matrix.array
+    if over != (last := tuple(range(len(free), turned.ndim))):
+        turned = lax.optimization_barrier(lax.transpose(turned, (*free, *over)))
+    params = {**params, "dimension_numbers": ((last, others), ((), ()))}
+    if swapped and isinstance(params["precision"], tuple):
         params["precision"] = params["precision"][::-1]
-    found = lax.dot_general_p.bind(right.array, left.array, **params)
-    own = right.array.ndim - len(contracted[1])
-    last = found.ndim - 1
-    return lax.transpose(found, (*range(own, last), *range(own), last))
+    found = lax.dot_general_p.bind(turned, lanes.array, **params)
+    if not swapped:
+        return found
+    end = found.ndim - 1
+    return lax.transpose(found, (*range(len(free), end), *range(len(free)), end))
 
 
 def _slice_of_each_lane(params: Any, operands: list[Laned], size: int) -> Array:
