@@ -84,8 +84,8 @@ class Eventful(StepMethod):
     def degree(self, dtype: Any) -> int:
         return self.method.degree(dtype)
 
-    def share(self, degree: int) -> float:
-        return self.method.share(degree)
+    def share(self, degree: int, small: bool) -> float:
+        return self.method.share(degree, small)
 
     def side_by_side(self, size: int) -> int | None:
         return self.method.side_by_side(size)

@@ -173,3 +173,13 @@ def test_rounding_stands_for_no_more_than_some_digits_at_any_order():
         method = SimpleNamespace(tableau=SimpleNamespace(order=order))
         method._exponent = vars(RungeKutta)["_exponent"].fget(method)
         assert 1 / 64 <= vars(RungeKutta)["_steady"].fget(method) < 1
+
+
+def test_on_small_systems_a_step_of_tsit5_uses_a_twentieth_of_the_tolerance():
+    calculus, steps = ag.Real(method=ag.Tsit5(), rtol=1e-4, atol=1e-4), {}
+    for copies in (1, 33):  # 33 hold more than 64 numbers
+        start = jnp.ones((2, copies)) * jnp.array([[1.0], [0.0]])
+        circuit = ode(lambda y: jnp.stack([y[1], -y[0]]), start)
+        steps[copies] = int(ag.simulate(circuit, [0.0, 40.0], calculus=calculus).stats["steps"])
+    # By so much more are steps of order 5 whose errors are a twentieth.
+    assert 0.9 * 20 ** (1 / 5) < steps[1] / steps[33] < 1.1 * 20 ** (1 / 5)

@@ -51,8 +51,7 @@ def chosen(tolerance: str, field: Program, size: int, dtype: Any, *, branches: b
     **Arguments:** `field` is the right-hand side as a program, `size` how many numbers the state
     has, and `dtype` theirs; `branches` says that the field may branch between events.
     """
-    factor = _largest_factor(field)
-    large = size > LARGE or factor > 0
+    large = not is_small(field, size)
     if not large and branches:
         # A Taylor step finds where the equation branches; embedded errors step over it.
         return Taylor()
@@ -61,8 +60,13 @@ def chosen(tolerance: str, field: Program, size: int, dtype: Any, *, branches: b
         return Tsit5() if tolerance == "loose" or large else Taylor()
     if tolerance == "loose" and large:
         return Tsit5()
-    heavy = size > LARGE or factor > LARGE_MATRIX
+    heavy = size > LARGE or _largest_factor(field) > LARGE_MATRIX
     return Dopri8() if tolerance != "tight" or heavy else Taylor()
+
+
+def is_small(field: Program, size: int) -> bool:
+    """Whether a system has a state of few numbers, and no product of matrices."""
+    return size <= LARGE and _largest_factor(field) == 0
 
 
 def most_products(method: StepMethod) -> tuple[int, int]:

@@ -160,8 +160,9 @@ class StepMethod(eqx.Module):
     def degree(self, dtype: Any) -> int:
         """The degree of a step's polynomial, for states of a dtype."""
 
-    def share(self, degree: int) -> float:
-        """What part of the tolerance the error of one step may be, by the polynomial's degree.
+    def share(self, degree: int, small: bool) -> float:
+        """What part of the tolerance the error of one step may be, by the polynomial's degree, and
+        by whether the system is small, as `choice.is_small` tells.
 
         Errors of many steps add up, and a system may amplify them: `test_detest.py` shows by how
         much.

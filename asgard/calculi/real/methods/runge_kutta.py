@@ -35,6 +35,12 @@ DAMPING = 0.04
 # Its logarithm remembers no smaller error than this.
 LEAST = math.log(1e-4)
 
+# What part of the tolerance an error of a step of order 5 or 8 may be. With all of it the errors of
+# `Tsit5` on orbits end up to 130 tolerances off, with a tenth 16, with this part 6. Where an
+# evaluation takes long, as in networks, most runs have few steps whose errors could add up, and a
+# step uses all of the tolerance, as in other libraries.
+SHARE_OF_5, SHARE_OF_8 = 0.05, 0.25
+
 # By rounding, an error estimate is right to so many resolutions of the state.
 ROUNDING = 0.6
 # Steady steps are taken to have no smaller errors than this, about that of order 8.
@@ -346,6 +352,9 @@ class Tsit5(RungeKutta):
 
     tableau: ClassVar[Tableau] = TSIT5
 
+    def share(self, degree: int, small: bool) -> float:
+        return SHARE_OF_5 if small else 1.0
+
 
 class Dopri8(RungeKutta):
     """Dormand and Prince's method of order 8, for middle tolerances and large systems.
@@ -362,8 +371,8 @@ class Dopri8(RungeKutta):
 
     tableau: ClassVar[Tableau] = DOPRI8
 
-    def share(self, degree: int) -> float:
-        return 0.25
+    def share(self, degree: int, small: bool) -> float:
+        return SHARE_OF_8
 
 
 def _beside(matrix: np.ndarray, values: Array) -> np.ndarray:

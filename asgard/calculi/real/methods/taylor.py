@@ -83,7 +83,7 @@ class Taylor(StepMethod):
         # Jorba and Zou, section 3.2: about half the digits' natural logarithm.
         return 20 if jnp.finfo(dtype).eps < 1e-10 else 9
 
-    def share(self, degree: int) -> float:
+    def share(self, degree: int, small: bool) -> float:
         # Steps are a seventh shorter at any order.
         return SHORTER**degree
 
