@@ -33,7 +33,7 @@ class AddsANumber(Step):
 
 class AddsAnotherShape(Step):
     def contents(self, start, h):
-        return start.plus(start.diffusion({"W": jnp.ones(3)}))
+        return start.plus(start.diffusion({"W": h}) * jnp.ones(3))
 
 
 class ReadsNoContents(Step):

@@ -54,6 +54,8 @@ class Eventful(StepMethod):
     method: StepMethod
     layout: EventLayout = eqx.field(static=True)
 
+    only_finite: ClassVar[bool] = True
+
     @property
     def centre(self) -> float:  # pyright: ignore[reportIncompatibleVariableOverride]
         return self.method.centre

@@ -34,11 +34,20 @@ class Noise:
     - `integral`: that of each process over the step, less its start; of methods that need it.
     - `signs`: a vector of 1 and -1, `[size²]` for the `size` of the equation, read as a matrix
       below its diagonal; of methods that need it.
+
     """
 
     increment: Increments
-    integral: Increments | None = None
+    drawn_integral: Increments | None = None
     signs: Array | None = None
+
+    @property
+    def integral(self) -> Increments:
+        if self.drawn_integral is None:
+            raise CircuitError(
+                "noise.integral is there for methods with needs_integral = True alone"
+            )
+        return self.drawn_integral
 
 
 class StochasticMethod(eqx.Module):
@@ -179,7 +188,6 @@ class Additive(StochasticMethod):
                 )
 
     def step(self, start: Stage, h: Array, noise: Noise) -> After:
-        assert noise.integral is not None
         mean = {name: value / h.astype(value.dtype) for name, value in noise.integral.items()}
         later = start.at(start.t + h, start.contents)
         raised = later.diffusion(jax.tree.map(lambda z: 1.5 * z, mean))

@@ -203,13 +203,20 @@ class Stage:
         if not isinstance(increments, Mapping):
             raise CircuitError(
                 "a diffusion takes increments by source, such as noise.increment, not "
-                f"{increments!r}; noise.integral is there for methods with needs_integral = True"
+                f"{increments!r:.80}"
             )
         if set(increments) != set(names):
             raise CircuitError(
                 f"a diffusion takes one increment for each source, which are {', '.join(names)}, "
                 f"not for {', '.join(map(str, increments)) or 'none'}"
             )
+        for source in self.equation.sources:
+            shape = jnp.shape(increments[source.name])
+            if shape not in ((), source.shape):  # a number is the same for all components
+                raise CircuitError(
+                    f"a diffusion takes increments of the shapes of noise.increment: that of "
+                    f"{source.name} must be of shape {source.shape}, not {shape}"
+                )
 
     def _change(self, length: Any, independent: Increments | None) -> Change:
         factor, increments = self.equation.factor, independent

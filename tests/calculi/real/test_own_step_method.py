@@ -110,6 +110,16 @@ def test_a_method_that_refuses_one_step_for_ever_ends():
     assert run.stats["rejected"] == MOST_REFUSED + 1
 
 
+def test_a_method_that_looks_at_no_numbers_ends_where_they_are_not_finite():
+    escape = ag.ode(lambda t, x: x**2, 1.0)  # 1 / (1 - t)
+    run = ag.simulate(
+        escape, [0.0, 0.5, 1.5], calculus=ag.Real(method=Classical(0.05)), throw=False
+    )
+    assert run.status == ag.Status.nonfinite
+    np.testing.assert_allclose(run.output[:2], [1, 2], rtol=1e-5)
+    assert np.isnan(run.output[2])
+
+
 CLASSICAL = Classical(0.05)
 
 

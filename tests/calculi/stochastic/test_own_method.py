@@ -35,7 +35,8 @@ class Greedy(ag.StochasticMethod):
     """Reads the integral of the noise without saying that it needs it."""
 
     def step(self, start, h, noise):
-        return start.after(start.plus(start.diffusion(noise.integral)))
+        mean = {name: value / h for name, value in noise.integral.items()}
+        return start.after(start.plus(start.diffusion(mean)))
 
 
 class Late(ag.StochasticMethod):
@@ -50,6 +51,20 @@ class Stray(ag.StochasticMethod):
 
     def step(self, start, h, noise):
         return start.after(start.plus(start.diffusion({"V": h})))
+
+
+class OneForAll(ag.StochasticMethod):
+    """Gives the first component of the noise, which would be spread over all."""
+
+    def step(self, start, h, noise):
+        return start.after(start.plus(start.diffusion({"W": noise.increment["W"][:1]})))
+
+
+class Listed(ag.StochasticMethod):
+    """Gives increments without their sources."""
+
+    def step(self, start, h, noise):
+        return start.after(start.plus(start.diffusion([h])))
 
 
 class Numbered(ag.StochasticMethod):
@@ -85,10 +100,11 @@ class Platen(ag.StochasticMethod):
         return start.after(start.plus(np.float64(2.0) * (moved * 0.5)), up)
 
 
-def end(method):
-    """dx = mu x dt + sigma x dW from 1, after one step."""
-    calculus = ag.Stochastic(steps=1, method=method, noise={"W": [INCREMENT]})
-    return ag.simulate(geometric(MU, SIGMA), [0.0, STEP], calculus=calculus).output[-1]
+def end(method, start=1.0):
+    """dx = mu x dt + sigma x dW, after one step."""
+    increment = jnp.full_like(jnp.asarray(start), INCREMENT)
+    calculus = ag.Stochastic(steps=1, method=method, noise={"W": increment[None]})
+    return ag.simulate(geometric(MU, SIGMA, start), [0.0, STEP], calculus=calculus).output[-1]
 
 
 def test_a_method_from_outside_with_a_number_of_its_own_has_its_gradient():
@@ -127,6 +143,8 @@ def test_strings_are_short_forms_of_classes():
         (lambda: end(Late()), r"after of a stochastic step takes contents, as start\.plus"),
         (lambda: end(Stray()), "one increment for each source, which are W, not for V"),
         (lambda: end(Greedy()), r"noise.integral is there .* needs_integral = True"),
+        (lambda: end(OneForAll(), [1.0, 2.0]), r"that of W must be of shape \(2,\), not \(1,\)"),
+        (lambda: end(Listed()), "increments by source, such as noise.increment, not"),
         (lambda: end(Numbered()), r"after of .* takes the contents, and then the stages .*\(3,\)"),
         (lambda: end(Branching()), r"Branching: step cannot be traced: .* jnp\.where"),
         (lambda: end(Short()), "Short: step is called with start, h, noise: too many"),

@@ -1,6 +1,7 @@
 """A method's functions, with what they return checked while a run is traced."""
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +13,7 @@ from jaxtyping import Array
 from ....errors import CircuitError
 from ....jaxprs.own_functions import check_takes, traceable
 from ..system import Point, StepControl, System
-from .method import Attempt, Reach, StepMethod, Stretch
+from .method import NONFINITE, Attempt, Reach, StepMethod, Stretch
 
 # The programs of a system that a method may ask for.
 PROGRAMS = ("field", "expand", "jacobian")
@@ -101,7 +102,7 @@ def attempt_of(
             f"attempt: memory must be like that of start, {_shown(point.memory)}",
             _shown(found.memory),
         )
-    return found
+    return found if method.only_finite else _finite(found)
 
 
 def polynomial_of(
@@ -129,6 +130,14 @@ def unit_of(method: StepMethod, offset: Array) -> Array:
     found = method.unit(offset)
     _check_like(method, "unit", found, offset)
     return found
+
+
+def _finite(attempt: Attempt) -> Attempt:
+    """The try of a step, failed where it is accepted and the state at its end is not finite."""
+    finite = jnp.all(jnp.isfinite(attempt.begin + attempt.change), axis=0)
+    lost = attempt.accepted & ~finite
+    status = jnp.where(lost, NONFINITE, attempt.status)
+    return dataclasses.replace(attempt, accepted=attempt.accepted & finite, status=status)
 
 
 @contextlib.contextmanager

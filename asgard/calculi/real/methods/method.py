@@ -145,6 +145,8 @@ class StepMethod(eqx.Module):
     preconditioner: ClassVar[Callable[..., Any] | None] = None
     # Whether it solves for the unknowns of loops itself, so that f need not.
     solves_loops: ClassVar[bool] = False
+    # Whether no attempt is accepted with a state that is not finite. Else each one is checked.
+    only_finite: ClassVar[bool] = False
     # Whether the polynomial of a step is also that of a shorter one.
     is_series: ClassVar[bool] = False
 

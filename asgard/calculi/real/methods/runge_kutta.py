@@ -68,6 +68,7 @@ class RungeKutta(StepMethod):
         tableau: eqx.AbstractClassVar[Tableau]
 
     centre: ClassVar[float] = 0.5
+    only_finite: ClassVar[bool] = True
 
     def __check_init__(self):
         name = type(self).__name__

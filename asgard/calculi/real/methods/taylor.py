@@ -62,6 +62,7 @@ class Taylor(StepMethod):
     reads: ClassVar[tuple[str, ...]] = ("expand", "field")
     derived: ClassVar[str] = "expand"
     is_series: ClassVar[bool] = True
+    only_finite: ClassVar[bool] = True
 
     def __check_init__(self):
         check_flag("Taylor", "unroll", self.unroll)

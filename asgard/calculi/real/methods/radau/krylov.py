@@ -43,7 +43,8 @@ class GMRES(eqx.Module):
     - `restart`: after how many products GMRES starts anew from where it came. It keeps two vectors
       of the size of the state for each in memory.
     - `max_steps`: how many products a solve may take, or up to `restart` more. One that needs more
-      has failed: the step is tried again at a smaller size, at last with the status `newton`.
+      has failed: the step is tried again at a smaller size, at last with the status `newton`. In a
+      derivative, whose steps are those of the run, it makes NaN.
     - `preconditioner`: a function `fn(time, state, scale, vector)` that gives about
       (I - scale J)^-1 vector, where J is the Jacobian of the equation at `time` and `state`, a
       vector of what the registers hold, one after another, `[n]`. `scale` is a complex number of

@@ -96,6 +96,7 @@ class Radau(StepMethod):
     linear: Any = None
 
     solves_loops: ClassVar[bool] = True
+    only_finite: ClassVar[bool] = True
     derived: ClassVar[str] = "field"
     centre: ClassVar[float] = CENTRE
 
