@@ -53,7 +53,11 @@ class Register(State):
 
 
 class Deregister(State):
-    """The inverse of a register: the derivative along `dim`, the forward difference."""
+    """The inverse of a register: the derivative along `dim`, the forward difference.
+
+    Under `Real` a jump has no part in it: that of a piecewise constant wire, such as held samples,
+    is 0.
+    """
 
     dim: str = eqx.field(static=True)
     delay = -1
