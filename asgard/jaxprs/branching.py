@@ -43,7 +43,7 @@ class Held:
         """The branches that depend on the inputs that are `moving`, and are small."""
         program = with_moduli(program)
         known = {number for number, moves in zip(program.inputs, moving, strict=True) if moves}
-        same = _same(program)
+        same = program.first_alike()
         rooted = _rooted(program, same)
         places, count = {}, 0
         for equation in program.equations:
@@ -133,16 +133,6 @@ class _Asked:
         found = self.branch.guard(self.mode, self.operands)
         unknown = self.branch.unknown(self.mode)
         return jnp.where(jnp.isnan(found), unknown.astype(found.dtype), found)
-
-
-def _same(program: Program) -> dict[int, int]:
-    """For each value the first one that is computed alike."""
-    same, first = {number: number for number in program.avals}, {}
-    for equation in program.equations:
-        alike = dataclasses.replace(equation, ins=tuple(same[one] for one in equation.ins))
-        outs = first.setdefault(alike.key or equation.outs, equation.outs)
-        same.update(zip(equation.outs, outs, strict=True))
-    return same
 
 
 def _rooted(program: Program, same: Mapping[int, int]) -> set[int]:

@@ -22,7 +22,7 @@ from jaxtyping import Array, Bool, Complex, Float, Inexact
 
 from .kernel_context import in_kernel, lowered_call
 from .primitives import traits
-from .program import Program, trace
+from .program import Equation, Program, trace
 
 # Operations that end in a product.
 PRODUCTS = ("mul", "integer_pow", "square")
@@ -251,12 +251,12 @@ def with_rounded_products(program: Program) -> Program:
 
     def run(*inputs: Array) -> list[Array]:
         zero = jnp.where(inputs[0] < jnp.inf, -0.0, jnp.nan)
-        values = {**program.constants, **dict(zip(program.inputs, inputs, strict=True))}
-        for equation in program.equations:
-            found = equation.bind(*(values[number] for number in equation.ins))
-            if equation.name in PRODUCTS and jnp.issubdtype(found[0].dtype, jnp.inexact):
-                found = [found[0] + zero.astype(found[0].dtype)]
-            values.update(zip(equation.outs, found, strict=True))
-        return [values[number] for number in program.outputs]
+
+        def rounded(equation: Equation, operands: list[Any]) -> list[Any]:
+            (product,) = equation.bind(*operands)
+            is_exact = not jnp.issubdtype(product.dtype, jnp.inexact)
+            return [product if is_exact else product + zero.astype(product.dtype)]
+
+        return program.run_by(dict.fromkeys(PRODUCTS, rounded), inputs)
 
     return trace(run, *(program.avals[number] for number in program.inputs))

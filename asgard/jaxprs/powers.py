@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from jax import lax
 
-from .program import Equation, Program
-from .rewriting import Rules, rewritten
+from .program import Equation, Program, Rules
+from .rewriting import rewritten
 
 # Products are taken up to this exponent: they round more often as it grows.
 LARGEST_EXPONENT = 16
@@ -59,10 +59,10 @@ def _exponent(program: Program, equation: Equation) -> float | None:
     if equation.name != "pow":
         return None
     base, exponent = equation.ins
-    value = program.constants.get(exponent)
+    value = program.known(exponent)
     if program.avals[base].dtype not in SHIFT:
         return None
-    if not isinstance(value, (int, float, np.ndarray, np.generic)) or np.ndim(value) > 0:
+    if value is None or np.ndim(value) > 0:
         return None
     found = float(value)
     fits = (4 * found).is_integer() and 0 < abs(found) <= LARGEST_EXPONENT

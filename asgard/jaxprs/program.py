@@ -78,6 +78,11 @@ class Equation:
         return list(result) if self.primitive.multiple_results else [result]
 
 
+# What an equation gives for its operands; None where it stays what it is.
+Rule = Callable[[Equation, list[Any]], Sequence[Any] | None]
+Rules = Mapping[str, Rule]
+
+
 @dataclasses.dataclass(frozen=True)
 class Program:
     """Equations in order, over numbered values.
@@ -91,37 +96,54 @@ class Program:
     equations: tuple[Equation, ...]
     avals: dict[int, jax.ShapeDtypeStruct]
 
+    def known(self, number: int) -> Any:
+        """The numbers of a value that is known while programs are made; None if it is not."""
+        value = self.constants.get(number)
+        return value if isinstance(value, (int, float, np.ndarray, np.generic)) else None
+
     def is_zero(self, number: int) -> bool:
         """Whether a value is known to be zero, in all its entries."""
-        value = self.constants.get(number)
-        return isinstance(value, (int, float, np.ndarray, np.generic)) and bool(np.all(value == 0))
+        value = self.known(number)
+        return value is not None and bool(np.all(value == 0))
 
     def without_unused(self) -> "Program":
         """The program without equations that no output needs."""
         return dataclasses.replace(self, equations=_live(self.equations, self.outputs)[0])
 
-    def without_repeats(self) -> "Program":
-        """The program without equations that compute what others do, as far as that is known."""
+    def first_alike(self) -> dict[int, int]:
+        """For each value the first one that is computed alike, as far as that is known."""
         numbers = {number: number for number in self.avals}
-        known: dict[Hashable, tuple[int, ...]] = {}
-        kept = []
+        first: dict[Hashable, tuple[int, ...]] = {}
         for equation in self.equations:
-            equation = equation.renumbered(numbers)
-            key = equation.key
-            if key is not None and key in known:
-                numbers |= zip(equation.outs, known[key], strict=True)
-            else:
-                known[key] = equation.outs
-                kept.append(equation)
-        outputs = tuple(numbers[number] for number in self.outputs)
-        return dataclasses.replace(self, equations=tuple(kept), outputs=outputs)
+            key = equation.renumbered(numbers).key
+            outs = first.setdefault(equation.outs if key is None else key, equation.outs)
+            numbers.update(zip(equation.outs, outs, strict=True))
+        return numbers
+
+    def without_repeats(self) -> "Program":
+        """The program without equations that compute what earlier ones do."""
+        first = self.first_alike()
+        kept = tuple(
+            equation.renumbered(first)
+            for equation in self.equations
+            if all(first[number] == number for number in equation.outs)
+        )
+        outputs = tuple(first[number] for number in self.outputs)
+        return dataclasses.replace(self, equations=kept, outputs=outputs)
 
     def run(self, *inputs: Any) -> list[Any]:
         """The outputs for some inputs."""
+        return self.run_by({}, inputs)
+
+    def run_by(self, rules: Rules, inputs: Sequence[Any]) -> list[Any]:
+        """The outputs for some inputs, where equations follow rules by their names."""
         values = {**self.constants, **dict(zip(self.inputs, inputs, strict=True))}
         for equation in self.equations:
-            results = equation.bind(*(values[number] for number in equation.ins))
-            values.update(zip(equation.outs, results, strict=True))
+            operands = [values[number] for number in equation.ins]
+            rule = rules.get(equation.name)
+            found = None if rule is None else rule(equation, operands)
+            found = equation.bind(*operands) if found is None else found
+            values.update(zip(equation.outs, found, strict=True))
         return [values[number] for number in self.outputs]
 
 

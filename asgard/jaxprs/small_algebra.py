@@ -13,8 +13,8 @@ from jaxtyping import Array, Bool, Inexact, Int
 
 from .fences import stored
 from .primitives import traits
-from .program import Equation, Program, computed, trace
-from .rewriting import Rule, Rules, rewritten, run_by
+from .program import Equation, Program, Rule, Rules, computed, trace
+from .rewriting import rewritten
 
 # A product of matrices is expanded up to so many products of numbers.
 LARGEST_PRODUCT = 1024
@@ -27,7 +27,7 @@ def expanded(program: Program) -> Program:
     if not any(equation.name in _RULES for equation in program.equations):
         return program
     avals = [program.avals[number] for number in program.inputs]
-    return trace(lambda *inputs: run_by(_RULES, program, inputs), *avals)
+    return trace(lambda *inputs: program.run_by(_RULES, inputs), *avals)
 
 
 def few_products(program: Program, most: int, most_in_batches: int) -> bool:
@@ -203,7 +203,7 @@ def _solve(equation: Equation, operands: list[Any]) -> list[Array]:
     lengths, solve = equation.params["const_lengths"], equation.params["jaxprs"].solve
     first = lengths.matvec + lengths.vecmat
     inside = operands[first : first + lengths.solve]
-    return run_by(_RULES, computed(solve), [*inside, *operands[sum(lengths) :]])
+    return computed(solve).run_by(_RULES, [*inside, *operands[sum(lengths) :]])
 
 
 _RULES: dict[str, Rule] = {
