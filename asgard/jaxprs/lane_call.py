@@ -7,7 +7,7 @@ lanes and as kernels. `lower` draws the whole way from a call to machine code.
 
 import abc
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import jax
@@ -25,6 +25,8 @@ from .settings import default_promotion
 
 Avals = Sequence[Any]
 Flags = Sequence[bool]
+# The results of a call, as `bind` gives them.
+Run = Callable[["LaneCall", Sequence[Any], Flags, int], list[Array]]
 
 
 class LaneCall(abc.ABC):
@@ -106,6 +108,38 @@ class LinearCall(LaneCall):
         operands = [*primals, *flagged(moving, tangents)]
         derivatives = bind(Pushed(self, moving), operands, (*laned, *flagged(moving, laned)), size)
         return bind(self, primals, laned, size), derivatives
+
+
+class Chain(LinearCall):
+    """Calls one after the other, as one.
+
+    Each tile goes through all of them: what one hands on to the next has the lanes of a tile, and
+    is never joined to an array of all lanes.
+    """
+
+    @abc.abstractmethod
+    def in_turn(self, run: Run, operands: Sequence[Any], laned: Flags, size: int) -> list[Array]:
+        """The results of the last call, where `run` gives those of any."""
+
+    def room(self, avals: Avals) -> list[Any]:
+        return []
+
+    def loop(
+        self, room: list[Any], operands: list[Any], laned: Flags, size: int, kernel: bool
+    ) -> list[Array]:
+        return self.in_turn(bind, operands, laned, size)
+
+    def differentiate(
+        self, primals: Sequence[Any], tangents: Sequence[Any], laned: Flags, size: int
+    ) -> tuple[list[Array], list[Any]]:
+        moving = tuple(not isinstance(tangent, ad.Zero) for tangent in tangents)
+
+        def run(*values: Any) -> list[Array]:
+            return self.in_turn(bind, merge(moving, values, primals), laned, size)
+
+        results, derivatives = jax.jvp(run, flagged(moving, primals), flagged(moving, tangents))
+        flags = [jnp.issubdtype(x.dtype, jnp.inexact) for x in results]
+        return results, flagged(flags, derivatives)
 
 
 class Pushed(LinearCall):
@@ -244,6 +278,8 @@ def _run(
     *operands: Any, call: LaneCall, laned: Flags, size: int, kernel: bool = False
 ) -> list[Array]:
     """The results of all lanes at once, by a kernel if that is asked for and possible."""
+    if isinstance(call, Chain):
+        return call.in_turn(functools.partial(_run_one, kernel), operands, laned, size)
     tail = (size,) if size else ()
     avals = one_lane(operands, laned)
     outline = call.outline(avals)
@@ -271,6 +307,12 @@ def _run(
     else:
         results, is_kernel = loop(call, *room, *operands), False
     return [*results, jnp.full(tail, is_kernel)] if call.reports_kernel else results
+
+
+def _run_one(
+    kernel: bool, call: LaneCall, operands: Sequence[Any], laned: Flags, size: int
+) -> list[Array]:
+    return _run(*operands, call=call, laned=laned, size=size, kernel=kernel)
 
 
 @default_promotion()

@@ -1,6 +1,7 @@
 """The derivatives of a run as calls that run in lanes: forward along its recorded steps, and
 backward."""
 
+import abc
 import dataclasses
 import functools
 from collections.abc import Sequence
@@ -102,6 +103,27 @@ class _Derivative(LinearCall):
 
         return run, flagged(self.moving, primals)
 
+    @abc.abstractmethod
+    def transposed(
+        self, cotangents: Sequence[Any], known: Flags, laned: Flags, size: int
+    ) -> "tuple[_Derivative, list[Any], Flags]":
+        """The call that gives the cotangents of what it is linear in, the operands in which that
+        one is linear, and which of these have lanes."""
+
+    def of_transposed(self, results: list[Any]) -> list[Any]:
+        """What of the results of the transposed call is asked for."""
+        return results
+
+    def transpose(
+        self, cotangents: Sequence[Any], operands: Sequence[Any], laned: Flags, size: int
+    ) -> list[Array]:
+        known = self.known
+        call, linear, flags = self.transposed(
+            cotangents, laned[: len(self.moving)], laned[known:], size
+        )
+        results = bind(call, [*operands[:known], *linear], (*laned[:known], *flags), size)
+        return self.of_transposed(results)
+
 
 class Tangent(_Derivative):
     """The derivatives of a run's inexact results by the tangents of its moving operands."""
@@ -142,17 +164,15 @@ class Tangent(_Derivative):
         run, values = self.replay(operands)
         return jax.jvp(run, values, list(operands[self.known :]))[1]
 
-    def transpose(
-        self, cotangents: Sequence[Any], operands: Sequence[Any], laned: Flags, size: int
-    ) -> list[Array]:
+    def transposed(
+        self, cotangents: Sequence[Any], known: Flags, laned: Flags, size: int
+    ) -> "tuple[Cotangent, list[Any], Flags]":
         given = tuple(not isinstance(cotangent, ad.Zero) for cotangent in cotangents)
-        moved = flagged(self.moving, laned[: len(self.moving)])
-        pairs = zip(moved, laned[self.known :], strict=True)
+        pairs = zip(flagged(self.moving, known), laned, strict=True)
         shared = tuple(size > 0 and not any(pair) for pair in pairs)
         sums = shared if self.problem.multiplies and any(shared) else None
         call = Cotangent(self.problem, self.rows, self.moving, given, sums)
-        flags = (*laned[: self.known], *(size > 0,) * sum(given))
-        return bind(call, [*operands[: self.known], *flagged(given, cotangents)], flags, size)
+        return call, flagged(given, cotangents), (size > 0,) * sum(given)
 
 
 class Cotangent(_Derivative):
@@ -280,12 +300,12 @@ class Cotangent(_Derivative):
         zeros = [jnp.zeros_like(x) for x in results]
         return list(back(merge(self.given, operands[self.known :], zeros)))
 
-    def transpose(
-        self, cotangents: Sequence[Any], operands: Sequence[Any], laned: Flags, size: int
-    ) -> list[Array]:
+    def transposed(
+        self, cotangents: Sequence[Any], known: Flags, laned: Flags, size: int
+    ) -> tuple[Tangent, list[Any], Flags]:
         call = Tangent(self.problem, self.rows, self.moving)
-        sums = sums_of(self, cotangents)
-        flags = (*laned[: self.known], *(size > 0 and not is_sum for is_sum in sums))
-        given = [ad.instantiate_zeros(cotangent) for cotangent in cotangents]
-        results = bind(call, [*operands[: self.known], *given], flags, size)
+        flags = tuple(size > 0 and not is_sum for is_sum in sums_of(self, cotangents))
+        return call, [ad.instantiate_zeros(cotangent) for cotangent in cotangents], flags
+
+    def of_transposed(self, results: list[Any]) -> list[Any]:
         return flagged(self.given, results)
