@@ -163,19 +163,19 @@ def test_gradients_to_breakpoints_where_an_input_jumps():
     np.testing.assert_allclose(found, [-2.0] * 3, rtol=1e-12)
 
 
-def logistic_end(rate):
+def logistic_end(rate, calculus=None):
     """y' = rate y (1 - y) from 1/4, at t = 1: the logistic function of rate - log 3."""
     circuit = ode(lambda y: rate * y * (1 - y), jnp.asarray(0.25))
-    return ag.simulate(circuit, jnp.array([0.0, 1.0]), calculus=QUICK).output[-1]
+    return ag.simulate(circuit, jnp.array([0.0, 1.0]), calculus=calculus or QUICK).output[-1]
 
 
 QUICK = ag.Real(order=6, rtol=1e-9, max_steps=31)
 RATE = jnp.asarray(0.6)
 
 
-def logistic_derivatives(count):
+def logistic_derivatives(count, rate=RATE):
     """Closed forms, by the polynomial in y that each derivative of the logistic function is."""
-    y = np.exp(RATE) / (3 + np.exp(RATE))
+    y = np.exp(rate) / (3 + np.exp(rate))
     polynomial, found = np.polynomial.Polynomial([0, 1]), []
     for _ in range(count):
         found.append(polynomial(y))
@@ -245,6 +245,54 @@ def test_gradients_of_batches_wider_than_a_tile_with_runs_of_unequal_length():
     alone = jax.jit(jax.grad(one))
     for row in (0, 31, 63, 64, 69):
         np.testing.assert_allclose(found[row], alone(rates[row], starts[row]), rtol=1e-9)
+
+    # Where the batch is inside of the derivative, each tile is run again.
+    def total(rates):
+        return jnp.sum(jax.vmap(one)(rates, starts))
+
+    direction = jnp.cos(rates)
+    _, forward, backward = jax.jit(functools.partial(in_modes, total))(rates, direction)
+    np.testing.assert_allclose(backward, found, rtol=1e-9)
+    np.testing.assert_allclose(forward, found @ direction, rtol=1e-9)
+
+
+def in_modes(fn, point, direction):
+    """The value, the derivative along a direction, and the gradient."""
+    value, forward = jax.jvp(fn, (point,), (direction,))
+    return value, forward, jax.grad(fn)(point)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("outer", ["forward", "reverse"])
+def test_second_derivatives_of_batches_wider_than_a_tile(outer):
+    rates = jnp.linspace(0.5, 1.0, 70)
+
+    def total(rates):
+        return jnp.sum(jax.vmap(logistic_end)(rates) ** 2)
+
+    def along(rates):
+        if outer == "forward":
+            return jax.jvp(jax.grad(total), (rates,), (jnp.ones_like(rates),))[1]
+        return jax.grad(lambda rates: jnp.sum(jax.grad(total)(rates)))(rates)
+
+    found = jax.jit(along)(rates)
+    value, slope, bend = logistic_derivatives(3, rates)
+    np.testing.assert_allclose(found, 2 * (slope**2 + value * bend), rtol=1e-8)
+
+
+@pytest.mark.slow
+def test_the_gradient_of_a_wide_batch_takes_the_memory_of_one_tile():
+    calculus = ag.Real(method=ag.Tsit5(), rtol=1e-6, max_steps=4096)
+
+    def total(rates):
+        return jnp.sum(jax.vmap(lambda rate: logistic_end(rate, calculus))(rates) ** 2)
+
+    memory = [
+        jax.jit(jax.grad(total)).lower(jnp.ones(lanes)).compile().memory_analysis()
+        for lanes in (128, 512)
+    ]
+    few, many = (one.temp_size_in_bytes for one in memory)
+    assert few < many < 1.5 * few
 
 
 def test_gradients_through_a_complex_state():
