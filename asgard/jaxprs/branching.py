@@ -16,6 +16,7 @@ from jaxtyping import Array
 from .branches import BRANCHES, Branch, branch_of
 from .moduli import with_moduli
 from .program import Equation, Program
+from .shifts import shifts
 
 # The band of a mode that is asked again where it is.
 ASKED = -1.0
@@ -44,7 +45,7 @@ class Held:
         program = with_moduli(program)
         known = {number for number, moves in zip(program.inputs, moving, strict=True) if moves}
         same = program.first_alike()
-        rooted = _rooted(program, same)
+        rooted, cancelling = _rooted(program, same), shifts(program)
         places, count = {}, 0
         for equation in program.equations:
             if known.isdisjoint(equation.ins):
@@ -55,7 +56,7 @@ class Held:
             ):
                 continue
             size = _size_of_branch(equation, program)
-            if size:
+            if size and equation.outs[0] not in cancelling:
                 places[equation.outs[0]] = slice(count, count + size)
                 count += size
         return cls(program, places, count)

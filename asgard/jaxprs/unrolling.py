@@ -40,18 +40,10 @@ def _is_unrolled(equation: Equation) -> bool:
 def _run(program: Program) -> Any:
     """A program as a function, with its loops turn by turn."""
 
-    def run(*inputs: Any) -> list[Any]:
-        values: dict[int, Any] = {
-            **program.constants,
-            **dict(zip(program.inputs, inputs, strict=True)),
-        }
-        for equation in program.equations:
-            operands = [values[number] for number in equation.ins]
-            bind = _turns if _is_unrolled(equation) else Equation.bind
-            values.update(zip(equation.outs, bind(equation, *operands), strict=True))
-        return [values[number] for number in program.outputs]
+    def turns(equation: Equation, operands: list[Any]) -> list[Any] | None:
+        return _turns(equation, *operands) if _is_unrolled(equation) else None
 
-    return run
+    return lambda *inputs: program.run_by({"scan": turns}, inputs)
 
 
 def _turns(equation: Equation, *operands: Any) -> list[Any]:

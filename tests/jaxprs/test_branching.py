@@ -137,3 +137,27 @@ def test_what_is_no_modulus_stays():
     number = jax.ShapeDtypeStruct((), jnp.result_type(float))
     program = trace(fn, number, number)
     assert with_moduli(program) is program
+
+
+def largest(x):
+    return lax.stop_gradient(jnp.maximum(-jnp.inf, jnp.max(x)))
+
+
+@pytest.mark.parametrize(
+    ("fn", "branches"),
+    [
+        (jax.nn.softmax, False),
+        (jax.nn.log_softmax, False),
+        (jax.nn.logsumexp, False),
+        (lambda x: jax.nn.softmax(x.reshape(2, 2), axis=0), False),
+        (lambda x: jnp.maximum(x, 0.5) + jax.nn.softmax(x), True),
+        (lambda x: jnp.exp(x - jnp.maximum(-jnp.inf, jnp.max(x))), True),
+        (lambda x: largest(x) * x, True),
+        (lambda x: x - largest(x), True),
+        (lambda x: (jax.nn.softmax(x), largest(x)), True),
+    ],
+)
+def test_the_largest_exponent_of_a_softmax_is_no_branch(fn, branches):
+    numbers = jax.ShapeDtypeStruct((4,), jnp.result_type(float))
+    held = Held.of(trace(lambda x: jax.tree.leaves(fn(x)), numbers), [True])
+    assert (held.count > 0) == branches

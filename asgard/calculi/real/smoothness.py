@@ -11,6 +11,7 @@ import numpy as np
 from ...jaxprs import by_numpy
 from ...jaxprs.primitives import traits
 from ...jaxprs.program import Equation, Program, from_jaxpr
+from ...jaxprs.shifts import shifts
 from ...taylor.registry import Linear, kind_of
 from .system import EventLayout
 
@@ -30,10 +31,12 @@ SWITCHED = {"floor", "ceil", "round", "sign", *COMPARISONS}
 def branches_along(program: Program, layout: EventLayout | None) -> bool:
     """Whether what a program makes of time and state, its first two inputs, may jump or have kinks
     between events."""
-    kinds = _at_first(program, layout)
+    kinds, cancelling = _at_first(program, layout), shifts(program)
     for equation, ins in _of_what_moves(program, kinds):
         if equation.name == "ne" and equation.ins[0] == equation.ins[1]:
             continue  # whether it is no number
+        if cancelling.issuperset(equation.outs):
+            continue
         held = equation.name == "select_n" and not np.any(ins[0])
         if not held and (not _is_smooth(equation) or _makes_whole_numbers(program, equation)):
             return True

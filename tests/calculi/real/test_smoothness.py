@@ -27,6 +27,7 @@ FIELDS = {
     "a negative power": (lambda t, y: y**-1, math.inf, SMOOTH_CHECKS),
     "a sine": (lambda t, y: jnp.sin(y), math.inf, SMOOTH_CHECKS),
     "a maximum": (lambda t, y: jnp.maximum(y, 0), math.inf, CHECKS),
+    "a softmax": (lambda t, y: jax.nn.softmax(y), math.inf, SMOOTH_CHECKS),
     "whole numbers": (lambda t, y: y.astype(int).astype(float), math.inf, CHECKS),
     "an entry at a moving index": (lambda t, y: y[t.astype(int)] + y, math.inf, CHECKS),
     "a loop": (lambda t, y: jax.lax.fori_loop(0, 3, lambda i, x: x * x, y), math.inf, CHECKS),
@@ -50,3 +51,21 @@ def test_no_pulse_of_a_high_degree_is_stepped_over():
     found = ag.simulate(circuit, [0.0, 1.0], inputs=(lambda t: t,), calculus=calculus)
     exact = 4.0**30 * math.factorial(30) ** 2 / math.factorial(61)
     np.testing.assert_allclose(found.output[-1], exact, rtol=1e-7)
+
+
+def test_a_run_with_a_softmax_has_no_events_where_another_entry_becomes_the_largest():
+    turning = np.array([[0.0, 2.0, -1.0], [-2.0, 0.0, 1.5], [1.0, -1.5, 0.0]])
+
+    def softmax(y):
+        powers = jnp.exp(4 * y)
+        return turning @ (powers / jnp.sum(powers))
+
+    fields = (lambda t, y: turning @ jax.nn.softmax(4 * y), lambda t, y: softmax(y))
+    calculus = ag.Real(method=ag.Dopri8(), rtol=1e-8, atol=1e-8)
+    start = jnp.array([1.0, 0.5, 0.2])
+    runs = [ag.simulate(ag.ode(one, start), [0.0, 2.0, 5.0], calculus=calculus) for one in fields]
+    first, second = (run.outputs[0] for run in runs)
+    assert jnp.ptp(jnp.argmax(first, axis=1)) > 0
+    np.testing.assert_allclose(first, second, rtol=1e-12)
+    assert runs[0].stats.keys() == runs[1].stats.keys()  # no jumps are counted
+    assert runs[0].stats["steps"] == runs[1].stats["steps"]
