@@ -25,26 +25,41 @@ class Laned(NamedTuple):
 
 
 def run_in_lanes(
-    program: Program, inputs: Sequence[tuple[Any, bool]], size: int, once: Collection[int] = ()
+    program: Program,
+    inputs: Sequence[tuple[Any, bool]],
+    size: int,
+    once: Collection[int] = (),
+    first: Collection[int] = (),
 ) -> list[tuple[Any, bool]]:
     """Runs a program of which some inputs have lanes.
 
-    **Arguments:** `inputs` are arrays, each with whether its last axis is `size` lanes; `once` are
-    the numbers of values to compute by `computed_once`, each an elementwise function of another.
+    **Arguments:** `inputs` are arrays, each with whether its last axis is `size` lanes, or its
+    first one for the inputs with the numbers `first`; `once` are the numbers of values to compute
+    by `computed_once`, each an elementwise function of another.
 
-    **Returns:** the outputs likewise.
+    **Returns:** the outputs, each with whether its last axis is lanes.
     """
+
+    def last(number: int) -> Laned:
+        array, laned = values[number]
+        return Laned(jnp.moveaxis(array, 0, -1) if number in first else array, laned)
+
     values = {number: Laned(constant, False) for number, constant in program.constants.items()}
     values.update(zip(program.inputs, (Laned(*pair) for pair in inputs), strict=True))
     for equation in program.equations:
-        operands = [values[number] for number in equation.ins]
         shapes = [program.avals[number].shape for number in equation.outs]
+        own = [number in first for number in equation.ins]
+        if any(own) and equation.name == "dot_general":
+            operands = [values[number] for number in equation.ins]
+            values[equation.outs[0]] = _of_each_lane(equation, operands, size, own)[0]
+            continue
+        operands = list(map(last, equation.ins))
         if any(number in once for number in equation.outs):
             results = _fenced(equation, *operands)
         else:
             results = _apply(equation, operands, shapes, size)
         values.update(zip(equation.outs, results, strict=True))
-    return [values[number] for number in program.outputs]
+    return list(map(last, program.outputs))
 
 
 def _fenced(equation: Equation, operand: Laned) -> list[Laned]:
@@ -87,10 +102,18 @@ def _apply(
     elif name == "dynamic_slice":
         found = [_slice_of_each_lane(equation.params, operands, size)]
     else:
-        axes = [-1 if operand.laned else None for operand in operands]
-        over_lanes = jax.vmap(equation.bind, in_axes=axes, out_axes=-1, axis_size=size)
-        found = over_lanes(*(operand.array for operand in operands))
+        return _of_each_lane(equation, operands, size, [False] * len(operands))
     return [Laned(x, True) for x in found]
+
+
+def _of_each_lane(
+    equation: Equation, operands: list[Laned], size: int, first: Sequence[bool]
+) -> list[Laned]:
+    """The results of an equation by `jax.vmap`, where the lanes of some operands stand first."""
+    pairs = zip(operands, first, strict=True)
+    axes = [(0 if is_first else -1) if x.laned else None for x, is_first in pairs]
+    over_lanes = jax.vmap(equation.bind, in_axes=axes, out_axes=-1, axis_size=size)
+    return [Laned(x, True) for x in over_lanes(*(operand.array for operand in operands))]
 
 
 def _aligned(operands: list[Laned], shape: tuple[int, ...], size: int) -> list[Any]:

@@ -28,7 +28,7 @@ from ...jaxprs.lane_call import (
 )
 from . import runs
 from .path import Path
-from .problem import Arguments, Problem
+from .problem import Arguments, Problem, lanes_first, own_matrices
 from .retake import replay, retake
 from .runs import Run
 from .sweep import Sweep
@@ -234,6 +234,9 @@ class Cotangent(_Derivative):
         cotangents = in_lanes(cotangents, more, size)
         arguments = arguments_of(self.problem, primals)
         moves = arguments_of(self.problem, self.moving)
+        laned_constants = arguments_of(self.problem, flags).constants
+        matrices = own_matrices(self.problem, arguments.constants, laned_constants)
+        first = flagged(self._wanted, self.problem.derived_of(matrices))
         sweep = Sweep(
             problem=dataclasses.replace(self.problem, rows=self.rows),
             arguments=arguments,
@@ -242,6 +245,8 @@ class Cotangent(_Derivative):
             given=self._results(one_lane(primals, flags), cotangents),
             wanted=self._wanted,
             sums=self.shared is not None,
+            matrices=matrices,
+            constants=lanes_first(arguments.constants, matrices),
             # Events move the times of steps.
             timed=self.problem.guards > 0
             or any((moves.ts, moves.begin.time, moves.begin.late, moves.control.breakpoints)),
@@ -250,12 +255,13 @@ class Cotangent(_Derivative):
         ts, stops, *own = room
         shared = flagged(self._wanted, self.problem.derived_of(arguments.constants))
         constants = merge(self._by_lane, own, [jnp.zeros_like(x) for x in shared])
+        constants = _moved(first, constants, -1, 0)
         room = [ts, stops, *constants]
         found = sweep.run(Path(*about[:_PATH]), others[:_PATH], counts, room)
         zeros = in_lanes(primals, flags, size)
         nothing = arguments_of(self.problem, [jnp.zeros_like(x) for x in zeros])
         none = self.problem.derived_of(nothing.constants)
-        constants = merge(self._wanted, found.constants, none)
+        constants = merge(self._wanted, _moved(first, found.constants, 0, -1), none)
         whole = dataclasses.replace(
             nothing,
             ts=found.ts,
@@ -309,3 +315,9 @@ class Cotangent(_Derivative):
 
     def of_transposed(self, results: list[Any]) -> list[Any]:
         return flagged(self.given, results)
+
+
+def _moved(flags: Flags, values: Sequence[Any], source: int, place: int) -> list[Any]:
+    """The values, with an axis of those whose flag is set at another place."""
+    pairs = zip(values, flags, strict=True)
+    return [jnp.moveaxis(x, source, place) if flag else x for x, flag in pairs]

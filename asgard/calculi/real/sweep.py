@@ -11,7 +11,7 @@ them under `jax.vmap`.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -85,7 +85,8 @@ class Sweep:
     `given` holds the cotangents of the results, None for those that are zero; `wanted` says of
     which constants of the method's program cotangents are asked for, `sums` whether as sums over
     the lanes where all lanes share a constant, and `timed` whether those of times are asked for.
-    The other fields are those of a run.
+    `constants` are the arguments' with the lanes of `matrices` first, as are the lanes of their
+    cotangents: see `own_matrices`. The other fields are those of a run.
     """
 
     problem: Problem
@@ -95,6 +96,8 @@ class Sweep:
     given: Run
     wanted: tuple[bool, ...]
     sums: bool
+    matrices: Mapping[str, Sequence[bool]]
+    constants: Mapping[str, Sequence[Any]]
     timed: bool
     scatter: bool
 
@@ -351,8 +354,8 @@ class Sweep:
 
     def _pull(self, step: Recorded, dots: list[Array]) -> _Pulled:
         """What the cotangent of a step's polynomial gives; with events, also those of its end."""
-        if self.sums:
-            return self._pull_sums(step, dots)
+        if self.sums or any(map(any, self.matrices.values())):
+            return self._pull_in_lanes(step, dots)
         problem, laned = self.problem, self.size > 0
         program = transposed(problem, self.wanted, self.timed)
         constants, flags = self.arguments.constants, self.laned.constants
@@ -367,10 +370,10 @@ class Sweep:
         time, state, offset, *changing = (jnp.where(step.active, dot, 0) for dot in found)
         return _Pulled(coefficients, time, state, offset, changing)
 
-    def _pull_sums(self, step: Recorded, dots: list[Array]) -> _Pulled:
+    def _pull_in_lanes(self, step: Recorded, dots: list[Array]) -> _Pulled:
         """The same, by a transpose in lanes: the cotangents of constants that all lanes share are
         sums, and those of a matrix are one product of matrices."""
-        problem, constants = self.problem, self.arguments.constants
+        problem, constants = self.problem, self.constants
         derived = problem.derived_of(constants)
         begin = spread_begin(self.arguments, self.laned, self.size)
         # A lane that has ended adds zero times the slopes at its start, which are finite.
@@ -381,7 +384,9 @@ class Sweep:
 
         def run(time: Array, state: Array, offset: Array, changing: list[Array]) -> list[Array]:
             given = problem.with_derived(constants, merge(self.wanted, changing, derived))
-            system = system_of(problem, given, self.laned.constants, self.size)
+            system = system_of(
+                problem, given, self.laned.constants, self.size, matrices=self.matrices
+            )
             stretch = Stretch(offset, unit, step.stretch.latest, step.stretch.mark)
             return step_made(problem, system, time, state, stretch)
 

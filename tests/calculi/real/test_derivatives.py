@@ -355,3 +355,41 @@ def test_gradients_of_lorenz_to_each_register():
 
     _, forth, back = jax.jit(functools.partial(in_both_modes, end))(circuit)
     np.testing.assert_allclose(back, forth, rtol=1e-11)
+
+
+def test_a_batch_whose_runs_have_matrices_of_their_own():
+    keys = jax.random.split(jax.random.key(0), 4)
+    inner, outer = (
+        jax.random.normal(key, (3, *shape))
+        for key, shape in zip(keys[:2], ((8, 9), (9, 8)), strict=True)
+    )
+    shared, starts = jax.random.normal(keys[2], (8, 9)), jax.random.normal(keys[3], (3, 8))
+    calculus = ag.Real(method=ag.Tsit5(), rtol=1e-8, atol=1e-8, max_steps=64)
+
+    def end(inner, outer, shared, start):
+        def field(y):
+            hidden = jnp.tanh(inner.T @ y + y @ shared)
+            return hidden @ outer - y + jnp.sum(inner[0] ** 2) / 50
+
+        return ag.simulate(ode(field, start), [0.0, 1.0], calculus=calculus).output[-1]
+
+    def total(inner, outer, shared, batched):
+        if batched:
+            ends = jax.vmap(end, in_axes=(0, 0, None, 0))(inner, outer, shared, starts)
+        else:
+            ends = jax.lax.map(lambda one: end(*one[:2], shared, one[2]), (inner, outer, starts))
+        return jnp.sum(ends**2)
+
+    given = inner, outer, shared
+    found, expected = (
+        jax.jit(jax.value_and_grad(functools.partial(total, batched=batched), (0, 1, 2)))(*given)
+        for batched in (True, False)
+    )
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12), found, expected
+    )
+    along = jax.jit(
+        lambda *given: jax.jvp(functools.partial(total, batched=True), given, given)[1]
+    )(*given)
+    slopes = sum(jnp.vdot(a, b) for a, b in zip(given, expected[1], strict=True))
+    np.testing.assert_allclose(along, slopes, rtol=1e-9)
