@@ -1,10 +1,11 @@
 """Batches of equations with networks inside, at equal errors: values and gradients against diffrax.
 
-In float32 by `jax.vmap`, with the weights as an argument. Every method runs at tolerances from 1e-1
-to 1e-6; of the runs whose error is at most the one asked for, the fastest counts. Those of all
-methods are then timed in turn. Errors are root mean squares over the batch at all saved times,
-relative to that of the states, against diffrax's Dopri8 at 1e-10 in float64. The gradient is that
-of the mean square of all saved states to the weights, with diffrax's default adjoint.
+In float32 by `jax.vmap`, with the weights as an argument, the same for all or each its own. Every
+method runs at tolerances from 1e-1 to 1e-6; of the runs whose error is at most the one asked for,
+the fastest counts. Those of all methods are then timed in turn. Errors are root mean squares over
+the batch at all saved times, relative to that of the states, against diffrax's Dopri8 at 1e-10 in
+float64. The gradient is that of the mean square of all saved states to the weights, with diffrax's
+default adjoint.
 """
 
 import dataclasses
@@ -31,13 +32,20 @@ Run = Callable[[Any, Any, Any], Any]
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
-    """y' = field(weights, t, y) from a batch of starts, saved at some times."""
+    """y' = field(weights, t, y) from a batch of starts, saved at some times; with the same weights
+    for all, or each with its `own`."""
 
     name: str
     field: Field
     weights: Any
     starts: Any
     times: Sequence[float]
+    own: bool = False
+
+    @property
+    def axes(self) -> tuple[int | None, int, None]:
+        """Those of weights, starts and the tolerance over which a batch is mapped."""
+        return (0 if self.own else None, 0, None)
 
 
 def perceptron(key: Any, sizes: Sequence[int]) -> list[Any]:
@@ -98,6 +106,11 @@ def wide(weights: Any, t: Any, y: Any) -> Any:
     return network(jnp.tanh, weights, y)
 
 
+def decaying(weights: Any, t: Any, y: Any) -> Any:
+    """A small network, and a decay."""
+    return network(jnp.tanh, weights, y) - 0.1 * y
+
+
 def all_problems() -> list[Problem]:
     """The problems, from random weights and starts."""
     key = jax.random.key(0)
@@ -112,6 +125,8 @@ def all_problems() -> list[Problem]:
     hutchinson = perceptron(key, (9, 64, 64, 8)), normal(8)
     small = perceptron(key, (2, 16, 16, 2))
     matrices = list(normal(3, 32, 32) / 6)
+    keys = jax.random.split(key, 1000)
+    many = jax.vmap(lambda one: perceptron(one, (4, 32, 32, 4)))(keys)
     unit, ten = (0.0, 1.0), np.linspace(0.0, 10.0, 50).tolist()
     return [
         Problem("flow, trace, 64", density, flow, of_density(normal(64, 2)), unit),
@@ -120,6 +135,14 @@ def all_problems() -> list[Problem]:
         Problem("Hamiltonian, 128", energy, perceptron(key, (2, 64, 64, 1)), normal(128, 2), ten),
         Problem("gated, 64", gated, matrices, normal(64, 32), np.linspace(0, 5, 20).tolist()),
         Problem("predators, 8", predators, small, 1 + jnp.abs(normal(8, 2)) / 2, ten),
+        Problem(
+            "own networks, 1,000",
+            decaying,
+            many,
+            normal(1000, 4),
+            np.linspace(0, 5, 11).tolist(),
+            True,
+        ),
         Problem("wide, 128", wide, perceptron(key, (32, 256, 256, 32)), normal(128, 32), unit),
     ]
 
@@ -133,7 +156,7 @@ def ours(problem: Problem, method: ag.StepMethod | None) -> Run:
         calculus = ag.Real(method=method, rtol=tolerance, atol=tolerance, max_steps=MAX_STEPS)
         return ag.simulate(circuit, times, calculus=calculus, throw=False).outputs
 
-    return jax.vmap(run, in_axes=(None, 0, None))
+    return jax.vmap(run, in_axes=problem.axes)
 
 
 def in_diffrax(
@@ -152,7 +175,7 @@ def in_diffrax(
             throw=False,
         ).ys
 
-    return jax.vmap(run, in_axes=(None, 0, None))
+    return jax.vmap(run, in_axes=problem.axes)
 
 
 def joined(states: Any) -> np.ndarray:
