@@ -33,6 +33,7 @@ from .adaptive import reach_of
 from .delays import Delays, Seen
 from .derivatives import LONGEST_WITH_DELAYS, Cotangent, Tangent, arguments_of, tile_of, types_of
 from .methods.checked import degree_of, start_of
+from .methods.choice import is_small
 from .methods.method import (
     EVENT,
     FULL,
@@ -130,7 +131,7 @@ def problem_of(
         # Newton's method finds the stages as exactly as the field is known.
         programs["field"] = with_rounded_products(programs["field"])
     constants = {name: values for name, (_, values) in traced.items()}
-    control = _of_one_step(control, method.share(degree, system.small))
+    control = _of_one_step(control, method.share(degree, is_small(programs["field"], system.size)))
     if begin.memory is None:
         memory = blank_memory(method, system, begin, ts, control, delays)
         begin = dataclasses.replace(begin, memory=memory)

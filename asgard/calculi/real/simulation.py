@@ -37,7 +37,7 @@ from .equations import Equations, known_at
 from .events import Eventful
 from .hybrid import Guarded
 from .methods.checked import degree_of
-from .methods.choice import chosen, is_small, most_products
+from .methods.choice import chosen, most_products
 from .methods.method import StepMethod
 from .methods.taylor import Taylor
 from .options import Options
@@ -312,7 +312,6 @@ class Simulation:
             pattern=self._pattern if "jacobian" in reads else None,
             algebraic=algebraic,
             solve=self.equations.solved if loops and self.stops else None,
-            small=bool(self.registers) and is_small(self._field, equations.size),
             layout=self.layout_of_events,
             watch=self._watch,
             jump=self.equations.jump,

@@ -34,7 +34,7 @@ class System:
     others are guesses: f does not depend on them, and gives what they should have been. A Taylor
     step is checked at `checks` points, `one_by_one` or all at once. `in_turn` says that f is long:
     what evaluates it many times is a loop, or compiles long. `branches` says that f may jump or
-    have kinks, and `small` that the state is and that f multiplies no matrices.
+    have kinks.
 
     In a run with events, `watch(t, y)` gives the guards, and behind them what their pieces compare,
     `[guards + conditions]`; and `jump(t, y)` what each entry of the state becomes at an event of
@@ -67,7 +67,6 @@ class System:
     algebraic: int = 0
     solve: Callable[[Array, Array], Array] | None = None
     branches: bool = True
-    small: bool = False
     layout: "EventLayout | None" = None
     watch: Callable[[Array, Array], Array] | None = None
     jump: Callable[[Array, Array], Array] | None = None
