@@ -143,6 +143,13 @@ def largest(x):
     return lax.stop_gradient(jnp.maximum(-jnp.inf, jnp.max(x)))
 
 
+def across(x, axis):
+    """Powers shifted by the largest of each row, over their sums along an axis."""
+    most = jnp.maximum(-jnp.inf, jnp.max(x, axis=1, keepdims=True))
+    powers = jnp.exp(x - lax.stop_gradient(most))
+    return powers / jnp.sum(powers, axis, keepdims=True)
+
+
 @pytest.mark.parametrize(
     ("fn", "branches"),
     [
@@ -155,6 +162,16 @@ def largest(x):
         (lambda x: largest(x) * x, True),
         (lambda x: x - largest(x), True),
         (lambda x: (jax.nn.softmax(x), largest(x)), True),
+        (lambda x: jax.nn.softmax(x, where=np.arange(4) > 0), False),
+        (lambda x: jax.grad(lambda x: jnp.sum(jax.nn.softmax(x)[:2]))(x), False),
+        (lambda x: jnp.exp(x - largest(x)), True),
+        (lambda x: (x - largest(x), jax.nn.softmax(x)), True),
+        (lambda x: jax.nn.softmax(x) + largest(x), True),
+        (lambda x: jnp.log(jnp.sum(jnp.exp(x - largest(x)))), True),
+        (lambda x: jnp.log(jnp.sum(jnp.exp(x - largest(x)))) + 2 * largest(x), True),
+        (lambda x: jnp.exp(x - largest(x)) / (1 + jnp.sum(jnp.exp(x - largest(x)))), True),
+        (lambda x: across(x.reshape(2, 2), 1), False),
+        (lambda x: across(x.reshape(2, 2), 0), True),
     ],
 )
 def test_the_largest_exponent_of_a_softmax_is_no_branch(fn, branches):

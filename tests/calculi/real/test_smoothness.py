@@ -14,6 +14,13 @@ from asgard.calculi.real.system import CHECKS, LOW_CHECKS, SMOOTH_CHECKS
 from asgard.jaxprs.program import trace
 
 MATRIX = np.random.default_rng(0).normal(size=(3, 3))
+
+
+def shifted(y):
+    """Depends on the largest entry, other than a softmax."""
+    return jnp.exp(y - jax.lax.stop_gradient(jnp.max(y)))
+
+
 # By the field: its degree, and the number of checks of a step.
 FIELDS = {
     "linear": (lambda t, y: MATRIX @ y / 3 - y[::-1] + 1, 1, LOW_CHECKS),
@@ -28,6 +35,7 @@ FIELDS = {
     "a sine": (lambda t, y: jnp.sin(y), math.inf, SMOOTH_CHECKS),
     "a maximum": (lambda t, y: jnp.maximum(y, 0), math.inf, CHECKS),
     "a softmax": (lambda t, y: jax.nn.softmax(y), math.inf, SMOOTH_CHECKS),
+    "exponents shifted by their largest": (lambda t, y: shifted(y), math.inf, CHECKS),
     "whole numbers": (lambda t, y: y.astype(int).astype(float), math.inf, CHECKS),
     "an entry at a moving index": (lambda t, y: y[t.astype(int)] + y, math.inf, CHECKS),
     "a loop": (lambda t, y: jax.lax.fori_loop(0, 3, lambda i, x: x * x, y), math.inf, CHECKS),
