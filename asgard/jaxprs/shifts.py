@@ -33,24 +33,33 @@ class _Shifted:
 
 def shifts(program: Program) -> set[int]:
     """The values on which the outputs depend only by such an m."""
+    if not any(equation.name == "stop_gradient" for equation in program.equations):
+        return set()
+    zeros = _zeros(program)
     needed, found = set(program.outputs), set[int]()
     for equation in reversed(program.equations):
         if needed.isdisjoint(equation.outs):
             found.update(equation.outs)
-        elif equation.name != "stop_gradient" or not _cancels(equation.outs[0], program):
+        elif equation.name != "stop_gradient" or not _cancels(equation.outs[0], program, zeros):
             needed.update(equation.ins)
     return found
 
 
-def _cancels(number: int, program: Program) -> bool:
+def _zeros(program: Program) -> set[int]:
+    """The values that are known to be zero."""
+    zeros = {number for number in program.constants if program.is_zero(number)}
+    for equation in program.equations:
+        if equation.name in ("broadcast_in_dim", *SAME) and zeros.issuperset(equation.ins):
+            zeros.update(equation.outs)
+    return zeros
+
+
+def _cancels(number: int, program: Program, zeros: set[int]) -> bool:
     """Whether no output depends on a value."""
     shape = program.avals[number].shape
     numbers = np.random.default_rng(0).integers(1, 2**40, shape)
     values = {number: _Shifted(numbers, scales=False)}
-    zeros = {one for one in program.constants if program.is_zero(one)}
     for equation in program.equations:
-        if zeros.issuperset(equation.ins) and equation.name in ("broadcast_in_dim", *SAME):
-            zeros.update(equation.outs)
         if values.keys().isdisjoint(equation.ins):
             continue
         results = _results(equation, program, values, zeros)
