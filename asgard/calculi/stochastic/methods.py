@@ -33,13 +33,12 @@ class Noise:
     - `increment`: that of each process over the step, of the shape of its components.
     - `integral`: that of each process over the step, less its start; of methods that need it.
     - `signs`: a vector of 1 and -1, `[size²]` for the `size` of the equation, read as a matrix
-      below its diagonal; of methods that need it.
-
+      below its diagonal; of methods that need it, where the size is more than 1.
     """
 
     increment: Increments
     drawn_integral: Increments | None = None
-    signs: Array | None = None
+    drawn_signs: Array | None = None
 
     @property
     def integral(self) -> Increments:
@@ -48,6 +47,15 @@ class Noise:
                 "noise.integral is there for methods with needs_integral = True alone"
             )
         return self.drawn_integral
+
+    @property
+    def signs(self) -> Array:
+        if self.drawn_signs is None:
+            raise CircuitError(
+                "noise.signs is there for methods with needs_signs = True alone, and for equations "
+                "of more than one number"
+            )
+        return self.drawn_signs
 
 
 class StochasticMethod(eqx.Module):
@@ -218,7 +226,7 @@ class Weak2(StochasticMethod):
             return start.after(total, end)
         w, by_source = ravel_pytree(noise.increment)
         h = h.astype(w.dtype)
-        pairs = w * w[:, None] + _antisymmetric(noise.signs, w) * h
+        pairs = w * w[:, None] + _antisymmetric(noise.drawn_signs, w) * h
 
         def of_source(j: Array) -> tuple[Change, Solves | None]:
             return _of_source(start, drift, h, w, pairs, j, by_source)

@@ -39,6 +39,14 @@ class Greedy(ag.StochasticMethod):
         return start.after(start.plus(start.diffusion(mean)))
 
 
+class Signed(ag.StochasticMethod):
+    """Reads the signs of the noise without saying that it needs them."""
+
+    def step(self, start, h, noise):
+        moved = {name: value * noise.signs[0] for name, value in noise.increment.items()}
+        return start.after(start.plus(start.diffusion(moved)))
+
+
 class Late(ag.StochasticMethod):
     """Ends at a change of the contents, not at contents."""
 
@@ -143,6 +151,7 @@ def test_strings_are_short_forms_of_classes():
         (lambda: end(Late()), r"after of a stochastic step takes contents, as start\.plus"),
         (lambda: end(Stray()), "one increment for each source, which are W, not for V"),
         (lambda: end(Greedy()), r"noise.integral is there .* needs_integral = True"),
+        (lambda: end(Signed()), r"noise.signs is there .* needs_signs = True"),
         (lambda: end(OneForAll(), [1.0, 2.0]), r"that of W must be of shape \(2,\), not \(1,\)"),
         (lambda: end(Listed()), "increments by source, such as noise.increment, not"),
         (lambda: end(Numbered()), r"after of .* takes the contents, and then the stages .*\(3,\)"),
