@@ -169,7 +169,7 @@ def in_diffrax(
         term = diffrax.ODETerm(lambda t, y, weights: problem.field(weights, t, y))
         return diffrax.diffeqsolve(
             *(term, solver, times[0], times[-1], None, start, weights),
-            saveat=diffrax.SaveAt(ts=times),
+            saveat=diffrax.SaveAt(ts=jnp.asarray(times)),
             stepsize_controller=diffrax.PIDController(rtol=tolerance, atol=tolerance),
             max_steps=most,
             throw=False,
