@@ -25,7 +25,7 @@ start = ag.equations(text, parameters=rough, initial=counts)
 
 
 def residuals(circuit):
-    calculus = ag.Real(method=ag.Tsit5(), rtol=1e-6, atol=1e-6, max_steps=128)
+    calculus = ag.Real(method=ag.Tsit5(), rtol=1e-6, atol=1e-6, max_steps=512)
     found = ag.simulate(circuit, years, calculus=calculus, throw=False).outputs
     return jnp.log(jnp.stack(found) / jnp.stack(species))
 
