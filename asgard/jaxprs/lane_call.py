@@ -121,6 +121,13 @@ class Chain(LinearCall):
     def in_turn(self, run: Run, operands: Sequence[Any], laned: Flags, size: int) -> list[Array]:
         """The results of the last call, where `run` gives those of any."""
 
+    def compiled(
+        self, run: Run, operands: Sequence[Any], laned: Flags, size: int, kernel: bool
+    ) -> list[Array]:
+        """The same as it is compiled: what is chosen while it runs has no derivatives. `kernel`
+        says that calls are kernels where they can be."""
+        return self.in_turn(run, operands, laned, size)
+
     def room(self, avals: Avals) -> list[Any]:
         return []
 
@@ -279,7 +286,7 @@ def _run(
 ) -> list[Array]:
     """The results of all lanes at once, by a kernel if that is asked for and possible."""
     if isinstance(call, Chain):
-        return call.in_turn(functools.partial(_run_one, kernel), operands, laned, size)
+        return call.compiled(functools.partial(_run_one, kernel), operands, laned, size, kernel)
     tail = (size,) if size else ()
     avals = one_lane(operands, laned)
     outline = call.outline(avals)
@@ -318,16 +325,48 @@ def _run_one(
 @default_promotion()
 def _run_in_tiles(*operands: Any, call: LaneCall, laned: Flags, size: int) -> list[Array]:
     """The results by kernels, of at most `call.tile` lanes each."""
-    run = functools.partial(_run, call=call, laned=laned, kernel=True)
+    run = functools.partial(_run_one, True, call)
     if size <= call.tile:
-        return run(*operands, size=size)
-    count = -(-size // call.tile)
+        return run(operands, laned, size)
+    return in_tiles(run, operands, laned, size, call.tile)
+
+
+def in_tiles(
+    run: Callable[[Sequence[Any], Flags, int], list[Array]],
+    operands: Sequence[Any],
+    laned: Flags,
+    size: int,
+    most: int,
+    linear: Flags | None = None,
+    sums: Flags | None = None,
+) -> list[Array]:
+    """What `run` gives of operands with lanes, in turn for at most so many lanes.
+
+    `sums` says which results are sums over the lanes, in a call that is linear in some operands.
+    """
+    count = -(-size // most)
     width = -(-size // count)  # all tiles nearly full
-    lanes = jnp.minimum(jnp.arange(count * width), size - 1).reshape(count, width)
-    tiles = [jnp.moveaxis(x[..., lanes], -2, 0) for x in flagged(laned, operands)]
-    results = lax.map(lambda tile: run(*merge(laned, tile, operands), size=width), tiles)
-    joined = [jnp.moveaxis(x, 0, -2) for x in results]
-    return [x.reshape(*x.shape[:-2], count * width)[..., :size] for x in joined]
+    index = jnp.arange(count * width)
+    if linear is not None:
+        # The last lane fills the last tile, and is nothing there.
+        operands = [
+            jnp.concatenate([x, jnp.zeros_like(x[..., :1])], axis=-1) if flag and is_linear else x
+            for x, flag, is_linear in zip(operands, laned, linear, strict=True)
+        ]
+    tiles = [
+        jnp.moveaxis(x[..., jnp.minimum(index, x.shape[-1] - 1).reshape(count, width)], -2, 0)
+        for x in flagged(laned, operands)
+    ]
+    results = lax.map(lambda tile: run(merge(laned, tile, operands), laned, width), tiles)
+    pairs = zip(results, sums or (False,) * len(results), strict=True)
+    return [
+        jnp.sum(x, axis=0) if is_sum else _joined(jnp.moveaxis(x, 0, -2))[..., :size]
+        for x, is_sum in pairs
+    ]
+
+
+def _joined(x: Array) -> Array:
+    return x.reshape(*x.shape[:-2], x.shape[-2] * x.shape[-1])
 
 
 _lower_whole = mlir.lower_fun(_run, multiple_results=True)

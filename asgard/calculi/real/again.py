@@ -1,35 +1,66 @@
 """Derivatives of runs that are run again for them, and record their paths then."""
 
+import copy
+import functools
+import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array
 
-from ...jaxprs.lane_call import Avals, Chain, Flags, bind
+from ...jaxprs.lane_call import Avals, Chain, Flags, LaneCall, bind, in_tiles
 from ...jaxprs.lane_call import Run as LaneRun
-from .derivatives import Cotangent, Tangent
+from .derivatives import AlongPath, Derivative, arguments_of, known_of, run_of
+from .problem import Problem
 
-if TYPE_CHECKING:
-    from .integral import Integral
+# From how many bytes on room for the sizes of all steps that a batch may take is made only for runs
+# that need it.
+LONG_RECORD = 2**22
+# How many bytes of it are made at most, for some lanes after others. Beside more than 32 MiB, all
+# that a run writes to is new to the operating system each time, in C's library on Linux.
+LONGEST_RECORD = 2**24
 
 
-class Again(Chain):
+def record_of_lane(problem: Problem, primals: Sequence[Any]) -> int:
+    """How many bytes the sizes of all steps take that a run may have."""
+    numbers = problem.max_steps * math.prod(problem.fields)
+    return numbers * arguments_of(problem, primals).ts.dtype.itemsize
+
+
+class Again(Chain, Derivative):
     """A derivative of a run in more lanes than a kernel has: each tile is run again, and records
     its path.
 
     A path has room for `max_steps` sizes in each lane. That of all lanes would be put together from
     those of the tiles, and taken apart again, in seven passes through memory: the gradient of 1,000
-    runs of a small network by default took 680 ms, now 71 ms.
+    runs of a small network by default took 680 ms so, and 71 ms run again.
 
-    Its operands are those of the run, and those in which the derivative is linear.
+    `kept` is the call of the run, of a `problem` with a path, and `call` the derivative along that.
+    There are no operands about the run.
     """
 
-    def __init__(self, kept: "Integral", call: Tangent | Cotangent):
-        self.kept, self.call = kept, call
+    def __init__(self, kept: LaneCall, problem: Problem, call: Derivative):
+        self.kept, self.problem, self.call = kept, problem, call
+        self.moving = call.moving
+
+    @property
+    def known(self) -> int:
+        return len(self.moving)
 
     @property
     def tile(self) -> int:
         return self.call.tile
+
+    @property
+    def sums(self) -> Flags | None:
+        return self.call.sums
+
+    def by_lane(self) -> "Again":
+        found = copy.copy(self)
+        found.call = self.call.by_lane()
+        return found
 
     def outline(self, avals: Avals) -> list[Any]:
         return self.call.outline(avals)
@@ -46,18 +77,92 @@ class Again(Chain):
         self, run: LaneRun, operands: Sequence[Any], laned: Flags, size: int
     ) -> tuple[list[Any], Flags]:
         """The operands of the derivative, by a run that records its path, and which have lanes."""
-        count = len(self.call.moving)
+        count = self.known
         primals, flags = operands[:count], laned[:count]
         *recorded, _ = run(self.kept, primals, flags, size)
-        about = self.kept.about(primals, self.kept.run_of(primals, flags, recorded))
-        flags = (*flags, *(size > 0,) * len(about), *laned[count:])
-        return [*primals, *about, *operands[count:]], flags
+        found = run_of(self.problem, primals, flags, recorded)
+        known, known_lanes = known_of(self.problem, primals, flags, size, found)
+        return [*known, *operands[count:]], (*known_lanes, *laned[count:])
 
-    def transpose(
-        self, cotangents: Sequence[Any], operands: Sequence[Any], laned: Flags, size: int
+    def transposed(
+        self, cotangents: Sequence[Any], known: Flags, laned: Flags, size: int
+    ) -> "tuple[Again, list[Any], Flags]":
+        call, linear, flags = self.call.transposed(cotangents, known, laned, size)
+        return Again(self.kept, self.problem, call), linear, flags
+
+    def of_transposed(self, results: list[Any]) -> list[Any]:
+        return self.call.of_transposed(results)
+
+
+class Brief(Chain, Derivative):
+    """A derivative along a path that has room for the first steps of a run alone; where the run
+    took more, it is run again with room for all.
+
+    Room for 65,536 sizes in each lane, as many as there may be by default, takes longer to make
+    than a batch takes to run: the gradient of 256 runs of a small network took 29 ms, now 3. Runs
+    of more steps than are kept here take 1.2 times as long for it.
+
+    `call` goes along the path at hand, and `whole` runs again.
+    """
+
+    def __init__(self, whole: Again, call: AlongPath):
+        self.whole, self.call = whole, call
+        self.moving = call.moving
+
+    @property
+    def known(self) -> int:
+        return self.call.known
+
+    @property
+    def tile(self) -> int:
+        return self.call.tile
+
+    @property
+    def sums(self) -> Flags | None:
+        return self.call.sums
+
+    def by_lane(self) -> "Brief":
+        found = copy.copy(self)
+        found.whole, found.call = self.whole.by_lane(), self.call.by_lane()
+        return found
+
+    def outline(self, avals: Avals) -> list[Any]:
+        return self.call.outline(avals)
+
+    def in_turn(
+        self, run: LaneRun, operands: Sequence[Any], laned: Flags, size: int
     ) -> list[Array]:
-        count = len(self.call.moving)
-        call, linear, flags = self.call.transposed(cotangents, laned[:count], laned[count:], size)
-        again = Again(self.kept, call)
-        results = bind(again, [*operands[:count], *linear], (*laned[:count], *flags), size)
+        flags = tuple(self._but_path(laned))
+        return self.whole.in_turn(run, self._but_path(operands), flags, size)
+
+    def compiled(
+        self, run: LaneRun, operands: Sequence[Any], laned: Flags, size: int, kernel: bool
+    ) -> list[Array]:
+        def all_again() -> list[Array]:
+            again, flags = self._but_path(operands), tuple(self._but_path(laned))
+            turn, count = functools.partial(self.whole.in_turn, run), len(self.moving)
+            most = max(1, LONGEST_RECORD // record_of_lane(self.whole.problem, again[:count]))
+            if size <= most or not kernel:
+                return turn(again, flags, size)
+            linear = (False,) * count + (True,) * (len(again) - count)
+            return in_tiles(turn, again, flags, size, most, linear, self.sums)
+
+        enough = jnp.max(self.call.steps(operands)) <= self.call.problem.room + 1
+        return lax.cond(enough, lambda: run(self.call, operands, laned, size), all_again)
+
+    def plain(self, *operands: Any) -> list[Any]:
+        return self.whole.plain(*self._but_path(operands))
+
+    def _but_path(self, operands: Sequence[Any]) -> list[Any]:
+        """What the run is told again, of the operands or of what is said of each."""
+        return [*operands[: len(self.moving)], *operands[self.known :]]
+
+    def transposed(
+        self, cotangents: Sequence[Any], known: Flags, laned: Flags, size: int
+    ) -> "tuple[Brief, list[Any], Flags]":
+        whole, linear, flags = self.whole.transposed(cotangents, known, laned, size)
+        call = self.call.transposed(cotangents, known, laned, size)[0]
+        return Brief(whole, call), linear, flags
+
+    def of_transposed(self, results: list[Any]) -> list[Any]:
         return self.call.of_transposed(results)

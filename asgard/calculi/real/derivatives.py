@@ -2,6 +2,7 @@
 backward."""
 
 import abc
+import copy
 import dataclasses
 import functools
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jax.interpreters import ad
 from jaxtyping import Array
 
@@ -27,7 +29,7 @@ from ...jaxprs.lane_call import (
     sums_of,
 )
 from . import runs
-from .path import Path
+from .path import Path, rows_of
 from .problem import Arguments, Problem, lanes_first, own_matrices
 from .retake import replay, retake
 from .runs import Run
@@ -53,6 +55,26 @@ def types_of(problem: Problem, avals: Avals) -> Run:
     return jax.eval_shape(functools.partial(runs.blank, problem), given.ts, given.begin)
 
 
+def run_of(problem: Problem, operands: Sequence[Any], laned: Flags, results: Sequence[Any]) -> Run:
+    """The results of a run as a run."""
+    types = types_of(problem, one_lane(operands, laned))
+    return jax.tree.unflatten(jax.tree.structure(types), results)
+
+
+def known_of(
+    problem: Problem, primals: Sequence[Any], laned: Flags, size: int, run: Run
+) -> tuple[list[Any], Flags]:
+    """What a derivative is told of a run that has recorded its path: the operands that it is not
+    linear in, and which of them have lanes."""
+    again = arguments_of(problem, primals).again
+    path = dataclasses.replace(run.path, taken=lax.stop_gradient(run.path.taken))
+    counts = [run.count, run.steps + again]
+    if run.records is not None:
+        counts.append(run.records.count)
+    about = [*jax.tree.leaves(path), *counts]
+    return [*primals, *about], (*laned, *(size > 0,) * len(about))
+
+
 def tile_of(problem: Problem) -> int:
     """How many runs of a batch go side by side."""
     if problem.multiplies:
@@ -62,53 +84,29 @@ def tile_of(problem: Problem) -> int:
     return max(1, min(most, (LARGEST_SUM - 1) // problem.largest))
 
 
-class _Derivative(LinearCall):
-    """A call about a recorded run.
+class Derivative(LinearCall):
+    """A derivative of a run by those operands of the run that are `moving`.
 
-    Its operands are those of the run, the path, how many states were saved and steps taken, and
-    then those in which it is linear.
+    Its operands are those of the run, maybe some about it, and then those in which it is linear.
     """
 
-    def __init__(self, problem: Problem, rows: int, moving: Flags):
-        self.problem, self.rows, self.moving = problem, rows, moving
+    moving: Flags
+
+    def by_lane(self) -> "Derivative":
+        return self
 
     @property
-    def longest(self) -> int | None:
-        return None if self.problem.delays is None else LONGEST_WITH_DELAYS
-
-    @property
-    def tile(self) -> int:
-        return tile_of(self.problem)
-
-    @property
+    @abc.abstractmethod
     def known(self) -> int:
         """How many operands it is not linear in."""
-        return len(self.moving) + _PATH + 2 + self.problem.keeps_events
-
-    def split(self, operands: Sequence[Any]) -> tuple[Any, list[Any], list[Any]]:
-        """The operands of the run, those about it, and the rest."""
-        count = len(self.moving)
-        about = list(operands[count : self.known])
-        return list(operands[:count]), about, list(operands[self.known :])
-
-    def replay(self, known: Sequence[Any], once: bool = False) -> Any:
-        """From the moving operands to the inexact results, and the moving operands."""
-        primals, about, _ = self.split(known)
-        path, taken = about[:_PATH], about[_PATH + 1]
-
-        def run(*values: Any) -> list[Any]:
-            arguments = arguments_of(self.problem, merge(self.moving, values, primals))
-            found = replay(self.problem, arguments, Path(*path), taken, once)
-            return inexact(jax.tree.leaves(found))
-
-        return run, flagged(self.moving, primals)
 
     @abc.abstractmethod
     def transposed(
         self, cotangents: Sequence[Any], known: Flags, laned: Flags, size: int
-    ) -> "tuple[_Derivative, list[Any], Flags]":
+    ) -> "tuple[Derivative, list[Any], Flags]":
         """The call that gives the cotangents of what it is linear in, the operands in which that
-        one is linear, and which of these have lanes."""
+        one is linear, and which of these have lanes. `known` says which operands of the run have
+        lanes, `laned` which of those that it is linear in."""
 
     def of_transposed(self, results: list[Any]) -> list[Any]:
         """What of the results of the transposed call is asked for."""
@@ -125,7 +123,67 @@ class _Derivative(LinearCall):
         return self.of_transposed(results)
 
 
-class Tangent(_Derivative):
+class AlongPath(Derivative):
+    """A derivative along the recorded steps of a run.
+
+    Its operands about the run are the path, how many states were saved and steps taken, and how
+    many events were kept where any are.
+    """
+
+    def __init__(self, problem: Problem, rows: int, moving: Flags):
+        self.problem, self.rows, self.moving = problem, rows, moving
+
+    def within(self, most: int) -> "AlongPath":
+        """The same of a run with room for so many steps, all of whose points are kept."""
+        found = copy.copy(self)
+        found.problem = dataclasses.replace(self.problem, room=most)
+        found.rows = rows_of(most)
+        return found
+
+    def by_lane(self) -> "AlongPath":
+        return self
+
+    @abc.abstractmethod
+    def transposed(
+        self, cotangents: Sequence[Any], known: Flags, laned: Flags, size: int
+    ) -> "tuple[AlongPath, list[Any], Flags]": ...
+
+    @property
+    def longest(self) -> int | None:
+        return None if self.problem.delays is None else LONGEST_WITH_DELAYS
+
+    @property
+    def tile(self) -> int:
+        return tile_of(self.problem)
+
+    @property
+    def known(self) -> int:
+        return len(self.moving) + _PATH + 2 + self.problem.keeps_events
+
+    def split(self, operands: Sequence[Any]) -> tuple[Any, list[Any], list[Any]]:
+        """The operands of the run, those about it, and the rest."""
+        count = len(self.moving)
+        about = list(operands[count : self.known])
+        return list(operands[:count]), about, list(operands[self.known :])
+
+    def steps(self, operands: Sequence[Any]) -> Array:
+        """How many steps the run took, `[*lanes]`."""
+        return operands[len(self.moving) + _PATH + 1]
+
+    def replay(self, known: Sequence[Any], once: bool = False) -> Any:
+        """From the moving operands to the inexact results, and the moving operands."""
+        primals, about, _ = self.split(known)
+        path, taken = about[:_PATH], self.steps(known)
+
+        def run(*values: Any) -> list[Any]:
+            arguments = arguments_of(self.problem, merge(self.moving, values, primals))
+            found = replay(self.problem, arguments, Path(*path), taken, once)
+            return inexact(jax.tree.leaves(found))
+
+        return run, flagged(self.moving, primals)
+
+
+class Tangent(AlongPath):
     """The derivatives of a run's inexact results by the tangents of its moving operands."""
 
     def outline(self, avals: Avals) -> list[Any]:
@@ -142,7 +200,7 @@ class Tangent(_Derivative):
         values = in_lanes(flagged(self.moving, primals), flagged(self.moving, flags), size)
         tangents = in_lanes(tangents, others[1], size)
         flags = [f or (moves and size > 0) for f, moves in zip(flags, self.moving, strict=True)]
-        path, taken, half = about[:_PATH], about[_PATH + 1], len(room) // 2
+        path, taken, half = about[:_PATH], self.steps(operands), len(room) // 2
 
         def run(room: list[Any], values: list[Any]) -> list[Any]:
             arguments = arguments_of(self.problem, merge(self.moving, values, primals))
@@ -175,7 +233,7 @@ class Tangent(_Derivative):
         return call, flagged(given, cotangents), (size > 0,) * sum(given)
 
 
-class Cotangent(_Derivative):
+class Cotangent(AlongPath):
     """The cotangents of a run's moving operands by those of its inexact results that are given.
 
     Where a batch shares large operands, such as the weights of a network, their cotangents are sums
@@ -198,7 +256,9 @@ class Cotangent(_Derivative):
         return self.shared
 
     def by_lane(self) -> "Cotangent":
-        return Cotangent(self.problem, self.rows, self.moving, self.given)
+        found = copy.copy(self)
+        found.shared = None
+        return found
 
     def outline(self, avals: Avals) -> list[Any]:
         return flagged(self.moving, self.split(avals)[0])

@@ -10,7 +10,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jax.interpreters import ad
 from jaxtyping import Array, Float
 
@@ -21,16 +20,24 @@ from ...jaxprs.lane_call import (
     LaneCall,
     bind,
     flagged,
-    one_lane,
 )
 from ...jaxprs.program import Program, trace
 from ...status import Status
 from . import path as paths
 from . import runs
 from .adaptive import reach_of
-from .again import Again
+from .again import LONG_RECORD, Again, Brief, record_of_lane
 from .delays import Delays, Seen
-from .derivatives import LONGEST_WITH_DELAYS, Tangent, arguments_of, tile_of, types_of
+from .derivatives import (
+    LONGEST_WITH_DELAYS,
+    Derivative,
+    Tangent,
+    arguments_of,
+    known_of,
+    run_of,
+    tile_of,
+    types_of,
+)
 from .methods.checked import degree_of, start_of
 from .methods.choice import is_small
 from .methods.method import (
@@ -92,7 +99,7 @@ def integrate(problem: Problem, flat: list[Array]) -> tuple[Run, Array]:
     """
     call = Integral(problem)
     *results, is_kernel = bind(call, flat)
-    return call.run_of(flat, (False,) * len(flat), results), is_kernel
+    return run_of(problem, flat, (False,) * len(flat), results), is_kernel
 
 
 def problem_of(
@@ -148,6 +155,7 @@ def problem_of(
         algebraic=system.algebraic,
         degree=degree,
         max_steps=max_steps,
+        room=max_steps,
         rows=paths.rows_of(max_steps) if storage.dense else 0,
         checkpoints=storage.checkpoints,
         leaves=leaves,
@@ -287,33 +295,24 @@ class Integral(LaneCall):
     def differentiate(
         self, primals: Sequence[Any], tangents: Sequence[Any], laned: Flags, size: int
     ) -> tuple[list[Array], list[Any]]:
+        problem = self.problem
         moving = tuple(not isinstance(tangent, ad.Zero) for tangent in tangents)
-        rows = self.problem.rows or paths.rows_of(self.problem.max_steps, self.problem.checkpoints)
-        kept = Integral(dataclasses.replace(self.problem, rows=rows))
-        call = Tangent(self.problem, rows, moving)
+        rows = problem.rows or paths.rows_of(problem.max_steps, problem.checkpoints)
+        kept = Integral(dataclasses.replace(problem, rows=rows))
+        call: Derivative = Tangent(problem, rows, moving)
         pushed, pushed_lanes = flagged(moving, tangents), flagged(moving, laned)
-        if size > self.tile and not self.problem.rows and self.problem.delays is None:
-            again = Again(kept, call)
+        plain = not problem.rows and problem.delays is None
+        if plain and min(size, self.tile) * record_of_lane(problem, primals) > LONG_RECORD:
+            most = min(rows, paths.CHECKPOINTS) - 1
+            call = Brief(Again(kept, kept.problem, call), call.within(most))
+            kept = Integral(dataclasses.replace(problem, rows=paths.rows_of(most), room=most))
+        if plain and size > self.tile:
+            again = Again(kept, kept.problem, call)
             derivatives = bind(again, [*primals, *pushed], (*laned, *pushed_lanes), size)
             return bind(self, primals, laned, size), derivatives
         *recorded, is_kernel = bind(kept, primals, laned, size)
-        run = kept.run_of(primals, laned, recorded)
-        known = [*primals, *kept.about(primals, run)]
-        flags = (*laned, *(size > 0,) * (len(known) - len(primals)), *pushed_lanes)
-        results = run if self.problem.rows else dataclasses.replace(run, path=None)
-        derivatives = bind(call, [*known, *pushed], flags, size)
+        run = run_of(kept.problem, primals, laned, recorded)
+        known, flags = known_of(problem, primals, laned, size, run)
+        results = run if problem.rows else dataclasses.replace(run, path=None)
+        derivatives = bind(call, [*known, *pushed], (*flags, *pushed_lanes), size)
         return [*jax.tree.leaves(results), is_kernel], derivatives
-
-    def about(self, primals: Sequence[Any], run: Run) -> list[Any]:
-        """What a derivative is told about a run that has recorded its path."""
-        again = arguments_of(self.problem, primals).again
-        path = dataclasses.replace(run.path, taken=lax.stop_gradient(run.path.taken))
-        counts = [run.count, run.steps + again]
-        if run.records is not None:
-            counts.append(run.records.count)
-        return [*jax.tree.leaves(path), *counts]
-
-    def run_of(self, operands: Sequence[Any], laned: Flags, results: Sequence[Any]) -> Run:
-        """The results as a run."""
-        types = types_of(self.problem, one_lane(operands, laned))
-        return jax.tree.unflatten(jax.tree.structure(types), results)

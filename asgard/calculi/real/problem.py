@@ -65,8 +65,9 @@ class Problem:
     laid out.
 
     `leaves` is the structure of `Arguments`; `programs` are those that the method reads, by name,
-    which take time, state, what else `POINTS` counts, and constants; `rows` is how many points the
-    path keeps, 0 for no path, and `checkpoints` how many to keep at most to differentiate by, None
+    which take time, state, what else `POINTS` counts, and constants; `room` is of how many steps a
+    path has the sizes, of the first ones if the run takes more; `rows` is how many points the path
+    keeps, 0 for no path, and `checkpoints` how many to keep at most to differentiate by, None
     for all.
     """
 
@@ -79,11 +80,17 @@ class Problem:
     algebraic: int
     degree: int
     max_steps: int
+    room: int
     rows: int
     checkpoints: int | None
     leaves: Any
     layout: EventLayout | None = None
     delays: DelayLayout | None = None
+
+    @property
+    def is_brief(self) -> bool:
+        """Whether a path has the first steps alone."""
+        return self.room < self.max_steps
 
     @property
     def fields(self) -> tuple[int, ...]:

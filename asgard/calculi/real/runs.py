@@ -90,7 +90,7 @@ def blank(problem: Problem, ts: Array, begin: Point) -> Run:
     infinite = jnp.full(lanes, jnp.inf, ts.dtype)
     path = None
     if problem.rows:
-        path = paths.blank(problem.rows, problem.max_steps, begin, problem.fields)
+        path = paths.blank(problem.rows, problem.room, begin, problem.fields)
     layout, history = problem.layout, None
     if problem.delays is not None:
         history = History.blank(problem.delays, problem.degree, problem.method.centre, begin)
@@ -226,7 +226,8 @@ class Loop:
         saved, number = save(self.problem.method, seen, run, last, self.ts, good, write)
         more = number < count
         index = jnp.where(first, 0, run.steps + self.earlier)
-        path = _on_path(run, seen, step, index, good, write)
+        recorded = good & (index <= self.problem.room) if self.problem.is_brief else good
+        path = _on_path(run, seen, step, index, recorded, write)
         after = _counted(run, attempt, active, first, good)
         status = jnp.where(active, attempt.status, run.status)
         end = _out_of_steps(step, after.bounded, self.problem.max_steps - after.steps, self.ts)

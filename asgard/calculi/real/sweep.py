@@ -175,7 +175,7 @@ class Sweep:
         time, late, state = (self._spread(_row_of_lane(x, own), flag) for x, flag in rows)
         first = Point(time, late, state, jnp.zeros_like(state), jnp.zeros_like(time), memory=None)
         length = jnp.minimum(1 << level, last - base + 1)
-        depth = 1 << paths.levels(self.problem.rows, self.problem.max_steps)
+        depth = 1 << paths.levels(self.problem.rows, self.problem.room)
         if depth == 1:
             return jax.tree.map(lambda x: x[None], first), base, length
         system = system_of(self.problem, self.arguments.constants, self.laned.constants, self.size)

@@ -13,7 +13,7 @@ from helpers import in_both_modes, slow
 from systems import lorenz_of_wires, ode
 
 import asgard as ag
-from asgard.calculi.real import path
+from asgard.calculi.real import again, integral, path
 
 TS = jnp.linspace(0.0, 2.0, 6)
 MARK = "xla_cpu_small_call"
@@ -278,6 +278,51 @@ def test_second_derivatives_of_batches_wider_than_a_tile(outer):
     found = jax.jit(along)(rates)
     value, slope, bend = logistic_derivatives(3, rates)
     np.testing.assert_allclose(found, 2 * (slope**2 + value * bend), rtol=1e-8)
+
+
+@pytest.mark.parametrize("products", [True, slow(False)])
+def test_batches_with_room_for_many_steps(products, monkeypatch):
+    """The steps of a batch are recorded while they are few. Where a lane has more, all are run
+    again with the whole record, here two lanes at a time and the last of five with nothing beside
+    it; with shared weights, gradients are then sums over the tiles."""
+    monkeypatch.setattr(integral, "LONG_RECORD", 2**20)
+    monkeypatch.setattr(again, "LONGEST_RECORD", 2**20)
+    monkeypatch.setattr(path, "CHECKPOINTS", 32)
+    weights = jnp.array([[0.1, 1.0], [-1.0, 0.2]])
+    starts = jnp.stack([jnp.linspace(0.2, 1.0, 5), jnp.zeros(5)], axis=1)
+    calculus = ag.Real(order=4, rtol=1e-6)
+
+    def field(weights, y):
+        if products:  # more of them than are written out
+            weights, y = jnp.pad(weights, (0, 20)), jnp.pad(y, (0, 20))
+            return jnp.tanh(y @ weights)[:2]
+        return jnp.stack([jnp.tanh(y[0] * a + y[1] * b) for a, b in weights.T])
+
+    def one(weights, start, end):
+        times = end * jnp.linspace(0.0, 1.0, 3)
+        run = ag.simulate(ode(lambda y: field(weights, y), start), times, calculus=calculus)
+        return jnp.sum(run.output**2) * start[0], run.stats["steps"]
+
+    def total(weights, end):
+        losses, steps = jax.vmap(lambda start: one(weights, start, end))(starts)
+        return jnp.sum(losses), jnp.max(steps)
+
+    @jax.jit
+    def found(weights, end):
+        def along(weights):
+            return total(weights, end)[0]
+
+        forward = jax.jvp(along, (weights,), (jnp.ones_like(weights),))[1]
+        return jax.value_and_grad(total, has_aux=True)(weights, end), forward
+
+    alone = jax.jit(jax.value_and_grad(one, has_aux=True))
+    for end, few in ((0.25, True), (10.0, False)):
+        ((value, steps), gradient), forward = found(weights, end)
+        assert (steps <= path.CHECKPOINTS) == few
+        lanes = [alone(weights, start, end) for start in starts]
+        np.testing.assert_allclose(value, sum(loss for (loss, _), _ in lanes), rtol=1e-9)
+        np.testing.assert_allclose(gradient, sum(slope for _, slope in lanes), rtol=1e-9)
+        np.testing.assert_allclose(forward, jnp.sum(gradient), rtol=1e-9)
 
 
 @pytest.mark.slow
