@@ -62,8 +62,8 @@ class Real(Calculus):
     - `breakpoints`: times at which a step ends, for inputs that jump there.
     - `adjoint`: what reverse mode keeps of a run. "bounded": the starts of at most 1,024 steps,
       between which steps are taken once more; "recorded": those of all steps, in memory for
-      `max_steps` of them, for runs of many steps and few states. Both keep `max_steps` step sizes
-      for each run of a batch: lower that for gradients of thousands of runs.
+      `max_steps` of them, for runs of many steps and few states. Both keep step sizes, of a batch
+      up to `max_steps` for each run.
     - `dense`: keeps where each step started, so that `trajectory.evaluate(ts)` works at any time of
       the run later. It takes the memory of `max_steps` states: lower that for large ones.
     - `fixed_point`: how loops that no register cuts are solved, at each evaluation.
