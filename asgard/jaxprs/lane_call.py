@@ -80,6 +80,14 @@ class LaneCall(abc.ABC):
     ) -> list[Array]:
         """The results. If `kernel` is set, without a scatter."""
 
+    def in_batch(
+        self, operands: Sequence[Any], laned: Flags, size: int, before: Flags, count: int
+    ) -> list[Array]:
+        """The results in a batch of `count` calls, with operands and lanes as they are there;
+        `before` says which operands had lanes in each call. Where none had, a result without lanes
+        is that of all calls."""
+        return bind(self, operands, laned, size)
+
     @abc.abstractmethod
     def differentiate(
         self, primals: Sequence[Any], tangents: Sequence[Any], laned: Flags, size: int
@@ -384,7 +392,7 @@ def _abstract(*operands: Any, call: LaneCall, laned: Flags, size: int) -> list[A
 @default_promotion()
 def _batch(
     operands: Sequence[Any], axes: Sequence[Any], *, call: LaneCall, laned: Flags, size: int
-) -> tuple[list[Array], list[int]]:
+) -> tuple[list[Array], list[int | None]]:
     """A call with `count` times as many lanes, for a batch of `count` calls."""
     pairs = list(zip(operands, axes, strict=True))
     count = next(x.shape[axis] for x, axis in pairs if axis is not None)
@@ -402,11 +410,13 @@ def _batch(
             x = x.reshape(*x.shape[:-2], count * size)
         batched.append(x)
     flags = tuple(flag or axis is not None for flag, axis in zip(laned, axes, strict=True))
-    results = bind(call.by_lane(), batched, flags, count * max(size, 1))
-    if size:
-        results = [x.reshape(*x.shape[:-1], count, size) for x in results]
-    axes = [x.ndim - 1 - bool(size) for x in results]
-    return _summed(call, results), axes
+    results = call.by_lane().in_batch(batched, flags, count * max(size, 1), laned, count)
+    if not size:
+        outline = call.outline(one_lane(batched, flags))
+        pairs = zip(results, outline, strict=True)
+        return results, [x.ndim - 1 if x.ndim > len(aval.shape) else None for x, aval in pairs]
+    results = [x.reshape(*x.shape[:-1], count, size) for x in results]
+    return _summed(call, results), [x.ndim - 2 for x in results]
 
 
 def sums_of(call: LaneCall, results: Sequence[Any]) -> Flags:

@@ -1,6 +1,7 @@
 """Derivatives of runs that are run again for them, and record their paths then."""
 
 import copy
+import dataclasses
 import functools
 import math
 from collections.abc import Sequence
@@ -10,9 +11,17 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
-from ...jaxprs.lane_call import Avals, Chain, Flags, LaneCall, bind, in_tiles
+from ...jaxprs.lane_call import Avals, Chain, Flags, bind, in_tiles
 from ...jaxprs.lane_call import Run as LaneRun
-from .derivatives import AlongPath, Derivative, arguments_of, known_of, run_of
+from .derivatives import (
+    AlongPath,
+    Derivative,
+    RunCall,
+    arguments_of,
+    known_of,
+    run_of,
+    tile_of,
+)
 from .problem import Problem
 
 # From how many bytes on room for the sizes of all steps that a batch may take is made only for runs
@@ -29,6 +38,44 @@ def record_of_lane(problem: Problem, primals: Sequence[Any]) -> int:
     return numbers * arguments_of(problem, primals).ts.dtype.itemsize
 
 
+def has_long_record(problem: Problem, primals: Sequence[Any], size: int) -> bool:
+    """Whether so many runs have room for the sizes of all steps only where that is needed."""
+    return min(size, tile_of(problem)) * record_of_lane(problem, primals) > LONG_RECORD
+
+
+def is_apart(problem: Problem, primals: Sequence[Any], size: int) -> bool:
+    """Whether a derivative of so many runs that have been together runs them again."""
+    return size > tile_of(problem) or has_long_record(problem, primals, size)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Recorders:
+    """The calls of a run that record its path: of all steps, or of the first ones."""
+
+    whole: RunCall
+    brief: RunCall
+
+    def along(
+        self, call: AlongPath, primals: Sequence[Any], size: int
+    ) -> tuple[RunCall, Derivative]:
+        """The one of them for so many runs, and the derivative along what it records, where `call`
+        is that along a whole path."""
+        if not has_long_record(call.problem, primals, size):
+            return self.whole, call
+        return self.brief, Brief(Again(self.whole, call), call.within(self.brief.problem.room))
+
+    def in_batch(
+        self, call: AlongPath, operands: Sequence[Any], laned: Flags, size: int, count: int
+    ) -> list[Array]:
+        """The results of a derivative in a batch of `count` runs, whose paths are not there where
+        it runs them again."""
+        primals = operands[: len(call.moving)]
+        if not is_apart(call.problem, primals, count):
+            return bind(call, operands, laned, size)
+        again = Again(*self.along(call.at_hand(), primals, size))
+        return bind(again, call.but_path(operands), call.but_path(laned), size)
+
+
 class Again(Chain, Derivative):
     """A derivative of a run in more lanes than a kernel has: each tile is run again, and records
     its path.
@@ -37,12 +84,12 @@ class Again(Chain, Derivative):
     those of the tiles, and taken apart again, in seven passes through memory: the gradient of 1,000
     runs of a small network by default took 680 ms so, and 71 ms run again.
 
-    `kept` is the call of the run, of a `problem` with a path, and `call` the derivative along that.
+    `kept` is the call of the run, which records its path, and `call` the derivative along that.
     There are no operands about the run.
     """
 
-    def __init__(self, kept: LaneCall, problem: Problem, call: Derivative):
-        self.kept, self.problem, self.call = kept, problem, call
+    def __init__(self, kept: RunCall, call: Derivative):
+        self.kept, self.call = kept, call
         self.moving = call.moving
 
     @property
@@ -80,15 +127,15 @@ class Again(Chain, Derivative):
         count = self.known
         primals, flags = operands[:count], laned[:count]
         *recorded, _ = run(self.kept, primals, flags, size)
-        found = run_of(self.problem, primals, flags, recorded)
-        known, known_lanes = known_of(self.problem, primals, flags, size, found)
+        found = run_of(self.kept.problem, primals, flags, recorded)
+        known, known_lanes = known_of(self.kept.problem, primals, flags, size, found)
         return [*known, *operands[count:]], (*known_lanes, *laned[count:])
 
     def transposed(
         self, cotangents: Sequence[Any], known: Flags, laned: Flags, size: int
     ) -> "tuple[Again, list[Any], Flags]":
         call, linear, flags = self.call.transposed(cotangents, known, laned, size)
-        return Again(self.kept, self.problem, call), linear, flags
+        return Again(self.kept, call), linear, flags
 
     def of_transposed(self, results: list[Any]) -> list[Any]:
         return self.call.of_transposed(results)
@@ -132,16 +179,16 @@ class Brief(Chain, Derivative):
     def in_turn(
         self, run: LaneRun, operands: Sequence[Any], laned: Flags, size: int
     ) -> list[Array]:
-        flags = tuple(self._but_path(laned))
-        return self.whole.in_turn(run, self._but_path(operands), flags, size)
+        but_path = self.call.but_path
+        return self.whole.in_turn(run, but_path(operands), but_path(laned), size)
 
     def compiled(
         self, run: LaneRun, operands: Sequence[Any], laned: Flags, size: int, kernel: bool
     ) -> list[Array]:
         def all_again() -> list[Array]:
-            again, flags = self._but_path(operands), tuple(self._but_path(laned))
+            again, flags = self.call.but_path(operands), self.call.but_path(laned)
             turn, count = functools.partial(self.whole.in_turn, run), len(self.moving)
-            most = max(1, LONGEST_RECORD // record_of_lane(self.whole.problem, again[:count]))
+            most = max(1, LONGEST_RECORD // record_of_lane(self.whole.kept.problem, again[:count]))
             if size <= most or not kernel:
                 return turn(again, flags, size)
             linear = (False,) * count + (True,) * (len(again) - count)
@@ -151,11 +198,7 @@ class Brief(Chain, Derivative):
         return lax.cond(enough, lambda: run(self.call, operands, laned, size), all_again)
 
     def plain(self, *operands: Any) -> list[Any]:
-        return self.whole.plain(*self._but_path(operands))
-
-    def _but_path(self, operands: Sequence[Any]) -> list[Any]:
-        """What the run is told again, of the operands or of what is said of each."""
-        return [*operands[: len(self.moving)], *operands[self.known :]]
+        return self.whole.plain(*self.call.but_path(operands))
 
     def transposed(
         self, cotangents: Sequence[Any], known: Flags, laned: Flags, size: int

@@ -19,6 +19,7 @@ from ...jaxprs.kernel import LARGEST_SUM
 from ...jaxprs.lane_call import (
     Avals,
     Flags,
+    LaneCall,
     LinearCall,
     bind,
     flagged,
@@ -84,6 +85,12 @@ def tile_of(problem: Problem) -> int:
     return max(1, min(most, (LARGEST_SUM - 1) // problem.largest))
 
 
+class RunCall(LaneCall):
+    """A call of a run."""
+
+    problem: Problem
+
+
 class Derivative(LinearCall):
     """A derivative of a run by those operands of the run that are `moving`.
 
@@ -127,11 +134,12 @@ class AlongPath(Derivative):
     """A derivative along the recorded steps of a run.
 
     Its operands about the run are the path, how many states were saved and steps taken, and how
-    many events were kept where any are.
+    many events were kept where any are. `batches` gives the results in a batch, in which the path
+    may not be there: see `Recorders.in_batch`.
     """
 
-    def __init__(self, problem: Problem, rows: int, moving: Flags):
-        self.problem, self.rows, self.moving = problem, rows, moving
+    def __init__(self, problem: Problem, rows: int, moving: Flags, batches: Any = None):
+        self.problem, self.rows, self.moving, self.batches = problem, rows, moving, batches
 
     def within(self, most: int) -> "AlongPath":
         """The same of a run with room for so many steps, all of whose points are kept."""
@@ -139,6 +147,35 @@ class AlongPath(Derivative):
         found.problem = dataclasses.replace(self.problem, room=most)
         found.rows = rows_of(most)
         return found
+
+    def in_batch(
+        self, operands: Sequence[Any], laned: Flags, size: int, before: Flags, count: int
+    ) -> list[Array]:
+        primals = len(self.moving)
+        begins = any(laned[:primals]) and not any(before[:primals])
+        if self.batches is None or not begins:
+            return bind(self, operands, laned, size)
+        return self.batches(self, operands, laned, size, count)
+
+    def at_hand(self) -> "AlongPath":
+        """The same along a path that is there in batches, too."""
+        found = copy.copy(self)
+        found.batches = None
+        return found
+
+    def but_path(self, operands: Sequence[Any]) -> tuple[Any, ...]:
+        """The operands, or what is said of each, without those about the run."""
+        return *operands[: len(self.moving)], *operands[self.known :]
+
+    def differentiate(
+        self, primals: Sequence[Any], tangents: Sequence[Any], laned: Flags, size: int
+    ) -> tuple[list[Array], list[Any]]:
+        if any(not isinstance(tangent, ad.Zero) for tangent in tangents[: self.known]):
+            # The run is differentiated, too, and its path is there.
+            return LinearCall.differentiate(self.at_hand(), primals, tangents, laned, size)
+        dots = [ad.instantiate_zeros(tangent) for tangent in tangents[self.known :]]
+        derivatives = bind(self, [*primals[: self.known], *dots], laned, size)
+        return bind(self, primals, laned, size), derivatives
 
     def by_lane(self) -> "AlongPath":
         return self
@@ -229,7 +266,7 @@ class Tangent(AlongPath):
         pairs = zip(flagged(self.moving, known), laned, strict=True)
         shared = tuple(size > 0 and not any(pair) for pair in pairs)
         sums = shared if self.problem.multiplies and any(shared) else None
-        call = Cotangent(self.problem, self.rows, self.moving, given, sums)
+        call = Cotangent(self.problem, self.rows, self.moving, given, sums, self.batches)
         return call, flagged(given, cotangents), (size > 0,) * sum(given)
 
 
@@ -247,8 +284,9 @@ class Cotangent(AlongPath):
         moving: Flags,
         given: Flags,
         sums: Flags | None = None,
+        batches: Any = None,
     ):
-        super().__init__(problem, rows, moving)
+        super().__init__(problem, rows, moving, batches)
         self.given, self.shared = given, sums
 
     @property
@@ -369,7 +407,7 @@ class Cotangent(AlongPath):
     def transposed(
         self, cotangents: Sequence[Any], known: Flags, laned: Flags, size: int
     ) -> tuple[Tangent, list[Any], Flags]:
-        call = Tangent(self.problem, self.rows, self.moving)
+        call = Tangent(self.problem, self.rows, self.moving, self.batches)
         flags = tuple(size > 0 and not is_sum for is_sum in sums_of(self, cotangents))
         return call, [ad.instantiate_zeros(cotangent) for cotangent in cotangents], flags
 

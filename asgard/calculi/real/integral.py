@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.interpreters import ad
 from jaxtyping import Array, Float
 
@@ -17,20 +18,21 @@ from ...jaxprs.fences import with_rounded_products
 from ...jaxprs.lane_call import (
     Avals,
     Flags,
-    LaneCall,
     bind,
     flagged,
+    one_lane,
 )
 from ...jaxprs.program import Program, trace
 from ...status import Status
 from . import path as paths
 from . import runs
 from .adaptive import reach_of
-from .again import LONG_RECORD, Again, Brief, record_of_lane
+from .again import Again, Recorders, is_apart
 from .delays import Delays, Seen
 from .derivatives import (
     LONGEST_WITH_DELAYS,
     Derivative,
+    RunCall,
     Tangent,
     arguments_of,
     known_of,
@@ -243,19 +245,32 @@ def _checks(field: Program, layout: EventLayout | None) -> int:
     return CHECKS if names_time or branches_along(field, layout) else SMOOTH_CHECKS
 
 
-class Integral(LaneCall):
+class Integral(RunCall):
     """A run. Its operands are the leaves of `Arguments`. If it is a kernel and `unrolls`, the loop
-    over the orders of a series is written out."""
+    over the orders of a series is written out. If its path is `spare`, it has none in batches whose
+    derivatives run it again."""
 
     reports_kernel = True
 
-    def __init__(self, problem: Problem, unrolls: bool = True):
-        self.problem = problem
+    def __init__(self, problem: Problem, unrolls: bool = True, spare: bool = False):
+        self.problem, self.spare = problem, spare
         self.unrolls = unrolls and problem.unrolls
 
     @property
     def shorter(self) -> "Integral | None":
         return Integral(self.problem, unrolls=False) if self.unrolls else None
+
+    def in_batch(
+        self, operands: Sequence[Any], laned: Flags, size: int, before: Flags, count: int
+    ) -> list[Array]:
+        if not self.spare or any(before) or not is_apart(self.problem, operands, count):
+            return bind(self, operands, laned, size)
+        bare = dataclasses.replace(self.problem, rows=0)
+        *results, is_kernel = bind(Integral(bare), operands, laned, size)
+        path = types_of(self.problem, one_lane(operands, laned)).path
+        path = jax.tree.map(lambda x: jnp.full(x.shape, np.nan if x.ndim else 0, x.dtype), path)
+        run = dataclasses.replace(run_of(bare, operands, laned, results), path=path)
+        return [*jax.tree.leaves(run), is_kernel]
 
     @property
     def longest(self) -> int | None:
@@ -298,18 +313,22 @@ class Integral(LaneCall):
         problem = self.problem
         moving = tuple(not isinstance(tangent, ad.Zero) for tangent in tangents)
         rows = problem.rows or paths.rows_of(problem.max_steps, problem.checkpoints)
-        kept = Integral(dataclasses.replace(problem, rows=rows))
+        kept: RunCall = Integral(dataclasses.replace(problem, rows=rows))
         call: Derivative = Tangent(problem, rows, moving)
         pushed, pushed_lanes = flagged(moving, tangents), flagged(moving, laned)
-        plain = not problem.rows and problem.delays is None
-        if plain and min(size, self.tile) * record_of_lane(problem, primals) > LONG_RECORD:
-            most = min(rows, paths.CHECKPOINTS) - 1
-            call = Brief(Again(kept, kept.problem, call), call.within(most))
-            kept = Integral(dataclasses.replace(problem, rows=paths.rows_of(most), room=most))
-        if plain and size > self.tile:
-            again = Again(kept, kept.problem, call)
-            derivatives = bind(again, [*primals, *pushed], (*laned, *pushed_lanes), size)
-            return bind(self, primals, laned, size), derivatives
+        if not problem.rows and problem.delays is None:
+            first = min(rows, paths.CHECKPOINTS) - 1
+            brief = dataclasses.replace(problem, rows=paths.rows_of(first), room=first)
+            recorders = Recorders(kept, Integral(brief))
+            if size:
+                kept, call = recorders.along(Tangent(problem, rows, moving), primals, size)
+            else:
+                kept = Integral(kept.problem, spare=True)
+                call = Tangent(problem, rows, moving, recorders.in_batch)
+            if size > self.tile:
+                again = Again(kept, call)
+                derivatives = bind(again, [*primals, *pushed], (*laned, *pushed_lanes), size)
+                return bind(self, primals, laned, size), derivatives
         *recorded, is_kernel = bind(kept, primals, laned, size)
         run = run_of(kept.problem, primals, laned, recorded)
         known, flags = known_of(problem, primals, laned, size, run)

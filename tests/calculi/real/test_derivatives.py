@@ -325,6 +325,34 @@ def test_batches_with_room_for_many_steps(products, monkeypatch):
         np.testing.assert_allclose(forward, jnp.sum(gradient), rtol=1e-9)
 
 
+UNDER_VMAP = {
+    "gradients": lambda end, rate: jax.grad(end)(rate),
+    "forward": lambda end, rate: jax.jacfwd(end)(rate),
+    # Linear in the weight, through which alone a tangent comes.
+    "along": lambda end, rate: jax.jvp(
+        lambda weight: jax.grad(lambda rate: weight * end(rate))(rate), (2.0,), (1.0,)
+    )[1],
+    # The lanes of the choice are others than those of the rate.
+    "branches": lambda end, rate: jax.vmap(
+        lambda flag: jax.grad(lambda rate: jax.lax.cond(flag, end, jnp.sin, rate))(rate)
+    )(jnp.array([True, False]))[0],
+}
+
+
+@pytest.mark.parametrize(
+    "name", ["gradients", "along", *(slow(name) for name in ("forward", "branches"))]
+)
+def test_derivatives_under_vmap_run_again(name, monkeypatch):
+    """A path is not joined over the lanes: what needs it runs again, whatever stands between the
+    run and its derivative."""
+    monkeypatch.setattr(path, "CHECKPOINTS", 32)
+    rates = jnp.linspace(0.2, 1.5, 12)  # their room for sizes is long
+    calculus = ag.Real(order=5, rtol=1e-9)
+    end = functools.partial(logistic_end, calculus=calculus)
+    found = jax.jit(jax.vmap(functools.partial(UNDER_VMAP[name], end)))(rates)
+    np.testing.assert_allclose(found, logistic_derivatives(2, rates)[1], rtol=1e-6)
+
+
 @pytest.mark.slow
 def test_the_gradient_of_a_wide_batch_takes_the_memory_of_one_tile():
     calculus = ag.Real(method=ag.Tsit5(), rtol=1e-6, max_steps=4096)
