@@ -132,10 +132,17 @@ def exported_with_a_symbolic_batch():
     (size,) = jax.export.symbolic_shape("size")
     arguments = jax.ShapeDtypeStruct((), float), jax.ShapeDtypeStruct((size,), float)
     each = jax.vmap(jax.value_and_grad(last, argnums=1), in_axes=(None, 0))
-    exported = jax.export.export(jax.jit(each))(*arguments)
+
+    def both(rate, starts):
+        def total(starts):
+            return jnp.sum(jax.vmap(last, in_axes=(None, 0))(rate, starts))
+
+        return *each(rate, starts), jax.grad(total)(starts)
+
+    exported = jax.export.export(jax.jit(both))(*arguments)
     for count in (1, 4):
-        starts = STARTS[:count]
-        check(exported.call(jnp.asarray(RATE), starts), EXACT[:count], GRADIENTS[1][:count])
+        starts, slopes = STARTS[:count], GRADIENTS[1][:count]
+        check(exported.call(jnp.asarray(RATE), starts), EXACT[:count], slopes, slopes)
 
 
 def many_outputs_in_checked_shard_map_and_exported():

@@ -38,14 +38,20 @@ def record_of_lane(problem: Problem, primals: Sequence[Any]) -> int:
     return numbers * arguments_of(problem, primals).ts.dtype.itemsize
 
 
+def is_wide(problem: Problem, size: int) -> bool:
+    """Whether so many runs go in several tiles. A symbolic size, in an export, is no number."""
+    return isinstance(size, int) and size > tile_of(problem)
+
+
 def has_long_record(problem: Problem, primals: Sequence[Any], size: int) -> bool:
     """Whether so many runs have room for the sizes of all steps only where that is needed."""
-    return min(size, tile_of(problem)) * record_of_lane(problem, primals) > LONG_RECORD
+    lanes = min(size, tile_of(problem)) if isinstance(size, int) else 0
+    return lanes * record_of_lane(problem, primals) > LONG_RECORD
 
 
 def is_apart(problem: Problem, primals: Sequence[Any], size: int) -> bool:
-    """Whether a derivative of so many runs that have been together runs them again."""
-    return size > tile_of(problem) or has_long_record(problem, primals, size)
+    """Whether a derivative of so many runs side by side runs them again."""
+    return is_wide(problem, size) or has_long_record(problem, primals, size)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -27,7 +27,7 @@ from ...status import Status
 from . import path as paths
 from . import runs
 from .adaptive import reach_of
-from .again import Again, Recorders, is_apart
+from .again import Again, Recorders, is_apart, is_wide
 from .delays import Delays, Seen
 from .derivatives import (
     LONGEST_WITH_DELAYS,
@@ -325,7 +325,7 @@ class Integral(RunCall):
             else:
                 kept = Integral(kept.problem, spare=True)
                 call = Tangent(problem, rows, moving, recorders.in_batch)
-            if size > self.tile:
+            if is_wide(problem, size):
                 again = Again(kept, call)
                 derivatives = bind(again, [*primals, *pushed], (*laned, *pushed_lanes), size)
                 return bind(self, primals, laned, size), derivatives

@@ -13,7 +13,7 @@ from helpers import in_both_modes, slow
 from systems import lorenz_of_wires, ode
 
 import asgard as ag
-from asgard.calculi.real import again, integral, path
+from asgard.calculi.real import again, path
 
 TS = jnp.linspace(0.0, 2.0, 6)
 MARK = "xla_cpu_small_call"
@@ -285,7 +285,7 @@ def test_batches_with_room_for_many_steps(products, monkeypatch):
     """The steps of a batch are recorded while they are few. Where a lane has more, all are run
     again with the whole record, here two lanes at a time and the last of five with nothing beside
     it; with shared weights, gradients are then sums over the tiles."""
-    monkeypatch.setattr(integral, "LONG_RECORD", 2**20)
+    monkeypatch.setattr(again, "LONG_RECORD", 2**20)
     monkeypatch.setattr(again, "LONGEST_RECORD", 2**20)
     monkeypatch.setattr(path, "CHECKPOINTS", 32)
     weights = jnp.array([[0.1, 1.0], [-1.0, 0.2]])
