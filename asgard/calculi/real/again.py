@@ -3,7 +3,6 @@
 import copy
 import dataclasses
 import functools
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,41 +16,43 @@ from .derivatives import (
     AlongPath,
     Derivative,
     RunCall,
-    arguments_of,
     known_of,
     run_of,
     tile_of,
 )
 from .problem import Problem
 
-# From how many bytes on room for the sizes of all steps that a batch may take is made only for runs
-# that need it.
+# How many bytes of records the lanes of a kernel have at most when they are run again, about what a
+# core's cache holds: 128 stiff runs of Robertson took 150 ms in tiles of 64, and 50 in tiles of 4.
+RECORD = 2**21
+# From how many on runs that are no kernel first make room for few steps: see `Brief`.
 LONG_RECORD = 2**22
-# How many bytes of it are made at most, for some lanes after others. Beside more than 32 MiB, all
-# that a run writes to is new to the operating system each time, in C's library on Linux.
+# How many they make room for at once, where they need it. If all that XLA sets aside is more than
+# 32 MiB, the C library has it anew from the system each time, and each page costs a fault.
 LONGEST_RECORD = 2**24
 
 
-def record_of_lane(problem: Problem, primals: Sequence[Any]) -> int:
-    """How many bytes the sizes of all steps take that a run may have."""
-    numbers = problem.max_steps * math.prod(problem.fields)
-    return numbers * arguments_of(problem, primals).ts.dtype.itemsize
+def tile_again(problem: Problem) -> int:
+    """How many runs go side by side where they are run again."""
+    if problem.multiplies:
+        return tile_of(problem)
+    return max(1, min(tile_of(problem), RECORD // problem.record))
 
 
-def is_wide(problem: Problem, size: int) -> bool:
-    """Whether so many runs go in several tiles. A symbolic size, in an export, is no number."""
-    return isinstance(size, int) and size > tile_of(problem)
+def is_brief(problem: Problem, size: int) -> bool:
+    """Whether so many runs first make room for few steps."""
+    return problem.multiplies and isinstance(size, int) and size * problem.record > LONG_RECORD
 
 
-def has_long_record(problem: Problem, primals: Sequence[Any], size: int) -> bool:
-    """Whether so many runs have room for the sizes of all steps only where that is needed."""
-    lanes = min(size, tile_of(problem)) if isinstance(size, int) else 0
-    return lanes * record_of_lane(problem, primals) > LONG_RECORD
+def is_apart(problem: Problem, size: int) -> bool:
+    """Whether a derivative of so many runs, which are together, runs them again. A symbolic size,
+    as in exports, is no number."""
+    return isinstance(size, int) and size > tile_again(problem)
 
 
-def is_apart(problem: Problem, primals: Sequence[Any], size: int) -> bool:
-    """Whether a derivative of so many runs side by side runs them again."""
-    return is_wide(problem, size) or has_long_record(problem, primals, size)
+def has_no_path(problem: Problem, count: int) -> bool:
+    """Whether runs have no path in a batch of so many, as their derivatives run them again."""
+    return is_apart(problem, count) or is_brief(problem, count)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -61,12 +62,10 @@ class Recorders:
     whole: RunCall
     brief: RunCall
 
-    def along(
-        self, call: AlongPath, primals: Sequence[Any], size: int
-    ) -> tuple[RunCall, Derivative]:
+    def along(self, call: AlongPath, size: int) -> tuple[RunCall, Derivative]:
         """The one of them for so many runs, and the derivative along what it records, where `call`
         is that along a whole path."""
-        if not has_long_record(call.problem, primals, size):
+        if not is_brief(call.problem, size):
             return self.whole, call
         return self.brief, Brief(Again(self.whole, call), call.within(self.brief.problem.room))
 
@@ -75,20 +74,19 @@ class Recorders:
     ) -> list[Array]:
         """The results of a derivative in a batch of `count` runs, whose paths are not there where
         it runs them again."""
-        primals = operands[: len(call.moving)]
-        if not is_apart(call.problem, primals, count):
+        if not has_no_path(call.problem, count):
             return bind(call, operands, laned, size)
-        again = Again(*self.along(call.at_hand(), primals, size))
+        again = Again(*self.along(call.at_hand(), size))
         return bind(again, call.but_path(operands), call.but_path(laned), size)
 
 
 class Again(Chain, Derivative):
-    """A derivative of a run in more lanes than a kernel has: each tile is run again, and records
-    its path.
+    """A derivative of a run whose path is not at hand: each tile is run again, and records it.
 
     A path has room for `max_steps` sizes in each lane. That of all lanes would be put together from
-    those of the tiles, and taken apart again, in seven passes through memory: the gradient of 1,000
-    runs of a small network by default took 680 ms so, and 71 ms run again.
+    those of the tiles, and taken apart again, in seven passes through memory: at the default
+    `max_steps` the gradient of 1,000 runs of two states under `jax.vmap` took 1,300 ms so, and 50
+    run again.
 
     `kept` is the call of the run, which records its path, and `call` the derivative along that.
     There are no operands about the run.
@@ -104,7 +102,7 @@ class Again(Chain, Derivative):
 
     @property
     def tile(self) -> int:
-        return self.call.tile
+        return tile_again(self.kept.problem)
 
     @property
     def sums(self) -> Flags | None:
@@ -149,7 +147,8 @@ class Again(Chain, Derivative):
 
 class Brief(Chain, Derivative):
     """A derivative along a path that has room for the first steps of a run alone; where the run
-    took more, it is run again with room for all.
+    took more, it is run again with room for all. It is for runs that are no kernel: their lanes go
+    side by side.
 
     Room for 65,536 sizes in each lane, as many as there may be by default, takes longer to make
     than a batch takes to run: the gradient of 256 runs of a small network took 29 ms, now 3. Runs
@@ -194,7 +193,7 @@ class Brief(Chain, Derivative):
         def all_again() -> list[Array]:
             again, flags = self.call.but_path(operands), self.call.but_path(laned)
             turn, count = functools.partial(self.whole.in_turn, run), len(self.moving)
-            most = max(1, LONGEST_RECORD // record_of_lane(self.whole.kept.problem, again[:count]))
+            most = max(1, LONGEST_RECORD // self.whole.kept.problem.record)
             if size <= most or not kernel:
                 return turn(again, flags, size)
             linear = (False,) * count + (True,) * (len(again) - count)

@@ -27,7 +27,7 @@ from ...status import Status
 from . import path as paths
 from . import runs
 from .adaptive import reach_of
-from .again import Again, Recorders, is_apart, is_wide
+from .again import Again, Recorders, has_no_path, is_apart
 from .delays import Delays, Seen
 from .derivatives import (
     LONGEST_WITH_DELAYS,
@@ -263,7 +263,7 @@ class Integral(RunCall):
     def in_batch(
         self, operands: Sequence[Any], laned: Flags, size: int, before: Flags, count: int
     ) -> list[Array]:
-        if not self.spare or any(before) or not is_apart(self.problem, operands, count):
+        if not self.spare or any(before) or not has_no_path(self.problem, count):
             return bind(self, operands, laned, size)
         bare = dataclasses.replace(self.problem, rows=0)
         *results, is_kernel = bind(Integral(bare), operands, laned, size)
@@ -321,11 +321,11 @@ class Integral(RunCall):
             brief = dataclasses.replace(problem, rows=paths.rows_of(first), room=first)
             recorders = Recorders(kept, Integral(brief))
             if size:
-                kept, call = recorders.along(Tangent(problem, rows, moving), primals, size)
+                kept, call = recorders.along(Tangent(problem, rows, moving), size)
             else:
                 kept = Integral(kept.problem, spare=True)
                 call = Tangent(problem, rows, moving, recorders.in_batch)
-            if is_wide(problem, size):
+            if is_apart(problem, size):
                 again = Again(kept, call)
                 derivatives = bind(again, [*primals, *pushed], (*laned, *pushed_lanes), size)
                 return bind(self, primals, laned, size), derivatives

@@ -97,6 +97,13 @@ class Problem:
         """The shape of what a path keeps of a step."""
         return paths.fields_of(self.guards, self.delays is not None)
 
+    @property
+    def record(self) -> int:
+        """How many bytes a path has for the sizes of all steps that a run may take."""
+        field = self.programs["field"]
+        itemsize = field.avals[field.inputs[0]].dtype.itemsize
+        return self.max_steps * math.prod(self.fields) * itemsize
+
     def taken(self, numbers: Array) -> paths.Taken:
         """What a path keeps of a step, from these numbers."""
         return paths.Taken.unpacked(numbers, self.guards, self.delays is not None)
