@@ -18,6 +18,7 @@ from asgard.calculi.real.polynomial import value_at
 from asgard.calculi.real.system import System
 
 STAGES = (3, 5, 7)
+MARK = "xla_cpu_small_call"
 
 
 def robertson(rates, start):
@@ -140,6 +141,23 @@ def test_a_long_run_of_robertson_has_gradients():
     np.testing.assert_allclose(value, ROBERTSON[0], rtol=1e-3)
     # y₁ = k₂ y₂ y₃ / k₁ and k₁ y₁ = k₂ y₂ y₃ + k₃ y₂²: y₁ falls as 1 / t, and grows as sum².
     np.testing.assert_allclose(gradient, np.full(3, 2 * ROBERTSON[0]), rtol=1e-3)
+
+
+@pytest.mark.slow
+def test_gradients_of_many_runs_are_kernels():
+    # With 55 lanes and more, the largest sum of the backward pass was too large for a kernel.
+    def ends(starts):
+        calculus = ag.Real(method=ag.Radau(), rtol=1e-4, max_steps=255)
+        run = jax.vmap(
+            lambda start: ag.simulate(robertson(RATES, start), [0.0, 1e3], calculus=calculus).output
+        )
+        return jnp.sum(run(starts))
+
+    few, many = (
+        jax.jit(jax.grad(ends)).lower(jnp.tile(START, (count, 1))).as_text().count(MARK)
+        for count in (40, 60)
+    )
+    assert many >= few > 0
 
 
 def test_gradients_of_what_has_decayed_to_nothing_are_numbers():

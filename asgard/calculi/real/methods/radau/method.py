@@ -130,7 +130,11 @@ class Radau(StepMethod):
     def side_by_side(self, size: int) -> int | None:
         if self.linear is not None or size > SMALL:
             return None
-        return 1 if size >= ALONE else (LARGEST_SUM - 1) // ((self.stages + 1) * max(size, 1) ** 2)
+        if size >= ALONE:
+            return 1
+        # The largest sums are over the matrices of a step, and in gradients over those of stages.
+        numbers = max((self.stages + 1) * size**2, self.stages**2 * size, 1)
+        return (LARGEST_SUM - 1) // numbers
 
     def start(self, system: System, point: Point, control: StepControl, reach: Reach) -> Point:
         if jnp.issubdtype(point.state.dtype, jnp.complexfloating):
