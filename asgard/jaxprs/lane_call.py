@@ -98,6 +98,13 @@ class LaneCall(abc.ABC):
 class LinearCall(LaneCall):
     """A call that is linear in some operands, so that reverse mode transposes it."""
 
+    def apart(
+        self, laned: Flags, size: int, before: Flags, count: int
+    ) -> "tuple[LinearCall, Callable[[Sequence[Any]], tuple[Any, ...]]] | None":
+        """The call that stands for this one in a batch, and which of the operands are its own;
+        None where this one does. The arguments are those of `in_batch`."""
+        return None
+
     @abc.abstractmethod
     def plain(self, *operands: Any) -> list[Any]:
         """The results without lanes, by a loop that has all derivatives: slow but complete."""
@@ -169,6 +176,21 @@ class Pushed(LinearCall):
     @property
     def tile(self) -> int:
         return self.call.tile
+
+    def in_batch(
+        self, operands: Sequence[Any], laned: Flags, size: int, before: Flags, count: int
+    ) -> list[Array]:
+        known = len(self.moving)
+        found = self.call.apart(laned[:known], size, before[:known], count)
+        if found is None:
+            return bind(self, operands, laned, size)
+        call, own = found
+        primals = in_lanes(operands[:known], laned[:known], size)
+        dots = in_lanes(operands[known:], laned[known:], size)
+        still = [ad.Zero(jax.typeof(x).to_tangent_aval()) for x in primals]
+        tangents = merge(self.moving, dots, still)
+        primals, flags = own(primals), (True,) * len(own(primals))
+        return call.differentiate(primals, own(tangents), flags, size)[1]
 
     def outline(self, avals: Avals) -> list[Any]:
         return inexact(self.call.outline(avals[: len(self.moving)]))

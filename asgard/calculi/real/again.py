@@ -69,15 +69,12 @@ class Recorders:
             return self.whole, call
         return self.brief, Brief(Again(self.whole, call), call.within(self.brief.problem.room))
 
-    def in_batch(
-        self, call: AlongPath, operands: Sequence[Any], laned: Flags, size: int, count: int
-    ) -> list[Array]:
-        """The results of a derivative in a batch of `count` runs, whose paths are not there where
-        it runs them again."""
+    def in_batch(self, call: AlongPath, size: int, count: int) -> "Again | None":
+        """What stands for a derivative in a batch of `count` runs, which have no path where it runs
+        them again; None where they have one. There may be more lanes than runs: `size`."""
         if not has_no_path(call.problem, count):
-            return bind(call, operands, laned, size)
-        again = Again(*self.along(call.at_hand(), size))
-        return bind(again, call.but_path(operands), call.but_path(laned), size)
+            return None
+        return Again(*self.along(call.at_hand(), size))
 
 
 class Again(Chain, Derivative):

@@ -5,7 +5,7 @@ import abc
 import copy
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -134,8 +134,8 @@ class AlongPath(Derivative):
     """A derivative along the recorded steps of a run.
 
     Its operands about the run are the path, how many states were saved and steps taken, and how
-    many events were kept where any are. `batches` gives the results in a batch, in which the path
-    may not be there: see `Recorders.in_batch`.
+    many events were kept where any are. `batches` gives what stands for it in a batch, in which the
+    path may not be there: see `Recorders.in_batch`.
     """
 
     def __init__(self, problem: Problem, rows: int, moving: Flags, batches: Any = None):
@@ -151,11 +151,21 @@ class AlongPath(Derivative):
     def in_batch(
         self, operands: Sequence[Any], laned: Flags, size: int, before: Flags, count: int
     ) -> list[Array]:
+        found = self.apart(laned, size, before, count)
+        if found is None:
+            return bind(self, operands, laned, size)
+        call, own = found
+        return bind(call, own(operands), own(laned), size)
+
+    def apart(
+        self, laned: Flags, size: int, before: Flags, count: int
+    ) -> "tuple[LinearCall, Callable[[Sequence[Any]], tuple[Any, ...]]] | None":
         primals = len(self.moving)
         begins = any(laned[:primals]) and not any(before[:primals])
         if self.batches is None or not begins:
-            return bind(self, operands, laned, size)
-        return self.batches(self, operands, laned, size, count)
+            return None
+        call = self.batches(self, size, count)
+        return None if call is None else (call, self.but_path)
 
     def at_hand(self) -> "AlongPath":
         """The same along a path that is there in batches, too."""
@@ -171,8 +181,7 @@ class AlongPath(Derivative):
         self, primals: Sequence[Any], tangents: Sequence[Any], laned: Flags, size: int
     ) -> tuple[list[Array], list[Any]]:
         if any(not isinstance(tangent, ad.Zero) for tangent in tangents[: self.known]):
-            # The run is differentiated, too, and its path is there.
-            return LinearCall.differentiate(self.at_hand(), primals, tangents, laned, size)
+            return super().differentiate(primals, tangents, laned, size)
         dots = [ad.instantiate_zeros(tangent) for tangent in tangents[self.known :]]
         derivatives = bind(self, [*primals[: self.known], *dots], laned, size)
         return bind(self, primals, laned, size), derivatives

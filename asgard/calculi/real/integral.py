@@ -20,6 +20,7 @@ from ...jaxprs.lane_call import (
     Flags,
     bind,
     flagged,
+    inexact,
     one_lane,
 )
 from ...jaxprs.program import Program, trace
@@ -267,8 +268,11 @@ class Integral(RunCall):
             return bind(self, operands, laned, size)
         bare = dataclasses.replace(self.problem, rows=0)
         *results, is_kernel = bind(Integral(bare), operands, laned, size)
+        # All else that asks for the path gets NaN: a pullback that is taken out of its batch.
         path = types_of(self.problem, one_lane(operands, laned)).path
-        path = jax.tree.map(lambda x: jnp.full(x.shape, np.nan if x.ndim else 0, x.dtype), path)
+        path = jax.tree.map(
+            lambda x: jnp.asarray(np.full(x.shape, np.nan if x.ndim else 0, x.dtype)), path
+        )
         run = dataclasses.replace(run_of(bare, operands, laned, results), path=path)
         return [*jax.tree.leaves(run), is_kernel]
 
@@ -311,6 +315,8 @@ class Integral(RunCall):
         self, primals: Sequence[Any], tangents: Sequence[Any], laned: Flags, size: int
     ) -> tuple[list[Array], list[Any]]:
         problem = self.problem
+        if problem.is_brief:
+            return self._without_path(primals, tangents, laned, size)
         moving = tuple(not isinstance(tangent, ad.Zero) for tangent in tangents)
         rows = problem.rows or paths.rows_of(problem.max_steps, problem.checkpoints)
         kept: RunCall = Integral(dataclasses.replace(problem, rows=rows))
@@ -335,3 +341,16 @@ class Integral(RunCall):
         results = run if problem.rows else dataclasses.replace(run, path=None)
         derivatives = bind(call, [*known, *pushed], (*flags, *pushed_lanes), size)
         return [*jax.tree.leaves(results), is_kernel], derivatives
+
+    def _without_path(
+        self, primals: Sequence[Any], tangents: Sequence[Any], laned: Flags, size: int
+    ) -> tuple[list[Array], list[Any]]:
+        """What `differentiate` gives where the path has the first steps alone: only derivatives
+        that run again are told of it, so that its own may be zero."""
+        results = bind(self, primals, laned, size)
+        run = run_of(self.problem, primals, laned, results[:-1])
+        whole = dataclasses.replace(self.problem, rows=0, room=self.problem.max_steps)
+        _, derivatives = Integral(whole).differentiate(primals, tangents, laned, size)
+        rest, still = iter(derivatives), {id(x) for x in jax.tree.leaves(run.path)}
+        leaves = inexact(jax.tree.leaves(run))
+        return results, [jnp.zeros_like(x) if id(x) in still else next(rest) for x in leaves]

@@ -325,12 +325,57 @@ def test_batches_with_room_for_many_steps(products, monkeypatch):
         np.testing.assert_allclose(forward, jnp.sum(gradient), rtol=1e-9)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("order", ["forward over reverse", "reverse over forward"])
+def test_second_derivatives_of_a_batch_that_takes_more_steps_than_are_recorded(order, monkeypatch):
+    """What the results move by is found along the whole path, too."""
+    monkeypatch.setattr(again, "LONG_RECORD", 2**20)
+    monkeypatch.setattr(path, "CHECKPOINTS", 16)
+    calculus = ag.Real(order=4, rtol=1e-7)
+
+    def end(rate):
+        def field(y):  # with a product that is too large to be written out
+            return rate * y * (1 - y) + 0 * (jnp.full(30, y) @ jnp.full((30, 30), rate))[0]
+
+        run = ag.simulate(ode(field, jnp.asarray(0.25)), [0.0, 1.0], calculus=calculus)
+        return run.output[-1], run.stats["steps"]
+
+    def total(rates):
+        ends, steps = jax.vmap(end)(rates)
+        return jnp.sum(ends**2), jnp.max(steps)
+
+    def value(rates):
+        return total(rates)[0]
+
+    def along(rates):
+        def slope(rates):
+            return jax.jvp(value, (rates,), (jnp.ones_like(rates),))[1]
+
+        if order == "reverse over forward":
+            return jax.grad(slope)(rates)
+        return jax.jvp(jax.grad(value), (rates,), (jnp.ones_like(rates),))[1]
+
+    rates = jnp.linspace(0.5, 1.0, 5)
+    assert jax.jit(total)(rates)[1] > path.CHECKPOINTS
+    values, slopes, bends = logistic_derivatives(3, rates)
+    expected = 2 * (slopes**2 + values * bends)
+    np.testing.assert_allclose(jax.jit(along)(rates), expected, rtol=1e-5)
+
+
 UNDER_VMAP = {
     "gradients": lambda end, rate: jax.grad(end)(rate),
     "forward": lambda end, rate: jax.jacfwd(end)(rate),
     # Linear in the weight, through which alone a tangent comes.
     "along": lambda end, rate: jax.jvp(
         lambda weight: jax.grad(lambda rate: weight * end(rate))(rate), (2.0,), (1.0,)
+    )[1],
+    # The tangents of what the other branch does not have are zeros, not known to be.
+    "weighed": lambda end, rate: jax.jvp(
+        lambda weight: jax.grad(
+            lambda rate: jax.lax.cond(weight > 0, lambda x: weight * end(x), jnp.sin, rate)
+        )(rate),
+        (2.0,),
+        (1.0,),
     )[1],
     # The lanes of the choice are others than those of the rate.
     "branches": lambda end, rate: jax.vmap(
@@ -340,7 +385,7 @@ UNDER_VMAP = {
 
 
 @pytest.mark.parametrize(
-    "name", ["gradients", "along", *(slow(name) for name in ("forward", "branches"))]
+    "name", ["gradients", "along", *(slow(name) for name in ("forward", "weighed", "branches"))]
 )
 def test_derivatives_under_vmap_run_again(name, monkeypatch):
     """A path is not joined over the lanes: what needs it runs again, whatever stands between the
