@@ -10,7 +10,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.interpreters import ad
 from jaxtyping import Array, Float
 
@@ -268,12 +267,9 @@ class Integral(RunCall):
             return bind(self, operands, laned, size)
         bare = dataclasses.replace(self.problem, rows=0)
         *results, is_kernel = bind(Integral(bare), operands, laned, size)
-        # All else that asks for the path gets NaN: a pullback that is taken out of its batch.
         path = types_of(self.problem, one_lane(operands, laned)).path
-        path = jax.tree.map(
-            lambda x: jnp.asarray(np.full(x.shape, np.nan if x.ndim else 0, x.dtype)), path
-        )
-        run = dataclasses.replace(run_of(bare, operands, laned, results), path=path)
+        run = run_of(bare, operands, laned, results)
+        run = dataclasses.replace(run, path=jax.tree.map(paths.nothing_like, path))
         return [*jax.tree.leaves(run), is_kernel]
 
     @property

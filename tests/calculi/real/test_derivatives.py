@@ -399,6 +399,19 @@ def test_derivatives_under_vmap_run_again(name, monkeypatch):
 
 
 @pytest.mark.slow
+def test_a_pullback_taken_out_of_its_batch_is_nan():
+    rates = jnp.linspace(0.2, 1.5, 12)
+    end = functools.partial(logistic_end, calculus=ag.Real(order=5, rtol=1e-9))
+    _, pull = jax.vmap(lambda rate: jax.vjp(end, rate))(rates)
+    _, push = jax.vmap(lambda rate: jax.linearize(end, rate))(rates)
+    one = jnp.ones(())
+    assert jnp.isnan(jax.tree.map(lambda x: x[0], pull)(one)[0])
+    assert jnp.isnan(jax.tree.map(lambda x: x[0], push)(one))
+    (together,) = jax.vmap(lambda pull: pull(one))(pull)
+    np.testing.assert_allclose(together, logistic_derivatives(2, rates)[1], rtol=1e-6)
+
+
+@pytest.mark.slow
 def test_the_gradient_of_a_wide_batch_takes_the_memory_of_one_tile():
     calculus = ag.Real(method=ag.Tsit5(), rtol=1e-6, max_steps=4096)
 
