@@ -103,15 +103,10 @@ class Path(eqx.Module):
 
 
 def nothing_like(array: Any) -> Array:
-    """An array of the path of a run that has none: infinite times say so. It is not NaN, at which
+    """An array of the path of a run that has none, of infinite sizes. They are not NaN, at which
     `jax_debug_nans` would stop."""
     floating = jnp.issubdtype(array.dtype, jnp.inexact)
     return jnp.full(array.shape, jnp.inf if floating else 0, array.dtype)
-
-
-def nan_without(path: Path) -> Array:
-    """0, or NaN if there is no path, `[*lanes]`: a pullback that is taken out of its batch."""
-    return path.time[0] - path.time[0]
 
 
 Write = Callable[[Array, Array, Array], Array]

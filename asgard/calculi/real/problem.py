@@ -106,7 +106,9 @@ class Problem:
 
     def taken(self, numbers: Array) -> paths.Taken:
         """What a path keeps of a step, from these numbers."""
-        return paths.Taken.unpacked(numbers, self.guards, self.delays is not None)
+        taken = paths.Taken.unpacked(numbers, self.guards, self.delays is not None)
+        # NaN where there is no path: for a pullback that is taken out of its batch.
+        return dataclasses.replace(taken, size=taken.size + (taken.size - taken.size))
 
     @property
     def guards(self) -> int:

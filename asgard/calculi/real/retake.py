@@ -147,8 +147,7 @@ def retake(
 
     def body(run: Run) -> Run:
         active = unfinished(run)
-        numbers = _taken(path.taken, run.steps, problem.fields) + paths.nan_without(path)
-        numbers = jnp.where(active, numbers, 0)
+        numbers = jnp.where(active, _taken(path.taken, run.steps, problem.fields), 0)
         seen, size, step = again.step(run, numbers)
         unit = jnp.where(active, step.stretch.unit, run.unit)
         coefficients = jnp.where(active, step.coefficients, run.coefficients)
@@ -192,7 +191,7 @@ def replay(
 
     def body(carry: tuple[Run, Array]) -> tuple[Run, Array]:
         run, repeated = carry
-        seen, size, step = again.step(run, path.taken[run.steps] + paths.nan_without(path))
+        seen, size, step = again.step(run, path.taken[run.steps])
         run = dataclasses.replace(run, coefficients=step.coefficients, unit=step.stretch.unit)
         rows, values = _states(problem.method, seen, run, step.covered, padded, width)
         number = run.count + jnp.sum(rows < count, dtype=run.count.dtype)

@@ -201,7 +201,7 @@ class Sweep:
 
     def _taken(self, path: Path, flags: Sequence[bool], step: Array) -> Taken:
         """What the path keeps of a step; of the first, before that."""
-        row = _row(path.taken, jnp.maximum(step, 0)) + paths.nan_without(path)
+        row = _row(path.taken, jnp.maximum(step, 0))
         return self.problem.taken(self._spread(row, flags[3]))
 
     def _since(self, point: Point, taken: Taken, before: Taken, step: Array, stop: Array) -> Array:
