@@ -378,7 +378,7 @@ def in_tiles(
     width = -(-size // count)  # all tiles nearly full
     index = jnp.arange(count * width)
     if linear is not None:
-        # The last lane fills the last tile, and is nothing there.
+        # The last tile is filled by the last lane, with zeros there, which add nothing to sums.
         operands = [
             jnp.concatenate([x, jnp.zeros_like(x[..., :1])], axis=-1) if flag and is_linear else x
             for x, flag, is_linear in zip(operands, laned, linear, strict=True)

@@ -4,7 +4,7 @@ import copy
 import dataclasses
 import functools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import jax.numpy as jnp
 from jax import lax
@@ -39,7 +39,7 @@ def tile_again(problem: Problem) -> int:
     return max(1, min(tile_of(problem), RECORD // problem.record))
 
 
-def is_brief(problem: Problem, size: int) -> bool:
+def begins_briefly(problem: Problem, size: int) -> bool:
     """Whether so many runs first make room for few steps."""
     return problem.multiplies and isinstance(size, int) and size * problem.record > LONG_RECORD
 
@@ -52,7 +52,7 @@ def is_apart(problem: Problem, size: int) -> bool:
 
 def has_no_path(problem: Problem, count: int) -> bool:
     """Whether runs have no path in a batch of so many, as their derivatives run them again."""
-    return is_apart(problem, count) or is_brief(problem, count)
+    return is_apart(problem, count) or begins_briefly(problem, count)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -65,7 +65,7 @@ class Recorders:
     def along(self, call: AlongPath, size: int) -> tuple[RunCall, Derivative]:
         """The one of them for so many runs, and the derivative along what it records, where `call`
         is that along a whole path."""
-        if not is_brief(call.problem, size):
+        if not begins_briefly(call.problem, size):
             return self.whole, call
         return self.brief, Brief(Again(self.whole, call), call.within(self.brief.problem.room))
 
@@ -77,7 +77,27 @@ class Recorders:
         return Again(*self.along(call.at_hand(), size))
 
 
-class Again(Chain, Derivative):
+Call = TypeVar("Call", bound=Derivative)
+
+
+class _By(Chain, Derivative, Generic[Call]):
+    """A derivative that another one, `call`, gives at last."""
+
+    def __init__(self, call: Call):
+        self.call, self.moving = call, call.moving
+
+    @property
+    def sums(self) -> Flags | None:
+        return self.call.sums
+
+    def outline(self, avals: Avals) -> list[Any]:
+        return self.call.outline(avals)
+
+    def of_transposed(self, results: list[Any]) -> list[Any]:
+        return self.call.of_transposed(results)
+
+
+class Again(_By[Derivative]):
     """A derivative of a run whose path is not at hand: each tile is run again, and records it.
 
     A path has room for `max_steps` sizes in each lane. That of all lanes would be put together from
@@ -90,8 +110,8 @@ class Again(Chain, Derivative):
     """
 
     def __init__(self, kept: RunCall, call: Derivative):
-        self.kept, self.call = kept, call
-        self.moving = call.moving
+        super().__init__(call)
+        self.kept = kept
 
     @property
     def known(self) -> int:
@@ -101,17 +121,10 @@ class Again(Chain, Derivative):
     def tile(self) -> int:
         return tile_again(self.kept.problem)
 
-    @property
-    def sums(self) -> Flags | None:
-        return self.call.sums
-
     def by_lane(self) -> "Again":
         found = copy.copy(self)
         found.call = self.call.by_lane()
         return found
-
-    def outline(self, avals: Avals) -> list[Any]:
-        return self.call.outline(avals)
 
     def in_turn(
         self, run: LaneRun, operands: Sequence[Any], laned: Flags, size: int
@@ -138,11 +151,8 @@ class Again(Chain, Derivative):
         call, linear, flags = self.call.transposed(cotangents, known, laned, size)
         return Again(self.kept, call), linear, flags
 
-    def of_transposed(self, results: list[Any]) -> list[Any]:
-        return self.call.of_transposed(results)
 
-
-class Brief(Chain, Derivative):
+class Brief(_By[AlongPath]):
     """A derivative along a path that has room for the first steps of a run alone; where the run
     took more, it is run again with room for all. It is for runs that are no kernel: their lanes go
     side by side.
@@ -155,8 +165,8 @@ class Brief(Chain, Derivative):
     """
 
     def __init__(self, whole: Again, call: AlongPath):
-        self.whole, self.call = whole, call
-        self.moving = call.moving
+        super().__init__(call)
+        self.whole = whole
 
     @property
     def known(self) -> int:
@@ -166,17 +176,10 @@ class Brief(Chain, Derivative):
     def tile(self) -> int:
         return self.call.tile
 
-    @property
-    def sums(self) -> Flags | None:
-        return self.call.sums
-
     def by_lane(self) -> "Brief":
         found = copy.copy(self)
         found.whole, found.call = self.whole.by_lane(), self.call.by_lane()
         return found
-
-    def outline(self, avals: Avals) -> list[Any]:
-        return self.call.outline(avals)
 
     def in_turn(
         self, run: LaneRun, operands: Sequence[Any], laned: Flags, size: int
@@ -208,6 +211,3 @@ class Brief(Chain, Derivative):
         whole, linear, flags = self.whole.transposed(cotangents, known, laned, size)
         call = self.call.transposed(cotangents, known, laned, size)[0]
         return Brief(whole, call), linear, flags
-
-    def of_transposed(self, results: list[Any]) -> list[Any]:
-        return self.call.of_transposed(results)
