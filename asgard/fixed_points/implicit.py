@@ -19,16 +19,9 @@ from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 from jax.interpreters import ad
 from jaxtyping import Array
 
+from ..jaxprs.flags import Avals, Flags, in_lanes, inexact
 from ..jaxprs.kernel import LARGEST_SUM, as_kernel
-from ..jaxprs.lane_call import (
-    Avals,
-    Flags,
-    LaneCall,
-    bind,
-    in_lanes,
-    inexact,
-    lane_primitive,
-)
+from ..jaxprs.lane_call import LaneCall, bind, lane_primitive
 from ..jaxprs.lanes import run_in_lanes, spread
 from ..jaxprs.program import Program, from_jaxpr, trace
 from .jacobian import jacobian

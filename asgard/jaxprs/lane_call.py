@@ -2,7 +2,7 @@
 
 Under `jax.vmap` such a call gets more lanes, not a leading axis (`lanes.py`). On the CPU it is
 compiled as a kernel (`kernel.py`). Its derivatives are calls of the same kind, so they too run in
-lanes and as kernels. `lower` draws the whole way from a call to machine code.
+lanes and as kernels (`linear_call.py`). `lower` draws the whole way from a call to machine code.
 """
 
 import abc
@@ -18,13 +18,12 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array
 
+from .flags import Avals, Flags, flagged, merge, one_lane
 from .hoisting import EXPANSIONS
 from .kernel import as_kernel, may_hold_kernels
 from .lanes import spread
 from .settings import default_promotion
 
-Avals = Sequence[Any]
-Flags = Sequence[bool]
 # The results of a call, as `bind` gives them.
 Run = Callable[["LaneCall", Sequence[Any], Flags, int], list[Array]]
 
@@ -80,6 +79,13 @@ class LaneCall(abc.ABC):
     ) -> list[Array]:
         """The results. If `kernel` is set, without a scatter."""
 
+    def compiled(
+        self, run: Run, operands: Sequence[Any], laned: Flags, size: int, kernel: bool
+    ) -> list[Array] | None:
+        """The results as those of other calls, where `run` gives these; None for a call that has
+        a loop of its own. `kernel` says that calls are kernels where they can be."""
+        return None
+
     def in_batch(
         self, operands: Sequence[Any], laned: Flags, size: int, before: Flags, count: int
     ) -> list[Array]:
@@ -93,178 +99,6 @@ class LaneCall(abc.ABC):
         self, primals: Sequence[Any], tangents: Sequence[Any], laned: Flags, size: int
     ) -> tuple[list[Array], list[Any]]:
         """The results, and the derivatives of the inexact ones. Tangents may be symbolic zeros."""
-
-
-class LinearCall(LaneCall):
-    """A call that is linear in some operands, so that reverse mode transposes it."""
-
-    def apart(
-        self, laned: Flags, size: int, before: Flags, count: int
-    ) -> "tuple[LinearCall, Callable[[Sequence[Any]], tuple[Any, ...]]] | None":
-        """The call that stands for this one in a batch, and which of the operands are its own;
-        None where this one does. The arguments are those of `in_batch`."""
-        return None
-
-    @abc.abstractmethod
-    def plain(self, *operands: Any) -> list[Any]:
-        """The results without lanes, by a loop that has all derivatives: slow but complete."""
-
-    @abc.abstractmethod
-    def transpose(
-        self, cotangents: Sequence[Any], operands: Sequence[Any], laned: Flags, size: int
-    ) -> list[Array]:
-        """The cotangents of the operands that are unknown, with lanes, from those of the results,
-        which may be symbolic zeros."""
-
-    def differentiate(
-        self, primals: Sequence[Any], tangents: Sequence[Any], laned: Flags, size: int
-    ) -> tuple[list[Array], list[Any]]:
-        moving = tuple(not isinstance(tangent, ad.Zero) for tangent in tangents)
-        operands = [*primals, *flagged(moving, tangents)]
-        derivatives = bind(Pushed(self, moving), operands, (*laned, *flagged(moving, laned)), size)
-        return bind(self, primals, laned, size), derivatives
-
-
-class Chain(LinearCall):
-    """Calls one after the other, as one.
-
-    Each tile goes through all of them: what one hands on to the next has the lanes of a tile, and
-    is never joined to an array of all lanes.
-    """
-
-    @abc.abstractmethod
-    def in_turn(self, run: Run, operands: Sequence[Any], laned: Flags, size: int) -> list[Array]:
-        """The results of the last call, where `run` gives those of any."""
-
-    def compiled(
-        self, run: Run, operands: Sequence[Any], laned: Flags, size: int, kernel: bool
-    ) -> list[Array]:
-        """The same as it is compiled: what is chosen while it runs has no derivatives. `kernel`
-        says that calls are kernels where they can be."""
-        return self.in_turn(run, operands, laned, size)
-
-    def room(self, avals: Avals) -> list[Any]:
-        return []
-
-    def loop(
-        self, room: list[Any], operands: list[Any], laned: Flags, size: int, kernel: bool
-    ) -> list[Array]:
-        return self.in_turn(bind, operands, laned, size)
-
-    def differentiate(
-        self, primals: Sequence[Any], tangents: Sequence[Any], laned: Flags, size: int
-    ) -> tuple[list[Array], list[Any]]:
-        moving = tuple(not isinstance(tangent, ad.Zero) for tangent in tangents)
-
-        def run(*values: Any) -> list[Array]:
-            return self.in_turn(bind, merge(moving, values, primals), laned, size)
-
-        results, derivatives = jax.jvp(run, flagged(moving, primals), flagged(moving, tangents))
-        flags = [jnp.issubdtype(x.dtype, jnp.inexact) for x in results]
-        return results, flagged(flags, derivatives)
-
-
-class Pushed(LinearCall):
-    """The derivatives of a call's inexact results, by the tangents of those operands that move.
-
-    Its operands are those of the call, and the tangents.
-    """
-
-    def __init__(self, call: LinearCall, moving: Flags):
-        self.call, self.moving = call, moving
-
-    @property
-    def tile(self) -> int:
-        return self.call.tile
-
-    def in_batch(
-        self, operands: Sequence[Any], laned: Flags, size: int, before: Flags, count: int
-    ) -> list[Array]:
-        known = len(self.moving)
-        found = self.call.apart(laned[:known], size, before[:known], count)
-        if found is None:
-            return bind(self, operands, laned, size)
-        call, own = found
-        primals = in_lanes(operands[:known], laned[:known], size)
-        dots = in_lanes(operands[known:], laned[known:], size)
-        still = [ad.Zero(jax.typeof(x).to_tangent_aval()) for x in primals]
-        tangents = merge(self.moving, dots, still)
-        primals, flags = own(primals), (True,) * len(own(primals))
-        return call.differentiate(primals, own(tangents), flags, size)[1]
-
-    def outline(self, avals: Avals) -> list[Any]:
-        return inexact(self.call.outline(avals[: len(self.moving)]))
-
-    def room(self, avals: Avals) -> list[Any]:
-        return 2 * self.call.room(avals[: len(self.moving)])
-
-    def loop(
-        self, room: list[Any], operands: list[Any], laned: Flags, size: int, kernel: bool
-    ) -> list[Array]:
-        count, half = len(self.moving), len(room) // 2
-        known, flags = operands[:count], laned[:count]
-        # A primal has lanes if it moves, since its tangent can have them where it has none.
-        primals = in_lanes(flagged(self.moving, known), flagged(self.moving, flags), size)
-        tangents = in_lanes(operands[count:], laned[count:], size)
-        flags = [f or (moves and size > 0) for f, moves in zip(flags, self.moving, strict=True)]
-
-        def run(room: list[Any], values: list[Any]) -> list[Any]:
-            whole = merge(self.moving, values, known)
-            return inexact(self.call.loop(room, whole, flags, size, kernel))
-
-        return jax.jvp(run, (room[:half], primals), (room[half:], tangents))[1]
-
-    def plain(self, *operands: Any) -> list[Any]:
-        count = len(self.moving)
-        values = flagged(self.moving, operands[:count])
-        return jax.jvp(self._moved(operands[:count]), values, list(operands[count:]))[1]
-
-    def transpose(
-        self, cotangents: Sequence[Any], operands: Sequence[Any], laned: Flags, size: int
-    ) -> list[Array]:
-        count = len(self.moving)
-
-        def pull(cotangents: list[Any], *known: Any) -> list[Any]:
-            return list(jax.vjp(self._moved(known), *flagged(self.moving, known))[1](cotangents))
-
-        if size:
-            axes = (-1, *(-1 if flag else None for flag in laned[:count]))
-            pull = jax.vmap(pull, in_axes=axes, out_axes=-1)
-        return pull([ad.instantiate_zeros(dot) for dot in cotangents], *operands[:count])
-
-    def _moved(self, operands: Sequence[Any]) -> Any:
-        """From the operands that move to the call's inexact results."""
-        return lambda *values: inexact(self.call.plain(*merge(self.moving, values, operands)))
-
-
-def inexact(values: Sequence[Any]) -> list[Any]:
-    """The values that have derivatives."""
-    return [value for value in values if jnp.issubdtype(value.dtype, jnp.inexact)]
-
-
-def flagged(flags: Flags, values: Sequence[Any]) -> list[Any]:
-    """The values whose flag is set."""
-    return [value for value, flag in zip(values, flags, strict=True) if flag]
-
-
-def merge(flags: Flags, values: Sequence[Any], others: Sequence[Any]) -> list[Any]:
-    """One value for each flag: the next of `values` if it is set, else that of `others`."""
-    rest = iter(values)
-    return [next(rest) if flag else other for flag, other in zip(flags, others, strict=True)]
-
-
-def in_lanes(values: Sequence[Any], laned: Flags, size: int) -> list[Any]:
-    """The values, all with lanes if there are any."""
-    pairs = zip(values, laned, strict=True)
-    return [spread(pair, size) if size else pair[0] for pair in pairs]
-
-
-def one_lane(operands: Sequence[Any], laned: Flags) -> list[Any]:
-    """The types of operands without their lanes."""
-    return [
-        jax.ShapeDtypeStruct(x.shape[: x.ndim - flag], x.dtype)
-        for x, flag in zip(operands, laned, strict=True)
-    ]
 
 
 def bind(
@@ -315,8 +149,9 @@ def _run(
     *operands: Any, call: LaneCall, laned: Flags, size: int, kernel: bool = False
 ) -> list[Array]:
     """The results of all lanes at once, by a kernel if that is asked for and possible."""
-    if isinstance(call, Chain):
-        return call.compiled(functools.partial(_run_one, kernel), operands, laned, size, kernel)
+    found = call.compiled(functools.partial(_run_one, kernel), operands, laned, size, kernel)
+    if found is not None:
+        return found
     tail = (size,) if size else ()
     avals = one_lane(operands, laned)
     outline = call.outline(avals)
@@ -478,7 +313,7 @@ def _differentiate(
 
 @default_promotion()
 def _transpose(
-    cotangents: Sequence[Any], *operands: Any, call: LinearCall, laned: Flags, size: int
+    cotangents: Sequence[Any], *operands: Any, call: Any, laned: Flags, size: int
 ) -> list[Any]:
     unknown = [ad.is_undefined_primal(x) for x in operands]
     # The lanes of an operand that all of them share are summed.

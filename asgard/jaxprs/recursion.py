@@ -16,9 +16,11 @@ from jax.interpreters import ad
 from jaxtyping import Array, Bool
 
 from . import small_algebra
+from .flags import Avals, Flags, flagged, in_lanes, inexact, merge
 from .hoisting import EXPANSIONS
-from .lane_call import Avals, Flags, LinearCall, bind, flagged, in_lanes, inexact, merge
+from .lane_call import bind
 from .lanes import run_in_lanes
+from .linear_call import LinearCall
 from .primitives import Kernel, traits
 from .program import all_equations, computed, from_jaxpr
 

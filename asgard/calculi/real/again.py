@@ -10,8 +10,10 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
-from ...jaxprs.lane_call import Avals, Chain, Flags, bind, in_tiles
+from ...jaxprs.flags import Avals, Flags
 from ...jaxprs.lane_call import Run as LaneRun
+from ...jaxprs.lane_call import bind, in_tiles
+from ...jaxprs.linear_call import Chain
 from .derivatives import (
     AlongPath,
     Derivative,

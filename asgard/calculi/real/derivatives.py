@@ -15,20 +15,10 @@ from jax.interpreters import ad
 from jaxtyping import Array
 
 from ...circuits.fields import LARGEST_COUNT
+from ...jaxprs.flags import Avals, Flags, flagged, in_lanes, inexact, merge, one_lane
 from ...jaxprs.kernel import LARGEST_SUM
-from ...jaxprs.lane_call import (
-    Avals,
-    Flags,
-    LaneCall,
-    LinearCall,
-    bind,
-    flagged,
-    in_lanes,
-    inexact,
-    merge,
-    one_lane,
-    sums_of,
-)
+from ...jaxprs.lane_call import LaneCall, bind, sums_of
+from ...jaxprs.linear_call import LinearCall
 from . import runs
 from .path import Path, rows_of
 from .problem import Arguments, Problem, lanes_first, own_matrices

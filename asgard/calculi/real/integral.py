@@ -14,14 +14,8 @@ from jax.interpreters import ad
 from jaxtyping import Array, Float
 
 from ...jaxprs.fences import with_rounded_products
-from ...jaxprs.lane_call import (
-    Avals,
-    Flags,
-    bind,
-    flagged,
-    inexact,
-    one_lane,
-)
+from ...jaxprs.flags import Avals, Flags, flagged, inexact, one_lane
+from ...jaxprs.lane_call import bind
 from ...jaxprs.program import Program, trace
 from ...status import Status
 from . import path as paths

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
-from ...jaxprs.lane_call import Avals, Flags, LaneCall, bind
+from ...jaxprs.flags import Avals, Flags
+from ...jaxprs.lane_call import LaneCall, bind
 from . import runs
 from .derivatives import arguments_of
 from .integral import Integral

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from ...jaxprs.lane_call import flagged, merge
+from ...jaxprs.flags import flagged, merge
 from ...jaxprs.lanes import run_in_lanes, spread
 from ...jaxprs.trees import select
 from . import path as paths

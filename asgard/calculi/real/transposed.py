@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from ...jaxprs.lane_call import flagged, merge
+from ...jaxprs.flags import flagged, merge
 from ...jaxprs.program import Program, trace
 from .events import Eventful
 from .methods.checked import curve_of
