@@ -252,7 +252,7 @@ class Integral(RunCall):
 
     @property
     def shorter(self) -> "Integral | None":
-        return Integral(self.problem, unrolls=False) if self.unrolls else None
+        return Integral(self.problem, False, self.spare) if self.unrolls else None
 
     def in_batch(
         self, operands: Sequence[Any], laned: Flags, size: int, before: Flags, count: int
