@@ -111,6 +111,25 @@ def decaying(weights: Any, t: Any, y: Any) -> Any:
     return network(jnp.tanh, weights, y) - 0.1 * y
 
 
+def convolved(weights: Any, t: Any, y: Any) -> Any:
+    """Two convolutions of a picture, `[channels, height, width]`."""
+    for weight in weights:
+        y = jax.lax.conv_general_dilated(jnp.tanh(y)[None], weight, (1, 1), "SAME")[0]
+    return y
+
+
+def attention(weights: Any, t: Any, y: Any) -> Any:
+    """Self-attention of tokens, `[tokens, features]`."""
+    query, key, value = (y @ weight for weight in weights)
+    return jax.nn.softmax(query @ key.T / np.sqrt(y.shape[1])) @ value - y
+
+
+def graph(weights: Any, t: Any, y: Any) -> Any:
+    """Messages along the edges of a graph, of nodes `[nodes, features]`."""
+    edges, first, second = weights
+    return jnp.tanh(edges @ (y @ first)) @ second - y
+
+
 def all_problems() -> list[Problem]:
     """The problems, from random weights and starts."""
     key = jax.random.key(0)
@@ -125,6 +144,7 @@ def all_problems() -> list[Problem]:
     hutchinson = perceptron(key, (9, 64, 64, 8)), normal(8)
     small = perceptron(key, (2, 16, 16, 2))
     matrices = list(normal(3, 32, 32) / 6)
+    edges = jnp.where(normal(30, 30) > 1, 0.25, 0.0), *normal(2, 8, 8) / 3
     keys = jax.random.split(key, 1000)
     many = jax.vmap(lambda one: perceptron(one, (4, 32, 32, 4)))(keys)
     unit, ten = (0.0, 1.0), np.linspace(0.0, 10.0, 50).tolist()
@@ -143,6 +163,15 @@ def all_problems() -> list[Problem]:
             np.linspace(0, 5, 11).tolist(),
             True,
         ),
+        Problem(
+            "convolution, 16",
+            convolved,
+            list(normal(2, 8, 8, 3, 3) / 8),
+            normal(16, 8, 16, 16),
+            unit,
+        ),
+        Problem("attention, 64", attention, list(normal(3, 8, 8) / 3), normal(64, 32, 8), unit),
+        Problem("graph, 64", graph, edges, normal(64, 30, 8), unit),
         Problem("wide, 128", wide, perceptron(key, (32, 256, 256, 32)), normal(128, 32), unit),
     ]
 

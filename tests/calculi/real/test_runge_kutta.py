@@ -163,8 +163,9 @@ def test_a_step_of_a_batch_of_networks_multiplies_six_times_and_cuts_nothing():
     # Chains end at products of matrices, so no operation cuts them.
     assert "reduce_window" not in text
     # In each of the slopes, the exponential of each softplus is a branch that is always taken; six
-    # more branches are the states of the stages, and one the step's polynomial.
-    assert text.count("stablehlo.case") == (1 + 1 + 6) * (len(weights) - 1) + 6 + 1
+    # more branches are the states of the stages, one asks what bounds the step where that matters,
+    # and one is the step's polynomial.
+    assert text.count("stablehlo.case") == (1 + 1 + 6) * (len(weights) - 1) + 6 + 1 + 1
 
 
 def test_rounding_stands_for_no_more_than_some_digits_at_any_order():
