@@ -154,11 +154,17 @@ class Recurrence(Kind):
 
 @dataclasses.dataclass(frozen=True)
 class Built(Kind):
-    """A rule, a `Rewrite` or a `Derivative` made for the equation at hand."""
+    """A rule, a `Rewrite` or a `Derivative` made for the equation at hand.
+
+    `real_only` refuses complex operands.
+    """
 
     make: Callable[[Application], "Meaning"]
+    real_only: bool = False
 
     def meaning(self, application: Application) -> "Meaning | None":
+        if self.real_only and application.is_complex:
+            raise _real_only(application)
         _check_takes(application, "make", self.make, "the application")
         found = self.make(application)
         if not isinstance(found, Meaning):

@@ -73,14 +73,6 @@ def atan2(y: Any, x: Any) -> Any:
     return jnp.arctan(ratio) + jnp.where(steep, half / 2, jnp.where(x < 0, half, 0))
 
 
-def entries_at(find: Callable[..., Any], u: Any, axes: Sequence[int]) -> Any:
-    """The entries at the index that `find` (argmax or argmin) gives over some axes."""
-    kept = [axis for axis in range(u.ndim) if axis not in axes]
-    u = jnp.transpose(u, (*kept, *axes))
-    u = u.reshape((*u.shape[: len(kept)], -1))
-    return jnp.take_along_axis(u, find(u, axis=-1, keepdims=True), axis=-1)[..., 0]
-
-
 def x_log_y(x: Any, y: Any) -> Any:
     """x log(y), which is 0 where both vanish."""
     both = (x == 0) & (y == 0)

@@ -52,6 +52,32 @@ def top_k(application: Application) -> Rule:
     return Rule(start, step, held=1, outputs=(True, False), needs=(Need.CURRENT,), own=False)
 
 
+def extreme(find: Callable[..., Any]) -> Callable[[Application], Rule]:
+    """The largest or smallest entries over some axes: those at the index that `find` (argmax or
+    argmin) gives at order 0."""
+
+    def make(application: Application) -> Rule:
+        equation = application.equation
+        axes = equation.params["axes"]
+
+        def in_rows(u: Any) -> Any:
+            kept = [axis for axis in range(u.ndim) if axis not in axes]
+            u = jnp.transpose(u, (*kept, *axes))
+            return u.reshape((*u.shape[: len(kept)], -1))
+
+        def start(operand: Any) -> Sequence[Any]:
+            # At order 0 alone nothing reads the index, and the slower search is dropped.
+            return [*equation.bind(operand), find(in_rows(operand), axis=-1, keepdims=True)]
+
+        def step(n: Order, operands: list[Any], series: list[Series]) -> list[Array]:
+            operand, index = operands
+            return [jnp.take_along_axis(in_rows(operand.current), index, axis=-1, mode="clip")[..., 0]]
+
+        return Rule(start, step, held=1, needs=(Need.CURRENT,), own=False)
+
+    return make
+
+
 def next_after(application: Application) -> Rule:
     """The next float: from order 1 on, its series is that of the float."""
 

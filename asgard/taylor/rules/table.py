@@ -60,12 +60,6 @@ TABLE: dict[str, Kind] = {
     "log2": Rewrite(lambda u, **_: jnp.log(u) / math.log(2)),
     "xlogy": Rewrite(rewrites.x_log_y),
     "xlog1py": Rewrite(lambda x, y: x * jnp.log1p(y)),
-    "reduce_max": Rewrite(
-        lambda u, *, axes, **_: rewrites.entries_at(jnp.argmax, u, axes), real_only=True
-    ),
-    "reduce_min": Rewrite(
-        lambda u, *, axes, **_: rewrites.entries_at(jnp.argmin, u, axes), real_only=True
-    ),
     "reduce_prod": Rewrite(rewrites.product_over),
     "reduce_window_max": Rewrite(lambda u, **options: rewrites.pooled(u, 1, options)),
     "reduce_window_min": Rewrite(lambda u, **options: rewrites.pooled(u, -1, options)),
@@ -117,6 +111,8 @@ TABLE: dict[str, Kind] = {
     "sinc": Built(special.sinc),
     "bessel_jn": Built(special.bessel_jn),
     "sort": Built(selection.sort),
+    "reduce_max": Built(selection.extreme(jnp.argmax), real_only=True),
+    "reduce_min": Built(selection.extreme(jnp.argmin), real_only=True),
     "top_k": Built(selection.top_k),
     "nextafter": Built(selection.next_after),
     "scatter-mul": Linear((0,), otherwise=Built(selection.scattered(lax.mul))),
