@@ -44,6 +44,8 @@ def run_in_lanes(
         array, laned = values[number]
         return Laned(jnp.moveaxis(array, 0, -1) if number in first else array, laned)
 
+    if size > 1 and _multiplies_lanes(program, inputs):
+        return _lanes_first(program, inputs, size, first)
     values = {number: Laned(constant, False) for number, constant in program.constants.items()}
     values.update(zip(program.inputs, (Laned(*pair) for pair in inputs), strict=True))
     for equation in program.equations:
@@ -60,6 +62,47 @@ def run_in_lanes(
             results = _apply(equation, operands, shapes, size)
         values.update(zip(equation.outs, results, strict=True))
     return list(map(last, program.outputs))
+
+
+def _multiplies_lanes(program: Program, inputs: Sequence[tuple[Any, bool]]) -> bool:
+    """Whether a program multiplies matrices that both have lanes, or convolves what has lanes."""
+    laned = {n for n, (_, flag) in zip(program.inputs, inputs, strict=True) if flag}
+    for equation in program.equations:
+        if laned.isdisjoint(equation.ins):
+            continue
+        laned.update(equation.outs)
+        if equation.name == "conv_general_dilated":
+            return True
+        if equation.name == "dot_general" and laned.issuperset(equation.ins):
+            return True
+    return False
+
+
+def _lanes_first(
+    program: Program, inputs: Sequence[tuple[Any, bool]], size: int, first: Collection[int]
+) -> list[tuple[Any, bool]]:
+    """The same by `jax.vmap`, which puts lanes first, where XLA has them in such products. Else it
+    would turn each product's operands and results, element by element in what reads them: attention
+    of 32 tokens, 64 times, took 12 ms in place of 5."""
+
+    def moved(x: Array, source: int, place: int) -> Array:
+        turned = jax.eval_shape(lambda: jnp.moveaxis(x, source, place))
+        return computed_once(lambda: jnp.moveaxis(x, source, place), turned, always_true(x))
+
+    given = [
+        moved(x, -1, 0) if flag and number not in first else x
+        for number, (x, flag) in zip(program.inputs, inputs, strict=True)
+    ]
+    flags = [flag for _, flag in inputs]
+    found = _flags(program, flags)
+    run = jax.vmap(
+        lambda *values: list(map(jnp.asarray, program.run_by({}, values))),
+        in_axes=[0 if flag else None for flag in flags],
+        out_axes=[0 if flag else None for flag in found],
+        axis_size=size,
+    )
+    pairs = zip(run(*given), found, strict=True)
+    return [(moved(x, 0, -1) if flag else x, flag) for x, flag in pairs]
 
 
 def _fenced(equation: Equation, operand: Laned) -> list[Laned]:

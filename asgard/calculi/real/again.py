@@ -3,7 +3,7 @@
 import copy
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
 import jax.numpy as jnp
@@ -14,6 +14,7 @@ from ...jaxprs.flags import Avals, Flags
 from ...jaxprs.lane_call import Run as LaneRun
 from ...jaxprs.lane_call import bind, in_tiles
 from ...jaxprs.linear_call import Chain
+from . import path as paths
 from .derivatives import (
     AlongPath,
     Derivative,
@@ -29,6 +30,9 @@ from .problem import Problem
 RECORD = 2**21
 # From how many on runs that are no kernel first make room for few steps: see `Brief`.
 LONG_RECORD = 2**22
+# How many bytes the points that runs keep have at most, or fewer are kept. 64 runs of a graph of 240
+# numbers took 36 ms for their gradient with room for 1,024 points, 20 of them to make the room.
+POINTS = 2**23
 # How many they make room for at once, where they need it. If all that XLA sets aside is more than
 # 32 MiB, the C library has it anew from the system each time, and each page costs a fault.
 LONGEST_RECORD = 2**24
@@ -39,6 +43,20 @@ def tile_again(problem: Problem) -> int:
     if problem.multiplies:
         return tile_of(problem)
     return max(1, min(tile_of(problem), RECORD // problem.record))
+
+
+def points_of(problem: Problem, size: int) -> int:
+    """How many points the path of each of so many runs keeps, for their derivatives: all that there
+    may be, so many as a path keeps at most, or if these take much room the number that takes least,
+    with the steps between two of them, each a state and its remainder."""
+    rows = paths.rows_of(problem.room, problem.checkpoints)
+    if problem.checkpoints is None or problem.delays is not None or not isinstance(size, int):
+        return rows
+    field = problem.programs["field"]
+    one = max(problem.size, 1) * field.avals[field.inputs[1]].dtype.itemsize
+    if rows * one * max(1, min(size, tile_again(problem))) <= POINTS:
+        return rows
+    return min(rows, 1 << (2 * problem.room).bit_length() // 2)
 
 
 def begins_briefly(problem: Problem, size: int) -> bool:
@@ -54,22 +72,30 @@ def is_apart(problem: Problem, size: int) -> bool:
 
 def has_no_path(problem: Problem, count: int) -> bool:
     """Whether runs have no path in a batch of so many, as their derivatives run them again."""
-    return is_apart(problem, count) or begins_briefly(problem, count)
+    fewer = points_of(problem, count) < points_of(problem, 0)
+    return fewer or is_apart(problem, count) or begins_briefly(problem, count)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Recorders:
-    """The calls of a run that record its path: of all steps, or of the first ones."""
+    """The calls of a run that record its path: of all steps, or of the first ones. `record` gives
+    that of a problem."""
 
-    whole: RunCall
-    brief: RunCall
+    record: Callable[[Problem], RunCall]
 
     def along(self, call: AlongPath, size: int) -> tuple[RunCall, Derivative]:
         """The one of them for so many runs, and the derivative along what it records, where `call`
         is that along a whole path."""
-        if not begins_briefly(call.problem, size):
-            return self.whole, call
-        return self.brief, Brief(Again(self.whole, call), call.within(self.brief.problem.room))
+        problem, rows = call.problem, points_of(call.problem, size)
+        call = call.within(problem.max_steps, rows)
+        whole = self.record(dataclasses.replace(problem, rows=rows))
+        if not begins_briefly(problem, size):
+            return whole, call
+        first = min(problem.max_steps, paths.CHECKPOINTS - 1)
+        brief = dataclasses.replace(problem, room=first)
+        rows = points_of(brief, size)
+        brief = self.record(dataclasses.replace(brief, rows=rows))
+        return brief, Brief(Again(whole, call), call.within(first, rows))
 
     def in_batch(self, call: AlongPath, size: int, count: int) -> "Again | None":
         """What stands for a derivative in a batch of `count` runs, which have no path where it runs

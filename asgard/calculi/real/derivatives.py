@@ -20,7 +20,7 @@ from ...jaxprs.kernel import LARGEST_SUM
 from ...jaxprs.lane_call import LaneCall, bind, sums_of
 from ...jaxprs.linear_call import LinearCall
 from . import runs
-from .path import Path, rows_of
+from .path import Path
 from .problem import Arguments, Problem, lanes_first, own_matrices
 from .retake import replay, retake
 from .runs import Run
@@ -131,11 +131,10 @@ class AlongPath(Derivative):
     def __init__(self, problem: Problem, rows: int, moving: Flags, batches: Any = None):
         self.problem, self.rows, self.moving, self.batches = problem, rows, moving, batches
 
-    def within(self, most: int) -> "AlongPath":
-        """The same of a run with room for so many steps, all of whose points are kept."""
+    def within(self, most: int, rows: int) -> "AlongPath":
+        """The same of a run with room for so many steps, and so many points."""
         found = copy.copy(self)
-        found.problem = dataclasses.replace(self.problem, room=most)
-        found.rows = rows_of(most)
+        found.problem, found.rows = dataclasses.replace(self.problem, room=most), rows
         return found
 
     def in_batch(

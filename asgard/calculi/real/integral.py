@@ -21,7 +21,7 @@ from ...status import Status
 from . import path as paths
 from . import runs
 from .adaptive import reach_of
-from .again import Again, Recorders, has_no_path, is_apart
+from .again import Again, Recorders, has_no_path, is_apart, points_of
 from .delays import Delays, Seen
 from .derivatives import (
     LONGEST_WITH_DELAYS,
@@ -308,14 +308,12 @@ class Integral(RunCall):
         if problem.is_brief:
             return self._without_path(primals, tangents, laned, size)
         moving = tuple(not isinstance(tangent, ad.Zero) for tangent in tangents)
-        rows = problem.rows or paths.rows_of(problem.max_steps, problem.checkpoints)
+        rows = problem.rows or points_of(problem, size)
         kept: RunCall = Integral(dataclasses.replace(problem, rows=rows))
         call: Derivative = Tangent(problem, rows, moving)
         pushed, pushed_lanes = flagged(moving, tangents), flagged(moving, laned)
         if not problem.rows and problem.delays is None:
-            first = min(rows, paths.CHECKPOINTS) - 1
-            brief = dataclasses.replace(problem, rows=paths.rows_of(first), room=first)
-            recorders = Recorders(kept, Integral(brief))
+            recorders = Recorders(Integral)
             if size:
                 kept, call = recorders.along(Tangent(problem, rows, moving), size)
             else:

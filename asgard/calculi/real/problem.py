@@ -28,6 +28,9 @@ LONG = 100
 # How many inputs a program has before its constants, where these are not time and state alone.
 POINTS = {"precondition": 4}
 
+# What multiplies many numbers by one operation.
+PRODUCTS = ("dot_general", "conv_general_dilated")
+
 
 @dataclasses.dataclass(frozen=True)
 class Storage:
@@ -166,10 +169,10 @@ class Problem:
 
     @property
     def multiplies(self) -> bool:
-        """Whether a program multiplies by matrices. Then it is no kernel in lanes: all lanes go
-        through it at once, and are multiplied at once."""
+        """Whether a program multiplies by matrices, or convolves. Then it is no kernel in lanes: all
+        lanes go through it at once, and are multiplied at once."""
         programs = self.programs.values()
-        return any(one.name == "dot_general" for program in programs for one in program.equations)
+        return any(one.name in PRODUCTS for program in programs for one in program.equations)
 
 
 def own_matrices(

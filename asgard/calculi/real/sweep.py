@@ -114,9 +114,11 @@ class Sweep:
         last = taken - 1
         final = jnp.where(count == self.ts.shape[0], last, -1)
 
-        def segment(carry: tuple[Array, Any, Cotangents]) -> tuple[Array, Any, Cotangents]:
-            row, before, found = carry
-            starts, base, length = self._forward(path, flags, row, jnp.max(last))
+        def segment(
+            carry: tuple[Array, Any, Cotangents, Point],
+        ) -> tuple[Array, Any, Cotangents, Point]:
+            row, before, found, starts = carry
+            starts, base, length = self._forward(path, flags, row, jnp.max(last), starts)
 
             def back(carry: tuple[Array, Any, Cotangents]) -> tuple[Array, Any, Cotangents]:
                 index, (saved, *events), found = carry
@@ -134,10 +136,11 @@ class Sweep:
                 return index - 1, (saved, *events), found
 
             carry = lax.while_loop(lambda carry: carry[0] >= 0, back, (length - 1, before, found))
-            return row - 1, *carry[1:]
+            return row - 1, *carry[1:], starts
 
         before = tuple(number - 1 for number in (count, *events))
-        begin = jnp.max(last) >> jnp.max(path.level), before, self._nothing_yet(count, room)
+        row = jnp.max(last) >> jnp.max(path.level)
+        begin = row, before, self._nothing_yet(count, room), self._room()
         return lax.while_loop(lambda carry: carry[0] >= 0, segment, begin)[2]
 
     @property
@@ -162,10 +165,22 @@ class Sweep:
     def _spread(self, value: Array, is_laned: bool) -> Array:
         return spread((value, is_laned), self.size) if self.size else value
 
+    @property
+    def _depth(self) -> int:
+        """How many steps there may be from a row of the path to the next."""
+        return 1 << paths.levels(self.problem.rows, self.problem.room)
+
+    def _room(self) -> Point:
+        """Room for the points from a row of the path to the next."""
+        begin = spread_begin(self.arguments, self.laned, self.size)
+        one = Point(begin.time, begin.late, begin.state, begin.state, begin.time, memory=None)
+        return jax.tree.map(lambda x: jnp.zeros((self._depth, *x.shape), x.dtype), one)
+
     def _forward(
-        self, path: Path, flags: Sequence[bool], row: Array, last: Array
+        self, path: Path, flags: Sequence[bool], row: Array, last: Array, room: Point
     ) -> tuple[Point, Array, Array]:
-        """The points from a row of the path to before the next, the first's step, their count."""
+        """The points from a row of the path to before the next, in `room` for them, the first's
+        step, their count."""
         control = self.arguments.control
         level = jnp.max(path.level)
         base = row << level
@@ -175,8 +190,7 @@ class Sweep:
         time, late, state = (self._spread(_row_of_lane(x, own), flag) for x, flag in rows)
         first = Point(time, late, state, jnp.zeros_like(state), jnp.zeros_like(time), memory=None)
         length = jnp.minimum(1 << level, last - base + 1)
-        depth = 1 << paths.levels(self.problem.rows, self.problem.room)
-        if depth == 1:
+        if self._depth == 1:
             return jax.tree.map(lambda x: x[None], first), base, length
         system = system_of(self.problem, self.arguments.constants, self.laned.constants, self.size)
         direction = direction_of(self.ts)
@@ -194,8 +208,7 @@ class Sweep:
             end = retake_step(method, system, point, size, last, direction, control).end
             return index + 1, put(rows, index, end), end
 
-        rows = jax.tree.map(lambda x: jnp.zeros((depth, *x.shape), x.dtype), first)
-        start = jnp.ones((), jnp.int32), put(rows, 0, first), first
+        start = jnp.ones((), jnp.int32), put(room, 0, first), first
         _, rows, _ = lax.while_loop(lambda carry: carry[0] < length, forth, start)
         return rows, base, length
 

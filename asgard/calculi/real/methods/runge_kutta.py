@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, Inexact
 
 from ....errors import CircuitError
 from ....jaxprs.fences import always_true, stored_if_small
-from ....jaxprs.reductions import largest, total
+from ....jaxprs.reductions import combined, largest, total
 from ..polynomial import centred, rescaled
 from ..system import Point, StepControl, System, sizes_of
 from .first_size import first_size, with_guesses
@@ -146,8 +146,7 @@ class RungeKutta(StepMethod):
     def curve(self, system: System, time: Array, state: Array, stretch: Stretch) -> Array:
         # A loop over the stages: what is written out has derivatives that are many times as long.
         slopes, _ = self._in_turn(system, time, state, [], self._count, stretch)
-        dense = _beside(self._dense, slopes)
-        rows = lax.reduce_sum(dense * slopes[:, None], (0,)) * stretch.offset
+        rows = combined(self._dense, slopes) * stretch.offset
         # The unit is a constant; the polynomial is one in powers of the offset. Both are 0 where
         # there is no step.
         offset = jnp.where(stretch.offset == 0, 1, stretch.offset)
@@ -202,8 +201,7 @@ class RungeKutta(StepMethod):
 
         def turn(carry: tuple[Array, Array], stage: Any) -> tuple[tuple[Array, Array], Array]:
             (slopes, latest), (number, row, part) = carry, stage
-            row = row.reshape(-1, *(1,) * state.ndim)
-            change = lax.reduce_sum(row * slopes, (0,)) * stretch.offset
+            change = combined(row, slopes) * stretch.offset
             stage = with_guesses(system, state + change, latest)
             slope = system.field(_time(time, part, stretch), stage)
             return (lax.dynamic_update_index_in_dim(slopes, slope, number, 0), slope), change
@@ -380,12 +378,6 @@ class Dopri8(RungeKutta):
 
     def share(self, degree: int, small: bool) -> float:
         return SHARE_OF_8
-
-
-def _beside(matrix: np.ndarray, values: Array) -> np.ndarray:
-    """A matrix as an array that is broadcast against values `[rows, state, *lanes]`."""
-    array = np.array(matrix).astype(jnp.finfo(values.dtype).dtype)
-    return array.reshape(*array.shape, *(1,) * (values.ndim - 1))
 
 
 def _time(time: Array, part: Any, stretch: Stretch) -> Array:
