@@ -43,8 +43,8 @@ def combined(
     """Sums of rows by weights `[rows, sums]`, `[sums, ...]`; or one sum by weights `[rows]`.
 
     XLA's CPU backend hands sums of 4,096 numbers and more to a library that is slow where it sums
-    over a first axis: 7 rows of 16,384 numbers took 900 µs (jaxlib 0.10.2), as a product of matrices
-    8, and their derivative 3 ms and 0.1. Kernels hold only shorter sums, and no such products.
+    over a first axis: 7 rows of 16,384 numbers took 900 µs (jaxlib 0.10.2), as a product 8, and the
+    derivative of four such sums 3 ms and 0.1. Kernels hold only shorter sums, and no such products.
     """
     weights = jnp.asarray(weights, rows.dtype)
     if weights.size * math.prod(rows.shape[1:]) >= LARGEST_SUM:

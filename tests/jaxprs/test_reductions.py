@@ -4,7 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from asgard.jaxprs.reductions import FEW, largest, smallest, total
+from asgard.jaxprs.kernel import LARGEST_SUM
+from asgard.jaxprs.reductions import FEW, combined, largest, smallest, total
 
 
 @jax.jit
@@ -28,3 +29,13 @@ def test_they_are_those_of_numpy(count, tail):
 def test_an_extreme_of_what_is_no_number_is_none(count):
     values = np.append(np.ones(count - 2), [np.nan, 1.0])
     assert np.isnan(all_three(values)).all()
+
+
+@pytest.mark.parametrize("sums", [(), (3,)])
+@pytest.mark.parametrize("tail", [(2,), (2, LARGEST_SUM)])
+def test_combinations_of_rows_are_products_where_they_are_many(sums, tail):
+    weights, rows = (np.random.default_rng(0).normal(size=(4, *more)) for more in (sums, tail))
+    found = jax.jit(combined)(weights, rows)
+    np.testing.assert_allclose(found, np.tensordot(weights, rows, (0, 0)), rtol=1e-12, atol=1e-14)
+    program = str(jax.make_jaxpr(combined)(weights, rows))
+    assert ("dot_general" in program) == (LARGEST_SUM in tail)

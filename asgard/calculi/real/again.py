@@ -30,8 +30,8 @@ from .problem import Problem
 RECORD = 2**21
 # From how many on runs that are no kernel first make room for few steps: see `Brief`.
 LONG_RECORD = 2**22
-# How many bytes the points that runs keep have at most, or fewer are kept. 64 runs of a graph of 240
-# numbers took 36 ms for their gradient with room for 1,024 points, 20 of them to make the room.
+# How many bytes the points that runs keep have at most, or fewer are kept. A gradient of 64 runs of
+# a graph of 240 numbers took 36 ms with room for 1,024 points, 20 of them to make the room.
 POINTS = 2**23
 # How many they make room for at once, where they need it. If all that XLA sets aside is more than
 # 32 MiB, the C library has it anew from the system each time, and each page costs a fault.

@@ -169,7 +169,7 @@ class Problem:
 
     @property
     def multiplies(self) -> bool:
-        """Whether a program multiplies by matrices, or convolves. Then it is no kernel in lanes: all
+        """Whether a program multiplies by matrices or convolves. Then it is no kernel in lanes: all
         lanes go through it at once, and are multiplied at once."""
         programs = self.programs.values()
         return any(one.name in PRODUCTS for program in programs for one in program.equations)

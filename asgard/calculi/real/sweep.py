@@ -135,8 +135,9 @@ class Sweep:
                 found = self._with_path(found, path, step, step <= last)
                 return index - 1, (saved, *events), found
 
-            carry = lax.while_loop(lambda carry: carry[0] >= 0, back, (length - 1, before, found))
-            return row - 1, *carry[1:], starts
+            begin = length - 1, before, found
+            _, before, found = lax.while_loop(lambda carry: carry[0] >= 0, back, begin)
+            return row - 1, before, found, starts
 
         before = tuple(number - 1 for number in (count, *events))
         row = jnp.max(last) >> jnp.max(path.level)

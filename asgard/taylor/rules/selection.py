@@ -71,9 +71,8 @@ def extreme(find: Callable[..., Any]) -> Callable[[Application], Rule]:
 
         def step(n: Order, operands: list[Any], series: list[Series]) -> list[Array]:
             operand, index = operands
-            return [
-                jnp.take_along_axis(in_rows(operand.current), index, axis=-1, mode="clip")[..., 0]
-            ]
+            rows = in_rows(operand.current)
+            return [jnp.take_along_axis(rows, index, axis=-1, mode="clip")[..., 0]]
 
         return Rule(start, step, held=1, needs=(Need.CURRENT,), own=False)
 
