@@ -44,7 +44,7 @@ def run_in_lanes(
         array, laned = values[number]
         return Laned(jnp.moveaxis(array, 0, -1) if number in first else array, laned)
 
-    if size > 1 and _multiplies_lanes(program, inputs):
+    if size and _multiplies_lanes(program, inputs):
         return _lanes_first(program, inputs, size, first)
     values = {number: Laned(constant, False) for number, constant in program.constants.items()}
     values.update(zip(program.inputs, (Laned(*pair) for pair in inputs), strict=True))

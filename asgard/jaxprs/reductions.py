@@ -47,7 +47,8 @@ def combined(
     derivative of four such sums 3 ms and 0.1. Kernels hold only shorter sums, and no such products.
     """
     weights = jnp.asarray(weights, rows.dtype)
-    if weights.size * math.prod(rows.shape[1:]) >= LARGEST_SUM:
+    count = weights.size * math.prod(rows.shape[1:])
+    if not isinstance(count, int) or count >= LARGEST_SUM:  # in exports sizes may be symbols
         numbers = (((0,), (0,)), ((), ()))
         return lax.dot_general(weights, rows, numbers, precision=lax.Precision.HIGHEST)
     weights = weights.reshape(*weights.shape, *(1,) * (rows.ndim - 1))
