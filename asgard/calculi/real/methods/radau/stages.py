@@ -17,7 +17,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from .....jaxprs.fences import stored
-from .....jaxprs.reductions import largest, total
+from .....jaxprs.reductions import combined, largest, total
 from ...system import System
 from ..method import up_to
 from .factors import Factors, fit_kernel
@@ -88,10 +88,10 @@ def field_at(system: System, times: Array, states: Array) -> Array:
 
 def combine(matrix: np.ndarray, values: Array) -> Array:
     """The sums of matrix[i, j] values[j] over j."""
-    matrix = matrix.astype(values.dtype).reshape(*matrix.shape, *(1,) * (values.ndim - 1))
     _, size, *lanes = values.shape
-    if not fit_kernel((max(matrix.shape[:2]) + 1) // 2, size, math.prod(lanes)):
-        return lax.reduce_sum(matrix * values[None], (1,))
+    if not fit_kernel((max(matrix.shape) + 1) // 2, size, math.prod(lanes)):
+        return combined(matrix.T, values)
+    matrix = matrix.astype(values.dtype).reshape(*matrix.shape, *(1,) * (values.ndim - 1))
     products: Any = matrix * stored(values)[None]
     return total(products, 1)
 
