@@ -115,9 +115,10 @@ class RungeKutta(StepMethod):
         step = lax.select(accepted & (size < proposed), lax.max(step, proposed), step)
         status = _status(size, step, point, accepted, finite, error)
         # Measured for 200 states: the test takes a sixth of a step of `Tsit5`.
+        far = reach.is_far(size)
         bounded = lax.cond(
-            jnp.any(reach.is_far(size)),
-            lambda: self._is_bounded(system, slopes, changes, stretch),
+            jnp.any(far),
+            lambda: far & self._is_bounded(system, slopes, changes, stretch),
             lambda: lax.full(size.shape, False),
         )
         return Attempt(
